@@ -1,0 +1,13 @@
+"""The exceptions that cross layers of the program: trouble that a person has to read, one line each."""
+
+
+class PynunError(Exception):
+    """Base of every error of the program's own; its text is one line, complete for a person to act on."""
+
+
+class StartError(PynunError):
+    """The server can't start or go on (port taken, folder not writable, a newer data format): exit 1."""
+
+
+class StorageError(PynunError):
+    """The data file refused a change; the text says why (no room, damage) and what to do."""
