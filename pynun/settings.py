@@ -1,0 +1,383 @@
+"""The server's settings: one row each, read from the command line, the environment and their defaults, in this order.
+
+The rows (`SETTINGS`) feed the loader, the configuration reference and the tests. Names and defaults of the original's
+variables are docs/protocol.md section 6; variables that have no effect on a single node are accepted and reported.
+A value that does not parse is one line naming the variable, the value (never that of a secret) and what is accepted.
+An empty value counts as not set, for that is what an unset variable becomes in container files.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pynun.errors import PynunError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SECRET_FILE_BYTES_MAX = 64 * 1024
+"""A longer file is not a secret but a mistake."""
+
+
+class SettingsError(PynunError):
+    """A setting is missing or its value is not accepted: one line that names it and what is accepted."""
+
+
+class CredentialsMissingError(SettingsError):
+    """The server can't start without the administrator's user and password."""
+
+
+class Durability(enum.Enum):
+    """When a change is acknowledged: once it is on disk (`always`), or at once, with the disk to follow (`relaxed`)."""
+
+    ALWAYS = "always"
+    RELAXED = "relaxed"
+
+
+class Address(NamedTuple):
+    """A TCP address to listen on; an IPv6 host is without brackets here, port 0 means that the system chooses one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Credentials(NamedTuple):
+    """Who the administrator is, as far as it is known: a prompt may still add what is None."""
+
+    user: str | None
+    password: str | None
+
+    def __repr__(self) -> str:
+        return f"Credentials(user={self.user!r}, password={'<hidden>' if self.password else None})"
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every IPv4 address of the machine. Raises ValueError."""
+    match = re.fullmatch(
+        r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:/\[\]@]*)):(?P<port>[0-9]{1,5})", text
+    )
+    if match is None or (match["ipv6"] and ":" not in match["ipv6"]) or int(match["port"]) > 65535:
+        raise ValueError("HOST:PORT, [IPv6]:PORT or :PORT, with a port from 0 to 65535")
+    return Address(match["ipv6"] or match["host"] or "0.0.0.0", int(match["port"]))
+
+
+_UNIT_BYTES = {
+    "": 1, "b": 1,
+    "k": 1024, "kib": 1024, "kb": 1000,
+    "m": 1024**2, "mib": 1024**2, "mb": 1000**2,
+    "g": 1024**3, "gib": 1024**3, "gb": 1000**3,
+}  # fmt: skip
+
+
+def _size_bytes(smallest: int, largest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15}) ?([A-Za-z]{0,3})", text)
+        factor = _UNIT_BYTES.get(match[2].lower()) if match else None
+        if match is None or factor is None or not smallest <= int(match[1]) * factor <= largest:
+            raise ValueError(
+                f"a number of bytes, or one with the unit KiB, MiB or GiB, from {format_size(smallest)}"
+                f" to {format_size(largest)}"
+            )
+        return int(match[1]) * factor
+
+    return parse
+
+
+def format_size(size_bytes: int) -> str:
+    """The size in the largest binary unit that expresses it exactly: `16MiB`."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return str(size_bytes)
+
+
+def _whole_number(smallest: int, largest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", text) or not smallest <= int(text) <= largest:
+            raise ValueError(f"a whole number from {smallest} to {largest}")
+        return int(text)
+
+    return parse
+
+
+def _word(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        return text.lower()
+
+    return parse
+
+
+def _durability(text: str) -> Durability:
+    return Durability(_word(*(member.value for member in Durability))(text))
+
+
+def _user(text: str) -> str:
+    if re.search(r"[ ;\r\n]", text):
+        raise ValueError("a name without spaces, semicolons and line breaks (no client could send it)")
+    return text
+
+
+def _password(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        raise ValueError("text without line breaks (no client could send it)")
+    return text
+
+
+def _folder(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("the path of a folder")
+    return Path(text)
+
+
+def _host_and_port_text(text: str) -> str:
+    """An address as others see it: kept as text, for only clients resolve it."""
+    if re.search(r"\s", text):
+        raise ValueError("HOST:PORT")
+    return text
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _any(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: what can be set, how it is read, and what a person has to know about it."""
+
+    name: str
+    """The environment variable."""
+    default: str
+    """As it would be written; empty: none."""
+    parse: Callable[[str], Any]
+    """From text to value; raises ValueError whose text completes "accepted: …"."""
+    help: str
+    unit: str = ""
+    effect: bool = True
+    """False: accepted, and without effect on a single node."""
+    field: str = ""
+    """The attribute of `Settings` that holds the value; empty only for settings without effect."""
+    option: str = ""
+    """The option of the command line that wins over the variable, if there is one."""
+    secret: bool = False
+    """Its value is never shown, and NAME_FILE may name a file that holds it."""
+
+
+USER = Setting(
+    name="NUN_USER", default="", parse=_user, field="user", option="-u/--user", secret=True,
+    help="The administrator's user name. Must be given.",
+)  # fmt: skip
+PASSWORD = Setting(
+    name="NUN_PWD", default="", parse=_password, field="password", option="-p/--pwd", secret=True,
+    help="The administrator's password, which is also the token of the database $admin. Must be given.",
+)  # fmt: skip
+
+SETTINGS: tuple[Setting, ...] = (
+    USER,
+    PASSWORD,
+    Setting(
+        name="NUN_DBS_DIR", default="dbs", parse=_folder, field="data_dir",
+        help="The folder of the data, made when missing; relative to the directory that the server is started in.",
+    ),
+    Setting(
+        name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=parse_address, field="websocket_address",
+        option="-w/--ws-address", help="Where WebSocket clients connect. Port 0: the system chooses a free one.",
+    ),
+    Setting(
+        name="NUN_HTTP_ADDR", default="0.0.0.0:3013", parse=parse_address, field="http_address",
+        option="-h/--http-address", help="Where HTTP clients and the nun-db command connect.",
+    ),
+    Setting(
+        name="NUN_TCP_ADDR", default="0.0.0.0:3014", parse=parse_address, field="tcp_address",
+        option="-t/--tcp-address", help="Where TCP clients connect.",
+    ),
+    Setting(
+        name="NUN_EXTERNAL_ADDR", default="", parse=_host_and_port_text, field="external_address",
+        option="--external-address", help="The address that cluster-state shows; the TCP address when not given.",
+    ),
+    Setting(
+        name="NUN_LOG_LEVEL", default="info", parse=_word("off", "error", "warn", "info", "debug", "trace"),
+        field="log_level", help="How much is logged: off, error, warn, info, debug or trace, in any case.",
+    ),
+    Setting(
+        name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
+        help="always: what is acknowledged is on disk. relaxed: it follows within 100 ms; a crash may lose that much,"
+        " never more.",
+    ),
+    Setting(
+        name="NUN_MAX_MESSAGE_SIZE", default="16MiB", parse=_size_bytes(1024, 1024**3), unit="bytes",
+        field="message_bytes_max", help="The largest message, request body or line that is accepted from a client.",
+    ),
+    Setting(
+        name="NUN_MAX_OUTBOX_SIZE", default="8MiB", parse=_size_bytes(64 * 1024, 1024**3), unit="bytes",
+        field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
+    ),
+    Setting(
+        name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=_whole_number(8, 4 * 1024**2), unit="KiB",
+        field="argon2_memory_kib", help="The memory that hashing one password takes; at least 8 for each lane.",
+    ),
+    Setting(
+        name="NUN_ARGON2_PASSES", default="2", parse=_whole_number(1, 1000), unit="passes", field="argon2_passes",
+        help="The passes over that memory: more cost an attacker, and the server, more time.",
+    ),
+    Setting(
+        name="NUN_ARGON2_LANES", default="1", parse=_whole_number(1, 255), unit="lanes", field="argon2_lanes",
+        help="The threads that hash one password.",
+    ),
+    Setting(
+        name="NUN_REPLICATE_ADDR", default="", parse=_addresses, field="replicate_addresses",
+        option="-r/--replicate-address", effect=False, help="The other members of a cluster, separated by commas.",
+    ),
+    Setting(
+        name="NUN_ELECTION_TIMEOUT", default="1000", parse=_any, unit="ms", effect=False,
+        help="How long an election in a cluster waits for answers.",
+    ),
+    Setting(
+        name="NUN_MAX_OP_LOG_SIZE", default="", parse=_any, unit="bytes", effect=False,
+        help="The size of the original's operation log; there is none here.",
+    ),
+    Setting(
+        name="NUN_DECLUTTER_INTERVAL", default="300", parse=_any, unit="s", effect=False,
+        help="How often the original writes to disk; here every change is written at once.",
+    ),
+    Setting(
+        name="NUN_STORAGE_STRATEGY", default="disk", parse=_any, effect=False,
+        help="Where the original keeps its data; here always in NUN_DBS_DIR.",
+    ),
+    Setting(name="NUN_S3_KEY_ID", default="", parse=_any, effect=False, help="Storage in S3: the key's name."),
+    Setting(
+        name="NUN_S3_SECRET_KEY", default="", parse=_any, effect=False, secret=True, help="Storage in S3: the key.",
+    ),
+    Setting(name="NUN_S3_BUCKET", default="", parse=_any, effect=False, help="Storage in S3: the bucket."),
+    Setting(name="NUN_S3_PREFIX", default="", parse=_any, effect=False, help="Storage in S3: the objects' prefix."),
+    Setting(name="NUN_S3_API_URL", default="", parse=_any, effect=False, help="Storage in S3: the server's address."),
+)  # fmt: skip
+"""Every setting, in the order of the reference."""
+
+HOW_TO_GIVE_CREDENTIALS = "set these variables, or NUN_USER_FILE and NUN_PWD_FILE, or write nun-db -u USER -p PWD start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the server was told. The meaning of each field is its row's help in `SETTINGS`."""
+
+    user: str
+    password: str = field(repr=False)
+    data_dir: Path
+    websocket_address: Address
+    http_address: Address
+    tcp_address: Address
+    external_address: str | None
+    replicate_addresses: tuple[str, ...]
+    log_level: str
+    durability: Durability
+    message_bytes_max: int
+    outbox_bytes_max: int
+    argon2_memory_kib: int
+    argon2_passes: int
+    argon2_lanes: int
+    unused: tuple[str, ...]
+    """The variables (or options) that were set and have no effect on a single node."""
+
+
+class _Given(NamedTuple):
+    """A setting's text and where it came from, in words for an error."""
+
+    text: str
+    source: str
+
+
+def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Settings:
+    """Read all settings.
+
+    `overrides` holds what the command line gave, by the variable's name; None, like a missing entry, means not given.
+    Raises SettingsError, and of it CredentialsMissingError when there is no user or no password.
+    """
+    assert overrides.keys() <= {setting.name for setting in SETTINGS}, overrides.keys()
+    values: dict[str, Any] = {}
+    unused: list[str] = []
+    for setting in SETTINGS:
+        given = _find(setting, environ, overrides)
+        if given and not setting.effect:
+            unused.append(given.source)
+        if setting.field:
+            values[setting.field] = _parse(setting, given or _Given(setting.default, setting.name))
+    if not values["user"] or not values["password"]:
+        raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
+    if values["argon2_memory_kib"] < 8 * values["argon2_lanes"]:
+        raise SettingsError(
+            f"NUN_ARGON2_MEMORY_KIB: {values['argon2_memory_kib']} is too little for"
+            f" {values['argon2_lanes']} lanes; accepted: at least {8 * values['argon2_lanes']}"
+        )
+    return Settings(**values, unused=tuple(unused))
+
+
+def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:
+    """The administrator's credentials alone, for the commands that talk to a running server. Raises SettingsError."""
+    overrides = {USER.name: user, PASSWORD.name: password}
+    found = [
+        _parse(setting, given) if (given := _find(setting, environ, overrides)) else None
+        for setting in (USER, PASSWORD)
+    ]
+    return Credentials(*found)
+
+
+def read_secret_file(path: str, source: str) -> str:
+    """The text of a file that holds one secret, without the line end that editors add.
+
+    `source` (the variable or option that names the file) begins the line of the SettingsError.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(SECRET_FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingsError(f"{source}: the file {path!r} can't be read: {reason}") from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text or len(content) > SECRET_FILE_BYTES_MAX:
+        raise SettingsError(f"{source}: the file {path!r} is {'too big for a secret' if text else 'empty'}")
+    return text
+
+
+def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> _Given | None:
+    """The setting's text where it was given, the command line first; None if nowhere."""
+    if override := overrides.get(setting.name):
+        return _Given(override, setting.option or setting.name)
+    text = environ.get(setting.name)
+    if setting.secret and setting.effect and (path := environ.get(file_name := f"{setting.name}_FILE")):
+        if text:
+            raise SettingsError(f"{setting.name} and {file_name} are both set: keep one of them")
+        return _Given(read_secret_file(path, file_name), file_name)
+    return _Given(text, setting.name) if text else None
+
+
+def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
+    """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
+    if not given.text:
+        return () if setting.parse is _addresses else None
+    shown = "its value" if setting.secret else repr(given.text)
+    try:
+        # The environment may hold bytes that are no text (to Python surrogates); no client can send those.
+        given.text.encode()
+    except UnicodeEncodeError:
+        raise SettingsError(f"{given.source}: {shown} is not valid UTF-8 text") from None
+    try:
+        return setting.parse(given.text)
+    except ValueError as error:
+        raise SettingsError(f"{given.source}: {shown} is not accepted; accepted: {error}") from None
