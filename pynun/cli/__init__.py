@@ -1,1 +1,5 @@
-"""The nun-db command. `main` is its entry; each command's module is imported only when that command runs."""
+"""The nun-db command.
+
+`main.py` is its entry and `app.py` declares the commands and their options; what a command does is in a module of its
+own, imported only when that command runs, so that `nun-db exec` starts fast (no trio, lmdb, argon2 or prompt_toolkit).
+"""

@@ -1,0 +1,69 @@
+"""`nun-db create-db` and `nun-db exec`: post commands to a running server and show its reply as the original does."""
+
+from __future__ import annotations
+
+import sys
+
+from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, UsageError
+from pynun.cli.http_request import Response, Target, parse_target, post
+from pynun.cli.original_output import log_line, quoted
+from pynun.cli.replies import INVALID_AUTH, VALID_AUTH, find_failures, split_results
+
+HTTP_OK = 200
+HTTP_REFUSED = (400, 413)
+"""Statuses by which a server of ours refuses a request as such (docs/protocol.md section 9)."""
+UNKNOWN_REPLY_CHARACTERS_MAX = 60
+
+
+def run_commands(host: str, user: str, password: str, commands: str, timeout_seconds: float) -> None:
+    """Log in, run the commands and print the reply on standard output.
+
+    Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.
+    """
+    target = parse_target(host)
+    body = f"auth {user} {password}; {commands}"
+    try:
+        body.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the commands are not valid UTF-8 text") from None
+    _print(log_line("nundb starting!"))
+    response = post(target, body, timeout_seconds)
+    _print(f"Response {quoted(response.text)}")
+    _check(target, body, response)
+
+
+def _check(target: Target, body: str, response: Response) -> None:
+    """Raise the CommandError that the reply amounts to, if it is not one of success."""
+    if response.status in HTTP_REFUSED:
+        raise CommandError(f"{target.url} refused the request: {response.text.strip() or response.reason}")
+    if response.status != HTTP_OK:
+        raise NoConnectionError(
+            f"{target.url} is not a Nun-db server, or not reachable behind its proxy: it answered with HTTP status"
+            f" {response.status} {response.reason}".rstrip()
+        )
+    results = split_results(response.text)
+    if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
+        shown = quoted(response.text[:UNKNOWN_REPLY_CHARACTERS_MAX])
+        raise NoConnectionError(f"{target.url} does not answer like a Nun-db server: its reply begins with {shown}")
+    if results[0] == INVALID_AUTH:
+        raise NotAuthenticatedError(
+            "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
+        )
+    failures = find_failures(body, results)
+    if failures:
+        first = failures[0]
+        # The auth before them is not the user's: the first of the user's own commands is number 1.
+        place = f"command {first.position - 1} ({first.command})" if first.command else "a command"
+        more = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
+        raise CommandError(f"{place} failed: {_one_line(first.error)}{more}")
+
+
+def _one_line(text: str) -> str:
+    """Text from the server, safe to show on a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _print(line: str) -> None:
+    # As UTF-8 whatever the locale, and at once: the line must stand there while the server is waited for.
+    sys.stdout.buffer.write(line.encode(errors="replace") + b"\n")
+    sys.stdout.buffer.flush()

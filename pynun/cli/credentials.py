@@ -1,0 +1,81 @@
+"""Passwords and tokens for the commands that talk to a server: from options, the environment, a file or a prompt.
+
+None of them has to stand on the command line, where every user of the machine can read it in the list of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pynun.cli.errors import UsageError
+from pynun.settings import SettingsError, load_credentials, read_secret_file
+
+TOKEN_VARIABLE = "NUN_TOKEN"
+
+
+def find_administrator(
+    user: str | None, password: str | None, password_file: str | None
+) -> tuple[str | None, str | None]:
+    """User and password as far as they were given, without asking. Raises UsageError."""
+    if password and password_file:
+        raise UsageError("-p/--pwd and --pwd-file exclude each other")
+    try:
+        if password_file:
+            password = read_secret_file(password_file, "--pwd-file")
+        return load_credentials(os.environ, user, password)
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
+
+
+def require_administrator(user: str | None, password: str | None, password_file: str | None) -> tuple[str, str]:
+    """User and password, the password from a prompt if need be. Raises UsageError, also when HTTP can't carry them."""
+    user, password = find_administrator(user, password, password_file)
+    if user is None:
+        raise UsageError("the administrator's user is missing: give it with -u USER before the command, or in NUN_USER")
+    if password is None:
+        password = _ask(
+            f"Password of {user}: ",
+            "the administrator's password is missing: give it in NUN_PWD, with --pwd-file FILE or with -p PASSWORD"
+            " before the command",
+        )
+    if ";" in password or password != password.strip() or not password:
+        raise UsageError("a password that holds a semicolon, or a blank at its ends, can't be sent to the server")
+    return user, password
+
+
+def require_token(token: str | None, token_file: str | None, of: str) -> str:
+    """The token of a database or user. `of` says whose, for the prompt. Raises UsageError."""
+    if token and token_file:
+        raise UsageError("-t/--token and --token-file exclude each other")
+    if token_file:
+        try:
+            token = read_secret_file(token_file, "--token-file")
+        except SettingsError as error:
+            raise UsageError(str(error)) from None
+    token = token or os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        token = _ask(
+            f"Token of {of}: ",
+            f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN",
+        )
+    if not is_one_word(token):
+        raise UsageError("a token can't be empty or hold blanks, semicolons or line breaks")
+    return token
+
+
+def is_one_word(text: str) -> bool:
+    """Can the text be an argument of a command: without what ends an argument or a command?"""
+    return bool(text) and not any(character in text for character in " ;\r\n")
+
+
+def _ask(prompt: str, otherwise: str) -> str:
+    """Ask on the terminal, without showing what is typed. Raises UsageError with `otherwise` if there is none."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(otherwise)
+    import getpass  # seldom needed
+
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise UsageError(otherwise) from None

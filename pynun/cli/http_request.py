@@ -1,0 +1,143 @@
+"""One HTTP request to a server, with every way it can fail as one line for a person.
+
+Only the standard library, for `nun-db exec` has to start fast. The whole exchange has one deadline, looking up the
+host's name and a server that drips bytes included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import ssl
+import urllib.parse
+from typing import TYPE_CHECKING, NamedTuple
+
+from pynun.cli.errors import NoConnectionError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+HTTP_PORT_DEFAULT = 3013
+"""The server's port where only a host is given (docs/protocol.md section 1); a whole URL means what URLs mean."""
+REPLY_BYTES_MAX = 256 * 1024 * 1024
+"""The largest reply that is read: far above the server's limit for a message, far below this machine's memory."""
+
+
+class Target(NamedTuple):
+    """Where to send the request; `url` is for messages."""
+
+    url: str
+    is_encrypted: bool
+    host: str
+    port: int
+    path: str
+
+
+class Response(NamedTuple):
+    """What came back."""
+
+    status: int
+    reason: str
+    text: str
+
+
+class _DeadlineError(Exception):
+    """The deadline passed."""
+
+
+def parse_target(text: str) -> Target:
+    """The target in a URL (`http://HOST:PORT`, https), or in HOST:PORT or HOST alone. Raises UsageError."""
+    url, default_port = (text, None) if "://" in text else (f"http://{text}", HTTP_PORT_DEFAULT)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError(f"{text!r} is not a URL; give one such as http://127.0.0.1:3013") from None
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("the URL must not hold a user or password; give them with -u and -p, or NUN_USER and NUN_PWD")
+    if parts.scheme in ("ws", "wss"):
+        raise UsageError(f"{text!r} is a WebSocket address; this command needs HTTP, such as http://127.0.0.1:3013")
+    if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
+        raise UsageError(f"{text!r} is not a URL; give one such as http://127.0.0.1:3013")
+    is_encrypted = parts.scheme == "https"
+    path = urllib.parse.quote(parts.path or "/", safe="/%") + (f"?{parts.query}" if parts.query else "")
+    if port is None:
+        port = default_port or (http.client.HTTPS_PORT if is_encrypted else http.client.HTTP_PORT)
+    return Target(url, is_encrypted, host, port, path)
+
+
+def post(target: Target, body: str, timeout_seconds: float) -> Response:
+    """Post the text and wait for the whole reply. Raises NoConnectionError when there is none."""
+    with _failures_told(target, timeout_seconds), _deadline(timeout_seconds):
+        connection = _connection(target)
+        try:
+            connection.connect()
+            connection.request(
+                "POST", target.path, body.encode(), {"Content-Type": "text/plain; charset=UTF-8", "Connection": "close"}
+            )
+            response = connection.getresponse()
+            content = response.read(REPLY_BYTES_MAX + 1)
+            if len(content) > REPLY_BYTES_MAX:
+                raise NoConnectionError(f"the reply of {target.url} is larger than {REPLY_BYTES_MAX} bytes")
+            if response.length:  # what the header announced and did not come
+                raise http.client.IncompleteRead(b"", response.length)
+        finally:
+            connection.close()
+    return Response(response.status, response.reason, content.decode(errors="replace"))
+
+
+def _connection(target: Target) -> http.client.HTTPConnection:
+    if target.is_encrypted:
+        return http.client.HTTPSConnection(target.host, target.port, context=ssl.create_default_context())
+    return http.client.HTTPConnection(target.host, target.port)
+
+
+@contextlib.contextmanager
+def _deadline(timeout_seconds: float) -> Iterator[None]:
+    """Interrupt whatever waits when the time is over. One at a time, on the main thread of a command's process."""
+
+    def on_alarm(_signal: int, _frame: FrameType | None) -> None:
+        raise _DeadlineError
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, timeout_seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _failures_told(target: Target, timeout_seconds: float) -> Iterator[None]:
+    """Everything that can go wrong on the way, as one line saying what to do."""
+    url = target.url
+    unknown = "; whether the commands ran is not known"
+    try:
+        yield
+    except _DeadlineError:
+        raise NoConnectionError(f"no answer from {url} within {timeout_seconds:g} s{unknown}") from None
+    except ConnectionRefusedError:
+        raise NoConnectionError(
+            f"nothing listens at {url} (connection refused): start the server, or name another one with -h URL"
+        ) from None
+    except socket.gaierror as error:
+        raise NoConnectionError(f"the host {target.host!r} of {url} is not known: {error.strerror}") from None
+    except ssl.SSLCertVerificationError as error:
+        raise NoConnectionError(
+            f"the certificate of {url} is not trusted ({error.verify_message}); SSL_CERT_FILE=FILE names the"
+            " certificate of the authority that signed it"
+        ) from None
+    except ssl.SSLError as error:
+        raise NoConnectionError(f"no encrypted connection to {url} ({error.reason}); does it speak https?") from None
+    except (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionError):
+        raise NoConnectionError(f"{url} closed the connection before its answer was complete{unknown}") from None
+    except (http.client.HTTPException, ValueError):
+        raise NoConnectionError(
+            f"what listens at {url} does not speak HTTP; -h needs the server's HTTP address (its port is usually 3013)"
+        ) from None
+    except OSError as error:
+        raise NoConnectionError(f"cannot connect to {url}: {error.strerror or error}") from None

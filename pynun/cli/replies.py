@@ -1,0 +1,61 @@
+"""What the results in an HTTP reply say: which command failed, and with which error.
+
+The reply joins one result for each command with `;` (docs/protocol.md section 1): a message, which ends in a newline;
+`empty`; or the bare text of an error, which does neither. A value may contain `;`, so a message is not cut there; and
+no value contains a newline, so it ends where a newline meets a `;` or the end of the reply.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pynun.language.framing import http_commands, words
+
+NOTHING_SAID = "empty"
+VALID_AUTH = "valid auth\n"
+INVALID_AUTH = "invalid auth\n"
+
+_FAILURE_MESSAGES = frozenset({INVALID_AUTH, "error no-db-selected\n", "permission denied\n"})
+"""Failures that are sent as messages (docs/protocol.md section 2)."""
+
+_MESSAGE_BEGINNINGS = (
+    "value ", "value-version ", "keys ", "changed ", "changed-version ", "removed ", "ack ", "cluster-state ",
+    "metrics-state ", "dbs-list ", "pending-ops ", "conflitcts-list ", "process-info ", "commands-list ",
+)  # fmt: skip
+"""How messages begin that may hold a `;`: whatever a client stored is in them."""
+
+
+class Failure(NamedTuple):
+    """A command that failed: its place from 1 (0: unknown), its name (never its arguments: they may be secret)."""
+
+    position: int
+    command: str
+    error: str
+
+
+def split_results(reply: str) -> list[str]:
+    """The results of a reply, in order; an empty reply has none."""
+    results = []
+    start = 0
+    while start < len(reply):
+        if reply.startswith(_MESSAGE_BEGINNINGS, start):
+            end = reply.find("\n;", start) + 1 or len(reply)
+        else:
+            end = reply.find(";", start)
+            if end == -1:
+                end = len(reply)
+        results.append(reply[start:end])
+        start = end + 1
+    return results
+
+
+def find_failures(body: str, results: list[str]) -> list[Failure]:
+    """The commands of the request's body that failed, as the results of its reply say."""
+    commands = http_commands(body)
+    # Another number of results (the original can leave a message behind) gives no place to blame.
+    matching = len(commands) == len(results)
+    return [
+        Failure(index + 1, words(commands[index])[0], result.strip()) if matching else Failure(0, "", result.strip())
+        for index, result in enumerate(results)
+        if result in _FAILURE_MESSAGES or (result != NOTHING_SAID and not result.endswith("\n"))
+    ]
