@@ -1,0 +1,159 @@
+"""What the engine hands to the store: batches of entries, and how it reads through the ones not yet on disk.
+
+A batch is everything that changed since the one before it was taken away to be written; it becomes durable as a
+whole or not at all. The engine reads the batch being filled, then the one being written, then the store: so every
+command sees every change made before it, and a key's newest value is written once however often it changed.
+
+A reply that shows something of a batch must not leave before that batch is on disk. `View.depends` gathers, while one
+command runs, the revision that its reply depends on; in relaxed durability it stays 0.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Entry(NamedTuple):
+    """A key's version and text."""
+
+    version: int
+    text: str
+
+
+class Waiter(Protocol):
+    """Whoever holds back something until a batch is on disk."""
+
+    def released(self, revision: int) -> None:
+        """Everything up to `revision` is on disk."""
+
+    def failed(self, revision: int, reason: str) -> None:
+        """The batch `revision` and everything after it is lost; `reason` is for the client."""
+
+
+class Batch:
+    """Changes that become durable together. `entries` maps stored keys to their new entry, None meaning removed."""
+
+    __slots__ = ("bytes_estimated", "entries", "operations", "revision", "waiters")
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.entries: dict[bytes, Entry | None] = {}
+        self.operations = 0
+        """Changes as clients count them: `metrics-state` reports their sum."""
+        self.bytes_estimated = 0
+        self.waiters: list[Waiter] = []
+
+
+class Store(Protocol):
+    """What the engine may read: the entries that are on disk."""
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of a stored key."""
+
+    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the stored keys that begin with `start` (four bytes of a database, then text), in order.
+
+        Begins at `position` (first `start`, then what the call before returned). Returns the keys without their first
+        four bytes, where to go on or None at the end, and whether the slice is in order: keys longer than the store's
+        own limit may not be.
+        """
+
+
+_NOT_CHANGED: Final = Entry(0, "")  # compared by identity: "this batch says nothing of the key"
+
+
+class View:
+    """The newest state: batch being filled, batch being written, volatile entries, store."""
+
+    __slots__ = ("batch", "depends", "is_relaxed", "on_first_change", "operations", "store", "volatile", "writing")
+
+    def __init__(self, store: Store, *, revision: int, operations: int, is_relaxed: bool) -> None:
+        self.store = store
+        self.is_relaxed = is_relaxed
+        self.batch = Batch(revision + 1)
+        self.writing: Batch | None = None
+        self.operations = operations
+        self.volatile: dict[bytes, Entry] = {}
+        """Entries that live as long as the process (`$connections`): never written, and new after a restart."""
+        self.depends = 0
+        self.on_first_change: Callable[[], None] = lambda: None
+        """Called when the batch being filled gets its first change: the committer's bell."""
+
+    def read(self, key: bytes) -> Entry | None:
+        """The newest entry of a stored key; notes what the reply then depends on."""
+        entry = self.batch.entries.get(key, _NOT_CHANGED)
+        if entry is not _NOT_CHANGED:
+            if not self.is_relaxed:
+                self.depends = self.batch.revision
+            return entry
+        if self.writing is not None:
+            entry = self.writing.entries.get(key, _NOT_CHANGED)
+            if entry is not _NOT_CHANGED:
+                if self.depends < self.writing.revision and not self.is_relaxed:
+                    self.depends = self.writing.revision
+                return entry
+        if key in self.volatile:
+            return self.volatile[key]
+        return self.store.get(key)
+
+    def write(self, key: bytes, entry: Entry | None) -> None:
+        """Put a change into the batch being filled."""
+        batch = self.batch
+        if not batch.entries:
+            self.on_first_change()
+        batch.entries[key] = entry
+        batch.bytes_estimated += len(key) + 64 + (0 if entry is None else len(entry[1]))
+        if not self.is_relaxed:
+            self.depends = batch.revision
+
+    def count_operation(self) -> None:
+        """One change as clients count them."""
+        self.batch.operations += 1
+        self.operations += 1
+
+    def unwritten(self, prefix: bytes) -> dict[bytes, Entry | None]:
+        """The entries under `prefix` that the store does not have yet or never gets, the newest of each key."""
+        found: dict[bytes, Entry | None] = {k: e for k, e in self.volatile.items() if k.startswith(prefix)}
+        for batch in (self.writing, self.batch):
+            if batch is not None:
+                hits = {k: e for k, e in batch.entries.items() if k.startswith(prefix)}
+                if hits and not self.is_relaxed:
+                    self.depends = batch.revision
+                found.update(hits)
+        return found
+
+    def add_waiter(self, revision: int, waiter: Waiter) -> bool:
+        """Have `waiter` told when the batch is on disk or lost; False if it is on disk (or lost) already."""
+        for batch in (self.batch, self.writing):
+            if batch is not None and batch.revision == revision:
+                batch.waiters.append(waiter)
+                return True
+        return False
+
+    @property
+    def newest_unwritten(self) -> int:
+        """The revision of the newest change that is not on disk yet, 0 if everything is."""
+        if self.batch.entries:
+            return self.batch.revision
+        return 0 if self.writing is None else self.writing.revision
+
+    def take_batch(self) -> Batch:
+        """Close the batch being filled, to be written; the one before it must be on disk."""
+        assert self.writing is None
+        self.writing, self.batch = self.batch, Batch(self.batch.revision + 1)
+        return self.writing
+
+    def written(self) -> None:
+        """The batch that was taken is on disk: from now on the store answers for it."""
+        assert self.writing is not None
+        self.writing = None
+
+    def drop(self) -> tuple[Batch, ...]:
+        """The batch being written is lost, and the one being filled may have read it: forget both, and return them."""
+        lost = tuple(batch for batch in (self.writing, self.batch) if batch is not None)
+        self.operations -= sum(batch.operations for batch in lost)
+        self.writing, self.batch = None, Batch(self.batch.revision + 1)
+        return lost

@@ -1,0 +1,60 @@
+"""The admin's own commands (docs/protocol.md section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.engine import conflicts
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from pynun.engine.session import Session
+
+
+def snapshot(session: Session, names: list[str]) -> None:
+    """When it answers, everything changed so far is on disk: the reply waits for the newest batch."""
+    engine = session.engine
+    if not names and session.database is None:
+        raise messages.NO_DATABASE_TO_SNAPSHOT
+    unknown = [name for name in names if engine.find_database(name) is None]
+    if unknown:
+        raise messages.not_databases(unknown)
+    session.view.depends = session.view.newest_unwritten
+
+
+def cluster_state(session: Session) -> str:
+    return messages.cluster_state(session.engine.context.address)
+
+
+def metrics_state(session: Session) -> str:
+    engine = session.engine
+    return messages.metrics_state(engine.view.operations, engine.measure_get_ms())
+
+
+def list_commands(_session: Session) -> str:
+    from pynun.engine.commands.table import COMMANDS  # the table names this handler
+
+    return messages.commands_list(sorted(name for command in COMMANDS for name in (command.name, *command.aliases)))
+
+
+def debug(session: Session, command: str) -> str | None:
+    """An unknown debug command answers just `ok`, as in the original."""
+    engine = session.engine
+    match command:
+        case "list-dbs":
+            return messages.databases_list(engine.database_strategies())
+        case "pending-ops":
+            return messages.PENDING_OPERATIONS
+        case "pending-conflicts" | "pendding-conflitcts":
+            records = [
+                record
+                for name, strategy in engine.database_strategies()
+                if strategy == "arbiter"
+                for record in conflicts.pending_records(engine, engine.database(name))
+            ]
+            # The original does not know the right spelling and answers just `ok` to it: kept while there are none.
+            return messages.conflicts_list(records) if records or command == "pendding-conflitcts" else None
+        case "process-info":
+            return messages.process_info(engine.context.process_id)
+        case _:
+            return None

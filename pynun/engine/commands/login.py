@@ -1,0 +1,72 @@
+"""Logging in and choosing a database (docs/protocol.md sections 2 and 3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.engine.database import parse_strategy
+from pynun.engine.permissions import EVERYONE, user_key
+from pynun.engine.steps import HashSecret, VerifySecret
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Steps
+
+
+def _verified(session: Session, secret: str, read_hash: Callable[[], str | None]) -> Steps:
+    """True if `secret` has the hash that `read_hash` gives, before the check and still after it."""
+    hash_text = read_hash()
+    if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret):
+        return "yes"
+    is_right = yield VerifySecret(hash_text, secret)
+    return "yes" if is_right and hash_text is not None and read_hash() == hash_text else None
+
+
+def auth(session: Session, user: str, password: str) -> Steps:
+    engine = session.engine
+
+    def read_hash() -> str | None:
+        return engine.admin_token_hash() if user == engine.context.admin_user else None
+
+    is_valid = yield from _verified(session, password, read_hash)
+    session.set_admin(is_valid is not None)
+    return messages.VALID_AUTH if session.is_admin else messages.INVALID_AUTH
+
+
+def use(session: Session, name: str, user: str | None, token: str) -> Steps:
+    engine = session.engine
+    database = engine.database(name)
+    key = "$$token" if user is None else user_key(user)
+
+    def read_hash() -> str | None:
+        entry = engine.read(database, key)
+        return None if entry is None else entry.text
+
+    if (yield from _verified(session, token, read_hash)) is None:
+        raise messages.INVALID_TOKEN
+    if engine.find_database(name) is not database:
+        raise messages.NOT_A_DATABASE
+    session.select(database, EVERYONE if user is None else user)
+    return None
+
+
+def create_database(session: Session, name: str, token: str, strategy: str) -> Steps:
+    engine = session.engine
+    if engine.find_database(name) is not None:
+        raise messages.DATABASE_EXISTS
+    engine.check_changeable()
+    hash_text = yield HashSecret(token)
+    assert isinstance(hash_text, str)
+    engine.create_database(name, hash_text, parse_strategy(strategy))
+    return messages.CREATE_DB_SUCCESS
+
+
+def create_user(session: Session, user: str, token: str) -> Steps:
+    database = session.selected
+    hash_text = yield HashSecret(token)
+    assert isinstance(hash_text, str)
+    session.engine.change(database, user_key(user), hash_text)
+    return None

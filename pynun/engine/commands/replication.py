@@ -1,0 +1,56 @@
+"""The commands that the original's nodes send each other, as far as they mean something on one node."""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING
+
+from pynun.engine.commands import keys
+from pynun.language import messages
+from pynun.language.messages import Refusal
+
+if TYPE_CHECKING:
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Result, Steps
+
+
+def accept(_session: Session) -> None:
+    """Cluster membership and elections: accepted from an admin, without effect on one node."""
+
+
+def operation(session: Session, identifier: str, text: str) -> Steps:
+    """Acknowledge an operation, then run it: its messages follow the acknowledgement's."""
+    acknowledgement = messages.acknowledgement(identifier, session.engine.context.address)
+    try:
+        result: Result | Steps = session.perform(text)
+        if isinstance(result, GeneratorType):
+            result = yield from result
+    except Refusal as refusal:
+        raise Refusal(refusal.error, (acknowledgement, *refusal.messages)) from None
+    match result:
+        case None:
+            return [acknowledgement]
+        case str():
+            return [acknowledgement, result]
+        case bytes():
+            return [acknowledgement, result.decode()]
+        case list():
+            return [acknowledgement, *result]
+    raise AssertionError(result)
+
+
+def replicate(session: Session, name: str, key: str, version: int, value: str) -> Steps | None:
+    return keys.change(session, session.engine.database(name), key, version, value)
+
+
+def replicate_remove(session: Session, name: str, key: str) -> None:
+    keys.remove_from(session, session.engine.database(name), key)
+
+
+def replicate_increment(session: Session, name: str, key: str, step: int) -> None:
+    keys.increment_in(session, session.engine.database(name), key, step)
+
+
+def replicate_snapshot(session: Session) -> None:
+    """Everything changed so far is on disk when it answers, as with `snapshot`."""
+    session.view.depends = session.view.newest_unwritten

@@ -1,0 +1,268 @@
+"""The command table: every command once, with its names, arguments, gates, handler, help and differences.
+
+Dispatch, the gates, `list-commands`, the command reference, the differences page and the completion of the shell come
+from it. Rows stand in the order of the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pynun.engine.commands import admin, keys, login, replication, watches
+from pynun.engine.permissions import Permission
+from pynun.language import arguments as shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynun.language.arguments import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. Its handler gets the session and the shape's arguments, after the gates."""
+
+    name: str
+    shape: Shape
+    handler: Callable[..., Any]
+    help: str
+    aliases: tuple[str, ...] = ()
+    needs_admin: bool = False
+    needs_database: bool = False
+    permission: Permission | None = None
+    """The kind checked on the key, which is then the first argument; implies that a database is needed."""
+    differs: str | None = None
+    """How it deliberately differs from the original, for docs/differences.md."""
+    parse: Callable[[list[str]], tuple[Any, ...]] = lambda _words: ()
+
+    @property
+    def usage(self) -> str:
+        """Name and arguments, as in the reference."""
+        return f"{self.name} {self.shape.usage}".rstrip()
+
+
+def _row(
+    name: str,
+    shape: Shape,
+    handler: Callable[..., Any],
+    help: str,
+    *aliases: str,
+    admin: bool = False,
+    database: bool = False,
+    permission: Permission | None = None,
+    differs: str | None = None,
+) -> Command:
+    return Command(
+        name,
+        shape,
+        handler,
+        help,
+        aliases,
+        needs_admin=admin,
+        needs_database=database or permission is not None,
+        permission=permission,
+        differs=differs,
+        parse=shape.parse,
+    )
+
+
+_NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
+
+COMMANDS: tuple[Command, ...] = (
+    # --- logging in
+    _row(
+        "auth",
+        shapes.CREDENTIALS,
+        login.auth,
+        "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
+        differs="A failed login on a session that was admin says `invalid auth` and takes the admin rights away; the original says `valid auth`.",
+    ),
+    _row(
+        "create-db",
+        shapes.CREATE_DATABASE,
+        login.create_database,
+        "Create a database with a token and a conflict strategy (`none` unless given).",
+        admin=True,
+        differs="Every command works from the first moment after the start; the original refuses `create-db` for a second. The token is stored only as an Argon2id hash.",
+    ),
+    _row(
+        "use-db",
+        shapes.USE,
+        login.use,
+        "Select a database, with its token or as one of its users. `$connections` counts the session from then on.",
+        "use",
+        differs="A second `use-db` on a session moves its place in `$connections` and its user; in the original both leak.",
+    ),
+    _row(
+        "create-user",
+        shapes.USER_TOKEN,
+        login.create_user,
+        "Create a user of the selected database, or give it another token. Stored under `$$user_USER`.",
+        admin=True,
+        database=True,
+        differs="Without a user or a token it is refused; the original says `ok` and makes a user whose token is empty. The token is stored only as an Argon2id hash.",
+    ),
+    _row(
+        "set-permissions",
+        shapes.USER_PERMISSIONS,
+        keys.set_permissions,
+        "Say what a user may do: kinds are letters of `r` (read), `w` (write), `i` (increment), `x` (remove); "
+        "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces what was said before.",
+        admin=True,
+        database=True,
+    ),
+    # --- keys
+    _row(
+        "get",
+        shapes.KEY,
+        keys.get,
+        "Read a key: `value VALUE`, or `value <Empty>` if it is absent.",
+        permission=Permission.READ,
+    ),
+    _row(
+        "get-safe",
+        shapes.KEY,
+        keys.get_safe,
+        "Read a key with its version: `value-version VERSION VALUE`, or `value-version 1 <Empty>` if it is absent.",
+        permission=Permission.READ,
+    ),
+    _row(
+        "set",
+        shapes.KEY_VALUE,
+        keys.set_value,
+        "Set a key unconditionally: version 0 if it is new, else one more than it had.",
+        permission=Permission.WRITE,
+        differs='An empty key is refused (as in every command on a key); the original takes it as the key "".',
+    ),
+    _row(
+        "set-safe",
+        shapes.KEY_VERSION_VALUE,
+        keys.set_safe,
+        "Set a key that had VERSION, giving it VERSION + 1. If it has a newer version by now, that is a conflict, "
+        "settled by the database's strategy. VERSION -1 is unconditional.",
+        permission=Permission.WRITE,
+        differs="A refused version is an error on TCP too; there the original says `ok`.",
+    ),
+    _row(
+        "increment",
+        shapes.KEY_STEP,
+        keys.increment,
+        "Add N (1 unless given) to a number of 64 bits; an absent key counts from 0.",
+        permission=Permission.INCREMENT,
+        differs="The version grows by one (a new key gets 1) and the event carries it; the original resets it to 1 and sends -1. "
+        "Numbers out of 64 bits are refused.",
+    ),
+    _row(
+        "remove",
+        shapes.KEY,
+        keys.remove,
+        "Remove a key. Removing an absent one is a success.",
+        permission=Permission.REMOVE,
+    ),
+    _row(
+        "keys",
+        shapes.PATTERN,
+        keys.keys,
+        "List the keys that match a pattern (`prefix*`, `*suffix` or a substring), sorted; `$$` keys only for the admin.",
+        "ls",
+        database=True,
+    ),
+    # --- watching
+    _row(
+        "watch",
+        shapes.KEY,
+        watches.watch,
+        "Hear of every change of a key, also of one that does not exist yet: `changed KEY VALUE`, then "
+        "`changed-version KEY VERSION VALUE`; `removed KEY` when it is removed.",
+        permission=Permission.READ,
+        differs="Watching twice is one watch. A watcher that loses its read permission stops receiving.",
+    ),
+    _row("unwatch", shapes.KEY, watches.unwatch, "Stop watching a key.", database=True),
+    _row("unwatch-all", shapes.NOTHING, watches.unwatch_all, "Stop watching every key.", database=True),
+    # --- conflicts
+    _row(
+        "arbiter",
+        shapes.NOTHING,
+        watches.arbiter,
+        "Become an arbiter of the selected database: every unresolved conflict is sent at once, every later one as it comes.",
+        database=True,
+        differs="An arbiter that left does not count as connected.",
+    ),
+    _row(
+        "resolve",
+        shapes.RESOLVE,
+        watches.resolve,
+        "An arbiter's decision on a conflict. The key gets the value once none of its conflicts is pending.",
+        differs="A session that is not admin must have selected that database and be allowed to write the key; the original asks for neither permission.",
+    ),
+    # --- administration
+    _row(
+        "snapshot",
+        shapes.SNAPSHOT,
+        admin.snapshot,
+        "When it answers, everything changed so far is on disk. Names default to the selected database.",
+        admin=True,
+        differs="The original only queues the write for its next interval, and can lose what it answered for.",
+    ),
+    _row(
+        "cluster-state", shapes.NOTHING, admin.cluster_state, "This node, as the only and primary member.", admin=True
+    ),
+    _row(
+        "metrics-state",
+        shapes.NOTHING,
+        admin.metrics_state,
+        "Counters in the original's format: one operation of 25 bytes for each change; times in milliseconds.",
+        admin=True,
+    ),
+    _row(
+        "debug",
+        shapes.DEBUG,
+        admin.debug,
+        "Look inside: databases, operations and conflicts pending, process id.",
+        admin=True,
+        differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the unresolved records; the original lists nothing.",
+    ),
+    _row("list-commands", shapes.NOTHING, admin.list_commands, "The names of all commands.", admin=True),
+    # --- the original's cluster protocol
+    _row(
+        "rp",
+        shapes.OPERATION,
+        replication.operation,
+        "Acknowledge an operation by `ack ID ADDRESS`, then run its command.",
+        admin=True,
+    ),
+    _row("replicate", shapes.REPLICATE, replication.replicate, "`set-safe` in a named database.", admin=True),
+    _row(
+        "replicate-increment",
+        shapes.REPLICATE_INCREMENT,
+        replication.replicate_increment,
+        "`increment` in a named database.",
+        admin=True,
+    ),
+    _row(
+        "replicate-remove",
+        shapes.REPLICATE_REMOVE,
+        replication.replicate_remove,
+        "`remove` in a named database.",
+        admin=True,
+    ),
+    _row("replicate-snapshot", shapes.IGNORED, replication.replicate_snapshot, "Like `snapshot`.", admin=True),
+    *(
+        _row(name, shapes.IGNORED, replication.accept, _NO_EFFECT, admin=True)
+        for name in (
+            "ack",
+            "election",
+            "join",
+            "leave",
+            "replicate-join",
+            "replicate-leave",
+            "replicate-since",
+            "set-primary",
+            "set-secoundary",
+        )
+    ),
+)
+
+BY_NAME: dict[str, Command] = {name: command for command in COMMANDS for name in (command.name, *command.aliases)}
+"""Every name and alias to its command."""

@@ -1,0 +1,92 @@
+"""Conflicts: changes that name a version too old (docs/protocol.md section 5).
+
+A conflict's record is the ordinary key `$conflicts_KEY_ID`, so clients can read and watch it. Which records are
+unresolved is kept in an index of its own beside the data (`KEY ID`; a key holds no space, so the records of `a`,
+`ab` and `a_1` are never confused), and changes together with the record in one batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.engine.changes import Entry
+from pynun.engine.events import Event
+from pynun.engine.permissions import is_secret_key
+from pynun.engine.versions import IN_CONFLICT
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from pynun.engine.database import Database
+    from pynun.engine.engine import Engine
+
+
+def record_key(key: str, identifier: int | str) -> str:
+    return f"$conflicts_{key}_{identifier}"
+
+
+def _index_key(database: Database, key: str, identifier: int) -> bytes:
+    return database.pending_prefix + f"{key} {identifier}".encode()
+
+
+def pending_of(engine: Engine, database: Database, key: str) -> list[int]:
+    """The ids of a key's unresolved conflicts, oldest first."""
+    found = engine.scan(database.pending_prefix, f"{key} ")
+    return sorted(int(name.rpartition(" ")[2]) for name in found)
+
+
+def pending_records(engine: Engine, database: Database) -> list[str]:
+    """The record keys of all unresolved conflicts of a database, oldest first."""
+    found = [name.rpartition(" ") for name in engine.scan(database.pending_prefix)]
+    return [record_key(key, identifier) for key, _, identifier in sorted(found, key=lambda part: int(part[2]))]
+
+
+def settle(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
+    """What the database's strategy makes of a conflict: the version with which the change is applied after all.
+
+    Raises Refusal if it is not applied; with an arbiter the conflict is then recorded and handed on.
+    """
+    if is_secret_key(key):
+        raise messages.INVALID_VERSION  # no arbiter sees secrets, and no record holds one
+    match database.strategy:
+        case "newer":
+            return entry.version + 1
+        case "none":
+            raise messages.INVALID_VERSION
+        case "arbiter":
+            raise _hand_on(engine, database, key, entry, given, value)
+
+
+def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> messages.Refusal:
+    arbiters = database.arbiters
+    if not arbiters:
+        return messages.NO_ARBITER
+    engine.check_changeable()
+    pending = pending_of(engine, database, key)
+    if pending:
+        version, old = given + len(pending), record_key(key, pending[-1])
+    else:
+        version, old = entry.version, entry.text
+    identifier = engine.next_conflict_id()
+    record = record_key(key, identifier)
+    text = messages.resolve(identifier, database.name, version, key, old, value)
+    engine.put(database, record, Entry(0, text))
+    engine.put_silently(_index_key(database, key, identifier), Entry(0, ""))
+    if entry.version != IN_CONFLICT:
+        engine.put_silently(database.stored_key(key), Entry(IN_CONFLICT, entry.text))
+    event = Event(None, (text,), engine.view.depends)
+    for session in arbiters:
+        session.outbox.event(event)
+    return messages.conflict_unresolved(record)
+
+
+def resolve(engine: Engine, database: Database, identifier: int, key: str, version: int, value: str) -> None:
+    """An arbiter's decision: the record says so, and once nothing is pending the key gets the value."""
+    engine.change(database, record_key(key, identifier), messages.resolved(value))
+    index_key = _index_key(database, key, identifier)
+    if engine.view.read(index_key) is not None:
+        engine.put_silently(index_key, None)
+    if not pending_of(engine, database, key):
+        entry = engine.read(database, key)
+        # Never back: an id that names no pending conflict must not give the key a version its readers are beyond.
+        floor = 0 if entry is None else max(entry.version + 1, 0)
+        engine.put(database, key, Entry(max(version + 1, floor), value))

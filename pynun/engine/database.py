@@ -1,0 +1,80 @@
+"""A Nun-db database as it is at run time: who has it selected, who watches what. Its data is in the view."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+from weakref import WeakValueDictionary
+
+from pynun.engine.events import Event
+
+if TYPE_CHECKING:
+    from pynun.engine.permissions import Rules
+    from pynun.engine.session import Session
+
+Strategy = Literal["none", "newer", "arbiter"]
+
+ADMIN_DATABASE = "$admin"
+CONNECTIONS_KEY = "$connections"
+ARBITER_KEY = "$conflicts"
+"""Whoever watches this key is an arbiter (docs/protocol.md section 5)."""
+
+_PENDING_BIT = 0x8000_0000
+
+
+def parse_strategy(word: str) -> Strategy:
+    """The strategy that `word` names; unknown words mean `none` (docs/protocol.md section 2)."""
+    for strategy in get_args(Strategy):
+        if word == strategy:
+            return strategy  # type: ignore[no-any-return]
+    return "none"
+
+
+class Database:
+    """One database. Kept from its first use to the end of the process: its `$connections` count has to be."""
+
+    __slots__ = ("name", "pending_prefix", "prefix", "rules", "sessions", "strategy", "watchers")
+
+    def __init__(self, name: str, identifier: int, strategy: Strategy) -> None:
+        self.name = name
+        self.strategy: Strategy = strategy
+        self.prefix = identifier.to_bytes(4, "big")
+        """Stored keys of this database begin with it."""
+        self.pending_prefix = (identifier | _PENDING_BIT).to_bytes(4, "big")
+        """Stored keys of the index of unresolved conflicts, `KEY ID`, begin with it (a key holds no space)."""
+        self.sessions: dict[Session, None] = {}
+        self.watchers: dict[str, dict[Session, None]] = {}
+        self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
+        """The rules of the users who are here, shared by their sessions."""
+
+    def stored_key(self, key: str) -> bytes:
+        return self.prefix + key.encode()
+
+    def notify(self, key: str, texts: tuple[str, ...], revision: int) -> None:
+        """Tell everybody who watches `key`."""
+        watchers = self.watchers.get(key)
+        if watchers:
+            event = Event(key, texts, revision)
+            for session in watchers:
+                session.outbox.event(event)
+
+    def watch(self, session: Session, key: str) -> None:
+        """Watching twice is one watch."""
+        self.watchers.setdefault(key, {})[session] = None
+        session.watches[key] = None
+
+    def unwatch(self, session: Session, key: str) -> None:
+        session.watches.pop(key, None)
+        watchers = self.watchers.get(key)
+        if watchers is not None:
+            watchers.pop(session, None)
+            if not watchers:
+                del self.watchers[key]
+
+    def unwatch_all(self, session: Session) -> None:
+        for key in list(session.watches):
+            self.unwatch(session, key)
+
+    @property
+    def arbiters(self) -> dict[Session, None]:
+        """The sessions that resolve this database's conflicts, present ones only."""
+        return self.watchers.get(ARBITER_KEY, {})

@@ -1,0 +1,255 @@
+"""The engine: all databases of one server, and the one way in which anything changes.
+
+It owns no task, file, socket, clock or source of randomness; what it needs of them is given to it. All calls come
+from one thread. Errors a client must see are raised as `Refusal`; anything else that is raised is a fault of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine.changes import Entry, View
+from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY, Database, Strategy, parse_strategy
+from pynun.engine.permissions import EVERYONE, NO_GRANTS, Rules, parse_grants, permission_key, permitted_user
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from pynun.engine.changes import Store
+    from pynun.engine.steps import Credentials
+
+_CATALOGUE: Final = bytes(4)
+"""Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""
+_LAST_IDENTIFIER: Final = _CATALOGUE
+"""The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
+
+_MEASURED_READS = 100
+
+_SLICE_KEYS = 2048
+"""Keys a scan reads before it lets others work: about a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the engine is told of the world around it."""
+
+    admin_user: str
+    address: str
+    """What `cluster-state` and `rp` say of this node: HOST:PORT of its TCP listener."""
+    process_id: int
+    time_ns: Callable[[], int]
+    """Nanoseconds since 1970, for the ids of conflicts."""
+    credentials: Credentials
+
+
+class Engine:
+    """All databases of one server."""
+
+    def __init__(self, store: Store, context: Context, *, revision: int, operations: int, is_relaxed: bool) -> None:
+        self.context = context
+        self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
+        self._databases: dict[str, Database] = {}
+        self._last_conflict_id = 0
+        self.refused_changes: str | None = None
+        """Set while the store can't take changes: why. Commands that change data are refused with it."""
+
+    # --- databases ---------------------------------------------------------------------------------------------
+
+    def find_database(self, name: str) -> Database | None:
+        """The database of that name, None if there is none."""
+        database = self._databases.get(name)
+        if database is None and name:
+            entry = self.view.read(_CATALOGUE + name.encode())
+            if entry is not None:
+                database = Database(name, entry.version, parse_strategy(entry.text))
+                self._databases[name] = database
+        return database
+
+    def database(self, name: str) -> Database:
+        """The database of that name. Raises Refusal `Not a valid database name`."""
+        database = self.find_database(name)
+        if database is None:
+            raise messages.NOT_A_DATABASE
+        return database
+
+    def create_database(self, name: str, token_hash: str, strategy: Strategy) -> Database:
+        """Make a database. Raises Refusal if there is one of that name."""
+        if self.find_database(name) is not None:
+            raise messages.DATABASE_EXISTS
+        self.check_changeable()
+        last = self.view.read(_LAST_IDENTIFIER)
+        identifier = 1 if last is None else last.version + 1
+        self.view.write(_LAST_IDENTIFIER, Entry(identifier, ""))
+        self.view.write(_CATALOGUE + name.encode(), Entry(identifier, strategy))
+        self.view.count_operation()
+        database = Database(name, identifier, strategy)
+        self._databases[name] = database
+        self.view.write(database.stored_key("$$token"), Entry(0, token_hash))
+        admin = database if name == ADMIN_DATABASE else self.database(ADMIN_DATABASE)
+        self._put(admin, name, Entry(0, "{}"))
+        return database
+
+    def database_strategies(self) -> list[tuple[str, str]]:
+        """Name and strategy of every database, by name."""
+        return [(name, self.database(name).strategy) for name in self.scan(_CATALOGUE) if name]
+
+    def prepare(self, admin_token_hash: str) -> None:
+        """Before the first session: the admin database is there, and its token is the admin password's hash."""
+        admin = self.find_database(ADMIN_DATABASE)
+        if admin is None:
+            self.create_database(ADMIN_DATABASE, admin_token_hash, "newer")
+        elif self.admin_token_hash() != admin_token_hash:
+            self.change(admin, "$$token", admin_token_hash)
+
+    def admin_token_hash(self) -> str | None:
+        """The hash of the admin password; None before the first start."""
+        admin = self.find_database(ADMIN_DATABASE)
+        entry = None if admin is None else self.view.read(admin.stored_key("$$token"))
+        return None if entry is None else entry.text
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read(self, database: Database, key: str) -> Entry | None:
+        return self.view.read(database.stored_key(key))
+
+    def scan(self, prefix: bytes, key_prefix: str = "") -> list[str]:
+        """The keys under a stored prefix that begin with `key_prefix`, in order, at once: only for short lists."""
+        steps = self.scan_slices(prefix, key_prefix.encode())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return [key.decode() for key in stop.value]
+
+    def scan_slices(
+        self, prefix: bytes, key_prefix: bytes = b"", keep: Callable[[list[bytes]], list[bytes]] | None = None
+    ) -> Generator[None, None, list[bytes]]:
+        """The keys under a stored prefix that begin with `key_prefix`, in order; yields between slices of a scan.
+
+        `keep` filters a slice. Keys that are there during the whole scan are given exactly once, in any case.
+        """
+        start = prefix + key_prefix
+        unwritten = self.view.unwritten(start)
+        found: list[bytes] = []
+        is_sorted = True
+        position: bytes | None = start
+        while position is not None:
+            names, position, is_slice_sorted = self.view.store.scan(start, position, _SLICE_KEYS)
+            is_sorted = is_sorted and is_slice_sorted
+            if unwritten:
+                names = [name for name in names if prefix + name not in unwritten]
+            found += names if keep is None else keep(names)
+            if position is not None:
+                yield
+        added = [key[4:] for key, entry in unwritten.items() if entry is not None]
+        if keep is not None:
+            added = keep(added)
+        if added or not is_sorted:
+            found += added
+            found.sort()
+        return found
+
+    def measure_get_ms(self) -> float:
+        """How long a read takes now, in milliseconds: measured when asked for, so that reads pay nothing for it."""
+        clock = self.context.time_ns
+        began_ns = clock()
+        for _ in range(_MEASURED_READS):
+            self.view.store.get(_LAST_IDENTIFIER)
+        return (clock() - began_ns) / _MEASURED_READS / 1e6
+
+    # --- changing ----------------------------------------------------------------------------------------------
+
+    def check_changeable(self) -> None:
+        """Raises Refusal while the store can't take changes (docs/protocol.md section 9)."""
+        if self.refused_changes is not None:
+            raise messages.Refusal(messages.storage_failed(self.refused_changes))
+
+    def change(self, database: Database, key: str, text: str) -> None:
+        """Set a key unconditionally: old version plus one, or 0."""
+        old = self.read(database, key)
+        self.put(database, key, Entry(0 if old is None else old.version + 1, text))
+
+    def put(self, database: Database, key: str, entry: Entry) -> None:
+        """The change of one key, its watchers told. Raises Refusal while the store can't take changes."""
+        self.check_changeable()
+        self._put(database, key, entry)
+        self.view.count_operation()
+
+    def _put(self, database: Database, key: str, entry: Entry) -> None:
+        view = self.view
+        stored = database.stored_key(key)
+        if key == CONNECTIONS_KEY:
+            view.volatile[stored] = entry
+            database.notify(key, messages.changed(key, entry.version, entry.text), 0)
+            return
+        view.write(stored, entry)
+        if key in database.watchers:
+            database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
+        if key.startswith("$$"):
+            self._security_changed(database, key)
+
+    def put_silently(self, stored: bytes, entry: Entry | None) -> None:
+        """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
+        self.check_changeable()
+        self.view.write(stored, entry)
+
+    def remove(self, database: Database, key: str) -> None:
+        """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
+        self.check_changeable()
+        view = self.view
+        stored = database.stored_key(key)
+        if key == CONNECTIONS_KEY:
+            view.volatile.pop(stored, None)
+            database.notify(key, messages.removed(key), 0)
+            return
+        view.write(stored, None)
+        view.count_operation()
+        database.notify(key, messages.removed(key), view.depends)
+        if key.startswith("$$"):
+            self._security_changed(database, key)
+
+    def next_conflict_id(self) -> int:
+        """A 64-bit number that grows, nanoseconds since 1970 as in the original."""
+        self._last_conflict_id = max(self._last_conflict_id + 1, self.context.time_ns())
+        return self._last_conflict_id
+
+    # --- presence and permissions ------------------------------------------------------------------------------
+
+    def count_connections(self, database: Database) -> None:
+        """The number of sessions that have the database selected changed: `$connections` says so."""
+        old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
+        count = str(len(database.sessions))
+        self._put(database, CONNECTIONS_KEY, Entry(0 if old is None else old.version + 1, count))
+
+    def rules_for(self, database: Database, user: str) -> Rules | None:
+        """What `user` may do; None: everything (the database's own token, without an entry for `all`)."""
+        entry = self.read(database, permission_key(user))
+        if entry is None:
+            return None if user == EVERYONE else NO_GRANTS
+        rules = database.rules.get(user)
+        if rules is None:
+            rules = database.rules[user] = Rules(parse_grants(entry.text))
+        return rules
+
+    def _security_changed(self, database: Database, key: str) -> None:
+        user = permitted_user(key)
+        if user is not None:
+            database.rules.pop(user, None)
+            rules = self.rules_for(database, user)
+            for session in list(database.sessions):
+                if session.user == user:
+                    session.set_rules(rules)
+
+    def reload_after_loss(self) -> None:
+        """Changes that sessions acted on were lost (the commit failed): read again what is remembered of them."""
+        for name, database in list(self._databases.items()):
+            if self.view.read(_CATALOGUE + name.encode()) is None:
+                for session in list(database.sessions):
+                    session.leave()
+                del self._databases[name]
+                continue
+            database.rules.clear()
+            for session in list(database.sessions):
+                session.set_rules(self.rules_for(database, session.user))

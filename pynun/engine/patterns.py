@@ -1,0 +1,37 @@
+"""Key patterns, as `keys` and permissions use them (docs/protocol.md section 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """`prefix*`, `*suffix`, or a substring; `kind` and `text` are what a scan needs to be quick about it."""
+
+    kind: Literal["all", "prefix", "suffix", "substring"]
+    text: str = ""
+
+    def matches(self, key: str) -> bool:
+        match self.kind:
+            case "all":
+                return True
+            case "prefix":
+                return key.startswith(self.text)
+            case "suffix":
+                return key.endswith(self.text)
+            case "substring":
+                return self.text in key
+
+
+def parse_pattern(pattern: str) -> Pattern:
+    """Read a pattern: one that ends in `*` is a prefix, one that begins with `*` a suffix, with every `*` removed."""
+    text = pattern.replace("*", "")
+    if not text:
+        return Pattern("all")
+    if pattern.endswith("*"):
+        return Pattern("prefix", text)
+    if pattern.startswith("*"):
+        return Pattern("suffix", text)
+    return Pattern("substring", pattern)

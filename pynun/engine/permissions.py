@@ -1,0 +1,109 @@
+"""Who may do what to a key (docs/protocol.md section 3)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from pynun.engine.patterns import Pattern, parse_pattern
+
+EVERYONE = "all"
+"""The user that a session is which selected the database by the database's own token."""
+
+_DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it they are simply made again
+
+
+class Permission(Enum):
+    """The four kinds. The wire letter is the value; a letter that is none of them counts as `r`."""
+
+    READ = "r"
+    WRITE = "w"
+    INCREMENT = "i"
+    REMOVE = "x"
+
+    # Identity hash and comparison: members are singletons, and every command looks one up in a dict.
+    __hash__ = object.__hash__
+
+
+class Grant(NamedTuple):
+    """One `KINDS PATTERNS` of an entry."""
+
+    kinds: frozenset[Permission]
+    patterns: tuple[Pattern, ...]
+
+
+def permission_key(user: str) -> str:
+    return f"$$permission_${user}"
+
+
+def user_key(user: str) -> str:
+    return f"$$user_{user}"
+
+
+def is_security_key(key: str) -> bool:
+    """Keys that only an admin session may touch."""
+    return key.startswith("$$")
+
+
+def is_secret_key(key: str) -> bool:
+    """Keys whose value is a secret: only its Argon2id hash is ever stored."""
+    return key == "$$token" or key.startswith("$$user_")
+
+
+def permitted_user(key: str) -> str | None:
+    """The user whose permission entry `key` is, or None if it is another key."""
+    return key[len("$$permission_$") :] if key.startswith("$$permission_$") else None
+
+
+def _kind(letter: str) -> Permission:
+    try:
+        return Permission(letter)
+    except ValueError:
+        return Permission.READ
+
+
+def parse_grants(text: str) -> tuple[Grant, ...]:
+    """Read `KINDS PATTERNS[|KINDS PATTERNS…]`. Every text gives an answer; a part without patterns grants nothing."""
+    grants = []
+    for part in text.split("|"):
+        kinds, _, patterns = part.strip().partition(" ")
+        if patterns:
+            grants.append(
+                Grant(
+                    frozenset(map(_kind, kinds)),
+                    tuple(parse_pattern(pattern.strip()) for pattern in patterns.split(",") if pattern.strip()),
+                )
+            )
+    return tuple(grants)
+
+
+class Rules:
+    """What one user may do in one database, with its decisions remembered: asked on every command.
+
+    A new `Rules` replaces the old one when the user's entry changes, so that nothing remembered outlives its entry.
+    """
+
+    __slots__ = ("__weakref__", "_decisions", "_grants")
+
+    def __init__(self, grants: tuple[Grant, ...]) -> None:
+        self._grants = grants
+        self._decisions: dict[tuple[Permission, str], bool] = {}
+
+    def allow(self, permission: Permission, key: str) -> bool:
+        decision = self._decisions.get((permission, key))
+        if decision is None:
+            decision = self._decide(permission, key)
+            if len(self._decisions) >= _DECISIONS_MAX:
+                self._decisions.clear()
+            self._decisions[permission, key] = decision
+        return decision
+
+    def _decide(self, permission: Permission, key: str) -> bool:
+        return any(
+            permission in grant.kinds and any(pattern.matches(key) for pattern in grant.patterns)
+            for grant in self._grants
+        )
+
+
+NO_GRANTS = Rules(())
+"""The rules of a named user without an entry: everything is denied."""

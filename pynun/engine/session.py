@@ -1,0 +1,224 @@
+"""One client's session: who it is, what it selected and watches, and the way of a command through the gates.
+
+The gates stand here and nowhere else, in the order the original has them (clients see it): known, arguments, admin,
+security key, database, permission, handler. Handlers hold nothing but the meaning of their command.
+"""
+
+from __future__ import annotations
+
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from pynun.engine.commands.table import BY_NAME
+from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
+from pynun.language import messages
+from pynun.language.framing import words
+from pynun.language.messages import Refusal
+
+if TYPE_CHECKING:
+    from pynun.engine.commands.table import Command
+    from pynun.engine.database import Database
+    from pynun.engine.engine import Engine
+    from pynun.engine.events import Outbox
+    from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
+
+
+class Session:
+    """One client's session. `execute` texts one after another; while one is suspended, wait with the next."""
+
+    __slots__ = (
+        "__weakref__",
+        "database",
+        "engine",
+        "is_admin",
+        "is_closed",
+        "outbox",
+        "rules",
+        "user",
+        "view",
+        "watches",
+    )
+
+    def __init__(self, engine: Engine, outbox: Outbox) -> None:
+        self.engine = engine
+        self.view = engine.view
+        self.outbox = outbox
+        self.is_admin = False
+        self.is_closed = False
+        self.database: Database | None = None
+        self.user = EVERYONE
+        self.rules: Rules | None = None
+        """What the user may do in the selected database; None: everything."""
+        self.watches: dict[str, None] = {}
+
+    # --- commands ----------------------------------------------------------------------------------------------
+
+    def execute(self, text: str) -> Suspension | None:
+        """Run one command; its reply and events are then in the outboxes.
+
+        Returns None when it is done. Otherwise the command waits for something (`Need`): drive the returned
+        suspension with `next` and `send` until it ends, and execute nothing else on this session before that. No text
+        raises an exception.
+        """
+        view = self.view
+        view.depends = 0
+        parts = words(text)
+        command = BY_NAME.get(parts[0])
+        try:
+            if command is None:
+                raise messages.unknown_command(parts[0]) if parts[0] else messages.EMPTY_COMMAND
+            arguments = command.parse(parts)
+            permission = command.permission
+            if permission is not None:
+                # The gates of the commands on keys, written out: they are nearly all commands there are.
+                key = arguments[0]
+                if key[:2] == "$$":
+                    if not self.is_admin:
+                        raise messages.SECURITY_KEY
+                    if self.database is None:
+                        raise messages.NO_DATABASE
+                elif self.database is None:
+                    raise messages.NO_DATABASE
+                elif self.rules is not None and not self.rules.allow(permission, key):
+                    raise messages.PERMISSION_DENIED
+            else:
+                self._pass_gates(command)
+            result = command.handler(self, *arguments)
+        except Refusal as refusal:
+            refusal.__traceback__ = None  # refusals are shared: a kept traceback would grow and keep frames alive
+            self.outbox.refuse(refusal.messages, refusal.error, view.depends)
+            return None
+        if type(result) is GeneratorType:
+            return self._suspend(result)
+        self.outbox.reply(result, view.depends)
+        return None
+
+    def _pass_gates(self, command: Command) -> None:
+        if command.needs_admin and not self.is_admin:
+            raise messages.NOT_AUTH
+        if command.needs_database and self.database is None:
+            raise messages.NO_DATABASE
+
+    def perform(self, text: str) -> Result | Steps:
+        """Run a command that is part of another one (`rp`), without replying. Raises Refusal."""
+        parts = words(text)
+        command = BY_NAME.get(parts[0])
+        if command is None:
+            raise messages.unknown_command(parts[0]) if parts[0] else messages.EMPTY_COMMAND
+        arguments = command.parse(parts)
+        if command.permission is not None:
+            self.check_permission(command.permission, arguments[0])
+        else:
+            self._pass_gates(command)
+        result: Result | Steps = command.handler(self, *arguments)
+        return result
+
+    def check_permission(self, permission: Permission, key: str) -> None:
+        """Raises Refusal unless this session may do that to that key of its database."""
+        if is_security_key(key) and not self.is_admin:
+            raise messages.SECURITY_KEY
+        if self.database is None:
+            raise messages.NO_DATABASE
+        if not self._may(permission, key):
+            raise messages.PERMISSION_DENIED
+
+    def _may(self, permission: Permission, key: str) -> bool:
+        """Admin rules security keys; on other keys the admin is the user it selected the database as."""
+        if is_security_key(key):
+            return self.is_admin
+        return self.rules is None or self.rules.allow(permission, key)
+
+    def _suspend(self, steps: Any) -> Suspension | None:
+        """Run a command's steps up to its first need; if there is none, the command is done at once."""
+        suspension = self._drive(steps)
+        try:
+            first = next(suspension)
+        except StopIteration:
+            return None
+        return _with_first(first, suspension)
+
+    def _drive(self, steps: Steps) -> Suspension:
+        view = self.view
+        depends = view.depends
+        answer: Answer = None
+        while True:
+            view.depends = 0
+            try:
+                need = steps.send(answer)
+            except StopIteration as stop:
+                self.outbox.reply(stop.value, max(depends, view.depends))
+                return
+            except Refusal as refusal:
+                refusal.__traceback__ = None
+                self.outbox.refuse(refusal.messages, refusal.error, max(depends, view.depends))
+                return
+            depends = max(depends, view.depends)
+            answer = yield need
+            if self.is_closed:
+                steps.close()
+                return
+
+    # --- state -------------------------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> Database:
+        """The selected database; only for handlers of commands that need one."""
+        assert self.database is not None
+        return self.database
+
+    def select(self, database: Database, user: str) -> None:
+        """Select a database as a user. The count moves; watches stay where they are still allowed."""
+        if self.database is not database:
+            self.leave()
+            self.database = database
+            database.sessions[self] = None
+            self.user = user
+            self.set_rules(self.engine.rules_for(database, user))
+            self.engine.count_connections(database)
+        else:
+            self.user = user
+            self.set_rules(self.engine.rules_for(database, user))
+
+    def leave(self) -> None:
+        """Give up the selected database, its watches and its place in the count."""
+        database = self.database
+        if database is not None:
+            database.unwatch_all(self)
+            database.sessions.pop(self, None)
+            self.database = None
+            self.user = EVERYONE
+            self.rules = None
+            self.engine.count_connections(database)
+
+    def set_rules(self, rules: Rules | None) -> None:
+        """Other rules from now on; watches that they don't allow end (docs/protocol.md section 2)."""
+        self.rules = rules
+        self._drop_forbidden_watches()
+
+    def set_admin(self, is_admin: bool) -> None:
+        self.is_admin = is_admin
+        if not is_admin:
+            self._drop_forbidden_watches()
+
+    def _drop_forbidden_watches(self) -> None:
+        database = self.database
+        if database is not None and self.watches:
+            for key in [key for key in self.watches if not self._may(Permission.READ, key)]:
+                database.unwatch(self, key)
+
+    def close(self) -> None:
+        """The client is gone: its watches and its place in the count go with it. Safe to call twice."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.leave()
+
+
+def _with_first(first: Need, suspension: Suspension) -> Suspension:
+    """A suspension that yields `first`, which was already taken from it, and then goes on as before."""
+    answer = yield first
+    while True:
+        try:
+            need = suspension.send(answer)
+        except StopIteration:
+            return
+        answer = yield need

@@ -1,0 +1,51 @@
+"""What a command may need from outside before it can go on.
+
+A handler that needs something is a generator: it yields one of these, the session's owner gets the answer (a password
+check runs for tens of milliseconds in a thread) and sends it back. Meanwhile the commands behind it on the same
+session wait; other sessions do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySecret:
+    """Does `secret` have this Argon2id hash? Answered with True or False. A hash of None: answer False, as slowly."""
+
+    hash: str | None
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HashSecret:
+    """Answered with the Argon2id hash (a string) of `secret`, which counts as verified from then on."""
+
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Let others work, then go on: long scans yield it between slices. Answered with None."""
+
+
+Need = VerifySecret | HashSecret | Pause
+Answer = bool | str | None
+Result = str | bytes | list[str] | None
+"""A command's own messages: none, one (bytes: encoded already, for very long ones), or several."""
+
+Steps = Generator[Need, Answer, Result]
+"""A command on its way to its result."""
+
+Suspension = Generator[Need, Answer, None]
+"""A command on its way to its reply, as the owner of a session drives it; its first need is yielded by `next`."""
+
+
+class Credentials(Protocol):
+    """The memory of verified secrets, so that a right password costs microseconds after its first use."""
+
+    def is_verified(self, hash_text: str, secret: str) -> bool:
+        """True if `secret` has been verified against (or hashed to) `hash_text` in this process."""

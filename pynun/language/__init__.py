@@ -1,0 +1,1 @@
+"""Command texts in, message texts out: pure functions, no input or output, no trio, no state."""

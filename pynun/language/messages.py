@@ -1,0 +1,147 @@
+"""Every message, error and event text that the server sends: the only home of wire literals.
+
+Rules (docs/protocol.md sections 1, 2 and 5): a message ends in a newline, except `resolve …`; the misspellings
+(`conflitct`, `secoundary`, "not connected") are on the wire of the original and therefore intended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EMPTY_VALUE = "<Empty>"
+"""What stands for the value of an absent key (docs/protocol.md section 2)."""
+
+
+class Refusal(Exception):
+    """A command that is answered with an error: what the client sees, never a fault of the server.
+
+    `error` is the text without `error ` and without the end of line; `messages` are sent before it as messages of
+    their own (two failures of the original do that, docs/protocol.md section 2).
+    """
+
+    def __init__(self, error: str, messages: tuple[str, ...] = ()) -> None:
+        super().__init__(error)
+        self.error = error
+        self.messages = messages
+
+
+OK = "ok \n"
+TCP_GREETING = OK
+
+VALID_AUTH = "valid auth\n"
+INVALID_AUTH = "invalid auth\n"
+CREATE_DB_SUCCESS = "create-db success\n"
+
+EMPTY_COMMAND = Refusal("empty command")
+NOT_AUTH = Refusal("Not auth")
+SECURITY_KEY = Refusal("To read security keys you must auth as an admin!")
+NO_DATABASE = Refusal("error no-db-selected\n", ("error no-db-selected\n",))
+PERMISSION_DENIED = Refusal("permission denied\n", ("permission denied\n",))
+INVALID_TOKEN = Refusal("Invalid token")
+NOT_A_DATABASE = Refusal("Not a valid database name")
+DATABASE_EXISTS = Refusal("database already exists")
+TOKEN_NOT_REMOVABLE = Refusal("$$token key cannot be removed")
+NOT_NUMERIC = Refusal("Key is not numeric")
+OUT_OF_RANGE = Refusal("increment out of range")
+INVALID_VERSION = Refusal("Invalid version!")
+NO_ARBITER = Refusal("An conflitct happend and there is no arbiter client not connected")
+NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
+
+MESSAGE_TOO_BIG = "message too big"
+INVALID_UTF8 = "invalid utf-8"
+
+
+def error(text: str) -> str:
+    """The line of a failure on WebSocket and TCP (docs/protocol.md section 1: note the space before the newline)."""
+    return f"error {text} \n"
+
+
+def unknown_command(name: str) -> Refusal:
+    return Refusal(f"unknown command: {name}")
+
+
+def missing_key(command: str) -> Refusal:
+    return Refusal(f"{command} must contain a key")
+
+
+def value(text: str | None) -> str:
+    return f"value {EMPTY_VALUE if text is None else text}\n"
+
+
+def value_version(version: int, text: str) -> str:
+    return f"value-version {version} {text}\n"
+
+
+VALUE_VERSION_ABSENT = value_version(1, EMPTY_VALUE)
+
+
+def changed(key: str, version: int, text: str) -> tuple[str, str]:
+    """The two messages of a change, in their order (docs/protocol.md section 4)."""
+    return f"changed {key} {text}\n", f"changed-version {key} {version} {text}\n"
+
+
+def removed(key: str) -> tuple[str]:
+    return (f"removed {key}\n",)
+
+
+def resolve(opposition_id: int, database: str, version: int, key: str, old: str, new: str) -> str:
+    """The text of a conflict's record and of the message to the arbiters: no newline (docs/protocol.md section 5)."""
+    return f"resolve {opposition_id} {database} {version} {key} {old} {new}"
+
+
+def resolved(text: str) -> str:
+    return f"resolved {text}"
+
+
+def conflict_unresolved(record: str) -> Refusal:
+    return Refusal(f"$$conflitct unresolved {record}")
+
+
+def not_databases(names: Iterable[str]) -> Refusal:
+    unknown = tuple(names)
+    if len(unknown) == 1:
+        return Refusal(f"{unknown[0]} is not a valid database name")
+    return Refusal("".join(f"{name}, " for name in unknown) + "are not a valid database names")
+
+
+def cluster_state(address: str) -> str:
+    return f"cluster-state  {address}(self):Primary ,\n"
+
+
+def metrics_state(operations: int, get_query_ms: float) -> str:
+    """One operation of 25 bytes for each change, as the original counts its log (docs/protocol.md section 2)."""
+    return (
+        f"metrics-state pending_ops: 0, op_log_file_size: {operations * 25}, op_log_count: {operations},"
+        f"replication_time_moving_avg: 0.0, get_query_time_moving_avg: {get_query_ms:.1f}\n\n"
+    )
+
+
+def databases_list(strategies: Iterable[tuple[str, str]]) -> str:
+    return "dbs-list \n" + "".join(f"{name} : {strategy}\n" for name, strategy in strategies)
+
+
+PENDING_OPERATIONS = "pending-ops \n"
+
+
+def conflicts_list(records: Iterable[str]) -> str:
+    return "conflitcts-list " + "".join(f",{record}" for record in records) + "\n"
+
+
+def process_info(process_id: int) -> str:
+    return f"process-info \nprocess_id: {process_id}\n"
+
+
+def commands_list(names: Iterable[str]) -> str:
+    return "commands-list " + "".join(f",{name}" for name in names) + "\n"
+
+
+def acknowledgement(operation_id: str, address: str) -> str:
+    return f"ack {operation_id} {address} \n"
+
+
+def storage_failed(reason: str) -> str:
+    """The error of a change that could not be written: nothing was changed (docs/protocol.md section 9)."""
+    return f"not stored: {reason}"

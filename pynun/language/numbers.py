@@ -1,0 +1,18 @@
+"""Numbers as the original reads them: an optional sign and ASCII digits within a fixed width, nothing else."""
+
+from __future__ import annotations
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+
+
+def parse_integer(text: str, low: int = INT64_MIN, high: int = INT64_MAX) -> int | None:
+    """The integer that `text` spells, or None if it spells none within [low, high].
+
+    Stricter than `int()`: no spaces, underscores or digits of other scripts, which the original refuses too.
+    """
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits.lstrip("0")) > 19:
+        return None
+    number = int(text)
+    return number if low <= number <= high else None

@@ -1,0 +1,38 @@
+"""Every bound of the server that is not a setting, with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RECEIVE_BYTES: Final = 65536
+"""Read from a socket at once: many pipelined commands for one system call, and still little memory a connection."""
+
+HANDSHAKE_SECONDS: Final = 15.0
+"""For a WebSocket handshake or the head of an HTTP request: a slow hospital network needs one or two."""
+
+HANDSHAKE_BYTES_MAX: Final = 16 * 1024
+"""The head of a WebSocket handshake; browsers send about one KiB."""
+
+HTTP_IDLE_SECONDS: Final = 75.0
+"""An HTTP connection without a request is closed; the next request opens another."""
+
+FLUSH_BYTES: Final = 256 * 1024
+"""Replies gathered while one chunk of commands runs, before they are sent ahead of its end."""
+
+CONFLATE_BYTES: Final = 1024 * 1024
+"""Waiting for a slow reader beyond this, its watch events are conflated per key (docs/protocol.md section 9)."""
+
+STALLED_SECONDS: Final = 5.0
+"""A client whose replies exceed the outbox limit and which reads nothing for so long is disconnected."""
+
+CLOSE_SECONDS: Final = 2.0
+"""For the last bytes and the closing handshake of a connection that the server ends."""
+
+PASSWORD_CHECKS_MAX: Final = 2
+"""Argon2id computations at once: each takes a core and the configured memory (19 MiB) for tens of milliseconds."""
+
+VERIFIED_SECRETS_MAX: Final = 10_000
+"""Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
+
+STOP_SECONDS: Final = 4.0
+"""For a clean stop: what arrived is finished and committed, clients are told. A service manager allows ten."""

@@ -1,0 +1,1 @@
+"""One server: its listeners, tasks and passwords; starting and stopping."""

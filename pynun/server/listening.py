@@ -1,0 +1,96 @@
+"""Listening sockets, and the sockets they accept: of the standard library, for the lane reads them itself."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun.errors import StartError
+
+if TYPE_CHECKING:
+    from pynun.settings import Address
+
+_BACKLOG: Final = 4096
+"""Connections the kernel holds until they are accepted: all viewers of a hospital may come back at once."""
+
+_TRANSIENT: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.ENETDOWN, errno.EHOSTUNREACH})
+"""The client gave up before it was accepted (accept(2)): the next one may be waiting."""
+
+
+class Connection(trio.abc.AsyncResource):
+    """An accepted socket: non-blocking, without Nagle's delay."""
+
+    def __init__(self, accepted: socket.socket) -> None:
+        self.socket = accepted
+
+    async def aclose(self) -> None:
+        if self.socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
+        await trio.lowlevel.checkpoint()
+
+
+class SocketListener(trio.abc.Listener[Connection]):
+    """Accepts connections for `trio.serve_listeners`, which handles exhausted descriptors."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._socket = listening
+        host, port = listening.getsockname()[:2]
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def accept(self) -> Connection:
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                accepted, _ = self._socket.accept()
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno in _TRANSIENT:
+                    continue
+                raise
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return Connection(accepted)
+
+    def close(self) -> None:
+        """Stop listening. Only when no task waits in `accept`."""
+        self._socket.close()
+
+    async def aclose(self) -> None:
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+
+def listen(name: str, variable: str, address: Address) -> SocketListener:
+    """Open a listening socket. Raises StartError that names the transport, the address, why, and what to do."""
+    try:
+        family, kind, protocol, _, resolved = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartError(_cannot_listen(name, variable, address, error)) from None
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(resolved)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise StartError(_cannot_listen(name, variable, address, error)) from None
+    return SocketListener(listening)
+
+
+def _cannot_listen(name: str, variable: str, address: Address, error: OSError) -> str:
+    cause = f"can't listen for {name} on {address}: {error.strerror}"
+    if error.errno == errno.EADDRINUSE:
+        return f"{cause}; stop the program that uses the port, or choose another with {variable}"
+    if error.errno == errno.EACCES:
+        return f"{cause}; ports below 1024 need privileges: choose another with {variable}"
+    return f"{cause}; choose an address of this machine with {variable}"

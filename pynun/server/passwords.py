@@ -1,0 +1,113 @@
+"""Argon2id in bounded threads, and the memory of what was verified (docs/protocol.md sections 3 and 9).
+
+A right password costs its tens of milliseconds once: the pair of hash and secret is then remembered by a digest keyed
+with a secret of this process, so memory holds no password and nothing outlives the process. A wrong one costs every
+time, and the time of an unknown name is that of a wrong password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING, assert_never
+
+import argon2
+import trio
+
+from pynun import limits
+from pynun.engine.steps import HashSecret, Pause, VerifySecret
+
+if TYPE_CHECKING:
+    from pynun.engine.steps import Answer, Need
+
+
+class Passwords:
+    """Hashes and verifies secrets; the resolver of the engine's needs and its memory of verified credentials."""
+
+    def __init__(self, *, memory_kib: int, passes: int, lanes: int) -> None:
+        self._hasher = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
+        self._limiter = trio.CapacityLimiter(limits.PASSWORD_CHECKS_MAX)
+        self._key = os.urandom(32)
+        self._verified: OrderedDict[bytes, None] = OrderedDict()
+        self._running: dict[bytes, trio.Event] = {}
+        self._stand_in: str | None = None
+
+    def is_verified(self, hash_text: str, secret: str) -> bool:
+        """True if this pair has been verified or made in this process. Takes about a microsecond."""
+        digest = self._digest(hash_text, secret)
+        if digest not in self._verified:
+            return False
+        self._verified.move_to_end(digest)
+        return True
+
+    def hash_now(self, secret: str) -> str:
+        """The hash of a secret. Takes tens of milliseconds: not for the loop."""
+        return self._hasher.hash(secret)
+
+    def verify_now(self, hash_text: str, secret: str) -> bool:
+        """Whether the secret has that hash. Takes tens of milliseconds: not for the loop."""
+        try:
+            self._hasher.verify(hash_text, secret)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+        return True
+
+    async def admin_token_hash(self, stored: str | None, password: str) -> str:
+        """The stored hash if it is the password's, else a new one: the password given at the start rules."""
+        if stored is not None and await self._verify(VerifySecret(stored, password)):
+            return stored
+        hash_text = await self.answer(HashSecret(password))
+        assert isinstance(hash_text, str)
+        return hash_text
+
+    async def answer(self, need: Need) -> Answer:
+        """The answer to a need of the engine."""
+        match need:
+            case Pause():
+                await trio.lowlevel.checkpoint()
+                return None
+            case HashSecret():
+                hash_text = await trio.to_thread.run_sync(self.hash_now, need.secret, limiter=self._limiter)
+                self._remember(hash_text, need.secret)
+                return hash_text
+            case VerifySecret():
+                return await self._verify(need)
+            case _:
+                assert_never(need)
+
+    async def _verify(self, need: VerifySecret) -> bool:
+        hash_text = need.hash
+        if hash_text is None:
+            if self._stand_in is None:
+                self._stand_in = await trio.to_thread.run_sync(
+                    self._hasher.hash, os.urandom(16).hex(), limiter=self._limiter
+                )
+            await trio.to_thread.run_sync(self.verify_now, self._stand_in, need.secret, limiter=self._limiter)
+            return False
+        digest = self._digest(hash_text, need.secret)
+        # A hundred browsers that come back at once with one token cost one computation, not a hundred.
+        running = self._running.get(digest)
+        if running is not None:
+            await running.wait()
+            if digest in self._verified:
+                return True
+        event = self._running[digest] = trio.Event()
+        try:
+            is_right = await trio.to_thread.run_sync(self.verify_now, hash_text, need.secret, limiter=self._limiter)
+            if is_right:
+                self._remember(hash_text, need.secret)
+            return is_right
+        finally:
+            event.set()
+            if self._running.get(digest) is event:
+                del self._running[digest]
+
+    def _digest(self, hash_text: str, secret: str) -> bytes:
+        text = f"{len(hash_text)}:{hash_text}{secret}".encode()
+        return hashlib.blake2b(text, key=self._key, digest_size=16).digest()
+
+    def _remember(self, hash_text: str, secret: str) -> None:
+        self._verified[self._digest(hash_text, secret)] = None
+        while len(self._verified) > limits.VERIFIED_SECRETS_MAX:
+            self._verified.popitem(last=False)

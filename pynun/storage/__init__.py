@@ -1,0 +1,1 @@
+"""The data on disk: the only importer of lmdb."""

@@ -1,0 +1,140 @@
+"""Group commit: the batch being filled becomes durable as soon as the one before it is.
+
+One task. It takes the view's batch, writes it in a worker thread (one LMDB transaction with a sync) while the loop
+goes on filling the next, then releases whoever waits for it. In relaxed durability nobody waits, and a batch gathers
+for up to `RELAXED_DELAY_SECONDS` first.
+
+When a batch can't be written (no room), `always` drops it and the one filled meanwhile, which may have read it, and
+tells exactly those who waited for them; `relaxed` has acknowledged it already, so it keeps it, refuses further changes
+and tries again until it is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynun.engine.changes import Batch
+    from pynun.engine.engine import Engine
+    from pynun.storage.lmdb_store import LmdbStore
+
+RELAXED_DELAY_SECONDS: Final = 0.05
+"""At most 100 ms of changes may be lost by a crash in relaxed durability: half of it for gathering, half to write."""
+
+RETRY_SECONDS: Final = 0.5
+
+BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
+BATCH_ENTRIES_MAX: Final = 50_000
+"""A batch beyond either bound makes those who fill it wait for the disk (`Committer.wait_for_room`)."""
+
+_log = logging.getLogger("nun_db")
+
+
+class Committer:
+    """The writer of one engine's batches to one store."""
+
+    def __init__(self, engine: Engine, store: LmdbStore) -> None:
+        self._engine = engine
+        self._view = engine.view
+        self._store = store
+        self._bell = trio.Event()
+        self._hurry = trio.Event()
+        self._room = trio.Event()
+        self._is_stopping = False
+        self.durable_revision = store.revision
+        self.on_released: Callable[[], None] = lambda: None
+        """Called after the waiters of a batch were told: what they held back may leave now."""
+        self._view.on_first_change = self._ring
+
+    def _ring(self) -> None:
+        self._bell.set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the batch being filled is so large that its writers should wait."""
+        batch = self._view.batch
+        return batch.bytes_estimated > BATCH_BYTES_MAX or len(batch.entries) > BATCH_ENTRIES_MAX
+
+    async def wait_for_room(self) -> None:
+        """Return when the batch being filled is not too large any more."""
+        while self.is_full:
+            self._hurry.set()
+            await self._room.wait()
+
+    def hurry(self) -> None:
+        """Write now: somebody waits for a batch although durability is relaxed."""
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Write batches until `stop`, and then what is left. Raises StorageError only for a fault at the very end."""
+        view = self._view
+        while True:
+            await self._bell.wait()
+            self._bell = trio.Event()
+            if view.is_relaxed and not self._is_stopping:
+                with trio.move_on_after(RELAXED_DELAY_SECONDS):
+                    await self._hurry.wait()
+            self._hurry = trio.Event()
+            if view.batch.entries:
+                await self._write(view.take_batch())
+            if self._is_stopping and not view.batch.entries:
+                return
+
+    def stop(self) -> None:
+        """Let `run` return once everything is on disk."""
+        self._is_stopping = True
+        self._bell.set()
+        self._hurry.set()
+
+    async def _write(self, batch: Batch) -> None:
+        operations = self._view.operations - self._view.batch.operations
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._store.write, batch, operations)
+            except StorageError as error:
+                reason = str(error)
+                if not self._view.is_relaxed:
+                    self._lose(reason)
+                    return
+                if self._engine.refused_changes is None:
+                    _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
+                self._engine.refused_changes = reason
+                for waiter in batch.waiters:
+                    waiter.failed(batch.revision, reason)
+                batch.waiters.clear()
+                self.on_released()
+                if self._is_stopping:
+                    raise
+                await trio.sleep(RETRY_SECONDS)
+            else:
+                break
+        if self._engine.refused_changes is not None:
+            self._engine.refused_changes = None
+            _log.warning("changes can be stored again")
+        self._view.written()
+        self.durable_revision = batch.revision
+        self._make_room()
+        for waiter in batch.waiters:
+            waiter.released(batch.revision)
+        self.on_released()
+
+    def _lose(self, reason: str) -> None:
+        _log.error("changes can't be stored (%s): they were refused", reason)
+        lost = self._view.drop()
+        self._engine.reload_after_loss()
+        self._make_room()
+        for batch in lost:
+            for waiter in batch.waiters:
+                waiter.failed(batch.revision, reason)
+        self.on_released()
+
+    def _make_room(self) -> None:
+        self._room.set()
+        self._room = trio.Event()

@@ -1,0 +1,220 @@
+"""The LMDB environment: opening it safely, reading it, and writing one batch.
+
+Always opened with LMDB's full sync, in which a commit is on disk when it returns and no power loss can corrupt the
+file (LMDB manual, MDB_NOSYNC). Reads come from the loop's thread, each in a transaction of its own that ends before
+anything else runs, so that none pins old pages; the one writer is whatever thread calls `write`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import lmdb
+
+from pynun.errors import StartError, StorageError
+from pynun.storage import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pynun.engine.changes import Batch, Entry
+
+_MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
+"""Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
+space refuses the first, the map grows by doubling when it is full."""
+
+
+class LmdbStore:
+    """The data folder, opened. Only one process at a time has it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
+        self.folder = folder
+        self._lock = _lock_folder(folder)
+        try:
+            self._environment = _open_environment(folder)
+            try:
+                self._open_databases()
+            except BaseException:
+                self._environment.close()
+                raise
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open_databases(self) -> None:
+        environment = self._environment
+        try:
+            if environment.stat()["entries"] == 0:
+                with environment.begin(write=True) as transaction:
+                    meta = environment.open_db(schema.META_DATABASE, txn=transaction)
+                    environment.open_db(schema.DATA_DATABASE, txn=transaction)
+                    transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
+                    transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
+            self._meta = environment.open_db(schema.META_DATABASE, create=False)
+            with environment.begin(db=self._meta) as transaction:
+                format_value = transaction.get(schema.FORMAT_KEY)
+                state_value = transaction.get(schema.STATE_KEY)
+            if format_value is None or state_value is None:
+                raise StartError(_not_ours(self.folder))
+            number = schema.decode_format(format_value)
+            if number > schema.FORMAT:
+                raise StartError(
+                    f"the data in {self.folder} has format {number}, newer than this program's {schema.FORMAT}: "
+                    "start the version that wrote it, or a newer one (nothing was changed)"
+                )
+            self._data = environment.open_db(schema.DATA_DATABASE, create=False)
+            self.revision, self.operations = schema.decode_state(state_value)
+        except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error):
+            raise StartError(_not_ours(self.folder)) from None
+        except lmdb.Error as error:
+            raise StartError(_damaged(self.folder, error)) from error
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of four bytes and text."""
+        with self._environment.begin(db=self._data) as transaction:
+            value = transaction.get(schema.stored_key(key))
+        return None if value is None else schema.decode_value(key, value)
+
+    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        stored_start = start[: schema.PREFIX_BYTES]
+        with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
+            if not cursor.set_range(position if position != start else stored_start):
+                return [], None, True
+            stored = list(islice(cursor.iternext(keys=True, values=False), count_max + 1))
+            following = stored.pop() if len(stored) > count_max else None
+            if not stored[-1].startswith(stored_start):
+                # Stored keys are in order: those of the prefix come first, then the rest is cut at once.
+                stored = stored[: _count_with_prefix(stored, stored_start)]
+                following = None
+            elif following is not None and not following.startswith(stored_start):
+                following = None
+            long_ones = [name for name in stored if len(name) == schema.KEY_BYTES_MAX and schema.is_long(name)]
+            if not long_ones and len(start) <= schema.PREFIX_BYTES:
+                return [name[4:] for name in stored], following, True
+            full = {name: schema.long_key(transaction.get(name, b"")) for name in long_ones}
+        names = [full.get(name, name) for name in stored]
+        return [name[4:] for name in names if name.startswith(start)], following, False
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def write(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable; on disk when it returns. Raises StorageError: then nothing of it is."""
+        try:
+            self._write(batch, operations)
+        except lmdb.MapFullError:
+            with _storage_errors():
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+                self._write(batch, operations)
+        except (lmdb.Error, OSError) as error:
+            raise StorageError(_reason(error)) from error
+
+    def _write(self, batch: Batch, operations: int) -> None:
+        puts: list[tuple[bytes, bytes]] = []
+        removals: list[bytes] = []
+        for key, entry in sorted(batch.entries.items()):
+            if entry is None:
+                removals.append(schema.stored_key(key))
+            else:
+                puts.append((schema.stored_key(key), schema.encode_value(key, entry)))
+        with self._environment.begin(write=True, db=self._data) as transaction:
+            with transaction.cursor() as cursor:
+                cursor.putmulti(puts)
+            for key in removals:
+                transaction.delete(key)
+            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+
+    def close(self) -> None:
+        """Give the folder back. Everything written is on disk already."""
+        self._environment.close()
+        os.close(self._lock)
+
+
+@contextlib.contextmanager
+def _storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (lmdb.Error, OSError) as error:
+        raise StorageError(_reason(error)) from error
+
+
+def _count_with_prefix(ordered: list[bytes], prefix: bytes) -> int:
+    low, high = 0, len(ordered)
+    while low < high:
+        middle = (low + high) // 2
+        if ordered[middle].startswith(prefix):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _lock_folder(folder: Path) -> int:
+    """Make the folder if it is missing and lock it for this process. Raises StartError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(folder / schema.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(_unusable(folder, error)) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise StartError(
+            f"the data folder {folder} is in use by another nun-db server (process {owner or 'unknown'}): "
+            "stop that one first, or choose another folder with NUN_DBS_DIR"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _open_environment(folder: Path) -> lmdb.Environment:
+    for size in _MAP_BYTES:
+        try:
+            return lmdb.open(str(folder), map_size=size, max_dbs=2, mode=0o600, max_readers=16, max_spare_txns=2)
+        except lmdb.MemoryError:
+            continue
+        except (lmdb.InvalidError, lmdb.VersionMismatchError):
+            raise StartError(_not_ours(folder)) from None
+        except (lmdb.Error, OSError) as error:
+            raise StartError(_unusable(folder, error)) from error
+    raise StartError(
+        f"no address space for a memory map of the data in {folder}: "
+        "raise the limit (ulimit -v) or the memory of the container"
+    )
+
+
+def _not_ours(folder: Path) -> str:
+    return (
+        f"{folder / schema.DATA_FILE} is not a pynun data file, or is damaged: it was left untouched; "
+        "choose another folder with NUN_DBS_DIR, or restore a backup"
+    )
+
+
+def _damaged(folder: Path, error: Exception) -> str:
+    return f"the data in {folder} can't be read ({_reason(error)}): it was left untouched; restore a backup"
+
+
+def _unusable(folder: Path, error: Exception) -> str:
+    return (
+        f"the data folder {folder} can't be used: {_reason(error)}; "
+        "give the user of the server write access, or choose another folder with NUN_DBS_DIR"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why, in the system's words: `No space left on device`, without LMDB's prefixes and paths."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rpartition(": ")[2] or type(error).__name__

@@ -1,0 +1,96 @@
+"""Every byte that is written: file names, format number, key and value layouts, in one place.
+
+One LMDB environment in the data folder, with two named databases:
+
+- `meta`: `format` (this number, 4 bytes), `state` (revision and operations, 8 bytes each).
+- `data`: stored keys to stored values, of all Nun-db databases.
+
+All integers are big endian. A stored key is four bytes and text: the id of a Nun-db database and a key; the id with
+its highest bit set and `KEY ID`, the index of unresolved conflicts; four zero bytes and a database's name, the
+catalogue. A stored value is a version (8 bytes, signed) and text.
+
+LMDB takes keys of up to 511 bytes. A longer one is stored under its first bytes, the byte 0xFF (which UTF-8 never
+has) and its SHA-256, with length (4 bytes) and bytes of the full key between version and text of the value: so a
+prefix of up to `PREFIX_BYTES` still finds it in a scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import Final
+
+from pynun.engine.changes import Entry
+
+FORMAT: Final = 1
+"""Grows with every change of what is described here. A newer file is refused, an older one migrated."""
+
+DATA_FILE: Final = "data.mdb"
+LOCK_FILE: Final = "server.lock"
+
+META_DATABASE: Final = b"meta"
+DATA_DATABASE: Final = b"data"
+FORMAT_KEY: Final = b"format"
+STATE_KEY: Final = b"state"
+
+KEY_BYTES_MAX: Final = 511
+_DIGEST_BYTES: Final = 32
+PREFIX_BYTES: Final = KEY_BYTES_MAX - 1 - _DIGEST_BYTES
+_LONG_MARK: Final = 0xFF
+
+_version = struct.Struct(">q")
+_long_head = struct.Struct(">qI")
+_state = struct.Struct(">QQ")
+_format = struct.Struct(">I")
+
+
+def stored_key(key: bytes) -> bytes:
+    """The LMDB key of four bytes and text of any length."""
+    if len(key) <= KEY_BYTES_MAX:
+        return key
+    return key[:PREFIX_BYTES] + bytes((_LONG_MARK,)) + hashlib.sha256(key).digest()
+
+
+def is_long(stored: bytes) -> bool:
+    """Whether an LMDB key stands for a longer key that is in the value."""
+    return len(stored) == KEY_BYTES_MAX and stored[PREFIX_BYTES] == _LONG_MARK
+
+
+def encode_value(key: bytes, entry: Entry) -> bytes:
+    if len(key) <= KEY_BYTES_MAX:
+        return _version.pack(entry[0]) + entry[1].encode()
+    return _long_head.pack(entry[0], len(key)) + key + entry[1].encode()
+
+
+def decode_value(key: bytes, value: bytes) -> Entry:
+    """The entry of `key` (four bytes and text, not the LMDB key)."""
+    if len(key) <= KEY_BYTES_MAX:
+        return Entry(_version.unpack_from(value)[0], value[8:].decode())
+    version, length = _long_head.unpack_from(value)
+    return Entry(version, value[_long_head.size + length :].decode())
+
+
+def long_key(value: bytes) -> bytes:
+    """The full key (four bytes and text) out of the value of a long one."""
+    _, length = _long_head.unpack_from(value)
+    return value[_long_head.size : _long_head.size + length]
+
+
+def encode_state(revision: int, operations: int) -> bytes:
+    return _state.pack(revision, operations)
+
+
+def decode_state(value: bytes) -> tuple[int, int]:
+    """Revision and operations."""
+    revision, operations = _state.unpack(value)
+    return revision, operations
+
+
+def encode_format(number: int) -> bytes:
+    return _format.pack(number)
+
+
+def decode_format(value: bytes) -> int:
+    """Raises struct.error if the value is not four bytes."""
+    number: int = _format.unpack(value)[0]
+    return number

@@ -1,0 +1,223 @@
+"""The fast reader of a WebSocket connection.
+
+A `Lane` is the stream that trio-websocket gets in place of the socket's. After the handshake, `receive_some` does the
+work itself: every complete, unfragmented, masked text frame in what has arrived goes straight to the session, with no
+task, queue or lock between. A control frame is returned alone to trio-websocket, which answers it through `send_all`:
+the same outbox, so in order. Anything else (a fragment, binary, too long, not UTF-8, against the protocol) is
+returned too, and from there on the connection is trio-websocket's own, which remains the authority on the protocol.
+
+Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from pynun import limits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from pynun.engine.steps import Suspension
+    from pynun.transports.outbox import Outbox
+    from pynun.transports.service import Service
+
+_HEAD_END: Final = b"\r\n\r\n"
+_TEXT: Final = 0x81  # FIN and the opcode of a text frame
+_CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
+
+
+class Receiver(Protocol):
+    """Where command texts go: a session, or what a test puts in its place."""
+
+    def execute(self, text: str) -> Suspension | None:
+        """Run one command; a suspension is driven before the next."""
+
+
+class Lane(trio.abc.Stream):
+    """One connection's stream, for trio-websocket to read the handshake and the exceptions from."""
+
+    def __init__(
+        self,
+        socket: socket.socket,
+        outbox: Outbox,
+        receiver: Receiver,
+        service: Service,
+        commands_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        self._socket = socket
+        self._outbox = outbox
+        self._receiver = receiver
+        self._service = service
+        self._commands_of = commands_of
+        self._rest = bytearray()  # received, not used yet
+        self._opened = trio.Event()
+        self._is_head_passed = False
+        self._is_passthrough = False
+        self._is_closed = False
+
+    def open(self) -> None:
+        """The handshake has been answered: frames are read from now on."""
+        self._opened.set()
+
+    @property
+    def is_passthrough(self) -> bool:
+        """Whether messages reach the session through trio-websocket and not through the lane."""
+        return self._is_passthrough
+
+    # --- trio.abc.Stream ---------------------------------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What trio-websocket has to see: the handshake, control frames, and all that is odd. b"" at the end."""
+        try:
+            if not self._is_head_passed:
+                return await self._receive_head()
+            if not self._opened.is_set():
+                await self._opened.wait()
+            if self._is_passthrough:
+                return await self._receive()
+            return await self._receive_frames()
+        except OSError:
+            return b""  # reset by the peer: for us the same as its end
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send at its place among the replies; returns when it is on its way."""
+        self._outbox.send_raw(bytes(data))
+        await self._outbox.wait_sent()
+        if self._outbox.is_broken:
+            raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._outbox.wait_sent()
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def _receive(self, count: int = limits.RECEIVE_BYTES) -> bytes:
+        if self._is_closed:
+            raise trio.ClosedResourceError
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return self._socket.recv(count)
+            except BlockingIOError:
+                continue
+
+    async def _receive_head(self) -> bytes:
+        """The head of the handshake, and nothing of what a hasty client sent behind it."""
+        while True:
+            data = await self._receive()
+            self._rest += data
+            end = self._rest.find(_HEAD_END)
+            if end >= 0:
+                end += len(_HEAD_END)
+                self._is_head_passed = True
+            elif not data or len(self._rest) > limits.HANDSHAKE_BYTES_MAX:
+                end = len(self._rest)
+                self._is_head_passed = True
+            else:
+                continue
+            head = bytes(self._rest[:end])
+            del self._rest[:end]
+            return head
+
+    async def _receive_frames(self) -> bytes:
+        outbox = self._outbox
+        flusher = self._service.flusher
+        committer = self._service.committer
+        execute = self._receiver.execute
+        rest = self._rest
+        wanted = 0  # bytes of the frame at the start of `rest` that is not complete, as far as known
+        from_bytes = int.from_bytes
+        data: bytes | bytearray = rest
+        while True:
+            if len(data) < wanted or not data:
+                received = await self._receive(max(limits.RECEIVE_BYTES, min(wanted - len(data), 1 << 20)))
+                if not received:
+                    return b""
+                if rest:
+                    rest += received
+                    data = rest
+                else:
+                    data = received
+                if len(data) < wanted:
+                    continue
+            size = len(data)
+            position = 0
+            wanted = 2
+            odd = 0  # where a frame begins that the lane leaves to trio-websocket, plus one
+            control_end = 0
+            while size - position >= 2:
+                first = data[position]
+                length = data[position + 1] - 0x80
+                if first != _TEXT or length < 0:
+                    if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
+                        odd = position + 1
+                    elif size - position >= length + 6:
+                        control_end = position + length + 6
+                    else:
+                        wanted = length + 6
+                    break
+                if length < 126:
+                    start = position + 6
+                elif length == 126:
+                    start = position + 8
+                    if size < start:
+                        wanted = 8
+                        break
+                    length = data[position + 2] << 8 | data[position + 3]
+                else:
+                    start = position + 14
+                    if size < start:
+                        wanted = 14
+                        break
+                    length = from_bytes(data[position + 2 : position + 10], "big")
+                    if length > self._service.message_bytes_max:
+                        odd = position + 1
+                        break
+                end = start + length
+                if end > size:
+                    wanted = end - position
+                    break
+                mask = data[start - 4 : start]
+                payload = from_bytes(data[start:end], "little") ^ from_bytes(
+                    (mask * (length // 4 + 1))[:length], "little"
+                )
+                try:
+                    text = payload.to_bytes(length, "little").decode()
+                except UnicodeDecodeError:
+                    odd = position + 1
+                    break
+                position = end
+                for command in self._commands_of(text) if ";" in text else (text,):
+                    suspension = execute(command)
+                    if suspension is not None:
+                        await self._service.settle(suspension)
+                    if outbox.needs_flush:
+                        await outbox.wait_for_room()
+            flusher.flush()
+            if committer.is_full:
+                await committer.wait_for_room()
+            end = odd - 1 if odd else position
+            if control_end or odd:
+                remaining = bytes(data[end:])
+                rest.clear()
+                if odd:
+                    self._is_passthrough = True
+                    return remaining
+                rest += remaining[control_end - position :]
+                return remaining[: control_end - position]
+            if data is rest:
+                del rest[:end]
+            elif end < size:
+                rest += data[end:]
+            data = rest

@@ -1,0 +1,410 @@
+"""The ordered, bounded, conflating queue to one client.
+
+What goes in leaves in the same order. Three stages:
+
+- held: a reply or event that shows a change waits until that change's batch is on disk, and everything behind it too;
+- ready: may leave; all that has gathered leaves by one non-blocking `send`;
+- unsent: the kernel's buffer is full; a task waits for room, and meanwhile the outbox is stalled.
+
+While an outbox is stalled and much waits in it, a watch event replaces the waiting event of the same key, at its new
+place in the order: a slow reader gets the newest value of each key, never a stale last one, and nobody waits for it.
+Replies are never dropped; a client that lets more than the limit gather is disconnected (docs/protocol.md section 9).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from pynun.engine.changes import View
+    from pynun.engine.events import Event
+    from pynun.engine.steps import Result
+
+
+class Flusher:
+    """The outboxes that have something to send, sent together when a chunk of commands is done or a batch on disk."""
+
+    __slots__ = ("_dirty", "nursery", "view")
+
+    def __init__(self, view: View, nursery: trio.Nursery) -> None:
+        self.view = view
+        self.nursery = nursery
+        """Where the tasks of stalled outboxes run."""
+        self._dirty: list[Outbox] = []
+
+    def add(self, outbox: Outbox) -> None:
+        self._dirty.append(outbox)
+
+    def flush(self) -> None:
+        dirty = self._dirty
+        if dirty:
+            self._dirty = []
+            for outbox in dirty:
+                outbox.flush()
+
+
+class _Held:
+    """What waits for one revision: encoded replies and events, and which of the replies show its changes."""
+
+    __slots__ = ("dependent", "items", "revision")
+
+    def __init__(self, revision: int) -> None:
+        self.revision = revision
+        self.items: list[bytes | Event] = []
+        self.dependent: list[int] = []
+
+
+class Outbox:
+    """The queue to one client over a socket; subclasses encode."""
+
+    __slots__ = (
+        "_bytes",
+        "_bytes_max",
+        "_flusher",
+        "_held",
+        "_is_dirty",
+        "_is_sealed",
+        "_progress",
+        "_ready",
+        "_slots",
+        "_socket",
+        "_tombstones",
+        "_unsent",
+        "_when_idle",
+        "conflated_events",
+        "is_broken",
+        "is_stalled",
+        "on_overflow",
+    )
+
+    def __init__(self, socket: socket.socket, flusher: Flusher, bytes_max: int) -> None:
+        self._socket = socket
+        self._flusher = flusher
+        self._bytes_max = bytes_max
+        self._ready: list[bytes] = []
+        self._held: deque[_Held] = deque()
+        self._unsent: memoryview | None = None
+        self._bytes = 0  # in all three stages
+        self._slots: dict[str, int] = {}  # where in `_ready` the replaceable event of a key waits
+        self._tombstones = 0
+        self._is_dirty = False
+        self._is_sealed = False
+        self._progress = 0  # bytes the kernel has taken, to tell a slow reader from a stopped one
+        self._when_idle: trio.Event | None = None
+        self.is_stalled = False
+        self.is_broken = False
+        self.conflated_events = 0
+        self.on_overflow: Callable[[], None] = lambda: None
+        """Called once when the client must be disconnected because too much waits for it."""
+
+    # --- encoding, by the transports ---------------------------------------------------------------------------
+
+    def _encode_reply(self, result: Result) -> bytes:
+        raise NotImplementedError
+
+    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
+        raise NotImplementedError
+
+    def _encode_event(self, event: Event) -> bytes:
+        raise NotImplementedError
+
+    # --- what the engine calls ---------------------------------------------------------------------------------
+
+    def reply(self, result: Result, depends: int) -> None:
+        self._put(self._encode_reply(result), depends)
+
+    def refuse(self, own: Sequence[str], error: str, depends: int) -> None:
+        self._put(self._encode_refusal(own, error), depends)
+
+    def event(self, event: Event) -> None:
+        if self._is_sealed:
+            return
+        if event.revision or self._held:
+            self._hold(event, event.revision, len(self._encode_event(event)))
+        else:
+            self._ready_event(event)
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes that are encoded already (a handshake, a pong, a close frame), at their place in the order."""
+        self._put(data, 0)
+
+    # --- the stages --------------------------------------------------------------------------------------------
+
+    def _put(self, data: bytes, depends: int) -> None:
+        if self._is_sealed:
+            return
+        if depends or self._held:
+            self._hold(data, depends, len(data))
+            return
+        self._ready.append(data)
+        self._bytes += len(data)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.add(self)
+
+    def _hold(self, item: bytes | Event, revision: int, size: int) -> None:
+        held = self._held
+        if not held or (revision and held[-1].revision < revision):
+            if not self._flusher.view.add_waiter(revision, self):
+                # On disk by now (the command was suspended meanwhile).
+                if held:
+                    held[-1].items.append(item)
+                    self._bytes += size
+                elif isinstance(item, bytes):
+                    self._put(item, 0)
+                else:
+                    self._ready_event(item)
+                return
+            held.append(_Held(revision))
+        last = held[-1]
+        if revision and isinstance(item, bytes):
+            last.dependent.append(len(last.items))
+        last.items.append(item)
+        self._bytes += size
+
+    def _ready_event(self, event: Event) -> None:
+        data = self._encode_event(event)
+        if self.is_stalled and self._bytes > limits.CONFLATE_BYTES:
+            key = event.key
+            if key is not None:
+                place = self._slots.get(key)
+                if place is not None:
+                    self._bytes -= len(self._ready[place])
+                    self._ready[place] = b""
+                    self._tombstones += 1
+                    self.conflated_events += 1
+                    if self._tombstones > 1024 and self._tombstones * 2 > len(self._ready):
+                        self._compact()
+                self._slots[key] = len(self._ready)
+            if self._bytes > self._bytes_max:
+                self._overflow()
+                return
+        self._ready.append(data)
+        self._bytes += len(data)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.add(self)
+
+    def _compact(self) -> None:
+        keys = {place: key for key, place in self._slots.items()}
+        ready: list[bytes] = []
+        for place, data in enumerate(self._ready):
+            key = keys.get(place)
+            if key is not None:
+                self._slots[key] = len(ready)
+            if data or key is not None:
+                ready.append(data)
+        self._ready = ready
+        self._tombstones = 0
+
+    def released(self, revision: int) -> None:
+        """Called by the committer: everything up to `revision` is on disk."""
+        held = self._held
+        while held and held[0].revision <= revision:
+            for item in held.popleft().items:
+                if self._is_sealed:
+                    return  # it overflowed with what was released first
+                if isinstance(item, bytes):
+                    self._ready.append(item)
+                else:
+                    self._bytes -= len(self._encode_event(item))
+                    self._ready_event(item)
+        if self._ready and not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.add(self)
+
+    def failed(self, revision: int, reason: str) -> None:
+        """Called by the committer: the batch `revision` is lost. Its replies become errors, its events never were."""
+        refusal = self._encode_refusal((), messages.storage_failed(reason))
+        for held in self._held:
+            if held.revision == revision:
+                for place in held.dependent:
+                    item = held.items[place]
+                    self._bytes += len(refusal) - len(item if isinstance(item, bytes) else b"")
+                    held.items[place] = refusal
+                kept: list[bytes | Event] = []
+                for item in held.items:
+                    if isinstance(item, bytes) or item.revision != revision:
+                        kept.append(item)
+                    else:
+                        self._bytes -= len(self._encode_event(item))
+                held.items = kept
+                held.dependent = []
+        self.released(revision)
+
+    # --- sending -----------------------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Send what may leave, as far as the kernel takes it."""
+        self._is_dirty = False
+        if self.is_stalled or not self._ready:
+            return
+        ready = self._ready
+        data = ready[0] if len(ready) == 1 else b"".join(ready)
+        self._ready = []
+        if self._slots:
+            self._slots = {}
+            self._tombstones = 0
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._break()
+            return
+        self._bytes -= sent
+        self._progress += sent
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
+            self.is_stalled = True
+            self._flusher.nursery.start_soon(self._drain)
+        elif self._when_idle is not None and not self._held:
+            self._when_idle.set()
+
+    async def _drain(self) -> None:
+        """Send the rest whenever the kernel has room; runs only while the outbox is stalled."""
+        while self._unsent is not None and not self.is_broken:
+            try:
+                await trio.lowlevel.wait_writable(self._socket)
+                sent = self._socket.send(self._unsent)
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
+                self._break()
+                return
+            self._bytes -= sent
+            self._progress += sent
+            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
+        self.is_stalled = False
+        self.flush()
+
+    def _break(self) -> None:
+        """The connection is gone: nothing is sent any more. Whoever reads from it will notice by itself."""
+        self.is_broken = True
+        self.discard()
+
+    def discard(self) -> None:
+        """Forget what waits, and take nothing more."""
+        self._is_sealed = True
+        self._ready = []
+        self._held.clear()
+        self._slots = {}
+        self._unsent = None
+        self._bytes = 0
+        if self._when_idle is not None:
+            self._when_idle.set()
+
+    def _overflow(self) -> None:
+        """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""
+        self._is_sealed = True
+        self._ready = []
+        self._held.clear()
+        self._slots = {}
+        self._bytes = 0 if self._unsent is None else len(self._unsent)
+        self.on_overflow()
+
+    def send_last(self, data: bytes) -> None:
+        """The very last bytes to a client that overflowed, behind what is half sent."""
+        self._ready = [data]
+        self._bytes += len(data)
+        self.flush()
+
+    # --- waiting -----------------------------------------------------------------------------------------------
+
+    @property
+    def needs_flush(self) -> bool:
+        """Whether so much has gathered that it should leave before the chunk of commands is done."""
+        return self._bytes > limits.FLUSH_BYTES
+
+    async def wait_for_room(self) -> None:
+        """Return when less than the limit waits. A client that reads nothing meanwhile is disconnected."""
+        self._flusher.flush()
+        while self._bytes > self._bytes_max and not self._is_sealed:
+            progress = self._progress
+            was_stalled = self.is_stalled
+            with trio.move_on_after(limits.STALLED_SECONDS):
+                while self._bytes > self._bytes_max and not self._is_sealed:
+                    await trio.sleep(_POLL_SECONDS)
+            if was_stalled and self.is_stalled and self._progress == progress and not self._is_sealed:
+                self._overflow()
+
+    async def wait_sent(self) -> None:
+        """Return when everything that waits has been sent, or the connection is gone."""
+        self._flusher.flush()
+        while (self._bytes or self._held) and not self.is_broken:
+            if self._when_idle is None or self._when_idle.is_set():
+                self._when_idle = trio.Event()
+            await self._when_idle.wait()
+
+
+_POLL_SECONDS: Final = 0.01  # only a client with megabytes waiting for it is polled for
+
+
+class TextOutbox(Outbox):
+    """Messages as lines, one after another (docs/protocol.md section 1, TCP)."""
+
+    __slots__ = ()
+
+    def _encode_reply(self, result: Result) -> bytes:
+        if result is None:
+            return _OK_LINE
+        if isinstance(result, list):
+            return "".join(result).encode() + _OK_LINE
+        return (result if isinstance(result, bytes) else result.encode()) + _OK_LINE
+
+    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
+        return ("".join(own) + messages.error(error)).encode()
+
+    def _encode_event(self, event: Event) -> bytes:
+        lines = event.lines
+        if lines is None:
+            lines = event.lines = "".join(event.texts).encode()
+        return lines
+
+
+_OK_LINE: Final = messages.OK.encode()
+
+
+def text_frame(payload: bytes) -> bytes:
+    """An unmasked, unfragmented text frame (RFC 6455 section 5.2)."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_HEADS[length] + payload
+    if length < 65536:
+        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
+    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+_SHORT_HEADS: Final = tuple(bytes((0x81, length)) for length in range(126))
+_OK_FRAME: Final = text_frame(messages.OK.encode())
+
+
+class FrameOutbox(Outbox):
+    """Each message a text frame of its own (docs/protocol.md section 1, WebSocket)."""
+
+    __slots__ = ()
+
+    def _encode_reply(self, result: Result) -> bytes:
+        if result is None:
+            return _OK_FRAME
+        if isinstance(result, list):
+            return b"".join([text_frame(message.encode()) for message in result]) + _OK_FRAME
+        return text_frame(result if isinstance(result, bytes) else result.encode()) + _OK_FRAME
+
+    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
+        return b"".join([text_frame(message.encode()) for message in (*own, messages.error(error))])
+
+    def _encode_event(self, event: Event) -> bytes:
+        frames = event.frames
+        if frames is None:
+            frames = event.frames = b"".join([text_frame(text.encode()) for text in event.texts])
+        return frames

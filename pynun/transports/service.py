@@ -1,0 +1,59 @@
+"""What every transport needs of the server behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pynun.engine.session import Session
+
+if TYPE_CHECKING:
+    from pynun.engine.engine import Engine
+    from pynun.engine.events import Outbox
+    from pynun.engine.steps import Answer, Need, Suspension
+    from pynun.storage.committer import Committer
+    from pynun.transports.outbox import Flusher
+
+
+class Resolver(Protocol):
+    """Whoever gives commands what they wait for."""
+
+    async def answer(self, need: Need) -> Answer:
+        """The answer to a need: see `pynun.engine.steps`."""
+
+
+class Service:
+    """One server, as its transports see it."""
+
+    __slots__ = ("committer", "engine", "flusher", "message_bytes_max", "outbox_bytes_max", "resolver")
+
+    def __init__(
+        self,
+        engine: Engine,
+        committer: Committer,
+        flusher: Flusher,
+        resolver: Resolver,
+        *,
+        message_bytes_max: int,
+        outbox_bytes_max: int,
+    ) -> None:
+        self.engine = engine
+        self.committer = committer
+        self.flusher = flusher
+        self.resolver = resolver
+        self.message_bytes_max = message_bytes_max
+        self.outbox_bytes_max = outbox_bytes_max
+
+    def open_session(self, outbox: Outbox) -> Session:
+        return Session(self.engine, outbox)
+
+    async def settle(self, suspension: Suspension) -> None:
+        """Drive a suspended command to its reply. Others go on meanwhile."""
+        self.flusher.flush()
+        try:
+            need = next(suspension)
+            while True:
+                need = suspension.send(await self.resolver.answer(need))
+        except StopIteration:
+            return
+        finally:
+            suspension.close()

@@ -1,0 +1,141 @@
+"""WebSocket: one text frame holds one or more commands, each message is a frame (docs/protocol.md section 1).
+
+trio-websocket is the authority on the protocol (RFC 6455); the lane takes over what is plain (`lane.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+from trio_websocket import ConnectionClosed, ConnectionTimeout, HandshakeError, WebSocketConnection, wrap_server_stream
+
+from pynun import limits
+from pynun.language import framing
+from pynun.transports.lane import Lane
+from pynun.transports.outbox import FrameOutbox
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from pynun.transports.lane import Receiver
+    from pynun.transports.service import Service
+
+GOING_AWAY: Final = 1001
+INVALID_TEXT: Final = 1007
+TRY_AGAIN_LATER: Final = 1013
+
+
+async def serve_websocket(socket: socket.socket, service: Service, stopping: trio.Event) -> None:
+    """One connection, from its handshake to its end."""
+    outbox = FrameOutbox(socket, service.flusher, service.outbox_bytes_max)
+    session = service.open_session(outbox)
+    try:
+        await serve_receiver(socket, service, stopping, outbox, session, framing.websocket_commands, session.close)
+    finally:
+        session.close()
+        service.flusher.flush()
+
+
+async def serve_receiver(
+    socket: socket.socket,
+    service: Service,
+    stopping: trio.Event,
+    outbox: FrameOutbox,
+    receiver: Receiver,
+    commands_of: Callable[[str], Sequence[str]],
+    on_overflow: Callable[[], None],
+) -> None:
+    """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo)."""
+    lane = Lane(socket, outbox, receiver, service, commands_of)
+    try:
+        async with trio.open_nursery() as nursery:
+            overflowed = trio.Event()
+            outbox.on_overflow = overflowed.set
+            connection = await _shake_hands(nursery, lane, service)
+            if connection is not None:
+                nursery.start_soon(_end_when_stopping, connection, outbox, stopping, nursery.cancel_scope)
+                nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
+                lane.open()
+                await _pass_messages(connection, receiver, service, outbox, commands_of)
+                with trio.move_on_after(limits.CLOSE_SECONDS):
+                    await connection.aclose()
+            nursery.cancel_scope.cancel()
+    finally:
+        await lane.aclose()
+
+
+async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> WebSocketConnection | None:
+    """The accepted connection, or None if the client did not speak the protocol or took too long."""
+    with trio.move_on_after(limits.HANDSHAKE_SECONDS):
+        try:
+            request = await wrap_server_stream(
+                nursery,
+                lane,
+                message_queue_size=0,
+                max_message_size=service.message_bytes_max,
+                receive_buffer_size=limits.RECEIVE_BYTES,
+            )
+            return await request.accept()
+        except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
+            return None
+    return None
+
+
+async def _pass_messages(
+    connection: WebSocketConnection,
+    receiver: Receiver,
+    service: Service,
+    outbox: FrameOutbox,
+    commands_of: Callable[[str], Sequence[str]],
+) -> None:
+    """The messages that the lane leaves to trio-websocket: fragmented, binary. Returns at the end of the connection."""
+    while True:
+        try:
+            message = await connection.get_message()
+        except ConnectionClosed:
+            return
+        if isinstance(message, bytes):
+            try:
+                message = message.decode()
+            except UnicodeDecodeError:
+                await connection.aclose(INVALID_TEXT, "a message must be UTF-8 text")
+                return
+        for command in commands_of(message):
+            suspension = receiver.execute(command)
+            if suspension is not None:
+                await service.settle(suspension)
+            if outbox.needs_flush:
+                await outbox.wait_for_room()
+        service.flusher.flush()
+        if service.committer.is_full:
+            await service.committer.wait_for_room()
+
+
+async def _end_when_stopping(
+    connection: WebSocketConnection, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
+) -> None:
+    """The server stops: what the client asked for is answered, then it is told."""
+    await stopping.wait()
+    with trio.move_on_after(limits.CLOSE_SECONDS):
+        await outbox.wait_sent()
+        await connection.aclose(GOING_AWAY, "the server is stopping")
+    scope.cancel()
+
+
+async def _end_when_overflowed(
+    outbox: FrameOutbox, overflowed: trio.Event, on_overflow: Callable[[], None], scope: trio.CancelScope
+) -> None:
+    """The client does not read: it leaves the session at once, and is told why if it reads in time."""
+    await overflowed.wait()
+    on_overflow()
+    outbox.send_last(_close_frame(TRY_AGAIN_LATER, "too much waits to be read"))
+    with trio.move_on_after(limits.STALLED_SECONDS):
+        await outbox.wait_sent()
+    scope.cancel()
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return bytes((0x88, len(payload))) + payload
