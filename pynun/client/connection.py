@@ -1,0 +1,411 @@
+"""One WebSocket connection: requests out, replies matched by order, events handed on. Never reconnects.
+
+How it works: a request waits in `_unsent` until the writer task takes it, in order, and joins what has gathered into
+one frame (`;` splits it on the other side); in the same step it moves to `_unanswered`, the queue that the reader
+matches replies with. No other task touches the socket, so a cancelled caller can neither cut a frame in two nor shift
+the replies of others: its request stays in the queue until its reply has come, and nobody looks at that.
+
+Invariants: `run` ends with every request answered or failed; a request that fails says whether it had been sent.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections import OrderedDict, deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+import h11
+import trio
+import wsproto.utilities
+from trio_websocket import ConnectionClosed as WebSocketClosed
+from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
+
+from pynun.client.errors import ConnectionClosed, ConnectionFailed, ProtocolError
+from pynun.client.frames import SEPARATOR, ChangeEvent, Conflict, End, Message, Repeated, Reply, read_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FRAME_CHARACTERS_MAX = 16 * 1024
+"""Requests are joined into one frame up to this; a longer request has a frame of its own."""
+RECEIVE_BYTES = 64 * 1024
+QUEUED_FRAMES_MAX = 64
+"""Frames that trio-websocket may have read before the reader takes them."""
+GOODBYE_TIMEOUT_S = 2.0
+"""How long a close waits for the server's answer to the closing frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where and how to connect. Times in seconds; `keepalive_s` None means that no pings are sent."""
+
+    url: str
+    ssl_context: ssl.SSLContext | None
+    connect_timeout_s: float
+    keepalive_s: float | None
+    message_bytes_max: int
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("ws", "wss") or not parts.hostname:
+            raise ValueError("the URL of a WebSocket server begins with ws:// or wss://, such as ws://127.0.0.1:3012")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("give user and password as arguments, not in the URL")
+        _ = parts.port  # raises ValueError if it is no port
+
+    @property
+    def is_encrypted(self) -> bool:
+        return urlsplit(self.url).scheme == "wss"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (443 if self.is_encrypted else 80)
+
+    @property
+    def resource(self) -> str:
+        """Path and query of the handshake's request."""
+        parts = urlsplit(self.url)
+        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port in (80, 443) else f"{host}:{self.port}"
+
+
+class Request:
+    """One command on its way. `on_reply` runs in the reader, before any later frame is looked at."""
+
+    __slots__ = ("_answered", "_failure", "_messages", "_on_reply", "_reply", "text")
+
+    def __init__(self, text: str, on_reply: Callable[[Reply], None] | None) -> None:
+        self.text = text
+        self._on_reply = on_reply
+        self._messages: list[str] = []
+        self._reply: Reply | None = None
+        self._failure: ConnectionClosed | None = None
+        self._answered = trio.Event()
+
+    def add_message(self, text: str) -> None:
+        self._messages.append(text)
+
+    def end(self, error: str | None) -> None:
+        self._reply = Reply(tuple(self._messages), error)
+        self._answered.set()
+        if self._on_reply is not None:
+            self._on_reply(self._reply)
+
+    def fail(self, failure: ConnectionClosed) -> None:
+        self._failure = failure
+        self._answered.set()
+
+    async def wait_reply(self) -> Reply:
+        """The reply; raises ConnectionClosed if the connection ended first."""
+        await self._answered.wait()
+        if self._failure is not None:
+            raise self._failure
+        assert self._reply is not None
+        return self._reply
+
+
+class _ClientStream(trio.abc.Stream):
+    """The socket's stream, which also tells when nothing more can come.
+
+    trio-websocket waits for its handshake for ever if the server hangs up before having answered; a container's proxy
+    does that whenever the server behind it is down.
+    """
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.ended = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self.ended.set()
+            raise
+        if not data:
+            self.ended.set()
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        self.ended.set()
+        await self._stream.aclose()
+
+
+class Connection:
+    """A connection to `target`; `deliver` gets every event, in the reader, in the order of the wire.
+
+    Start it with `nursery.start(connection.run)`, which returns when the handshake is done.
+    """
+
+    def __init__(self, target: Target, deliver: Callable[[ChangeEvent | Conflict], None]) -> None:
+        self._target = target
+        self._deliver = deliver
+        self._unsent: OrderedDict[Request, None] = OrderedDict()
+        self._unanswered: deque[Request] = deque()
+        self._something_to_send = trio.Event()
+        self._open_scope = trio.CancelScope()
+        self._is_closing = False
+        self._why_ended = "the connection ended"
+        self.ended = trio.Event()
+        self.watched: set[str] = set()
+        """The keys that the server has accepted a watch for on this connection."""
+
+    @property
+    def why_ended(self) -> str:
+        """A phrase for people; final once `ended` is set."""
+        return self._why_ended
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Connect, then serve until the connection ends. Raises ConnectionFailed if it can't be opened."""
+        try:
+            stream = await self._open_stream()
+            try:
+                await self._serve(stream, task_status)
+            finally:
+                await trio.aclose_forcefully(stream)
+        finally:
+            self._fail_requests()
+            self.ended.set()
+
+    async def _open_stream(self) -> _ClientStream:
+        target = self._target
+        stream: trio.abc.Stream
+        try:
+            with trio.fail_after(target.connect_timeout_s):
+                if target.is_encrypted:
+                    encrypted = await trio.open_ssl_over_tcp_stream(
+                        target.host, target.port, https_compatible=True, ssl_context=target.ssl_context
+                    )
+                    stream = encrypted
+                    try:
+                        await encrypted.do_handshake()
+                    except BaseException:
+                        await trio.aclose_forcefully(encrypted)
+                        raise
+                else:
+                    stream = await trio.open_tcp_stream(target.host, target.port)
+        except trio.TooSlowError:
+            raise self._failed("it did not answer in time") from None
+        except OSError as error:  # also a name that can't be resolved, and a certificate that can't be verified
+            raise self._failed(_explain(error)) from error
+        except trio.BrokenResourceError as error:
+            raise self._failed(_explain(error.__cause__ or error)) from error
+        return _ClientStream(stream)
+
+    def _failed(self, why: str) -> ConnectionFailed:
+        return ConnectionFailed(f"cannot connect to {self._target.url}: {why}")
+
+    async def _serve(self, stream: _ClientStream, task_status: trio.TaskStatus[None]) -> None:
+        is_open = False
+        self._why_ended = "it did not answer as a WebSocket server does"
+        try:
+            async with trio.open_nursery() as nursery:
+                websocket = await self._shake_hands(nursery, stream)
+                if websocket is not None:
+                    is_open = True
+                    nursery.start_soon(self._write, websocket)
+                    if self._target.keepalive_s is not None:
+                        nursery.start_soon(self._keep_alive, websocket, self._target.keepalive_s)
+                    self._why_ended = "the connection ended"
+                    task_status.started()
+                    with self._open_scope:
+                        await self._read(websocket)
+                    if self._is_closing:
+                        self._why_ended = "the client was closed"
+                        self._fail_requests()
+                        with trio.move_on_after(GOODBYE_TIMEOUT_S):
+                            await websocket.aclose()
+                nursery.cancel_scope.cancel()
+        except* ConnectionRejected as group:  # raised in trio-websocket's own task
+            self._why_ended = f"it refused the WebSocket handshake ({_rejection_status(group)})"
+        except* (wsproto.utilities.LocalProtocolError, h11.LocalProtocolError):
+            # Raised in trio-websocket's own task too, when it wants to refuse what came and can't say so.
+            if is_open:
+                self._why_ended = "the server broke the WebSocket protocol"
+        if not is_open:
+            raise self._failed(self._why_ended)
+
+    async def _shake_hands(self, nursery: trio.Nursery, stream: _ClientStream) -> WebSocketConnection | None:
+        """The open WebSocket, or None if the other side hung up or took too long."""
+        target = self._target
+        websocket: WebSocketConnection | None = None
+        with trio.move_on_after(target.connect_timeout_s) as deadline:
+            async with trio.open_nursery() as race:
+
+                async def cancel_when_ended() -> None:
+                    await stream.ended.wait()
+                    race.cancel_scope.cancel()
+
+                race.start_soon(cancel_when_ended)
+                websocket = await wrap_client_stream(
+                    nursery,
+                    # The annotation names trio's two streams, yet any stream serves: only `remote` looks at the type.
+                    cast("trio.SocketStream", stream),
+                    target.host_header,
+                    target.resource,
+                    message_queue_size=QUEUED_FRAMES_MAX,
+                    max_message_size=target.message_bytes_max,
+                    receive_buffer_size=RECEIVE_BYTES,
+                )
+                race.cancel_scope.cancel()
+        if deadline.cancelled_caught:
+            self._why_ended = "it did not answer the WebSocket handshake in time"
+        return websocket
+
+    def send(self, text: str, on_reply: Callable[[Reply], None] | None = None) -> Request:
+        """Queue one command, behind all that were queued before. Never waits."""
+        request = Request(text, on_reply)
+        if self.ended.is_set() or self._is_closing:
+            request.fail(ConnectionClosed(self._why_ended))
+        else:
+            self._unsent[request] = None
+            self._something_to_send.set()
+        return request
+
+    async def request(self, text: str, on_reply: Callable[[Reply], None] | None = None) -> Reply:
+        """Send one command and wait for its reply. Raises ConnectionClosed.
+
+        Cancelled before the command was sent, it is not sent; cancelled later, its reply is read and dropped.
+        """
+        request = self.send(text, on_reply)
+        try:
+            return await request.wait_reply()
+        finally:
+            self._unsent.pop(request, None)
+
+    def close(self) -> None:
+        """Ask `run` to say goodbye and end; what is not answered yet fails."""
+        self._is_closing = True
+        self._open_scope.cancel()
+
+    def abort(self, why: str) -> None:
+        """Ask `run` to end at once, without a goodbye."""
+        self._why_ended = why
+        self._open_scope.cancel()
+
+    async def _write(self, websocket: WebSocketConnection) -> None:
+        with self._leave_end_to_reader():
+            while True:
+                await self._something_to_send.wait()
+                self._something_to_send = trio.Event()
+                while self._unsent:
+                    await websocket.send_message(self._take_frame())
+
+    def _take_frame(self) -> str:
+        """The text of the next frame: the oldest request, and those behind it that still fit."""
+        texts: list[str] = []
+        characters = 0
+        while self._unsent:
+            request = next(iter(self._unsent))
+            characters += len(request.text) + 1
+            if texts and characters > FRAME_CHARACTERS_MAX:
+                break
+            texts.append(request.text)
+            request.text = ""  # nothing needs it any more, and it may be long
+            del self._unsent[request]
+            self._unanswered.append(request)
+        return SEPARATOR.join(texts)
+
+    async def _read(self, websocket: WebSocketConnection) -> None:
+        """Hand out all that comes, until the connection ends or the server breaks the protocol."""
+        try:
+            while True:
+                text = await websocket.get_message()
+                if not isinstance(text, str):
+                    raise ProtocolError("the server sent a binary frame")
+                self._take(text)
+        except WebSocketClosed:
+            self._why_ended = _explain_close(websocket)
+        except ProtocolError as error:
+            self._why_ended = str(error)
+
+    def _take(self, text: str) -> None:
+        frame = read_frame(text)
+        match frame:
+            case End():
+                if not self._unanswered:
+                    raise ProtocolError("the server sent the end of a reply that nobody asked for")
+                self._unanswered.popleft().end(frame.error)
+            case Message():
+                if self._unanswered:  # else it is something newer than this client
+                    self._unanswered[0].add_message(frame.text)
+            case ChangeEvent() | Conflict():
+                self._deliver(frame)
+            case Repeated():
+                pass
+
+    async def _keep_alive(self, websocket: WebSocketConnection, interval_s: float) -> None:
+        """Notice a peer that is gone without a word: a ping each interval, which must be answered within one."""
+        with self._leave_end_to_reader():
+            while True:
+                await trio.sleep(interval_s)
+                with trio.move_on_after(interval_s) as deadline:
+                    await websocket.ping()
+                if deadline.cancelled_caught:
+                    self.abort(f"the server did not answer a ping within {interval_s:g} s")
+                    return
+
+    @contextmanager
+    def _leave_end_to_reader(self) -> Iterator[None]:
+        """A task that finds the connection broken just ends; the reader takes what came before, then the reason.
+
+        LocalProtocolError: trio-websocket lets it through when a frame is sent while it refuses a broken one.
+        """
+        try:
+            yield
+        except (WebSocketClosed, wsproto.utilities.LocalProtocolError):
+            return
+
+    def _fail_requests(self) -> None:
+        while self._unanswered:
+            failure = ConnectionClosed(
+                f"{self._why_ended}; the outcome of the command is unknown", is_outcome_unknown=True
+            )
+            self._unanswered.popleft().fail(failure)
+        for request in self._unsent:
+            request.fail(ConnectionClosed(self._why_ended))
+        self._unsent.clear()
+
+
+def _explain(error: BaseException) -> str:
+    """One line for people. Trio reports the attempts on several addresses of a name as a group."""
+    cause: BaseException = error
+    while isinstance(cause.__cause__, OSError | BaseExceptionGroup) or isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cast("BaseException", cause.__cause__)
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {cause.reason or cause.strerror or cause}"
+    if isinstance(cause, OSError) and cause.strerror:
+        # A positive number is the system's, and trio's own text around it is longer than it says.
+        return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+def _explain_close(websocket: WebSocketConnection) -> str:
+    reason = websocket.closed
+    if reason is None or reason.code == 1006:  # 1006: RFC 6455 section 7.1.5, no closing frame came
+        return "the connection was cut"
+    return f"the server closed the connection ({reason.code}{' ' + reason.reason if reason.reason else ''})"
+
+
+def _rejection_status(group: BaseExceptionGroup[ConnectionRejected]) -> str:
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        leaf = leaf.exceptions[0]
+    return f"HTTP {leaf.status_code}" if isinstance(leaf, ConnectionRejected) else "no reason given"
