@@ -91,9 +91,9 @@ class Engine:
         self._put(admin, name, Entry(0, "{}"))
         return database
 
-    def database_strategies(self) -> list[tuple[str, str]]:
-        """Name and strategy of every database, by name."""
-        return [(name, self.database(name).strategy) for name in self.scan(_CATALOGUE) if name]
+    def database_names(self) -> list[str]:
+        """The names of all databases, in order."""
+        return [name for name in self.scan(_CATALOGUE) if name]
 
     def prepare(self, admin_token_hash: str) -> None:
         """Before the first session: the admin database is there, and its token is the admin password's hash."""

@@ -7,7 +7,7 @@ security key, database, permission, handler. Handlers hold nothing but the meani
 from __future__ import annotations
 
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
@@ -128,7 +128,7 @@ class Session:
             return self.is_admin
         return self.rules is None or self.rules.allow(permission, key)
 
-    def _suspend(self, steps: Any) -> Suspension | None:
+    def _suspend(self, steps: Steps) -> Suspension | None:
         """Run a command's steps up to its first need; if there is none, the command is done at once."""
         suspension = self._drive(steps)
         try:

@@ -73,13 +73,13 @@ class Outbox:
         "_held",
         "_is_dirty",
         "_is_sealed",
-        "_progress",
         "_ready",
         "_slots",
         "_socket",
         "_tombstones",
         "_unsent",
         "_when_idle",
+        "_when_moved",
         "conflated_events",
         "is_broken",
         "is_stalled",
@@ -98,8 +98,8 @@ class Outbox:
         self._tombstones = 0
         self._is_dirty = False
         self._is_sealed = False
-        self._progress = 0  # bytes the kernel has taken, to tell a slow reader from a stopped one
         self._when_idle: trio.Event | None = None
+        self._when_moved: trio.Event | None = None  # set when the kernel took something: tells slow from stopped
         self.is_stalled = False
         self.is_broken = False
         self.conflated_events = 0
@@ -262,7 +262,8 @@ class Outbox:
             self._break()
             return
         self._bytes -= sent
-        self._progress += sent
+        if self._when_moved is not None:
+            self._when_moved.set()
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
             self.is_stalled = True
@@ -282,7 +283,8 @@ class Outbox:
                 self._break()
                 return
             self._bytes -= sent
-            self._progress += sent
+            if self._when_moved is not None:
+                self._when_moved.set()
             self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
         self.is_stalled = False
         self.flush()
@@ -300,8 +302,9 @@ class Outbox:
         self._slots = {}
         self._unsent = None
         self._bytes = 0
-        if self._when_idle is not None:
-            self._when_idle.set()
+        for event in (self._when_idle, self._when_moved):
+            if event is not None:
+                event.set()
 
     def _overflow(self) -> None:
         """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""
@@ -329,12 +332,10 @@ class Outbox:
         """Return when less than the limit waits. A client that reads nothing meanwhile is disconnected."""
         self._flusher.flush()
         while self._bytes > self._bytes_max and not self._is_sealed:
-            progress = self._progress
-            was_stalled = self.is_stalled
-            with trio.move_on_after(limits.STALLED_SECONDS):
-                while self._bytes > self._bytes_max and not self._is_sealed:
-                    await trio.sleep(_POLL_SECONDS)
-            if was_stalled and self.is_stalled and self._progress == progress and not self._is_sealed:
+            self._when_moved = trio.Event()
+            with trio.move_on_after(limits.STALLED_SECONDS) as scope:
+                await self._when_moved.wait()
+            if scope.cancelled_caught and self.is_stalled and not self._is_sealed:
                 self._overflow()
 
     async def wait_sent(self) -> None:
@@ -344,9 +345,6 @@ class Outbox:
             if self._when_idle is None or self._when_idle.is_set():
                 self._when_idle = trio.Event()
             await self._when_idle.wait()
-
-
-_POLL_SECONDS: Final = 0.01  # only a client with megabytes waiting for it is polled for
 
 
 class TextOutbox(Outbox):

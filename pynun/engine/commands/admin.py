@@ -42,16 +42,12 @@ def debug(session: Session, command: str) -> str | None:
     engine = session.engine
     match command:
         case "list-dbs":
-            return messages.databases_list(engine.database_strategies())
+            return messages.databases_list((name, engine.database(name).strategy) for name in engine.database_names())
         case "pending-ops":
             return messages.PENDING_OPERATIONS
         case "pending-conflicts" | "pendding-conflitcts":
-            records = [
-                record
-                for name, strategy in engine.database_strategies()
-                if strategy == "arbiter"
-                for record in conflicts.pending_records(engine, engine.database(name))
-            ]
+            databases = [session.database] if session.database else map(engine.database, engine.database_names())
+            records = [record for database in databases for record in conflicts.pending_records(engine, database)]
             # The original does not know the right spelling and answers just `ok` to it: kept while there are none.
             return messages.conflicts_list(records) if records or command == "pendding-conflitcts" else None
         case "process-info":

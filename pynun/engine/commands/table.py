@@ -76,7 +76,8 @@ COMMANDS: tuple[Command, ...] = (
         shapes.CREDENTIALS,
         login.auth,
         "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
-        differs="A failed login on a session that was admin says `invalid auth` and takes the admin rights away; the original says `valid auth`.",
+        differs="A failed login on a session that was admin says `invalid auth` and takes the admin "
+        "rights away; the original says `valid auth`.",
     ),
     _row(
         "create-db",
@@ -84,7 +85,8 @@ COMMANDS: tuple[Command, ...] = (
         login.create_database,
         "Create a database with a token and a conflict strategy (`none` unless given).",
         admin=True,
-        differs="Every command works from the first moment after the start; the original refuses `create-db` for a second. The token is stored only as an Argon2id hash.",
+        differs="Every command works from the first moment after the start; the original refuses "
+        "`create-db` for a second. The token is stored only as an Argon2id hash.",
     ),
     _row(
         "use-db",
@@ -92,7 +94,8 @@ COMMANDS: tuple[Command, ...] = (
         login.use,
         "Select a database, with its token or as one of its users. `$connections` counts the session from then on.",
         "use",
-        differs="A second `use-db` on a session moves its place in `$connections` and its user; in the original both leak.",
+        differs="A second `use-db` on a session moves its place in `$connections` and its user; in "
+        "the original both leak.",
     ),
     _row(
         "create-user",
@@ -101,7 +104,8 @@ COMMANDS: tuple[Command, ...] = (
         "Create a user of the selected database, or give it another token. Stored under `$$user_USER`.",
         admin=True,
         database=True,
-        differs="Without a user or a token it is refused; the original says `ok` and makes a user whose token is empty. The token is stored only as an Argon2id hash.",
+        differs="Without a user or a token it is refused; the original says `ok` and makes a user "
+        "whose token is empty. The token is stored only as an Argon2id hash.",
     ),
     _row(
         "set-permissions",
@@ -150,7 +154,8 @@ COMMANDS: tuple[Command, ...] = (
         keys.increment,
         "Add N (1 unless given) to a number of 64 bits; an absent key counts from 0.",
         permission=Permission.INCREMENT,
-        differs="The version grows by one (a new key gets 1) and the event carries it; the original resets it to 1 and sends -1. "
+        differs="The version grows by one (a new key gets 1) and the event carries it; the original "
+        "resets it to 1 and sends -1. "
         "Numbers out of 64 bits are refused.",
     ),
     _row(
@@ -164,7 +169,8 @@ COMMANDS: tuple[Command, ...] = (
         "keys",
         shapes.PATTERN,
         keys.keys,
-        "List the keys that match a pattern (`prefix*`, `*suffix` or a substring), sorted; `$$` keys only for the admin.",
+        "List the keys that match a pattern (`prefix*`, `*suffix` or a substring), sorted; `$$` keys "
+        "only for the admin.",
         "ls",
         database=True,
     ),
@@ -185,7 +191,8 @@ COMMANDS: tuple[Command, ...] = (
         "arbiter",
         shapes.NOTHING,
         watches.arbiter,
-        "Become an arbiter of the selected database: every unresolved conflict is sent at once, every later one as it comes.",
+        "Become an arbiter of the selected database: every unresolved conflict is sent at once, "
+        "every later one as it comes.",
         database=True,
         differs="An arbiter that left does not count as connected.",
     ),
@@ -194,7 +201,8 @@ COMMANDS: tuple[Command, ...] = (
         shapes.RESOLVE,
         watches.resolve,
         "An arbiter's decision on a conflict. The key gets the value once none of its conflicts is pending.",
-        differs="A session that is not admin must have selected that database and be allowed to write the key; the original asks for neither permission.",
+        differs="A session that is not admin must have selected that database and be allowed to "
+        "write the key; the original asks for neither permission.",
     ),
     # --- administration
     _row(
@@ -219,9 +227,11 @@ COMMANDS: tuple[Command, ...] = (
         "debug",
         shapes.DEBUG,
         admin.debug,
-        "Look inside: databases, operations and conflicts pending, process id.",
+        "Look inside: databases, operations pending, unresolved conflicts (of the selected database, else of all), "
+        "process id.",
         admin=True,
-        differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the unresolved records; the original lists nothing.",
+        differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the "
+        "unresolved records; the original lists nothing.",
     ),
     _row("list-commands", shapes.NOTHING, admin.list_commands, "The names of all commands.", admin=True),
     # --- the original's cluster protocol
