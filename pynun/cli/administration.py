@@ -15,7 +15,7 @@ HTTP_REFUSED = (400, 413)
 UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
-def run_commands(host: str, user: str, password: str, commands: str, timeout_seconds: float) -> None:
+def run_commands(host: str, user: str, password: str, commands: str, timeout_seconds: int) -> None:
     """Log in, run the commands and print the reply on standard output.
 
     Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.

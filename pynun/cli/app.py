@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
 DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
-DEFAULT_TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS_DEFAULT = 30
+TIMEOUT_SECONDS_MAX = 24 * 60 * 60
 
 EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start; 2 the command line makes no sense; "
@@ -124,7 +125,7 @@ def start(
     ] = None,
     replicate_address: Annotated[
         str | None,
-        typer.Option("-r", "--replicate-address", metavar="ADDRESS,…", help="Accepted; no effect on a single node."),
+        typer.Option("-r", "--replicate-address", metavar="ADDRESS,...", help="Accepted; no effect on a single node."),
     ] = None,
     external_address: Annotated[
         str | None,
@@ -183,8 +184,11 @@ def create_db(
         typer.Option("--strategy", help="What happens to conflicting changes; the server's default is none."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the server.")
-    ] = DEFAULT_TIMEOUT_SECONDS,
+        int,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
+        ),
+    ] = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a database on a running server."""
     from pynun.cli import administration, credentials
@@ -207,8 +211,11 @@ def execute(
         typer.Argument(metavar="COMMANDS", help="Commands separated by semicolons; - reads them from standard input."),
     ],
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long to wait for the server.")
-    ] = DEFAULT_TIMEOUT_SECONDS,
+        int,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
+        ),
+    ] = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Run commands on a running server, as the administrator.
 
@@ -245,8 +252,9 @@ def shell(
         str | None, typer.Option("--token-file", metavar="FILE", help="A file that holds the token.")
     ] = None,
 ) -> None:
-    """Type commands and see replies and events as they come, with history and completion.
+    """Type commands and see their replies and events.
 
+    There is a history and completion with the Tab key.
     With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first.
     """
     given: Connection = context.obj
@@ -267,7 +275,7 @@ def shell(
 @app.command()
 def watch(
     context: typer.Context,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY…", help="The keys to follow.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The keys to follow.")],
     database: Annotated[str, typer.Option("-d", "--database", metavar="NAME", help="The keys' database.")],
     database_user: Annotated[
         str | None,

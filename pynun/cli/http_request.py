@@ -69,7 +69,7 @@ def parse_target(text: str) -> Target:
     return Target(url, is_encrypted, host, port, path)
 
 
-def post(target: Target, body: str, timeout_seconds: float) -> Response:
+def post(target: Target, body: str, timeout_seconds: int) -> Response:
     """Post the text and wait for the whole reply. Raises NoConnectionError when there is none."""
     with _failures_told(target, timeout_seconds), _deadline(timeout_seconds):
         connection = _connection(target)
@@ -96,7 +96,7 @@ def _connection(target: Target) -> http.client.HTTPConnection:
 
 
 @contextlib.contextmanager
-def _deadline(timeout_seconds: float) -> Iterator[None]:
+def _deadline(timeout_seconds: int) -> Iterator[None]:
     """Interrupt whatever waits when the time is over. One at a time, on the main thread of a command's process."""
 
     def on_alarm(_signal: int, _frame: FrameType | None) -> None:
@@ -112,14 +112,14 @@ def _deadline(timeout_seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _failures_told(target: Target, timeout_seconds: float) -> Iterator[None]:
+def _failures_told(target: Target, timeout_seconds: int) -> Iterator[None]:
     """Everything that can go wrong on the way, as one line saying what to do."""
     url = target.url
     unknown = "; whether the commands ran is not known"
     try:
         yield
     except _DeadlineError:
-        raise NoConnectionError(f"no answer from {url} within {timeout_seconds:g} s{unknown}") from None
+        raise NoConnectionError(f"no answer from {url} within {timeout_seconds} s{unknown}") from None
     except ConnectionRefusedError:
         raise NoConnectionError(
             f"nothing listens at {url} (connection refused): start the server, or name another one with -h URL"

@@ -1,0 +1,85 @@
+"""Writes docs/cli.md, the reference of the nun-db command, from the real output of its --help.
+
+Run it after a change of an option: `.venv/bin/python scripts/cli_reference.py`. A test compares the file with what this
+would write, so it can't grow stale.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REFERENCE = REPOSITORY / "docs" / "cli.md"
+COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "version")
+COLUMNS = 100
+
+INTRODUCTION = """\
+# The nun-db command
+
+<!-- Written by scripts/cli_reference.py from the real --help: change it there or in pynun/cli, not here. -->
+
+`nun-db` starts the server and administers a running one. Options before the command say who you are and where the
+server is; note that `-h` names a host or an address, as in the original, and that help is `--help`.
+
+## Passwords and tokens
+
+What stands on a command line can be read by every user of the machine. So the administrator's password also comes
+from `NUN_PWD`, from the file that `--pwd-file` or `NUN_PWD_FILE` names, or from a prompt; a database's token from
+`NUN_TOKEN`, `--token-file` or a prompt; and `nun-db exec -` reads its commands from standard input:
+
+```sh
+nun-db -u admin exec - <<< "use-db mydb token; create-user ana her-token"
+```
+
+The command line wins over the environment, and the environment over the defaults; an empty variable counts as not set.
+
+## What create-db and exec print
+
+On standard output the two lines of the original, its log line and the server's reply as one string, one result a
+command: a message, `empty` where there is nothing to say, or an error's text.
+
+```
+[2023-09-24T21:32:22.005972013Z nun_db] nundb starting!
+Response "valid auth\\n;create-db success\\n"
+```
+
+## Exit codes
+
+When something fails, one line on standard error (it begins with `nun-db:`) says what and what to do; the exit code
+tells the kind:
+
+| code | meaning |
+|---|---|
+| 0 | everything succeeded |
+| 1 | the server refused a command, or (`start`) could not start |
+| 2 | the command line makes no sense; nothing was sent |
+| 3 | user or password is wrong |
+| 4 | nothing listens there, no answer in time, or not a Nun-db server |
+| 130 | interrupted with Ctrl-C |
+"""
+
+
+def render() -> str:
+    """The whole text of the reference."""
+    sections = (f"## {f'nun-db {command}'.strip()}\n\n```\n{_help(command)}```\n" for command in COMMANDS)
+    return "\n".join((INTRODUCTION, *sections))
+
+
+def _help(command: str) -> str:
+    environment = {**os.environ, "COLUMNS": str(COLUMNS), "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
+    arguments = [command] if command else []
+    return subprocess.run(
+        [sys.executable, "-m", "pynun", *arguments, "--help"],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    ).stdout
+
+
+if __name__ == "__main__":
+    REFERENCE.parent.mkdir(exist_ok=True)
+    REFERENCE.write_text(render(), encoding="utf-8")

@@ -1,0 +1,264 @@
+"""create-db and exec against a peer: what is sent, what is printed, and how each failure is told."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.command import Result, command_line, run, run_at_terminal
+from tests.cli.peer import Peer, free_port, http_answer
+from tests.support.server import REPOSITORY, clean_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADMIN = ("-u", "user-name", "-p", "user-pwd")
+
+
+def one_line(result: Result) -> str:
+    """Return the only line on standard error, which says who speaks, without that."""
+    line, end, rest = result.errors.partition("\n")
+    assert (line[:8], end, rest) == ("nun-db: ", "\n", ""), result.errors
+    return line[8:]
+
+
+def test_create_db_sends_and_prints_what_the_original_does() -> None:
+    with Peer(http_answer("valid auth\n;create-db success\n")) as peer:
+        result = run(*ADMIN, "-h", peer.url, "create-db", "-d", "features-of-db", "-t", "features-of-db-pwd")
+    assert peer.body == b"auth user-name user-pwd; create-db features-of-db features-of-db-pwd;"
+    assert peer.head.startswith("POST / HTTP/1.1\r\n")
+    assert result.response_line == r'Response "valid auth\n;create-db success\n"' + "\n"
+    assert (result.code, result.errors) == (0, "")
+
+
+def test_exec_sends_and_prints_what_the_original_does() -> None:
+    commands = (
+        "use features-of-db features-of-db-pwd; create-user client client-pwd;set-permissions client r *|rwx client-*;"
+    )
+    with Peer(http_answer("valid auth\n;empty;empty;empty")) as peer:
+        result = run("--user", "user-name", "-p", "user-pwd", "--host", peer.url, "exec", commands)
+    assert peer.body == f"auth user-name user-pwd; {commands}".encode()
+    assert result.response_line == r'Response "valid auth\n;empty;empty;empty"' + "\n"
+    assert (result.code, result.errors) == (0, "")
+
+
+def test_create_db_can_name_a_strategy() -> None:
+    with Peer(http_answer("valid auth\n;create-db success\n")) as peer:
+        assert run(*ADMIN, "-h", peer.url, "create-db", "-d", "a", "-t", "b", "--strategy", "arbiter").code == 0
+    assert peer.body == b"auth user-name user-pwd; create-db a b arbiter;"
+
+
+def test_any_text_of_a_reply_is_printed_whatever_the_locale() -> None:
+    with Peer(http_answer('valid auth\n;value say "ação";\x1b[2J 🩻\n')) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "get k", environment={"LC_ALL": "C", "PYTHONUTF8": "0"})
+    assert result.response_line == r'Response "valid auth\n;value say \"ação\";\u{1b}[2J 🩻\n"' + "\n"
+    assert result.code == 0
+
+
+def test_a_host_without_scheme_is_http() -> None:
+    with Peer(http_answer("valid auth\n;keys ,\n")) as peer:
+        assert run(*ADMIN, "-h", f"127.0.0.1:{peer.port}", "exec", "keys").code == 0
+    assert f"\r\nHost: 127.0.0.1:{peer.port}\r\n" in peer.head
+
+
+def test_credentials_come_from_the_environment_files_and_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "pwd").write_text("file-pwd\n")
+    (tmp_path / "token").write_text("file-token\n")
+    answer = http_answer("valid auth\n;create-db success\n")
+    environment = {"NUN_USER": "env-user", "NUN_PWD": "env-pwd", "NUN_TOKEN": "env-token"}
+    with Peer(answer) as peer:
+        assert run("-h", peer.url, "create-db", "-d", "x", environment=environment).code == 0
+    assert peer.body == b"auth env-user env-pwd; create-db x env-token;"
+    with Peer(answer) as peer:
+        options = ("--pwd-file", str(tmp_path / "pwd"), "-h", peer.url)
+        files = ("--token-file", str(tmp_path / "token"))
+        assert run(*options, "create-db", "-d", "x", *files, environment=environment).code == 0
+    assert peer.body == b"auth env-user file-pwd; create-db x file-token;"
+    with Peer(http_answer("valid auth\n;empty;keys ,\n")) as peer:
+        environment = {"NUN_USER": "env-user", "NUN_PWD_FILE": str(tmp_path / "pwd")}
+        assert run("-h", peer.url, "exec", "-", environment=environment, standard_input=b"use x y; keys\n").code == 0
+    assert peer.body == b"auth env-user file-pwd; use x y; keys\n"
+
+
+def test_a_missing_password_and_token_are_asked_for_at_a_terminal_and_not_shown() -> None:
+    with Peer(http_answer("valid auth\n;create-db success\n")) as peer:
+        code, screen = run_at_terminal(
+            ["-u", "root", "-h", peer.url, "create-db", "-d", "x"],
+            [("Password of root: ", "typed-pwd"), ("Token of the database x: ", "typed-token")],
+        )
+    assert code == 0, screen
+    assert peer.body == b"auth root typed-pwd; create-db x typed-token;"
+    assert "typed" not in screen
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("exec", "keys"), "the administrator's user is missing: give it with -u USER"),
+        (("-u", "a", "exec", "keys"), "the administrator's password is missing: give it in NUN_PWD"),
+        ((*ADMIN, "create-db", "-d", "x"), "the token of the database x is missing: give it in NUN_TOKEN"),
+        ((*ADMIN, "create-db", "-d", "x y", "-t", "t"), "a database's name can't be empty or hold blanks"),
+        ((*ADMIN, "create-db", "-d", "x", "-t", "t;u"), "a token can't be empty or hold blanks"),
+        (("-u", "a", "-p", "b;c", "exec", "keys"), "a password that holds a semicolon"),
+        (("-u", "a b", "-p", "c", "exec", "keys"), "-u/--user: its value is not accepted"),
+        ((*ADMIN, "--pwd-file", "x", "exec", "keys"), "-p/--pwd and --pwd-file exclude each other"),
+        (
+            ("-u", "a", "--pwd-file", "/nowhere", "exec", "keys"),
+            "--pwd-file: the file '/nowhere' can't be read: No such",
+        ),
+        ((*ADMIN, "exec", " ; "), "no commands given"),
+        ((*ADMIN, "exec", "-"), "no commands given"),
+        ((*ADMIN, "exec", "get \udcff"), "the commands are not valid UTF-8 text"),
+        ((*ADMIN, "-h", "ws://127.0.0.1:3012", "exec", "keys"), "'ws://127.0.0.1:3012' is a WebSocket address"),
+        ((*ADMIN, "-h", "http://", "exec", "keys"), "'http://' is not a URL"),
+        ((*ADMIN, "-h", "http://x:99999", "exec", "keys"), "'http://x:99999' is not a URL"),
+        ((*ADMIN, "-h", "ftp://x", "exec", "keys"), "'ftp://x' is not a URL"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_sends_nothing(arguments: tuple[str, ...], told: str) -> None:
+    result = run(*arguments)
+    assert told in one_line(result)
+    assert (result.code, result.output) == (2, "")
+    assert "user-pwd" not in result.errors
+
+
+def test_a_url_with_a_password_in_it_is_refused_without_showing_it() -> None:
+    result = run(*ADMIN, "-h", "http://u:hidden-pwd@127.0.0.1:1", "exec", "keys")
+    assert "the URL must not hold a user or password" in one_line(result)
+    assert "hidden-pwd" not in result.errors
+    assert result.code == 2
+
+
+def test_a_refused_connection_is_told() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    result = run(*ADMIN, "-h", url, "exec", "keys")
+    assert one_line(result).startswith(f"nothing listens at {url} (connection refused): start the server, or")
+    assert (result.code, result.response_line) == (4, "")
+
+
+def test_an_unknown_host_is_told() -> None:
+    result = run(*ADMIN, "-h", "http://nun-db.invalid:3013", "exec", "keys")
+    assert "the host 'nun-db.invalid' of http://nun-db.invalid:3013 is not known" in one_line(result)
+    assert result.code == 4
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Le", http_answer("valid auth\n")[:-4]])
+def test_a_silent_server_is_given_up_at_the_deadline(answer: bytes) -> None:
+    with Peer(answer, stays_open=True) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "keys", "--timeout", "1")
+    assert one_line(result) == f"no answer from {peer.url} within 1 s; whether the commands ran is not known"
+    assert (result.code, result.response_line) == (4, "")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\nvalid auth\n;emp"])
+def test_an_answer_cut_off_is_told(answer: bytes) -> None:
+    with Peer(answer) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "keys")
+    assert one_line(result) == (
+        f"{peer.url} closed the connection before its answer was complete; whether the commands ran is not known"
+    )
+    assert (result.code, result.response_line) == (4, "")
+
+
+@pytest.mark.parametrize(
+    ("greeting", "answer"),
+    [
+        (b"ok \n", b""),  # the server's own TCP port
+        (b"", b"\x00\xff garbage\r\n\r\n"),
+        (b"", b"HTTP/1.1 abc OK\r\n\r\n"),
+        (b"", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70000),
+    ],
+)
+def test_what_does_not_speak_http_is_told(greeting: bytes, answer: bytes) -> None:
+    with Peer(answer, greeting=greeting) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "keys")
+    assert f"what listens at {peer.url} does not speak HTTP" in one_line(result)
+    assert result.code == 4
+
+
+def test_https_to_a_server_without_it_is_told() -> None:
+    with Peer(b"", greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as peer:
+        result = run(*ADMIN, "-h", f"https://127.0.0.1:{peer.port}", "exec", "keys")
+    assert f"no encrypted connection to https://127.0.0.1:{peer.port}" in one_line(result)
+    assert result.code == 4
+
+
+def test_another_web_server_is_told_and_its_answer_shown() -> None:
+    with Peer(http_answer("<html>hello</html>")) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "keys")
+    assert result.response_line == 'Response "<html>hello</html>"\n'
+    assert "does not answer like a Nun-db server: its reply begins with" in one_line(result)
+    assert result.code == 4
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "told"),
+    [
+        ("404 Not Found", "no such page", 4, "it answered with HTTP status 404 Not Found"),
+        ("502 Bad Gateway", "", 4, "it answered with HTTP status 502 Bad Gateway"),
+        ("413 Content Too Large", "message too big", 1, "refused the request: message too big"),
+        ("413 Content Too Large", "", 1, "refused the request: Content Too Large"),
+    ],
+)
+def test_another_status_is_told_and_its_answer_shown(status: str, body: str, code: int, told: str) -> None:
+    with Peer(http_answer(body, status)) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "keys")
+    assert told in one_line(result)
+    assert (result.code, result.response_line) == (code, f'Response "{body}"\n')
+
+
+def test_a_wrong_password_is_told_whatever_else_failed_for_it() -> None:
+    with Peer(http_answer("invalid auth\n;Not auth")) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "create-db x y")
+    assert one_line(result).startswith("the server does not accept this user and password")
+    assert (result.code, result.response_line) == (3, 'Response "invalid auth\\n;Not auth"\n')
+
+
+def test_a_failed_command_is_told_by_its_place_and_name_without_its_arguments() -> None:
+    with Peer(http_answer("valid auth\n;empty;Key is not numeric;error no-db-selected\n")) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "use a secret; increment text 1; get x")
+    assert one_line(result) == "command 2 (increment) failed: Key is not numeric; 1 more failed"
+    assert result.code == 1
+    assert result.response_line == r'Response "valid auth\n;empty;Key is not numeric;error no-db-selected\n"' + "\n"
+
+
+def test_an_error_text_cannot_steer_the_terminal() -> None:
+    with Peer(http_answer("valid auth\n;bad \x1b[31m")) as peer:
+        result = run(*ADMIN, "-h", peer.url, "exec", "get x")
+    assert one_line(result) == "command 1 (get) failed: bad  [31m"
+
+
+def test_ctrl_c_ends_it_at_once_without_a_traceback() -> None:
+    with Peer(b"", stays_open=True) as peer:
+        process = subprocess.Popen(
+            command_line(*ADMIN, "-h", peer.url, "exec", "keys"),
+            env=clean_environment({}),
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert peer.request_arrived.wait(30)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, b"")
+
+
+def test_a_reader_of_standard_output_that_leaves_is_no_traceback() -> None:
+    ours, theirs = socket.socketpair()
+    ours.close()
+    with Peer(http_answer("valid auth\n;keys ,\n")) as peer, theirs:
+        process = subprocess.run(
+            command_line(*ADMIN, "-h", peer.url, "exec", "keys"),
+            env=clean_environment({}),
+            cwd=REPOSITORY,
+            stdout=theirs.fileno(),
+            stderr=subprocess.PIPE,
+            timeout=30,
+            check=False,
+        )
+    assert process.returncode == 1
+    assert b"Traceback" not in process.stderr
