@@ -1,0 +1,1 @@
+"""The tests of pynun; shared helpers live in tests/support."""

@@ -1,0 +1,1 @@
+"""Recorded conversations, and many more, played on a running server over its three transports."""

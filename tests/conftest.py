@@ -1,0 +1,51 @@
+"""Fixtures for all tests: temporary folders on a real disk, and servers on them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.server import Server, new_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def disk_folder() -> Iterator[Path]:
+    """A new, empty folder on a real disk, removed at the end."""
+    with new_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def new_server(disk_folder: Path) -> Iterator[Callable[..., Server]]:
+    """A factory of servers that are not started yet, each on a folder of its own; all are ended after the test."""
+    numbers = itertools.count()
+    servers: list[Server] = []
+
+    def make(**environment: str) -> Server:
+        server = Server(disk_folder / f"dbs-{next(numbers)}", environment=environment)
+        servers.append(server)
+        return server
+
+    yield make
+    for server in servers:
+        server.end()
+
+
+@pytest.fixture
+def server(disk_folder: Path) -> Iterator[Server]:
+    """A running server of the test's own."""
+    with Server(disk_folder / "dbs") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    """A running server that many tests share; each test uses database names of its own."""
+    with new_folder() as folder, Server(folder / "dbs") as running:
+        yield running
