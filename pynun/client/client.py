@@ -1,35 +1,15 @@
-"""The client: one session with a Nun-db server, kept alive over as many connections as it takes.
+"""The client's public face: what can be asked of a Nun-db server, as methods with types and checked arguments.
 
-How it works: a supervisor task opens a connection, tells it what the session is (login, database, watches), and only
-then lets commands through; when the connection ends it begins again. Commands that had been handed to the network by
-then fail, because their outcome is unknown; commands that had not, wait for the next connection.
-
-Invariants: no command is ever sent twice by the client itself, except `watch`, `unwatch` and the reads of a watch.
-After the client has ended, every method and iteration has ended too.
+`Keeper` does the work; nothing here knows of connections.
 """
 
 from __future__ import annotations
 
-import copy
 import random
-from functools import partial
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-import trio
-
-from pynun.client.backoff import LAST_DELAY_S, Backoff
-from pynun.client.connection import Connection, Target
-from pynun.client.errors import (
-    ClientError,
-    CommandError,
-    ConnectionClosed,
-    ConnectionFailed,
-    ProtocolError,
-    command_error,
-)
+from pynun.client.errors import ProtocolError
 from pynun.client.frames import (
-    ChangeEvent,
-    Conflict,
     Reply,
     Versioned,
     auth_command,
@@ -42,13 +22,14 @@ from pynun.client.frames import (
     read_versioned,
     use_command,
 )
-from pynun.client.session import Session, raise_refusal
-from pynun.client.watches import ConnectionLost, ConnectionRestored, Event, Events, Watch
+from pynun.client.keeper import Keeper
+from pynun.client.opening import Target
+from pynun.client.session import raise_refusal
+from pynun.client.watches import Events, Watch
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
 CONNECT_TIMEOUT_S = 10.0
@@ -97,16 +78,18 @@ class Client:
     Cancelling a task that waits for a reply withdraws its command if that has not been sent yet; otherwise the command
     may or may not be carried out. Replies to other tasks are not affected.
 
-        import trio
-        import pynun
+    ```python
+    import trio
+    import pynun
 
-        async def main() -> None:
-            url = "ws://127.0.0.1:3012"
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("greeting", "hello")
-                print(await client.get("greeting"))
+    async def main() -> None:
+        url = "ws://127.0.0.1:3012"
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("greeting", "hello")
+            print(await client.get("greeting"))
 
-        trio.run(main)
+    trio.run(main)
+    ```
     """
 
     def __init__(
@@ -124,208 +107,33 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._target = Target(url, ssl_context, connect_timeout_s, keepalive_s, message_bytes_max)
-        self._first_commands: list[str] = []
+        commands: list[str] = []
         if admin is not None:
-            self._first_commands.append(auth_command(*admin))
+            commands.append(auth_command(*admin))
         if database is not None:
             if token is None:
                 raise ValueError("a database needs a token: its own, or the user's")
-            self._first_commands.append(use_command(database, token, user))
+            commands.append(use_command(database, token, user))
         elif token is not None or user is not None:
             raise ValueError("a token or a user needs a database")
-        self._is_reconnecting = reconnect
-        self._jitter = jitter
-        self._session = Session()
-        self._connection: Connection | None = None
-        self._ended: ClientError | None = None
-        self._state_changed = trio.Event()
-        self._watches: dict[str, dict[Watch, None]] = {}  # per key; the inner dict is an ordered set
-        self._events: dict[Events, None] = {}
-        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._nursery: trio.Nursery | None = None
+        target = Target(url, ssl_context, connect_timeout_s, keepalive_s, message_bytes_max)
+        self._keeper = Keeper(target, commands, is_reconnecting=reconnect, jitter=jitter)
 
     def __repr__(self) -> str:
-        return f"<pynun.Client {self._target.url} database={self.database!r}>"
-
-    # Opening and closing
+        return f"<pynun.Client {self._keeper.target.url} database={self.database!r}>"
 
     async def __aenter__(self) -> Self:
-        if self._nursery is not None:
-            raise RuntimeError("a client can be opened once")
-        self._nursery_manager = trio.open_nursery()
-        self._nursery = await self._nursery_manager.__aenter__()
-        try:
-            self._connection = await self._open_first(self._nursery)
-        except BaseException as error:
-            await self._leave(error)
-            raise
-        self._nursery.start_soon(self._supervise, self._nursery, self._connection)
+        await self._keeper.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        connection = self._connection
-        self._end(None)
-        try:
-            if connection is not None:
-                connection.close()
-                await connection.ended.wait()
-        finally:
-            await self._leave(error)
-
-    async def _leave(self, error: BaseException | None) -> None:
-        """Stop the tasks. What the body raised leaves as it is, not in the group that a nursery would make of it."""
-        assert self._nursery_manager is not None
-        assert self._nursery is not None
-        self._nursery.cancel_scope.cancel()
-        try:
-            await self._nursery_manager.__aexit__(type(error) if error else None, error, None)
-        except BaseExceptionGroup as group:
-            if group.exceptions != (error,):
-                raise
-
-    async def _open_first(self, nursery: trio.Nursery) -> Connection:
-        connection = await self._connect(nursery)
-        try:
-            for command in self._first_commands:
-                reply = await connection.request(command, partial(self._session.note, command))
-                raise_refusal(reply)
-        except ConnectionClosed as error:
-            raise ConnectionFailed(f"cannot connect to {self._target.url}: {connection.why_ended}") from error
-        return connection
-
-    async def _connect(self, nursery: trio.Nursery) -> Connection:
-        connection = Connection(self._target, self._deliver)
-        await nursery.start(connection.run)
-        return connection
-
-    def _end(self, error: ClientError | None) -> None:
-        """Let every method fail from now on, and every iteration end: with `error`, or quietly if there is none."""
-        if self._ended is not None:
-            return
-        self._ended = error or ConnectionClosed("the client is closed")
-        self._connection = None
-        for watch in {watch: None for watches in self._watches.values() for watch in watches}:
-            watch.end(error)
-        for events in self._events:
-            events.end(error)
-        self._watches.clear()
-        self._events.clear()
-        self._notify()
-
-    def _notify(self) -> None:
-        changed, self._state_changed = self._state_changed, trio.Event()
-        changed.set()
-
-    # Keeping a connection
-
-    async def _supervise(self, nursery: trio.Nursery, connection: Connection) -> None:
-        backoff = Backoff(self._jitter)
-        while True:
-            opened_at_s = trio.current_time()
-            await connection.ended.wait()
-            if self._ended is not None:
-                return
-            if not self._is_reconnecting:
-                self._end(ConnectionClosed(connection.why_ended))
-                return
-            self._connection = None
-            self._tell(ConnectionLost(connection.why_ended))
-            if trio.current_time() - opened_at_s >= LAST_DELAY_S:  # else a server that accepts and drops is hammered
-                backoff.reset()
-            try:
-                connection = await self._open_again(nursery, backoff)
-            except CommandError as refusal:
-                self._end(refusal)
-                return
-            self._connection = connection
-            self._tell(ConnectionRestored())
-            self._notify()
-
-    async def _open_again(self, nursery: trio.Nursery, backoff: Backoff) -> Connection:
-        """The next connection that is open and has the session restored. Raises CommandError if that is refused."""
-        while True:
-            await trio.sleep(backoff.next_delay_s())
-            try:
-                connection = await self._connect(nursery)
-            except ConnectionFailed:
-                continue
-            try:
-                await self._restore(connection)
-            except ConnectionClosed:
-                continue
-            except CommandError:
-                connection.close()
-                raise
-            return connection
-
-    async def _restore(self, connection: Connection) -> None:
-        for command in self._session.commands():
-            raise_refusal(await connection.request(command))
-        watches = []
-        for key in dict.fromkeys((*self._watches, *self._session.watched)):
-            watches.append((key, connection.send(f"watch {key}")))
-            if any(watch.is_catching_up for watch in self._watches.get(key, ())):
-                connection.send(f"get-safe {key}", partial(self._take_missed, key))
-        for key, request in watches:
-            reply = await request.wait_reply()
-            if reply.error is None:
-                connection.watched.add(key)
-            else:  # such as a permission that was taken away meanwhile
-                self._end_watches(key, command_error(reply.error))
-        for key in connection.watched - self._watches.keys() - self._session.watched:  # closed while this went on
-            connection.watched.discard(key)
-            connection.send(f"unwatch {key}")
-
-    def _take_missed(self, key: str, reply: Reply) -> None:
-        for watch in self._watches.get(key, ()):
-            if watch.is_catching_up:
-                watch.put_reading(key, reply)
-
-    def _deliver(self, event: ChangeEvent | Conflict) -> None:
-        if isinstance(event, ChangeEvent):
-            for watch in self._watches.get(event.key, ()):
-                watch.put(event)
-        self._tell(event)
-
-    def _tell(self, event: Event) -> None:
-        for events in self._events:
-            events.put(event)
-
-    async def _wait_connected(self) -> Connection:
-        """The connection to send on; waits while there is none. Raises what the client ended with."""
-        while True:
-            if self._ended is not None:
-                raise copy.copy(self._ended)  # many tasks may raise it: each its own, for each adds its traceback
-            if self._nursery is None:
-                raise RuntimeError("open the client first: async with Client(…) as client")
-            if self._connection is not None and not self._connection.ended.is_set():
-                return self._connection
-            await self._state_changed.wait()
-
-    async def _request(self, command: str) -> Reply:
-        while True:
-            connection = await self._wait_connected()
-            try:
-                return await connection.request(command, partial(self._note, command))
-            except ConnectionClosed as error:
-                if error.is_outcome_unknown or not self._is_reconnecting:
-                    raise
-
-    def _note(self, command: str, reply: Reply) -> None:
-        self._session.note(command, reply)
-        name, _, key = command.partition(" ")
-        if reply.error is None and name == "unwatch":
-            self._end_watches(key, None)
-        elif reply.error is None and name == "unwatch-all":
-            for watched in list(self._watches):
-                self._end_watches(watched, None)
+        await self._keeper.close(error)
 
     async def _ask(self, command: str) -> tuple[str, ...]:
         """The own messages of a command. Raises what the server refuses."""
-        reply = await self._request(command)
+        reply = await self._keeper.request(command)
         raise_refusal(reply)
         return reply.messages
 
@@ -344,8 +152,10 @@ class Client:
         The protocol can't tell an absent key from one whose value is the text `<Empty>`: both are None.
         Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                assert await client.get("nobody-set-this") is None
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            assert await client.get("nobody-set-this") is None
+        ```
         """
         return read_value(await self._ask_one(f"get {checked_word('the key', key)}"))
 
@@ -354,9 +164,11 @@ class Client:
 
         The version is -2 while the key is in conflict. Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("fresh", "a")
-                assert await client.get_safe("fresh") == pynun.client.Versioned("a", 0)
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("fresh", "a")
+            assert await client.get_safe("fresh") == pynun.client.Versioned("a", 0)
+        ```
         """
         return read_versioned(await self._ask_one(f"get-safe {checked_word('the key', key)}"))
 
@@ -366,8 +178,10 @@ class Client:
         Raises ValueError (see the class), PermissionDenied, NoDatabaseSelected, ConnectionClosed; in a database of the
         strategy `arbiter`, VersionConflict while the key is in conflict.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("camera", '{"zoom": 2}')
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("camera", '{"zoom": 2}')
+        ```
         """
         await self._ask(f"set {checked_word('the key', key)} {checked_text('the value', value)}")
 
@@ -377,15 +191,17 @@ class Client:
         A `version` of -1 always wins. Raises VersionConflict with what the server said if the key is newer, and as
         `set` does. In a database of the strategy `newer` the later change wins without a conflict.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("counted-by-hand", "1")
-                seen = await client.get_safe("counted-by-hand")
-                assert seen is not None
-                await client.set_safe("counted-by-hand", seen.version, "2")
-                try:
-                    await client.set_safe("counted-by-hand", seen.version - 1, "3")
-                except pynun.client.VersionConflict as conflict:
-                    assert conflict.message == "Invalid version!"
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("counted-by-hand", "1")
+            seen = await client.get_safe("counted-by-hand")
+            assert seen is not None
+            await client.set_safe("counted-by-hand", seen.version, "2")
+            try:
+                await client.set_safe("counted-by-hand", seen.version - 1, "3")
+            except pynun.client.VersionConflict as conflict:
+                assert conflict.message == "Invalid version!"
+        ```
         """
         key, version = checked_word("the key", key), checked_version(version)
         await self._ask(f"set-safe {key} {version} {checked_text('the value', value)}")
@@ -396,10 +212,12 @@ class Client:
         The server does not say the result. Raises CommandError if the value is no number or leaves 64 bits, and
         PermissionDenied, NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.increment("visits")
-                await client.increment("visits", 10)
-                assert await client.get("visits") == "11"
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.increment("visits")
+            await client.increment("visits", 10)
+            assert await client.get("visits") == "11"
+        ```
         """
         await self._ask(f"increment {checked_word('the key', key)} {checked_step(step)}")
 
@@ -408,8 +226,10 @@ class Client:
 
         Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.remove("camera")
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.remove("camera")
+        ```
         """
         await self._ask(f"remove {checked_word('the key', key)}")
 
@@ -419,9 +239,11 @@ class Client:
         Keys that begin with `$$` are listed for the admin only. The protocol separates keys by commas, so a key that
         holds one comes out in pieces. Raises NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("client-ana", "1")
-                assert "client-ana" in await client.keys("client-*")
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("client-ana", "1")
+            assert "client-ana" in await client.keys("client-*")
+        ```
         """
         if pattern:
             checked_word("the pattern", pattern)
@@ -445,26 +267,32 @@ class Client:
 
         A consumer that falls behind, by 256 events or 8 Mi characters, gets the newest change of each key only.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                await client.set("camera", "left")
-                async with client.watch("camera", current=True) as changes:
-                    await client.set("camera", "right")
-                    seen = [(await anext(changes)).value, (await anext(changes)).value]
-                    assert seen == ["left", "right"]
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            await client.set("camera", "left")
+            async with client.watch("camera", current=True) as changes:
+                await client.set("camera", "right")
+                seen = [(await anext(changes)).value, (await anext(changes)).value]
+                assert seen == ["left", "right"]
+        ```
         """
         if not keys:
             raise ValueError("name a key to watch")
-        return Watch(self, tuple(checked_word("the key", key) for key in keys), current=current, catch_up=catch_up)
+        return Watch(
+            self._keeper, tuple(checked_word("the key", key) for key in keys), current=current, catch_up=catch_up
+        )
 
     async def unwatch(self, key: str) -> None:
         """Watch `key` no more, whoever began it; iterations over that key only end.
 
         Raises NoDatabaseSelected, ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                async with client.watch("camera") as changes:
-                    await client.unwatch("camera")
-                    assert [change async for change in changes] == []
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            async with client.watch("camera") as changes:
+                await client.unwatch("camera")
+                assert [change async for change in changes] == []
+        ```
         """
         await self._ask(f"unwatch {checked_word('the key', key)}")
 
@@ -474,80 +302,27 @@ class Client:
         An async iterator of `ChangeEvent` (of every watched key, those of `execute("watch KEY")` too), of `Conflict`
         (after `execute("arbiter")`) and of the connection's fate. It ends as a watch does.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                events = client.events()
-                await client.execute("watch camera")
-                await client.set("camera", "up")
-                event = await anext(events)
-                assert isinstance(event, pynun.client.ChangeEvent)
-                assert (event.key, event.value) == ("camera", "up")
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            events = client.events()
+            await client.execute("watch camera")
+            await client.set("camera", "up")
+            event = await anext(events)
+            assert isinstance(event, pynun.client.ChangeEvent)
+            assert (event.key, event.value) == ("camera", "up")
+        ```
         """
-        events = Events(lambda closed: self._events.pop(closed, None))
-        if self._ended is None:
-            self._events[events] = None
-        else:
-            events.end(None)
-        return events
-
-    async def start_watch(self, watch: Watch) -> None:
-        """For `Watch`: register it, and return when the server has accepted it."""
-        for key in watch.keys:
-            self._watches.setdefault(key, {})[watch] = None
-        try:
-            await self._subscribe(watch)
-        except BaseException:
-            self.stop_watch(watch)
-            raise
-
-    async def _subscribe(self, watch: Watch) -> None:
-        while True:
-            connection = await self._wait_connected()
-            requests = [(key, connection.send(f"watch {key}")) for key in watch.keys - connection.watched]
-            readings = []
-            if watch.is_reading:
-                readings = [connection.send(f"get-safe {key}", partial(watch.put_reading, key)) for key in watch.keys]
-            try:
-                for key, request in requests:
-                    raise_refusal(await request.wait_reply())
-                    connection.watched.add(key)
-                for request in readings:
-                    raise_refusal(await request.wait_reply())
-            except ConnectionClosed:
-                if not self._is_reconnecting:
-                    raise
-            else:
-                return
-
-    def stop_watch(self, watch: Watch) -> None:
-        """For `Watch`: forget it, and its keys that nobody else watches. Never waits."""
-        for key in watch.keys:
-            watches = self._watches.get(key, {})
-            watches.pop(watch, None)
-            if not watches:
-                self._watches.pop(key, None)
-                if self._connection is not None and key not in self._session.watched:
-                    self._connection.watched.discard(key)
-                    self._connection.send(f"unwatch {key}")
-
-    def _end_watches(self, key: str, error: CommandError | None) -> None:
-        """The server does not watch `key` any more."""
-        self._session.watched.discard(key)
-        if self._connection is not None:
-            self._connection.watched.discard(key)
-        for watch in self._watches.pop(key, {}):
-            if error is None:
-                watch.end_key(key)
-            else:
-                self.stop_watch(watch)
-                watch.end(error)
+        return self._keeper.events()
 
     # Administration
 
     async def authenticate(self, user: str, password: str) -> None:
         """Become the admin, on every later connection too. Raises AuthenticationError, ConnectionClosed.
 
+        ```python
         async with pynun.Client(url) as client:
             await client.authenticate("user-name", "user-pwd")
+        ```
         """
         await self._ask(auth_command(user, password))
 
@@ -557,8 +332,10 @@ class Client:
         Watches are not moved: end those of the old database first. After a reconnect all are made in the new one.
         Raises AuthenticationError for a wrong token, CommandError for an unknown database, ConnectionClosed.
 
-            async with pynun.Client(url) as client:
-                await client.use_database("features-of-db", "client-pwd", user="client")
+        ```python
+        async with pynun.Client(url) as client:
+            await client.use_database("features-of-db", "client-pwd", user="client")
+        ```
         """
         await self._ask(use_command(database, token, user))
 
@@ -567,8 +344,10 @@ class Client:
 
         Raises CommandError if it exists, PermissionDenied without the admin, ConnectionClosed.
 
-            async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
-                await client.create_db("images", "images-pwd", "newer")
+        ```python
+        async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
+            await client.create_db("images", "images-pwd", "newer")
+        ```
         """
         name, token = checked_word("the name of the database", name), checked_word("the token of the database", token)
         await self._ask(f"create-db {name} {token} {checked_word('the strategy', strategy)}")
@@ -578,8 +357,10 @@ class Client:
 
         Raises CommandError for unknown databases or if none is selected, PermissionDenied, ConnectionClosed.
 
-            async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
-                await client.snapshot(["features-of-db"])
+        ```python
+        async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
+            await client.snapshot(["features-of-db"])
+        ```
         """
         names = "|".join(checked_word("the name of the database", name) for name in databases)
         await self._ask(f"snapshot false {names}" if names else "snapshot")
@@ -590,27 +371,31 @@ class Client:
         `auth`, `use-db`, `arbiter` and `watch` are remembered and done again after a reconnect; the events of such a
         watch come to `events`. Raises ValueError if the text holds a semicolon or a newline, and ConnectionClosed.
 
-            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-                reply = await client.execute("cluster-state")
-                assert reply == pynun.client.Reply(messages=(), error="Not auth")
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            reply = await client.execute("cluster-state")
+            assert reply == pynun.client.Reply(messages=(), error="Not auth")
+        ```
         """
-        return await self._request(checked_text("the command", command))
+        return await self._keeper.request(checked_text("the command", command))
 
     @property
     def database(self) -> str | None:
         """The name of the selected database."""
-        return self._session.database
+        return self._keeper.session.database
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection now; methods wait for one while the client is reconnecting."""
-        return self._connection is not None and not self._connection.ended.is_set()
+        return self._keeper.is_connected
 
 
 def open_client(url: str, **options: Unpack[ClientOptions]) -> Client:
     """A client to be opened with `async with open_client(…) as client`; the options are those of `Client`.
 
+    ```python
     async with pynun.client.open_client(url, database="features-of-db", token="features-of-db-pwd") as client:
         await client.set("greeting", "hello")
+    ```
     """
     return Client(url, **options)

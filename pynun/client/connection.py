@@ -10,13 +10,9 @@ Invariants: `run` ends with every request answered or failed; a request that fai
 
 from __future__ import annotations
 
-import os
-import ssl
 from collections import OrderedDict, deque
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 import h11
 import trio
@@ -24,8 +20,9 @@ import wsproto.utilities
 from trio_websocket import ConnectionClosed as WebSocketClosed
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
-from pynun.client.errors import ConnectionClosed, ConnectionFailed, ProtocolError
+from pynun.client.errors import ConnectionClosed, ProtocolError
 from pynun.client.frames import SEPARATOR, ChangeEvent, Conflict, End, Message, Repeated, Reply, read_frame
+from pynun.client.opening import ClientStream, Target, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,48 +34,6 @@ QUEUED_FRAMES_MAX = 64
 """Frames that trio-websocket may have read before the reader takes them."""
 GOODBYE_TIMEOUT_S = 2.0
 """How long a close waits for the server's answer to the closing frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where and how to connect. Times in seconds; `keepalive_s` None means that no pings are sent."""
-
-    url: str
-    ssl_context: ssl.SSLContext | None
-    connect_timeout_s: float
-    keepalive_s: float | None
-    message_bytes_max: int
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("ws", "wss") or not parts.hostname:
-            raise ValueError("the URL of a WebSocket server begins with ws:// or wss://, such as ws://127.0.0.1:3012")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("give user and password as arguments, not in the URL")
-        _ = parts.port  # raises ValueError if it is no port
-
-    @property
-    def is_encrypted(self) -> bool:
-        return urlsplit(self.url).scheme == "wss"
-
-    @property
-    def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
-
-    @property
-    def port(self) -> int:
-        return urlsplit(self.url).port or (443 if self.is_encrypted else 80)
-
-    @property
-    def resource(self) -> str:
-        """Path and query of the handshake's request."""
-        parts = urlsplit(self.url)
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-
-    @property
-    def host_header(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port in (80, 443) else f"{host}:{self.port}"
 
 
 class Request:
@@ -116,38 +71,6 @@ class Request:
         return self._reply
 
 
-class _ClientStream(trio.abc.Stream):
-    """The socket's stream, which also tells when nothing more can come.
-
-    trio-websocket waits for its handshake for ever if the server hangs up before having answered; a container's proxy
-    does that whenever the server behind it is down.
-    """
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.ended = trio.Event()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except trio.BrokenResourceError:
-            self.ended.set()
-            raise
-        if not data:
-            self.ended.set()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        self.ended.set()
-        await self._stream.aclose()
-
-
 class Connection:
     """A connection to `target`; `deliver` gets every event, in the reader, in the order of the wire.
 
@@ -175,7 +98,7 @@ class Connection:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect, then serve until the connection ends. Raises ConnectionFailed if it can't be opened."""
         try:
-            stream = await self._open_stream()
+            stream = await open_stream(self._target)
             try:
                 await self._serve(stream, task_status)
             finally:
@@ -184,35 +107,7 @@ class Connection:
             self._fail_requests()
             self.ended.set()
 
-    async def _open_stream(self) -> _ClientStream:
-        target = self._target
-        stream: trio.abc.Stream
-        try:
-            with trio.fail_after(target.connect_timeout_s):
-                if target.is_encrypted:
-                    encrypted = await trio.open_ssl_over_tcp_stream(
-                        target.host, target.port, https_compatible=True, ssl_context=target.ssl_context
-                    )
-                    stream = encrypted
-                    try:
-                        await encrypted.do_handshake()
-                    except BaseException:
-                        await trio.aclose_forcefully(encrypted)
-                        raise
-                else:
-                    stream = await trio.open_tcp_stream(target.host, target.port)
-        except trio.TooSlowError:
-            raise self._failed("it did not answer in time") from None
-        except OSError as error:  # also a name that can't be resolved, and a certificate that can't be verified
-            raise self._failed(_explain(error)) from error
-        except trio.BrokenResourceError as error:
-            raise self._failed(_explain(error.__cause__ or error)) from error
-        return _ClientStream(stream)
-
-    def _failed(self, why: str) -> ConnectionFailed:
-        return ConnectionFailed(f"cannot connect to {self._target.url}: {why}")
-
-    async def _serve(self, stream: _ClientStream, task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(self, stream: ClientStream, task_status: trio.TaskStatus[None]) -> None:
         is_open = False
         self._why_ended = "it did not answer as a WebSocket server does"
         try:
@@ -240,9 +135,9 @@ class Connection:
             if is_open:
                 self._why_ended = "the server broke the WebSocket protocol"
         if not is_open:
-            raise self._failed(self._why_ended)
+            raise self._target.failed(self._why_ended)
 
-    async def _shake_hands(self, nursery: trio.Nursery, stream: _ClientStream) -> WebSocketConnection | None:
+    async def _shake_hands(self, nursery: trio.Nursery, stream: ClientStream) -> WebSocketConnection | None:
         """The open WebSocket, or None if the other side hung up or took too long."""
         target = self._target
         websocket: WebSocketConnection | None = None
@@ -382,19 +277,6 @@ class Connection:
         for request in self._unsent:
             request.fail(ConnectionClosed(self._why_ended))
         self._unsent.clear()
-
-
-def _explain(error: BaseException) -> str:
-    """One line for people. Trio reports the attempts on several addresses of a name as a group."""
-    cause: BaseException = error
-    while isinstance(cause.__cause__, OSError | BaseExceptionGroup) or isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cast("BaseException", cause.__cause__)
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason or cause.strerror or cause}"
-    if isinstance(cause, OSError) and cause.strerror:
-        # A positive number is the system's, and trio's own text around it is longer than it says.
-        return os.strerror(cause.errno) if cause.errno > 0 else cause.strerror
-    return str(cause) or type(cause).__name__
 
 
 def _explain_close(websocket: WebSocketConnection) -> str:

@@ -61,12 +61,14 @@ class SyncClient:
     raises `CommandTimeout`, and its outcome is unknown. Ctrl-C interrupts a waiting method. Several threads may use one
     client at once. Otherwise the methods raise what those of `Client` do; they are described there.
 
-        import pynun
+    ```python
+    import pynun
 
-        url = "ws://127.0.0.1:3012"
-        with pynun.SyncClient(url, database="features-of-db", token="features-of-db-pwd") as client:
-            client.set("greeting", "hello")
-            print(client.get("greeting"))
+    url = "ws://127.0.0.1:3012"
+    with pynun.SyncClient(url, database="features-of-db", token="features-of-db-pwd") as client:
+        client.set("greeting", "hello")
+        print(client.get("greeting"))
+    ```
 
     Without `with`, call `open` first and `close` at the end.
     """
@@ -195,10 +197,12 @@ class SyncClient:
     def watch(self, *keys: str, current: bool = False, catch_up: bool = True) -> SyncWatch:
         """See `Client.watch`; the iteration waits without a limit, `SyncWatch.get` can have one.
 
+        ```python
         with pynun.SyncClient(url, database="features-of-db", token="features-of-db-pwd") as client:
             with client.watch("camera") as changes:
                 client.set("camera", "left")
                 assert next(changes).value == "left"
+        ```
         """
         return SyncWatch(self, self._client.watch(*keys, current=current, catch_up=catch_up))
 
