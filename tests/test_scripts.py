@@ -1,0 +1,205 @@
+"""scripts/run: the environment is made once, is never half made, and what is missing is told in one line.
+
+Each test works in a small checkout of its own, with the real scripts and no packages to install, so that making the
+environment takes seconds and needs no network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.server import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+TIMEOUT_SECONDS = 80
+
+# Making an environment takes 3 s on an idle machine, and some tests make two.
+pytestmark = pytest.mark.timeout(240)
+
+# What stands in for the command: it shows where it runs, from which environment, and its arguments.
+_MAIN = "import os, sys; print(os.getcwd(), sys.prefix, *sys.argv[1:], sep='|')\n"
+
+# An interpreter that is too old or lacks a module, as the checks see it.
+_WITHOUT_VENV = '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; esac\nexec {python} "$@"\n'
+_TOO_OLD = "#!/bin/sh\nexit 1\n"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the real scripts, a command that shows how it was called, and a lock without packages."""
+    root = tmp_path / "the checkout"
+    (root / "pynun").mkdir(parents=True)
+    (root / "pynun" / "__main__.py").write_text(_MAIN)
+    (root / "scripts").mkdir()
+    for name in ("run", "environment.sh"):
+        shutil.copy(REPOSITORY / "scripts" / name, root / "scripts" / name)
+    (root / "requirements.lock").write_text("# no packages\n")
+    return root
+
+
+def environment(**additions: str) -> dict[str, str]:
+    """Return an environment in which scripts/run uses the interpreter of these tests."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHON", "VIRTUAL_ENV")}
+    return {**kept, "PYTHON": sys.executable, **additions}
+
+
+def start(checkout: Path, *arguments: str, cwd: Path, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start scripts/run in a process group of its own."""
+    return subprocess.Popen(
+        [checkout / "scripts" / "run", *arguments],
+        cwd=cwd,
+        env=dict(variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(checkout: Path, *arguments: str, cwd: Path | None = None, **variables: str) -> tuple[int, str, str]:
+    """Run scripts/run to its end: exit code, output, errors."""
+    process = start(checkout, *arguments, cwd=cwd or checkout, variables=environment(**variables))
+    try:
+        output, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, output, errors
+
+
+def test_it_makes_the_environment_once_and_keeps_directory_and_arguments(checkout: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "pynun").mkdir()  # must not be taken for the real one
+    (elsewhere / "pynun" / "__main__.py").write_text("print('the wrong one')\n")
+    expected = f"{elsewhere}|{checkout}/.venv|exec|a b; c|*|\n"
+    code, output, errors = run(checkout, "exec", "a b; c", "*", "", cwd=elsewhere)
+    assert (code, output) == (0, expected), errors
+    assert errors == f"nun-db: making {checkout}/.venv (once; this takes up to a minute)\n"
+
+    link = tmp_path / "nun-db"
+    link.symlink_to(checkout / "scripts" / "run")
+    process = subprocess.run(
+        [link, "exec", "a b; c", "*", ""], cwd=elsewhere, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert (process.stdout, process.stderr) == (expected, "")
+
+
+def test_a_changed_lock_makes_it_anew(checkout: Path) -> None:
+    assert run(checkout)[0] == 0
+    left_behind = checkout / ".venv" / "left-behind"
+    left_behind.touch()
+    assert run(checkout) == (0, f"{checkout}|{checkout}/.venv\n", "")
+    assert left_behind.exists()
+    (checkout / "requirements.lock").write_text("# still no packages\n")
+    code, _, errors = run(checkout)
+    assert code == 0
+    assert errors.startswith("nun-db: making ")
+    assert not left_behind.exists()
+
+
+def test_a_checkout_that_was_moved_is_noticed(checkout: Path, tmp_path: Path) -> None:
+    assert run(checkout)[0] == 0
+    moved = checkout.rename(tmp_path / "moved")
+    code, output, errors = run(moved)
+    assert (code, output) == (0, f"{moved}|{moved}/.venv\n"), errors
+
+
+def test_two_at_once_make_it_once(checkout: Path) -> None:
+    processes = [start(checkout, str(number), cwd=checkout, variables=environment()) for number in range(2)]
+    try:
+        results = [process.communicate(timeout=TIMEOUT_SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [output for output, _ in results] == [f"{checkout}|{checkout}/.venv|{number}\n" for number in range(2)]
+    assert sum(errors.count("nun-db: making ") for _, errors in results) == 1
+
+
+def test_an_interrupted_creation_is_not_taken_for_a_good_one(checkout: Path) -> None:
+    process = start(checkout, cwd=checkout, variables=environment())
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("nun-db: making ")  # it has begun
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=TIMEOUT_SECONDS)
+    code, output, errors = run(checkout)
+    assert (code, output) == (0, f"{checkout}|{checkout}/.venv\n"), errors
+    assert errors.startswith("nun-db: making ")
+
+
+def test_packages_that_cannot_be_installed_are_told_and_tried_again(checkout: Path) -> None:
+    lock = checkout / "requirements.lock"
+    lock.write_text(f"nothing-there==1.0 --hash=sha256:{'0' * 64}\n")
+    # No index and no other source: the answer is the same with and without a network.
+    code, output, errors = run(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS="", PIP_CONFIG_FILE=os.devnull)
+    assert (code, output) == (1, "")
+    assert errors.endswith(
+        "nun-db: the packages of requirements.lock could not be installed (see above); is the package index reachable"
+        " from here?\n"
+    )
+    lock.write_text("# no packages\n")
+    assert run(checkout)[0] == 0
+
+
+def tools_without_python(folder: Path) -> Path:
+    """Make a folder to use as PATH: the tools that the scripts need, and no Python."""
+    folder.mkdir()
+    for name in ("sh", "dirname", "readlink", "cat", "sha256sum", "flock", "rm", "mv"):
+        found = shutil.which(name)
+        assert found is not None, name
+        (folder / name).symlink_to(found)
+    return folder
+
+
+def test_a_missing_python_is_told_with_the_command_that_installs_it(checkout: Path, tmp_path: Path) -> None:
+    path = tools_without_python(tmp_path / "bin")
+    expected = "nun-db: Python 3.11 or newer is missing; install it with: apt-get install python3 python3-venv\n"
+    assert run(checkout, PATH=str(path), PYTHON="") == (1, "", expected)
+    for name in ("python3", "python3.11"):
+        (path / name).write_text(_TOO_OLD)
+        (path / name).chmod(0o755)
+    assert run(checkout, PATH=str(path), PYTHON="") == (1, "", expected)
+
+
+@pytest.mark.parametrize("name", ["python3", "python3.11"])
+def test_a_missing_venv_is_told_with_the_command_that_installs_it(checkout: Path, tmp_path: Path, name: str) -> None:
+    path = tools_without_python(tmp_path / "bin")
+    (path / name).write_text(_WITHOUT_VENV.format(python=sys.executable))
+    (path / name).chmod(0o755)
+    version = "3" if name == "python3" else f"{sys.version_info.major}.{sys.version_info.minor}"
+    expected = f"nun-db: the module venv of {name} is missing; install it with: apt-get install python{version}-venv\n"
+    assert run(checkout, PATH=str(path), PYTHON="") == (1, "", expected)
+
+
+def test_a_chosen_python_that_does_not_serve_is_told(checkout: Path) -> None:
+    code, output, errors = run(checkout, PYTHON="/nowhere/python3")
+    assert (code, output) == (1, "")
+    assert errors == (
+        "nun-db: PYTHON=/nowhere/python3 is not a Python of version 3.11 or newer; give the path of one, or unset"
+        " PYTHON\n"
+    )
+
+
+def test_the_lock_files_pin_everything_and_name_no_source() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        lines = (REPOSITORY / name).read_text().splitlines()
+        entries = [line for line in lines if line and not line.startswith((" ", "#"))]
+        assert entries
+        assert all("==" in entry and entry.endswith("\\") for entry in entries), name
+        assert not [line for line in lines if "://" in line or line.startswith("-")], name
+
+
+def test_the_tools_for_development_use_the_very_packages_that_users_get() -> None:
+    def pins(name: str) -> set[str]:
+        return {line for line in (REPOSITORY / name).read_text().splitlines() if line and line[0] not in " #"}
+
+    assert pins("requirements.lock") <= pins("requirements-dev.lock")
