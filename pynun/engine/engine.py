@@ -83,7 +83,8 @@ class Engine:
         identifier = 1 if last is None else last.version + 1
         self.view.write(_LAST_IDENTIFIER, Entry(identifier, ""))
         self.view.write(_CATALOGUE + name.encode(), Entry(identifier, strategy))
-        self.view.count_operation()
+        if name != ADMIN_DATABASE:
+            self.view.count_operation()
         database = Database(name, identifier, strategy)
         self._databases[name] = database
         self.view.write(database.stored_key("$$token"), Entry(0, token_hash))

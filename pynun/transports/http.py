@@ -13,6 +13,7 @@ import trio
 
 from pynun import limits
 from pynun.language import framing, messages
+from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pynun.transports.service import Service
 
 _EMPTY_RESULT: Final = "empty"
+_CONTINUE: Final = h11.InformationalResponse(status_code=100, headers=[])
 _HEADERS: Final = [("Content-Type", "text/plain; charset=UTF-8")]
 
 
@@ -140,11 +142,14 @@ class _Connection:
                 event = self._h11.next_event()
                 if event is h11.NEED_DATA:
                     if self._h11.they_are_waiting_for_100_continue:
-                        await self._send(self._h11.send(h11.InformationalResponse(status_code=100, headers=[])))
-                    self._h11.receive_data(await self._receive())
+                        await send(self._socket, self._h11.send(_CONTINUE) or b"")
+                    self._h11.receive_data(await receive(self._socket))
                 elif isinstance(event, h11.Request):
                     self.is_idle = False
                     idle.deadline = trio.current_time() + limits.HANDSHAKE_SECONDS
+                    if self._announced_bytes(event) > self._service.message_bytes_max:
+                        await self._refuse(413, messages.MESSAGE_TOO_BIG)
+                        return None
                 elif isinstance(event, h11.Data):
                     length += len(event.data)
                     if length > self._service.message_bytes_max:
@@ -163,6 +168,11 @@ class _Connection:
         except UnicodeDecodeError:
             await self._refuse(400, messages.INVALID_UTF8)
             return None
+
+    @staticmethod
+    def _announced_bytes(request: h11.Request) -> int:
+        """The length of the body as far as the request's head says it; h11 has checked that it is a number."""
+        return next((int(value) for name, value in request.headers if name == b"content-length"), 0)
 
     async def _answer(self, body: str) -> None:
         outbox = ResultsOutbox(self._service.engine.view)
@@ -183,11 +193,7 @@ class _Connection:
         """An answer to what is no valid request; the connection ends behind it."""
         if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             await self._respond(status, text, ("Connection", "close"))
-            # A client that is still sending would lose the answer to a reset: read on for a moment.
-            with trio.move_on_after(limits.CLOSE_SECONDS):
-                self._socket.shutdown(1)
-                while await self._receive():
-                    pass
+            await linger(self._socket)
 
     async def _respond(self, status: int, text: str, *more_headers: tuple[str, str]) -> None:
         body = text.encode()
@@ -195,20 +201,4 @@ class _Connection:
         data = self._h11.send(h11.Response(status_code=status, headers=headers)) or b""
         data += self._h11.send(h11.Data(data=body)) or b""
         data += self._h11.send(h11.EndOfMessage()) or b""
-        await self._send(data)
-
-    async def _receive(self) -> bytes:
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(limits.RECEIVE_BYTES)
-            except BlockingIOError:
-                continue
-
-    async def _send(self, data: bytes | None) -> None:
-        view = memoryview(data or b"")
-        while view:
-            try:
-                view = view[self._socket.send(view) :]
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
+        await send(self._socket, data)

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from pynun import limits
+from pynun.language import messages
+from pynun.transports.outbox import close_frame
+from pynun.transports.sockets import linger, receive
 
 if TYPE_CHECKING:
     import socket
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 _HEAD_END: Final = b"\r\n\r\n"
 _TEXT: Final = 0x81  # FIN and the opcode of a text frame
+_TOO_BIG: Final = 1009
 _CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
 
 
@@ -57,7 +61,10 @@ class Lane(trio.abc.Stream):
         self._opened = trio.Event()
         self._is_head_passed = False
         self._is_passthrough = False
+        self._is_ended = False  # by the peer
         self._is_closed = False
+        self.on_closed: Callable[[], None] = lambda: None
+        """Called once when trio-websocket (or anyone) closes the stream: a handshake may never be answered then."""
 
     def open(self) -> None:
         """The handshake has been answered: frames are read from now on."""
@@ -81,6 +88,7 @@ class Lane(trio.abc.Stream):
                 return await self._receive()
             return await self._receive_frames()
         except OSError:
+            self._is_ended = True
             return b""  # reset by the peer: for us the same as its end
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
@@ -96,21 +104,21 @@ class Lane(trio.abc.Stream):
     async def aclose(self) -> None:
         if not self._is_closed:
             self._is_closed = True
+            self.on_closed()
             trio.lowlevel.notify_closing(self._socket)
+            if not self._is_ended and not self._outbox.is_broken:
+                await linger(self._socket)
             self._socket.close()
         await trio.lowlevel.checkpoint()
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def _receive(self, count: int = limits.RECEIVE_BYTES) -> bytes:
+    async def _receive(self, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
         if self._is_closed:
             raise trio.ClosedResourceError
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(count)
-            except BlockingIOError:
-                continue
+        received = await receive(self._socket, bytes_max)
+        self._is_ended = not received
+        return received
 
     async def _receive_head(self) -> bytes:
         """The head of the handshake, and nothing of what a hasty client sent behind it."""
@@ -182,8 +190,9 @@ class Lane(trio.abc.Stream):
                         break
                     length = from_bytes(data[position + 2 : position + 10], "big")
                     if length > self._service.message_bytes_max:
-                        odd = position + 1
-                        break
+                        flusher.flush()
+                        await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
+                        return b""
                 end = start + length
                 if end > size:
                     wanted = end - position

@@ -69,6 +69,7 @@ class Outbox:
     __slots__ = (
         "_bytes",
         "_bytes_max",
+        "_conflate_bytes",
         "_flusher",
         "_held",
         "_is_dirty",
@@ -90,6 +91,7 @@ class Outbox:
         self._socket = socket
         self._flusher = flusher
         self._bytes_max = bytes_max
+        self._conflate_bytes = min(limits.CONFLATE_BYTES, bytes_max // 4)
         self._ready: list[bytes] = []
         self._held: deque[_Held] = deque()
         self._unsent: memoryview | None = None
@@ -173,7 +175,7 @@ class Outbox:
 
     def _ready_event(self, event: Event) -> None:
         data = self._encode_event(event)
-        if self.is_stalled and self._bytes > limits.CONFLATE_BYTES:
+        if self.is_stalled and self._bytes > self._conflate_bytes:
             key = event.key
             if key is not None:
                 place = self._slots.get(key)
@@ -380,6 +382,12 @@ def text_frame(payload: bytes) -> bytes:
     if length < 65536:
         return b"\x81\x7e" + length.to_bytes(2, "big") + payload
     return b"\x81\x7f" + length.to_bytes(8, "big") + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """A close frame (RFC 6455 section 5.5.1); the reason is at most 123 bytes."""
+    payload = code.to_bytes(2, "big") + reason.encode()
+    return bytes((0x88, len(payload))) + payload
 
 
 _SHORT_HEADS: Final = tuple(bytes((0x81, length)) for length in range(126))

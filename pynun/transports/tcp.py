@@ -9,6 +9,7 @@ import trio
 from pynun import limits
 from pynun.language import messages
 from pynun.transports.outbox import TextOutbox
+from pynun.transports.sockets import linger, receive
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +37,7 @@ async def serve_tcp(socket: socket.socket, service: Service, stopping: trio.Even
         if not overflowed.is_set():
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
                 await outbox.wait_sent()
+            await linger(socket)
     finally:
         session.close()
         service.flusher.flush()
@@ -52,11 +54,8 @@ async def _run_lines(socket: socket.socket, service: Service, session: Session, 
     flusher, committer, execute = service.flusher, service.committer, session.execute
     line_bytes_max = service.message_bytes_max
     while True:
-        await trio.lowlevel.wait_readable(socket)
         try:
-            received = socket.recv(limits.RECEIVE_BYTES)
-        except BlockingIOError:
-            continue
+            received = await receive(socket)
         except OSError:
             return
         if not received:

@@ -13,7 +13,7 @@ from trio_websocket import ConnectionClosed, ConnectionTimeout, HandshakeError, 
 from pynun import limits
 from pynun.language import framing
 from pynun.transports.lane import Lane
-from pynun.transports.outbox import FrameOutbox
+from pynun.transports.outbox import FrameOutbox, close_frame
 
 if TYPE_CHECKING:
     import socket
@@ -68,7 +68,8 @@ async def serve_receiver(
 
 async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> WebSocketConnection | None:
     """The accepted connection, or None if the client did not speak the protocol or took too long."""
-    with trio.move_on_after(limits.HANDSHAKE_SECONDS):
+    with trio.move_on_after(limits.HANDSHAKE_SECONDS) as scope:
+        lane.on_closed = scope.cancel
         try:
             request = await wrap_server_stream(
                 nursery,
@@ -130,12 +131,7 @@ async def _end_when_overflowed(
     """The client does not read: it leaves the session at once, and is told why if it reads in time."""
     await overflowed.wait()
     on_overflow()
-    outbox.send_last(_close_frame(TRY_AGAIN_LATER, "too much waits to be read"))
+    outbox.send_last(close_frame(TRY_AGAIN_LATER, "too much waits to be read"))
     with trio.move_on_after(limits.STALLED_SECONDS):
         await outbox.wait_sent()
     scope.cancel()
-
-
-def _close_frame(code: int, reason: str) -> bytes:
-    payload = code.to_bytes(2, "big") + reason.encode()
-    return bytes((0x88, len(payload))) + payload

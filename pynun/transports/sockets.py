@@ -1,0 +1,44 @@
+"""Reading, writing and ending non-blocking sockets of the standard library under trio."""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from pynun import limits
+
+
+async def linger(connected: socket.socket) -> None:
+    """Send the end of the stream, then read on until the peer's end comes, for a short while.
+
+    Closing a socket that holds unread bytes resets the connection, and a reset takes with it what the peer has not
+    read yet: the very message that says why (RFC 9112 section 9.6 describes the same for HTTP).
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
+        try:
+            connected.shutdown(socket.SHUT_WR)
+            while await receive(connected):
+                pass
+        except OSError:
+            return
+
+
+async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
+    """What has arrived, waiting for it; b"" at the end. Raises OSError, or trio.ClosedResourceError if closed here."""
+    while True:
+        await trio.lowlevel.wait_readable(connected)
+        try:
+            return connected.recv(bytes_max)
+        except BlockingIOError:
+            continue
+
+
+async def send(connected: socket.socket, data: bytes) -> None:
+    """Send all of it. Raises as `receive` does."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[connected.send(view) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(connected)
