@@ -11,7 +11,7 @@ from pynun.cli.replies import INVALID_AUTH, VALID_AUTH, find_failures, split_res
 
 HTTP_OK = 200
 HTTP_REFUSED = (400, 413)
-"""Statuses by which a server of ours refuses a request as such (docs/protocol.md section 9)."""
+"""Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
 UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
@@ -34,12 +34,13 @@ def run_commands(host: str, user: str, password: str, commands: str, timeout_sec
 
 def _check(target: Target, body: str, response: Response) -> None:
     """Raise the CommandError that the reply amounts to, if it is not one of success."""
-    if response.status in HTTP_REFUSED:
-        raise CommandError(f"{target.url} refused the request: {response.text.strip() or response.reason}")
+    if response.status in HTTP_REFUSED and response.text:
+        raise CommandError(f"{target.url} refused the request: {_one_line(response.text.strip())}")
     if response.status != HTTP_OK:
+        status = f"{response.status} {response.reason}".rstrip()
         raise NoConnectionError(
-            f"{target.url} is not a Nun-db server, or not reachable behind its proxy: it answered with HTTP status"
-            f" {response.status} {response.reason}".rstrip()
+            f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (its port is"
+            " usually 3013), and does a proxy before it reach it?"
         )
     results = split_results(response.text)
     if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):

@@ -198,10 +198,10 @@ def test_another_web_server_is_told_and_its_answer_shown() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "code", "told"),
     [
-        ("404 Not Found", "no such page", 4, "it answered with HTTP status 404 Not Found"),
-        ("502 Bad Gateway", "", 4, "it answered with HTTP status 502 Bad Gateway"),
+        ("404 Not Found", "no such page", 4, "answered with HTTP status 404 Not Found: is it the HTTP address"),
+        ("502 Bad Gateway", "", 4, "answered with HTTP status 502 Bad Gateway: is it"),
         ("413 Content Too Large", "message too big", 1, "refused the request: message too big"),
-        ("413 Content Too Large", "", 1, "refused the request: Content Too Large"),
+        ("400 ", "", 4, "answered with HTTP status 400: is it the HTTP address"),  # a WebSocket port
     ],
 )
 def test_another_status_is_told_and_its_answer_shown(status: str, body: str, code: int, told: str) -> None:

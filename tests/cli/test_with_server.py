@@ -1,0 +1,156 @@
+"""The nun-db command against the running server: the tutorial's commands, letter by letter, and what goes wrong."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.command import Result, run, run_at_terminal
+from tests.support.server import CHEAP_PASSWORDS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.server import Server
+
+ADMIN = ("-u", "user-name", "-p", "user-pwd")
+ANY_PORTS = ("-w", "127.0.0.1:0", "-h", "127.0.0.1:0", "-t", "127.0.0.1:0")
+
+
+def at(server: Server) -> tuple[str, str]:
+    """Return the option that names the server."""
+    return ("-h", f"http://{server.http}")
+
+
+def test_the_two_commands_of_the_tutorial_print_what_the_original_prints(server: Server) -> None:
+    made = run(*ADMIN, *at(server), "create-db", "-d", "features-of-db", "-t", "features-of-db-pwd")
+    assert made.response_line == r'Response "valid auth\n;create-db success\n"' + "\n"
+    assert (made.code, made.errors) == (0, "")
+    commands = (
+        "use features-of-db features-of-db-pwd; create-user client client-pwd;set-permissions client r *|rwx client-*;"
+    )
+    granted = run(*ADMIN, *at(server), "exec", commands)
+    assert granted.response_line == r'Response "valid auth\n;empty;empty;empty"' + "\n"
+    assert (granted.code, granted.errors) == (0, "")
+
+    used = run(
+        *ADMIN, *at(server), "exec", "use features-of-db client client-pwd; set client-x 1; get client-x; set other 1"
+    )
+    assert used.response_line == r'Response "valid auth\n;empty;empty;value 1\n;permission denied\n"' + "\n"
+    assert used.errors == "nun-db: command 4 (set) failed: permission denied\n"
+    assert used.code == 1
+
+
+def test_creating_a_database_twice_is_refused(shared_server: Server) -> None:
+    arguments = (*ADMIN, *at(shared_server), "create-db", "-d", "cli-twice", "-t", "secret-token")
+    assert run(*arguments).code == 0
+    again = run(*arguments)
+    assert again.response_line == r'Response "valid auth\n;database already exists"' + "\n"
+    assert again.errors == "nun-db: command 1 (create-db) failed: database already exists\n"
+    assert again.code == 1
+
+
+def test_a_strategy_given_is_the_databases(shared_server: Server) -> None:
+    name = "cli-strategy"
+    assert run(*ADMIN, *at(shared_server), "create-db", "-d", name, "-t", "t", "--strategy", "newer").code == 0
+    assert rf"\n{name} : newer\n" in run(*ADMIN, *at(shared_server), "exec", "debug list-dbs").response_line
+
+
+def test_a_wrong_password_and_then_the_right_one_from_a_prompt(shared_server: Server) -> None:
+    wrong = run("-u", "user-name", "-p", "wrong-pwd", *at(shared_server), "exec", "keys")
+    assert wrong.response_line.startswith(r'Response "invalid auth\n')
+    assert wrong.errors.startswith("nun-db: the server does not accept this user and password")
+    assert wrong.code == 3
+    code, screen = run_at_terminal(
+        ["-u", "user-name", *at(shared_server), "exec", "cluster-state"], [("Password of user-name: ", "user-pwd")]
+    )
+    assert code == 0, screen
+    assert "user-pwd" not in screen
+
+
+def test_values_with_semicolons_and_quotes_are_no_failures(shared_server: Server) -> None:
+    assert run(*ADMIN, *at(shared_server), "create-db", "-d", "cli-values", "-t", "t").code == 0
+    value = 'say "Not auth;empty" \\ ação'
+    with socket.create_connection(shared_server.tcp, timeout=15) as client, client.makefile("rb") as lines:
+        client.sendall(f"use-db cli-values t\nset k {value}\n".encode())
+        assert [lines.readline() for _ in range(3)] == [b"ok \n"] * 3
+    result = run(*ADMIN, *at(shared_server), "exec", "use-db cli-values t; get k; get-safe k")
+    shown = value.replace("\\", "\\\\").replace('"', '\\"')
+    assert result.response_line == rf'Response "valid auth\n;empty;value {shown}\n;value-version 0 {shown}\n"' + "\n"
+    assert (result.code, result.errors) == (0, "")
+
+
+def test_the_servers_other_ports_are_told_apart(shared_server: Server) -> None:
+    for address in (shared_server.tcp, shared_server.websocket):
+        result = run(*ADMIN, "-h", f"http://{address}", "exec", "keys", "--timeout", "10")
+        assert result.code == 4
+        assert result.errors.startswith("nun-db: ")
+        assert result.errors.count("\n") == 1
+
+
+def start(folder: Path, identity: tuple[str, ...], *options: str, **variables: str) -> Result:
+    """Run a start that is expected to fail."""
+    return run(
+        *identity,
+        "start",
+        *ANY_PORTS,
+        *options,
+        environment={**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(folder / "dbs"), **variables},
+    )
+
+
+@pytest.mark.parametrize("identity", [(), ("-u", "a"), ("-p", "b"), ("-u", "-p")])
+def test_start_without_user_or_password_says_what_must_be_provided(tmp_path: Path, identity: tuple[str, ...]) -> None:
+    result = start(tmp_path, identity)
+    assert result == (
+        1,
+        "",
+        "nun-db: NUN_USER and NUN_PWD must be provided: set these variables, or NUN_USER_FILE and NUN_PWD_FILE,"
+        " or write nun-db -u USER -p PWD start\n",
+    )
+    assert not (tmp_path / "dbs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "told"),
+    [
+        (("-t", "nonsense"), {}, "-t/--tcp-address: 'nonsense' is not accepted; accepted: HOST:PORT, [IPv6]:PORT"),
+        ((), {"NUN_LOG_LEVEL": "loud"}, "NUN_LOG_LEVEL: 'loud' is not accepted; accepted: off, error, warn, info"),
+        ((), {"NUN_MAX_MESSAGE_SIZE": "1"}, "NUN_MAX_MESSAGE_SIZE: '1' is not accepted; accepted: a number of bytes"),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_exit_1(
+    tmp_path: Path, options: tuple[str, ...], variables: dict[str, str], told: str
+) -> None:
+    result = start(tmp_path, ADMIN, *options, **variables)
+    assert result.errors.startswith(f"nun-db: {told}")
+    assert (result.code, result.errors.count("\n")) == (1, 1)
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_1(tmp_path: Path, shared_server: Server) -> None:
+    result = start(tmp_path, ADMIN, "-h", str(shared_server.http))
+    assert result.code == 1
+    assert result.errors.startswith("nun-db: ")
+    assert str(shared_server.http.port) in result.errors
+    assert result.errors.count("\n") == 1
+    assert "Traceback" not in result.output
+
+
+def test_a_second_server_on_a_folder_is_one_line_and_exit_1(shared_server: Server) -> None:
+    result = run(*ADMIN, "start", *ANY_PORTS, environment={"NUN_DBS_DIR": str(shared_server.data_dir)})
+    assert result.code == 1
+    assert result.errors.startswith("nun-db: ")
+    assert result.errors.count("\n") == 1
+
+
+def test_exec_with_the_servers_work_takes_under_two_hundred_milliseconds(shared_server: Server) -> None:
+    arguments = (*ADMIN, *at(shared_server), "exec", "cluster-state")
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        assert run(*arguments).code == 0
+        seconds.append(time.perf_counter() - began)
+    assert min(seconds) < 0.2, seconds
