@@ -379,14 +379,16 @@ class HttpClient:
 
     def _read_until(self, end: bytes) -> bytes:
         while end not in self._buffer:
-            assert self._more(), f"the connection ended in the middle of an answer: {self._buffer!r}"
+            if not self._more():
+                raise EndOfConnectionError(f"the connection ended in the middle of an answer: {self._buffer!r}")
         index = self._buffer.index(end) + len(end)
         taken, self._buffer = self._buffer[:index], self._buffer[index:]
         return taken
 
     def _read_exactly(self, count: int) -> bytes:
         while len(self._buffer) < count:
-            assert self._more(), f"the connection ended {count - len(self._buffer)} bytes before the answer's end"
+            if not self._more():
+                raise EndOfConnectionError(f"the connection ended {count - len(self._buffer)} bytes before the end")
         taken, self._buffer = self._buffer[:count], self._buffer[count:]
         return taken
 

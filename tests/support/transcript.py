@@ -286,9 +286,9 @@ def over_http(scenario: Scenario) -> Scenario | None:
     """Return a WebSocket scenario as one HTTP body and its answer, or None if it does not fit.
 
     It fits if it has one connection only, uses nothing that outlives a command (watches, conflict numbers), and no
-    command begins or ends in a space (HTTP trims) or has two messages of its own (a result is one). By the rules of transports: empty commands are skipped, a command's
-    own message is its result, else `empty`, else the error without its prefix. Steps whose answer may be anything are
-    left out.
+    command begins or ends in a space (HTTP trims) or has two messages of its own (a result is one). By the rules of
+    transports: empty commands are skipped, a command's own message is its result, else `empty`, else the error without
+    its prefix. Steps whose answer may be anything are left out.
     """
     if scenario.connections() != {"w1"} or any(step.on == HTTP for step in scenario.steps):
         return None

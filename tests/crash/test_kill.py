@@ -1,0 +1,126 @@
+"""SIGKILL at random moments under load from three transports: what was acknowledged is there, whole (protocol: sections
+4 and 5, durability `always`).
+
+`NUN_TEST_KILLS` is the number of kills (20), `NUN_TEST_SEED` the seed of everything random; a failure names both.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.clients import http_post
+from tests.support.load import ConflictMaker, Reader, States, Writer, check_writer, read_states, start_writers
+from tests.support.sessions import create_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.server import Server
+
+KILLS_PER_FOLDER = 5
+FOLDERS = -(-int(os.environ.get("NUN_TEST_KILLS", "20")) // KILLS_PER_FOLDER)
+SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000_000)))
+
+DATABASE = "crash"
+CONFLICTS = "crashconflicts"
+
+
+def _kill_under_load(server: Server, seed: int) -> tuple[list[Writer], list[Reader], ConflictMaker]:
+    writers = start_writers(server, DATABASE, seed)
+    readers = [Reader(server, DATABASE, writer) for writer in writers]
+    conflicts = ConflictMaker(server, CONFLICTS, f"conflicts-{seed}")
+    threads: list[threading.Thread] = [*readers, conflicts]
+    for thread in threads:
+        thread.start()
+    # The moment of the kill is the point of the test; there is no event to wait for.
+    threading.Event().wait(random.Random(seed).uniform(0.01, 0.3))
+    server.kill()
+    for writer in writers:
+        writer.finish()
+    for thread in threads:
+        thread.join()
+    return writers, readers, conflicts
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("folder", range(FOLDERS))
+def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) -> None:
+    create_database(server, DATABASE)
+    create_database(server, CONFLICTS, strategy="arbiter")
+    seeds = [SEED + folder * KILLS_PER_FOLDER + kill for kill in range(KILLS_PER_FOLDER)]
+    settled: States = {}
+    changes = 0
+    for seed in seeds:
+        replay = f"replay with NUN_TEST_SEED={seed} NUN_TEST_KILLS={KILLS_PER_FOLDER}"
+        try:
+            writers, readers, conflicts = _kill_under_load(server, seed)
+            server.start()
+            states = read_states(server, DATABASE, [key for writer in writers for key in writer.keys])
+            for writer in writers:
+                check_writer(writer, states)
+            for reader in readers:
+                reader.check(states)
+            conflicts.check(server)
+        except BaseException as error:
+            error.add_note(replay)
+            raise
+        settled |= states
+        changes += sum(writer.acknowledged for writer in writers)
+    assert read_states(server, DATABASE, list(settled)) == settled, "an earlier life's values changed later"
+    print(f"{KILLS_PER_FOLDER} kills from seed {seeds[0]}: {changes} acknowledged changes, all there")
+    assert changes > 100 * KILLS_PER_FOLDER, "too little load to mean anything"
+
+
+@pytest.mark.timeout(120)
+def test_relaxed_durability_loses_a_tail_at_most(new_server: Callable[..., Server]) -> None:
+    """The last changes may be missing, but what is there is whole and has all that was before it."""
+    server = new_server(NUN_DURABILITY="relaxed")
+    with server:
+        create_database(server, DATABASE)
+        create_database(server, CONFLICTS, strategy="arbiter", then="snapshot")
+        for seed in range(SEED, SEED + 3):
+            writers = start_writers(server, DATABASE, seed)
+            threading.Event().wait(random.Random(seed).uniform(0.05, 0.4))
+            server.kill()
+            for writer in writers:
+                writer.finish()
+            server.start()
+            states = read_states(server, DATABASE, [key for writer in writers for key in writer.keys])
+            for writer in writers:
+                check_writer(writer, states, acknowledged=0)
+
+
+def test_a_snapshot_is_on_disk_when_it_answers_even_in_relaxed(new_server: Callable[..., Server]) -> None:
+    server = new_server(NUN_DURABILITY="relaxed")
+    with server:
+        create_database(server, DATABASE)
+        commands = ";".join([f"auth {server.credentials}", f"use-db {DATABASE} pwd", "set k v", "snapshot"])
+        assert http_post(server.http, commands) == "valid auth\n;empty;empty;empty"
+        server.kill()
+        server.start()
+        assert http_post(server.http, f"use-db {DATABASE} pwd; get k") == "empty;value v\n"
+
+
+def test_a_new_database_survives_a_kill_at_once(server: Server) -> None:
+    """With its token, strategy, users, permissions and values: the original lost all of them."""
+    for number in range(5):
+        name = f"new{number}"
+        create_database(
+            server,
+            name,
+            strategy="newer",
+            then="set-safe k 5 v; create-user ana ana-pwd; set-permissions ana r k",
+        )
+        server.kill()
+        server.start()
+        answer = http_post(
+            server.http, f"use-db {name} ana ana-pwd; get-safe k; set k x; use-db {name} pwd; set-safe k 1 b"
+        )
+        assert answer == "empty;value-version 6 v\n;permission denied\n;empty;empty"
+        assert http_post(server.http, f"use-db {name} pwd; get-safe k") == "empty;value-version 7 b\n"
+        assert http_post(server.http, f"use-db {name} wrong") == "Invalid token"

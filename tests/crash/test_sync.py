@@ -1,0 +1,130 @@
+"""The data file is synced before an answer leaves, as the system calls of a running server show.
+
+A killed process leaves its writes in the page cache, so kills say nothing about a forgotten sync; this does.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.support.clients import http_post
+from tests.support.server import Server, new_folder
+from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DATABASE = "synced"
+SYNC_CALLS = ("fsync", "fdatasync", "msync")
+WRITE_CALLS = ("pwrite64", "pwritev", "write", "writev")
+SEND_CALLS = ("send", "sendto", "sendmsg", "write", "writev")
+RECEIVE_CALLS = ("recv", "recvfrom", "recvmsg", "read")
+
+
+class Call(NamedTuple):
+    """A finished system call: its name, its arguments as text, and where in the trace it began and ended."""
+
+    name: str
+    text: str
+    began: int
+    ended: int
+
+
+def _why_no_trace(folder: Path) -> str | None:
+    """Say why system calls can't be traced here, or None if they can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed (apt-get install strace)"
+    probe = subprocess.run(
+        ["strace", "-f", "-o", str(folder / "probe"), "true"], capture_output=True, text=True, check=False
+    )
+    return None if probe.returncode == 0 else f"strace may not trace here: {probe.stderr.strip()}"
+
+
+def _calls(trace: str) -> list[Call]:
+    """Read a trace of `strace -f`, joining calls that another thread's interrupted."""
+    calls: list[Call] = []
+    unfinished: dict[tuple[str, str], tuple[str, int]] = {}
+    for number, line in enumerate(trace.splitlines()):
+        if match := re.match(r"(\d+)\s+(\w+)\((.*) <unfinished \.\.\.>$", line):
+            unfinished[match[1], match[2]] = (match[3], number)
+        elif match := re.match(r"(\d+)\s+<\.\.\. (\w+) resumed>(.*)$", line):
+            text, began = unfinished.pop((match[1], match[2]))
+            calls.append(Call(match[2], text + match[3], began, number))
+        elif match := re.match(r"\d+\s+(\w+)\((.*)$", line):
+            calls.append(Call(match[1], match[2], number, number))
+    return calls
+
+
+class Trace(NamedTuple):
+    """What a traced server did: its calls in order, and its data file as it shows in their text."""
+
+    calls: list[Call]
+    data_file: str
+
+
+@pytest.fixture(scope="module", name="trace")
+def _trace() -> Iterator[Trace]:
+    """A key changed over each transport on a server under strace."""
+    with new_folder() as folder:
+        if reason := _why_no_trace(folder):
+            pytest.skip(reason)
+        output = folder / "trace"
+        names = ",".join(f"?{name}" for name in (*SYNC_CALLS, *WRITE_CALLS, *SEND_CALLS, *RECEIVE_CALLS, "openat"))
+        wrapper = ["strace", "-D", "-f", "-y", "-s", "200", "-o", str(output), "-e", f"trace={names}"]
+        with Server(folder / "dbs", wrapper=wrapper) as server:
+            create_database(server, DATABASE)
+            with websocket_session(server, DATABASE) as websocket, tcp_session(server, DATABASE) as tcp:
+                assert tcp.ask("set tcp-key tcp-marker") == [OK]
+                assert tcp.ask("watch ws-key") == [OK]
+                # A masked frame does not show its text in a trace: what it causes on the other connection does.
+                assert websocket.ask("set ws-key ws-marker") == [OK]
+                assert tcp.take(2)[0] == "changed ws-key ws-marker\n"
+            assert http_post(server.http, f"use-db {DATABASE} pwd; set http-key http-marker") == "empty;empty"
+            assert server.stop() == 0
+        yield Trace(_calls(output.read_text(encoding="utf-8", errors="replace")), f"<{folder / 'dbs' / 'data.mdb'}>")
+
+
+def _first(calls: list[Call], names: tuple[str, ...], text: str, after: int) -> Call:
+    for call in calls:
+        if call.name in names and text in call.text and call.began >= after:
+            return call
+    raise AssertionError(f"no {names} with {text!r} after line {after} of the trace")
+
+
+@pytest.mark.parametrize(
+    ("request_text", "answer"),
+    [
+        pytest.param("set tcp-key tcp-marker", "ok \\n", id="tcp-answer"),
+        pytest.param("set http-key http-marker", "empty;empty", id="http-answer"),
+        pytest.param("watch ws-key", "changed ws-key ws-marker", id="event-of-a-websocket-change"),
+    ],
+)
+def test_the_data_file_is_synced_before_an_answer_is_sent(trace: Trace, request_text: str, answer: str) -> None:
+    received = _first(trace.calls, RECEIVE_CALLS, request_text, 0).ended
+    sent = _first(trace.calls, SEND_CALLS, answer, received).began
+    between = [
+        call
+        for call in trace.calls
+        if received < call.began and call.ended < sent and (trace.data_file in call.text or call.name == "msync")
+    ]
+    names = [call.name for call in between]
+    assert names, f"the data file was not touched between the request and {answer!r}"
+    # First the pages, then a sync, then the page that makes them valid, which must be durable by itself.
+    assert names[0] in WRITE_CALLS, names
+    assert any(name in SYNC_CALLS for name in names), f"{answer!r} was sent before the data file was synced: {names}"
+    assert names[-1] in SYNC_CALLS or _is_synchronous(trace, between[-1]), f"the last write was not synced: {names}"
+
+
+def _is_synchronous(trace: Trace, write: Call) -> bool:
+    """Whether a write went through a descriptor that was opened with O_DSYNC."""
+    descriptor = write.text.split("<")[0]
+    return any(
+        call.name == "openat" and "O_DSYNC" in call.text and call.text.endswith(f"= {descriptor}{trace.data_file}")
+        for call in trace.calls
+    )
