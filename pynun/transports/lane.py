@@ -24,13 +24,17 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
+    from trio_websocket import WebSocketConnection
+
     from pynun.engine.steps import Suspension
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Service
 
 _HEAD_END: Final = b"\r\n\r\n"
 _TEXT: Final = 0x81  # FIN and the opcode of a text frame
+_CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
+_TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 _CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
 
 
@@ -63,6 +67,9 @@ class Lane(trio.abc.Stream):
         self._is_passthrough = False
         self._is_ended = False  # by the peer
         self._is_closed = False
+        self._is_close_sent = False
+        self.connection: WebSocketConnection | None = None
+        """The accepted connection, for the reason of its end."""
         self.on_closed: Callable[[], None] = lambda: None
         """Called once when trio-websocket (or anyone) closes the stream: a handshake may never be answered then."""
 
@@ -93,6 +100,8 @@ class Lane(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send at its place among the replies; returns when it is on its way."""
+        if data and data[0] == _CLOSE:
+            self._is_close_sent = True
         self._outbox.send_raw(bytes(data))
         await self._outbox.wait_sent()
         if self._outbox.is_broken:
@@ -107,9 +116,18 @@ class Lane(trio.abc.Stream):
             self.on_closed()
             trio.lowlevel.notify_closing(self._socket)
             if not self._is_ended and not self._outbox.is_broken:
-                await linger(self._socket)
+                await self._end_politely()
             self._socket.close()
         await trio.lowlevel.checkpoint()
+
+    async def _end_politely(self) -> None:
+        """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
+        reason = None if self.connection is None else self.connection.closed
+        if reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES:
+            self._outbox.send_raw(close_frame(reason.code, ""))
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
+                await self._outbox.wait_sent()
+        await linger(self._socket)
 
     # --- reading -----------------------------------------------------------------------------------------------
 

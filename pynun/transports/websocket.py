@@ -57,6 +57,7 @@ async def serve_receiver(
             if connection is not None:
                 nursery.start_soon(_end_when_stopping, connection, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
+                lane.connection = connection
                 lane.open()
                 await _pass_messages(connection, receiver, service, outbox, commands_of)
                 with trio.move_on_after(limits.CLOSE_SECONDS):
