@@ -170,13 +170,11 @@ class Lane(trio.abc.Stream):
                 received = await self._receive(max(limits.RECEIVE_BYTES, min(wanted - len(data), 1 << 20)))
                 if not received:
                     return b""
-                if rest:
+                if rest or len(received) < wanted:
                     rest += received
                     data = rest
-                else:
-                    data = received
-                if len(data) < wanted:
                     continue
+                data = received
             size = len(data)
             position = 0
             wanted = 2
