@@ -1,0 +1,69 @@
+"""Where and with what was measured: figures without this can't be compared."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from benchmark.processes import REPOSITORY
+
+_PACKAGES = ("trio", "trio-websocket", "wsproto", "h11", "lmdb")
+IN_MEMORY = ("tmpfs", "ramfs")
+
+
+def describe_machine(folder: Path) -> dict[str, str | int | float]:
+    """The machine, its load when the run began, and the disk of the data."""
+    return {
+        "processor": _first_value("/proc/cpuinfo", "model name"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "file_system": file_system_type(folder),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions(redis: str | None) -> dict[str, str]:
+    """Versions of what is measured."""
+    found = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found | ({"redis": redis} if redis else {})
+
+
+def commit_id() -> str:
+    """The commit of this checkout; with `+changes` when files that are under version control differ from it."""
+    try:
+        commit = _git("rev-parse", "HEAD").strip()
+        return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def file_system_type(folder: Path) -> str:
+    """The type of the file system that holds a folder."""
+    best, kind = "", "unknown"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
+            _, mount_point, mounted, *_ = line.split(" ")
+            prefix = mount_point.rstrip("/") + "/"
+            if f"{folder.resolve()}/".startswith(prefix) and len(mount_point) >= len(best):
+                best, kind = mount_point, mounted
+    return kind
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def _first_value(path: str, name: str) -> str:
+    with contextlib.suppress(OSError):
+        for line in Path(path).read_text(encoding="utf-8").splitlines():
+            if line.startswith(name):
+                return line.partition(":")[2].strip()
+    return platform.machine()

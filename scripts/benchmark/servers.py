@@ -1,0 +1,185 @@
+"""What is compared: the server as users start it, the baseline, the raw limit, Redis, and servers that already run.
+
+Each of the functions is a context manager that gives a `Server` ready to be driven, with the database `bench` made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+import subprocess
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmark.processes import Child, python_module
+from benchmark.wire import Address, Control, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+DATABASE = "bench"
+TOKEN = "bench-token"
+ADMIN_USER = "bench"
+ADMIN_PASSWORD = "bench-password"
+
+_LISTENING = re.compile(r"listening: (websocket|http|tcp) (\S+):([0-9]+)")
+_READY = re.compile(r"\bready\b")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that runs."""
+
+    name: str
+    durability: str
+    """In words, for the table."""
+    addresses: dict[str, Address]
+    """By protocol: websocket, http, tcp, redis."""
+    pid: int | None
+    """None: not known, then neither its processor time nor its memory is."""
+    start_seconds: float = 0.0
+    keeps_values: bool = True
+    """Whether what was set can be read back (the raw limit keeps nothing)."""
+
+
+@contextlib.contextmanager
+def run_pynun(folder: Path, durability: str, profile: Path | None = None) -> Iterator[Server]:
+    """The server of this checkout on its data in `folder`; with `profile`, under cProfile, its result in that file."""
+    options = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
+    command = python_module("pynun", "start", options=options)
+    additions = {
+        "NUN_USER": ADMIN_USER,
+        "NUN_PWD": ADMIN_PASSWORD,
+        "NUN_DBS_DIR": str(folder / "dbs"),
+        "NUN_WS_ADDR": "127.0.0.1:0",
+        "NUN_HTTP_ADDR": "127.0.0.1:0",
+        "NUN_TCP_ADDR": "127.0.0.1:0",
+        "NUN_DURABILITY": durability,
+    }
+    with Child(command, folder / "output.txt", additions) as child:
+        addresses = _read_addresses(child.wait_for(lambda text: bool(_READY.search(text))))
+        make_database(addresses["websocket"], ADMIN_USER, ADMIN_PASSWORD)
+        yield Server(
+            name="pynun",
+            durability=durability,
+            addresses=addresses,
+            pid=child.pid,
+            start_seconds=child.start_seconds,
+        )
+
+
+@contextlib.contextmanager
+def run_baseline(folder: Path) -> Iterator[Server]:
+    """The plain trio-websocket server that everything is held against."""
+    yield from _run_own("benchmark.baseline", folder, name="baseline", keeps_values=True)
+
+
+@contextlib.contextmanager
+def run_raw(folder: Path) -> Iterator[Server]:
+    """The server that does nothing: the limit of the load generator."""
+    yield from _run_own("benchmark.raw_limit", folder, name="raw limit", keeps_values=False)
+
+
+def _run_own(module: str, folder: Path, *, name: str, keeps_values: bool) -> Iterator[Server]:
+    with Child(python_module(module), folder / "output.txt") as child:
+        addresses = _read_addresses(child.wait_for(lambda text: bool(_READY.search(text))))
+        yield Server(
+            name=name, durability="no disk", addresses=addresses, pid=child.pid, start_seconds=child.start_seconds,
+            keeps_values=keeps_values,
+        )  # fmt: skip
+
+
+def find_redis() -> str | None:
+    """Where Redis' server is; None if it is not installed."""
+    return shutil.which("redis-server", path="/usr/bin:/usr/local/bin:/opt/bin:/usr/sbin:/bin")
+
+
+def redis_version(program: str) -> str:
+    """The version that Redis' server tells of itself."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return said.partition("v=")[2].partition(" ")[0]
+
+
+@contextlib.contextmanager
+def run_redis(program: str, folder: Path, appendfsync: str) -> Iterator[Server]:
+    """Redis with every change in its append-only file, which is synced after each or every second."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "",
+        "--appendonly", "yes", "--appendfsync", appendfsync, "--daemonize", "no",
+    ]  # fmt: skip
+    with Child(command, folder / "output.txt") as child:
+        child.wait_for(lambda text: "Ready to accept connections" in text)
+        yield Server(
+            name="Redis",
+            durability=appendfsync,
+            addresses={"redis": Address("127.0.0.1", port)},
+            pid=child.pid,
+            start_seconds=child.start_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A server that already runs: NAME=ws://USER:PASSWORD@HOST:PORT[?tcp=PORT&http=PORT&pid=ID]."""
+
+    name: str
+    addresses: dict[str, Address]
+    user: str
+    password: str = field(repr=False)
+    pid: int | None = None
+
+
+def parse_external(text: str) -> External:
+    """Read the option's text. Raises ValueError with what is accepted."""
+    name, _, address = text.partition("=")
+    parts = urllib.parse.urlsplit(address)
+    query = dict(urllib.parse.parse_qsl(parts.query))
+    if not name or parts.scheme != "ws" or not parts.hostname or query.keys() - {"tcp", "http", "pid"}:
+        raise ValueError("NAME=ws://USER:PASSWORD@HOST:PORT, to which ?tcp=PORT&http=PORT&pid=ID may be added")
+    ports = {"websocket": parts.port or 3012} | {
+        protocol: int(query[protocol]) for protocol in ("tcp", "http") if protocol in query
+    }
+    return External(
+        name,
+        {protocol: Address(parts.hostname, port) for protocol, port in ports.items()},
+        urllib.parse.unquote(parts.username or ADMIN_USER),
+        urllib.parse.unquote(parts.password or ADMIN_PASSWORD),
+        int(query["pid"]) if "pid" in query else None,
+    )
+
+
+@contextlib.contextmanager
+def use_external(external: External, _folder: Path) -> Iterator[Server]:
+    """A server that somebody else started and will end."""
+    make_database(external.addresses["websocket"], external.user, external.password)
+    yield Server(name=external.name, durability="its own", addresses=external.addresses, pid=external.pid)
+
+
+def make_database(address: Address, user: str, password: str) -> None:
+    """Make the benchmark's database where there is none yet."""
+    with Control(address) as control:
+        if control.ask(f"auth {user} {password}") != ["valid auth\n"]:
+            raise WireError("the server does not take the administrator's password")
+        try:
+            control.ask(f"create-db {DATABASE} {TOKEN}")
+        except WireError as error:
+            if "already exists" not in str(error):
+                raise
+
+
+def _read_addresses(output: str) -> dict[str, Address]:
+    return {match[1]: Address(match[2], int(match[3])) for match in _LISTENING.finditer(output)}
+
+
+def versions_total(server: Server, keys: Sequence[str]) -> int:
+    """The sum of the keys' versions: it grows by one with each `set`, so it counts the sets that were carried out."""
+    with Control(server.addresses["websocket"]) as control:
+        control.ask(f"use-db {DATABASE} {TOKEN}")
+        answers = control.ask_all([f"get-safe {key}" for key in keys])
+    return sum(int(messages[0].split(" ", 2)[1]) for messages in answers)
