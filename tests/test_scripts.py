@@ -11,9 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support.server import REPOSITORY
 
@@ -196,6 +198,20 @@ def test_the_lock_files_pin_everything_and_name_no_source() -> None:
         assert entries
         assert all("==" in entry and entry.endswith("\\") for entry in entries), name
         assert not [line for line in lines if "://" in line or line.startswith("-")], name
+
+
+def test_the_locks_fit_what_the_project_asks_for() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    asked = {
+        "requirements.lock": project["dependencies"],
+        "requirements-dev.lock": [*project["dependencies"], *project["optional-dependencies"]["dev"]],
+    }
+    for name, requirements in asked.items():
+        lines = (REPOSITORY / name).read_text().splitlines()
+        pinned = dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
+        for requirement in map(Requirement, requirements):
+            version = pinned[requirement.name.replace("_", "-")]
+            assert version in requirement.specifier, f"{name} is stale for {requirement}: run scripts/lock"
 
 
 def test_the_tools_for_development_use_the_very_packages_that_users_get() -> None:
