@@ -37,13 +37,23 @@ GOODBYE_TIMEOUT_S = 2.0
 
 
 class Request:
-    """One command on its way. `on_reply` runs in the reader, before any later frame is looked at."""
+    """One command on its way.
 
-    __slots__ = ("_answered", "_failure", "_messages", "_on_reply", "_reply", "text")
+    `on_message` gets an own message, and `on_reply` the whole reply, in the reader, before any later frame is looked
+    at: events may come between a message and its `ok`, so their order can be told only there.
+    """
 
-    def __init__(self, text: str, on_reply: Callable[[Reply], None] | None) -> None:
+    __slots__ = ("_answered", "_failure", "_messages", "_on_message", "_on_reply", "_reply", "text")
+
+    def __init__(
+        self,
+        text: str,
+        on_reply: Callable[[Reply], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
+    ) -> None:
         self.text = text
         self._on_reply = on_reply
+        self._on_message = on_message
         self._messages: list[str] = []
         self._reply: Reply | None = None
         self._failure: ConnectionClosed | None = None
@@ -51,6 +61,8 @@ class Request:
 
     def add_message(self, text: str) -> None:
         self._messages.append(text)
+        if self._on_message is not None:
+            self._on_message(text)
 
     def end(self, error: str | None) -> None:
         self._reply = Reply(tuple(self._messages), error)
@@ -164,9 +176,8 @@ class Connection:
             self._why_ended = "it did not answer the WebSocket handshake in time"
         return websocket
 
-    def send(self, text: str, on_reply: Callable[[Reply], None] | None = None) -> Request:
+    def send(self, request: Request) -> Request:
         """Queue one command, behind all that were queued before. Never waits."""
-        request = Request(text, on_reply)
         if self.ended.is_set() or self._is_closing:
             request.fail(ConnectionClosed(self._why_ended))
         else:
@@ -179,7 +190,7 @@ class Connection:
 
         Cancelled before the command was sent, it is not sent; cancelled later, its reply is read and dropped.
         """
-        request = self.send(text, on_reply)
+        request = self.send(Request(text, on_reply))
         try:
             return await request.wait_reply()
         finally:

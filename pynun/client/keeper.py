@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pynun.client.backoff import LAST_DELAY_S, Backoff
-from pynun.client.connection import Connection
+from pynun.client.connection import Connection, Request
 from pynun.client.errors import ClientError, CommandError, ConnectionClosed, ConnectionFailed, command_error
 from pynun.client.frames import ChangeEvent, Conflict, Reply
 from pynun.client.session import Session, raise_refusal
@@ -179,9 +179,9 @@ class Keeper:
             raise_refusal(await connection.request(command))
         watches = []
         for key in dict.fromkeys((*self._watches, *self.session.watched)):
-            watches.append((key, connection.send(f"watch {key}")))
+            watches.append((key, connection.send(Request(f"watch {key}"))))
             if any(watch.is_catching_up for watch in self._watches.get(key, ())):
-                connection.send(f"get-safe {key}", partial(self._take_missed, key))
+                connection.send(Request(f"get-safe {key}", on_message=partial(self._take_missed, key)))
         for key, request in watches:
             reply = await request.wait_reply()
             if reply.error is None:
@@ -190,12 +190,12 @@ class Keeper:
                 self._end_watches(key, command_error(reply.error))
         for key in connection.watched - self._watches.keys() - self.session.watched:  # closed while this went on
             connection.watched.discard(key)
-            connection.send(f"unwatch {key}")
+            connection.send(Request(f"unwatch {key}"))
 
-    def _take_missed(self, key: str, reply: Reply) -> None:
+    def _take_missed(self, key: str, message: str) -> None:
         for watch in self._watches.get(key, ()):
             if watch.is_catching_up:
-                watch.put_reading(key, reply)
+                watch.put_reading(key, message)
 
     # Requests
 
@@ -266,10 +266,11 @@ class Keeper:
     async def _subscribe(self, watch: Watch) -> None:
         while True:
             connection = await self._wait_connected()
-            requests = [(key, connection.send(f"watch {key}")) for key in watch.keys - connection.watched]
-            readings = []
-            if watch.is_reading:
-                readings = [connection.send(f"get-safe {key}", partial(watch.put_reading, key)) for key in watch.keys]
+            requests = [(key, connection.send(Request(f"watch {key}"))) for key in watch.keys - connection.watched]
+            readings = [
+                connection.send(Request(f"get-safe {key}", on_message=partial(watch.put_reading, key)))
+                for key in (watch.keys if watch.is_reading else ())
+            ]
             try:
                 for key, request in requests:
                     raise_refusal(await request.wait_reply())
@@ -290,7 +291,7 @@ class Keeper:
                 del self._watches[key]
                 if self._connection is not None and key not in self.session.watched:
                     self._connection.watched.discard(key)
-                    self._connection.send(f"unwatch {key}")
+                    self._connection.send(Request(f"unwatch {key}"))
 
     def _end_watches(self, key: str, error: CommandError | None) -> None:
         """The server does not watch `key` any more."""

@@ -60,14 +60,15 @@ class Target:
 
 
 class ClientStream(trio.abc.Stream):
-    """The socket's stream, which also tells when nothing more can come.
+    """The socket's stream, which also tells when no answer to the WebSocket handshake can come (any more).
 
-    trio-websocket waits for its handshake for ever if the server hangs up before having answered; a container's proxy
-    does that whenever the server behind it is down.
+    trio-websocket waits for that answer for ever if the server hangs up instead, as a container's proxy does whenever
+    the server behind it is down, or if the port speaks something else, as Nun-db's TCP port does.
     """
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
+        self._is_first = True
         self.ended = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -76,8 +77,9 @@ class ClientStream(trio.abc.Stream):
         except trio.BrokenResourceError:
             self.ended.set()
             raise
-        if not data:
+        if not data or (self._is_first and data[:1] != b"H"):  # an answer begins with "HTTP/1.1"
             self.ended.set()
+        self._is_first = False
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

@@ -6,12 +6,15 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
-from pynun.client.frames import ChangeEvent, Conflict, Reply, Versioned, read_versioned
+from pynun.client.frames import ChangeEvent, Conflict, Versioned, read_versioned
 from pynun.client.queues import ConflatingQueue
+from pynun.language.messages import NO_DATABASE, PERMISSION_DENIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+_REFUSALS = {message.strip() for refusal in (PERMISSION_DENIED, NO_DATABASE) for message in refusal.messages}
 
 CONFLICTS_MAX = 256
 """Conflicts that an `Events` keeps for a slow consumer; older ones can be read from the keys `$conflicts_…`."""
@@ -100,11 +103,11 @@ class Watch:
             self._known[event.key] = _state(event)
         self._queue.put(event.key, event, len(event.value or ""))
 
-    def put_reading(self, key: str, reply: Reply) -> None:
-        """Take the reply to a `get-safe` that was sent behind a `watch`, at its place among the events."""
-        if reply.error is not None:
+    def put_reading(self, key: str, message: str) -> None:
+        """Take an own message of a `get-safe` that was sent behind a `watch`, at its place among the events."""
+        if message in _REFUSALS:  # whoever waits for the reply raises it
             return
-        value = read_versioned(reply.messages[0] if reply.messages else "")
+        value = read_versioned(message)
         is_known = key in self._known
         is_news = self._known[key] != value if is_known else self._current and value is not None
         self._known[key] = value

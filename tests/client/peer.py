@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TEST_TIMEOUT_S = 30.0
 
 Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
 
 
 def trio_test(test: Callable[Arguments, Awaitable[None]]) -> Callable[Arguments, None]:
@@ -95,6 +96,12 @@ class ScriptedServer:
         return await self.peers.receive()
 
 
+async def collect(items: AsyncIterator[Item], into: list[Item]) -> None:
+    """Put what comes into a list, which can be looked at meanwhile."""
+    async for item in items:
+        into.append(item)  # noqa: PERF401 - a comprehension would show nothing until the end
+
+
 @asynccontextmanager
 async def scripted_server() -> AsyncIterator[ScriptedServer]:
     """A WebSocket server on a free port, for the time of the block."""
@@ -102,7 +109,7 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
 
     async def serve(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery:
-            websocket = await wrap_server_stream(nursery, stream)
+            websocket = await wrap_server_stream(nursery, stream, max_message_size=2**30)
             connection = await websocket.accept()
             await send_peer.send(Peer(stream, connection))
 
@@ -111,6 +118,14 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
         nursery.start_soon(functools.partial(trio.serve_listeners, serve, listeners))
         yield ScriptedServer(listeners[0].socket.getsockname()[1], peers)
         nursery.cancel_scope.cancel()
+
+
+async def shake_hands_then_sleep(stream: trio.SocketStream) -> None:
+    """For `raw_server`: open the WebSocket and then neither read nor write, as a frozen machine."""
+    async with trio.open_nursery() as nursery:
+        await (await wrap_server_stream(nursery, stream)).accept()
+        nursery.cancel_scope.cancel()
+    await trio.sleep_forever()
 
 
 @asynccontextmanager
