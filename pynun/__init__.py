@@ -1,6 +1,24 @@
 """pynun: a real-time key-value server, a drop-in replacement for Nun-db, and its client.
 
-Importing the package must stay cheap, for `nun-db exec` starts in a fraction of a second: nothing is imported here.
+Importing the package must stay cheap, for `nun-db exec` starts in a fraction of a second: nothing is imported here
+until it is asked for. `pynun.Client`, `pynun.SyncClient` and `pynun.client` are there without a further import.
 """
 
+TYPE_CHECKING = False  # type checkers take it for true; the real one would import typing
+if TYPE_CHECKING:
+    from pynun import client
+    from pynun.client import Client, SyncClient
+
+__all__ = ["Client", "SyncClient", "__version__", "client"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for the first time."""
+    if name not in ("Client", "SyncClient", "client"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module = importlib.import_module("pynun.client")
+    return module if name == "client" else getattr(module, name)

@@ -1,0 +1,319 @@
+"""Every method of the client against a real server."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from shutil import which
+from typing import TYPE_CHECKING, get_type_hints
+
+import pytest
+import trio
+
+import pynun
+from pynun.client import (
+    AuthenticationError,
+    ChangeEvent,
+    Client,
+    ClientOptions,
+    CommandError,
+    Conflict,
+    ConnectionFailed,
+    NoDatabaseSelected,
+    PermissionDenied,
+    Reply,
+    VersionConflict,
+    Versioned,
+)
+from tests.client.peer import trio_test
+from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.client.conftest import Database
+
+
+def open_database(database: Database) -> Client:
+    return Client(database.url, database=database.name, token=database.token)
+
+
+def open_user(database: Database) -> Client:
+    return Client(database.url, database=database.name, user=database.user, token=database.user_token)
+
+
+def test_package_exports_the_clients() -> None:
+    assert pynun.Client is Client
+    assert pynun.SyncClient is pynun.client.SyncClient
+
+
+def test_options_are_those_of_the_client() -> None:
+    hints = get_type_hints(
+        Client.__init__, localns={"Callable": __import__("collections.abc").abc.Callable, "ssl": ssl}
+    )
+    assert hints.keys() - {"url", "return"} == ClientOptions.__annotations__.keys()
+
+
+@trio_test
+async def test_value_is_what_was_set(database: Database) -> None:
+    async with open_database(database) as client:
+        for value in ("v", "", " two words  kept ", "ö≠😀", '{"a": [1, "^"]}', "x" * 1_000_000, "ok ", "error x "):
+            await client.set("k", value)
+            assert await client.get("k") == value
+        await client.set("k", "<Empty>")
+        assert await client.get("k") is None
+        assert await client.get_safe("k") is None
+
+
+@trio_test
+async def test_versions_grow_and_a_late_set_safe_is_a_conflict(database: Database) -> None:
+    async with open_database(database) as client:
+        assert await client.get_safe("k") is None
+        await client.set("k", "a")
+        assert await client.get_safe("k") == Versioned("a", 0)
+        await client.set_safe("k", 0, "b")
+        await client.set_safe("k", 5, "c")
+        with pytest.raises(VersionConflict, match="Invalid version!"):
+            await client.set_safe("k", 5, "late")
+        await client.set_safe("k", -1, "forced")
+        assert await client.get_safe("k") == Versioned("forced", 7)
+
+
+@trio_test
+async def test_increment_remove_and_keys(database: Database) -> None:
+    async with open_database(database) as client:
+        await client.increment("n")
+        await client.increment("n", 41)
+        await client.increment("n", -2)
+        assert await client.get("n") == "40"
+        await client.set("text", "t")
+        with pytest.raises(CommandError, match="Key is not numeric"):
+            await client.increment("text")
+        assert await client.keys() == ["$connections", "n", "text"]
+        assert await client.keys("te*") == ["text"]
+        assert await client.keys("nothing") == []
+        await client.remove("text")
+        await client.remove("text")
+        assert await client.get("text") is None
+
+
+@trio_test
+async def test_user_may_what_the_permissions_say(database: Database) -> None:
+    async with open_user(database) as client:
+        await client.set("ana-1", "v")
+        assert await client.get("other") is None
+        with pytest.raises(PermissionDenied, match="permission denied"):
+            await client.set("other", "v")
+        with pytest.raises(PermissionDenied, match="To read security keys"):
+            await client.get("$$token")
+        with pytest.raises(PermissionDenied, match="Not auth"):
+            await client.create_db("d", "t")
+        assert await client.get("ana-1") == "v"
+
+
+@trio_test
+async def test_wrong_credentials_are_told_apart(database: Database) -> None:
+    cases: tuple[tuple[ClientOptions, type[CommandError], str], ...] = (
+        ({"database": database.name, "token": "wrong"}, AuthenticationError, "Invalid token"),
+        ({"database": database.name, "token": "wrong", "user": "ana"}, AuthenticationError, "Invalid token"),
+        ({"database": "nowhere", "token": "wrong"}, CommandError, "Not a valid database name"),
+        ({"admin": (ADMIN_USER, "wrong")}, AuthenticationError, "invalid auth"),
+    )
+    for options, kind, text in cases:
+        with pytest.raises(kind, match=text):
+            async with Client(database.url, **options):
+                pytest.fail("the client must not open")
+
+
+@trio_test
+async def test_session_without_a_database_says_so(database: Database) -> None:
+    async with Client(database.url) as client:
+        with pytest.raises(NoDatabaseSelected):
+            await client.get("k")
+        with pytest.raises(NoDatabaseSelected):
+            async with client.watch("k"):
+                pytest.fail("the watch must not begin")
+        await client.use_database(database.name, database.token)
+        assert client.database == database.name
+        await client.set("k", "v")
+        with pytest.raises(AuthenticationError):
+            await client.use_database(database.name, "wrong")
+        with pytest.raises(AuthenticationError):
+            await client.authenticate(ADMIN_USER, "wrong")
+
+
+@trio_test
+async def test_watch_gives_changes_with_versions_and_removals(database: Database) -> None:
+    async with open_database(database) as client, open_user(database) as other:
+        await client.set("ana-k", "before")
+        async with client.watch("ana-k", current=True) as changes, client.watch("ana-k") as later:
+            await other.set("ana-k", "two words")
+            await client.set_safe("ana-k", 7, "own")
+            await other.remove("ana-k")
+            wanted = [
+                ChangeEvent("ana-k", "two words", 1, removed=False),
+                ChangeEvent("ana-k", "own", 8, removed=False),
+                ChangeEvent("ana-k", None, None, removed=True),
+            ]
+            assert await anext(changes) == ChangeEvent("ana-k", "before", 0, removed=False)
+            assert [await anext(changes) for _ in wanted] == wanted
+            assert [await anext(later) for _ in wanted] == wanted
+
+
+@trio_test
+async def test_watch_of_several_keys_keeps_their_order(database: Database) -> None:
+    async with open_database(database) as client, client.watch("a", "b") as changes:
+        for number in range(5):
+            await client.set("a", str(number))
+            await client.set("b", str(number))
+        got = [await anext(changes) for _ in range(10)]
+        assert [(change.key, change.value) for change in got] == [(key, str(n)) for n in range(5) for key in "ab"]
+
+
+@trio_test
+async def test_left_watch_gets_nothing_more_and_another_of_the_key_goes_on(database: Database) -> None:
+    async with open_database(database) as client, client.watch("k") as staying:
+        async with client.watch("k") as leaving:
+            await client.set("k", "1")
+        await client.set("k", "2")
+        assert [change.value async for change in leaving] == ["1"]
+        assert [(await anext(staying)).value, (await anext(staying)).value] == ["1", "2"]
+        await client.unwatch("k")
+        await client.set("k", "3")
+        assert [change async for change in staying] == []
+        async with client.watch("k") as again:
+            await client.set("k", "4")
+            assert (await anext(again)).value == "4"
+
+
+@trio_test
+async def test_denied_watch_raises(database: Database) -> None:
+    database.admin("set-permissions ana rw ana-*")
+    async with open_user(database) as client:
+        with pytest.raises(PermissionDenied):
+            async with client.watch("other"):
+                pytest.fail("the watch must not begin")
+        with pytest.raises(PermissionDenied):
+            await anext(client.watch("other"))
+
+
+@trio_test
+async def test_many_tasks_share_a_client(database: Database) -> None:
+    async with open_database(database) as client:
+
+        async def add(number: int) -> None:
+            await client.set(f"k{number}", str(number))
+            await client.increment("sum", number)
+            assert await client.get(f"k{number}") == str(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(300):
+                nursery.start_soon(add, number)
+        assert await client.get("sum") == str(sum(range(300)))
+
+
+@trio_test
+async def test_cancelled_calls_leave_the_others_right(database: Database) -> None:
+    async with open_database(database) as client:
+        for number in range(200):
+            with trio.move_on_after(0.0005 * (number % 4)):
+                await client.get(f"cancelled-{number}")
+            await client.set("k", str(number))
+            assert await client.get("k") == str(number)
+
+
+@trio_test
+async def test_administration(database: Database) -> None:
+    async with Client(database.url, admin=(ADMIN_USER, ADMIN_PASSWORD)) as client:
+        name = f"{database.name}-made"
+        await client.create_db(name, "t", "newer")
+        with pytest.raises(CommandError, match="database already exists"):
+            await client.create_db(name, "t")
+        with pytest.raises(CommandError, match="No database selected"):
+            await client.snapshot()
+        await client.snapshot([name])
+        with pytest.raises(CommandError, match="nope is not a valid database name"):
+            await client.snapshot(["nope"])
+        await client.use_database(name, "t")
+        await client.snapshot()
+        reply = await client.execute("debug list-dbs")
+        assert f"{name} : newer" in reply.messages[0].splitlines()
+        assert await client.execute("nonsense") == Reply((), "unknown command: nonsense")
+        assert await client.execute("") == Reply((), "empty command")
+
+
+@trio_test
+async def test_conflict_is_settled_by_an_arbiter(new_database: Callable[[str], Database]) -> None:
+    database = new_database("arbiter")
+    async with open_database(database) as client, open_database(database) as arbiter:
+        await client.set_safe("k", 1, "one")
+        await client.set_safe("k", 2, "two")
+        with pytest.raises(VersionConflict) as refused:
+            await client.set_safe("k", 1, "late")
+        assert refused.value.record is None
+        events = arbiter.events()
+        await arbiter.execute("arbiter")
+        with pytest.raises(VersionConflict) as pending:
+            await client.set_safe("k", 1, "late")
+        record = pending.value.record
+        assert record is not None
+        conflict = await anext(events)
+        assert isinstance(conflict, Conflict)
+        _, number, name, version, key, old, new = conflict.text.split(" ")
+        assert (name, key, old, new) == (database.name, "k", "two", "late")
+        assert record == f"$conflicts_k_{number}"
+        during = await client.get_safe("k")
+        assert during == Versioned("two", -2)
+        async with client.watch(record) as outcome:
+            await arbiter.execute(f"resolve {number} {name} {key} {version} settled")
+            assert (await anext(outcome)).value == "resolved settled"
+        assert await client.get("k") == "settled"
+
+
+@trio_test
+async def test_encrypted_connection_is_checked(database: Database, tmp_path: Path) -> None:
+    if which("openssl") is None:
+        pytest.skip("needs the openssl command to make a certificate (apt-get install openssl)")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    await trio.run_process(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_side.load_cert_chain(certificate, key)
+    client_side = ssl.create_default_context(cafile=str(certificate))
+
+    async def copy(source: trio.abc.ReceiveStream, target: trio.abc.SendStream) -> None:
+        async for data in source:
+            await target.send_all(data)
+
+    async def serve(encrypted: trio.SSLStream[trio.SocketStream]) -> None:
+        """A proxy that takes the TLS away, as in front of a real server."""
+        try:
+            plain = await trio.open_tcp_stream(*database.server.websocket)
+            async with encrypted, plain, trio.open_nursery() as nursery:
+                nursery.start_soon(copy, plain, encrypted)
+                await copy(encrypted, plain)
+                nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_ssl_over_tcp_listeners(0, server_side, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, serve, listeners)
+        port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
+        url = f"wss://localhost:{port}"
+        async with Client(url, database=database.name, token=database.token, ssl_context=client_side) as client:
+            await client.set("k", "v")
+            assert await client.get("k") == "v"
+        with pytest.raises(ConnectionFailed, match="its certificate is not trusted: self-signed certificate"):
+            async with Client(url):
+                pytest.fail("the client must not open")
+        with pytest.raises(ConnectionFailed, match="TLS failed: WRONG_VERSION_NUMBER"):
+            async with Client(f"wss://{database.server.tcp}"):  # speaks first, and no TLS
+                pytest.fail("the client must not open")
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,179 @@
+"""The client over the death of a real server: killed with SIGKILL and started again on the same port and folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from pynun.client import (
+    AuthenticationError,
+    ChangeEvent,
+    Client,
+    ConnectionClosed,
+    ConnectionLost,
+    ConnectionRestored,
+    Event,
+    Events,
+    SyncClient,
+)
+from tests.client.conftest import make_database
+from tests.client.peer import trio_test
+from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+
+if TYPE_CHECKING:
+    from tests.client.conftest import Database
+    from tests.support.server import Server
+
+
+async def kill(server: Server) -> None:
+    await trio.to_thread.run_sync(server.kill)
+
+
+async def start(server: Server) -> None:
+    await trio.to_thread.run_sync(server.start)
+
+
+async def wait_for(events: Events, kind: type[Event]) -> None:
+    async for event in events:
+        if isinstance(event, kind):
+            return
+    pytest.fail("the client ended")
+
+
+def open_database(database: Database) -> Client:
+    return Client(database.url, database=database.name, token=database.token)
+
+
+@trio_test
+async def test_watches_are_restored_and_the_newest_value_is_delivered(server: Server) -> None:
+    database = make_database(server)
+    async with open_database(database) as client:
+        events = client.events()
+        await client.set("changed", "before")
+        await client.set("removed", "before")
+        await client.set("same", "before")
+        async with (
+            client.watch("changed", "removed", "same", "new", current=True) as changes,
+            client.watch("changed", catch_up=False) as bare,
+        ):
+            first = {(await anext(changes)).key for _ in range(3)}
+            assert first == {"changed", "removed", "same"}
+
+            await kill(server)
+            await wait_for(events, ConnectionLost)
+            # While the watching client is away: a server on the same folder but other ports, and another client.
+            ports = server.websocket, server.http, server.tcp
+            server.websocket = server.http = server.tcp = server.tcp._replace(port=0)
+            await start(server)
+            async with Client(f"ws://{server.websocket}", database=database.name, token=database.token) as other:
+                await other.set("changed", "on the way")
+                await other.set("changed", "missed")
+                await other.remove("removed")
+                await other.set("new", "born")
+            await kill(server)
+            server.websocket, server.http, server.tcp = ports
+            await start(server)
+            await wait_for(events, ConnectionRestored)
+
+            missed = {change.key: change for change in [await anext(changes) for _ in range(3)]}
+            assert missed == {
+                "changed": ChangeEvent("changed", "missed", 2, removed=False),
+                "removed": ChangeEvent("removed", None, None, removed=True),
+                "new": ChangeEvent("new", "born", 0, removed=False),
+            }
+            async with open_database(database) as other:
+                await other.set("changed", "after")
+                await other.set("same", "after")
+            assert await anext(changes) == ChangeEvent("changed", "after", 3, removed=False)
+            assert await anext(changes) == ChangeEvent("same", "after", 1, removed=False)
+            assert await anext(bare) == ChangeEvent("changed", "after", 3, removed=False)
+
+
+@trio_test
+async def test_commands_during_the_outage_wait_and_login_and_database_are_as_before(server: Server) -> None:
+    database = make_database(server)
+    async with Client(
+        database.url, admin=(ADMIN_USER, ADMIN_PASSWORD), database=database.name, token=database.token
+    ) as client:
+        events = client.events()
+        await client.set("k", "1")
+        await kill(server)
+        await wait_for(events, ConnectionLost)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.set, "k", "2")
+            nursery.start_soon(client.execute, "cluster-state")
+            await start(server)
+        assert await client.get("k") == "2"
+        assert (await client.execute("cluster-state")).error is None
+
+
+@trio_test
+async def test_no_change_is_made_twice_and_no_acknowledged_one_is_lost_when_the_server_dies_under_load(
+    server: Server,
+) -> None:
+    database = make_database(server)
+    acknowledged = unknown = 0
+    async with open_database(database) as client:
+
+        async def add(deadline: trio.Event) -> None:
+            nonlocal acknowledged, unknown
+            while not deadline.is_set():
+                try:
+                    await client.increment("n")
+                    acknowledged += 1
+                except ConnectionClosed as closed:
+                    unknown += closed.is_outcome_unknown
+
+        async with trio.open_nursery() as nursery:
+            deadline = trio.Event()
+            for _ in range(8):
+                nursery.start_soon(add, deadline)
+            for _ in range(3):
+                before = acknowledged
+                while acknowledged < before + 100:
+                    await client.get("n")  # paces the loop: a round trip
+                await kill(server)
+                await start(server)
+            deadline.set()
+        total = int(await client.get("n") or "0")
+    assert acknowledged <= total <= acknowledged + unknown
+
+
+@trio_test
+async def test_stop_of_the_server_is_told_and_survived(server: Server) -> None:
+    database = make_database(server)
+    async with open_database(database) as client:
+        events = client.events()
+        await trio.to_thread.run_sync(server.restart)
+        lost = await anext(events)
+        assert isinstance(lost, ConnectionLost)
+        assert "1001" in lost.reason
+        await client.set("k", "v")
+        assert await client.get("k") == "v"
+
+
+@trio_test
+async def test_token_that_was_changed_meanwhile_ends_the_client(server: Server) -> None:
+    database = make_database(server)
+    async with open_database(database) as client, client.watch("k") as changes:
+        await trio.to_thread.run_sync(partial(database.admin, "set $$token changed"))
+        await trio.to_thread.run_sync(server.restart)
+        with pytest.raises(AuthenticationError, match="Invalid token"):
+            await anext(changes)
+        with pytest.raises(AuthenticationError, match="Invalid token"):
+            await client.get("k")
+
+
+def test_synchronous_client_survives_too(server: Server) -> None:
+    database = make_database(server)
+    with SyncClient(database.url, database=database.name, token=database.token) as client:
+        client.set("k", "before")
+        with client.watch("k", current=True) as changes:
+            assert next(changes).value == "before"
+            server.kill()
+            server.start()
+            client.set("k", "after")
+            assert changes.get(10).value == "after"
