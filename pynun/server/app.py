@@ -136,6 +136,8 @@ async def _serve(settings: Settings, store: LmdbStore, listeners: _Listeners) ->
                     accepting.cancel_scope.cancel()
                 listeners.close()
                 stopping.set()
+                for waiting in service.waits_for_request:
+                    waiting.cancel()
                 connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
             committer.stop()
 

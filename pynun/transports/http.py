@@ -1,14 +1,18 @@
 """HTTP: a request body of commands, results joined by `;`, a fresh session for each (docs/protocol.md section 1).
 
-Any method and any path, as in the original. h11 reads and writes the protocol (RFC 9112): keep-alive, chunked bodies,
-`Expect: 100-continue`, and pipelined requests, which are answered one after another.
+Any method and any path, as in the original. httptools (the parser of Node, llhttp) reads the protocol, keep-alive,
+chunked bodies and pipelined requests included; requests are answered one after another (RFC 9112 section 9.3.2).
 """
 
 from __future__ import annotations
 
+import email.utils
+import time
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import h11
+import httptools
 import trio
 
 from pynun import limits
@@ -25,8 +29,14 @@ if TYPE_CHECKING:
     from pynun.transports.service import Service
 
 _EMPTY_RESULT: Final = "empty"
-_CONTINUE: Final = h11.InformationalResponse(status_code=100, headers=[])
-_HEADERS: Final = [("Content-Type", "text/plain; charset=UTF-8")]
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REASONS: Final = {
+    200: b"OK",
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+}
 
 
 class ResultsOutbox:
@@ -82,123 +92,187 @@ class ResultsOutbox:
         return ";".join(self._results)
 
 
-class _Close(Exception):
-    """The connection is over."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    body: bytes
+    is_kept_alive: bool
+    is_old: bool
+    """HTTP/1.0: the client has to be told that the connection is kept."""
+    is_bodiless: bool
+    """A HEAD request: the answer has a head only."""
 
 
-async def serve_http(socket: socket.socket, service: Service, stopping: trio.Event) -> None:
+class _Reader:
+    """The requests out of a connection's bytes: httptools calls it back (the `on_…` methods) as it parses."""
+
+    def __init__(self, body_bytes_max: int) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._body_bytes_max = body_bytes_max
+        self._parts: list[bytes] = []
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._is_in_head = True
+        self.complete: deque[_Request] = deque()
+        self.is_partial = False
+        """Whether a request has begun and is not complete."""
+        self.expects_continue = False
+        """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
+        self.refusal: tuple[int, str] | None = None
+        """Status and text if what came is no request that can be answered; nothing is read after it."""
+
+    def feed(self, data: bytes) -> None:
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # whoever asks for another protocol gets an answer in this one
+        except httptools.HttpParserError as error:
+            if self.refusal is None:
+                self.refusal = (400, f"not a valid HTTP request: {error}")
+        if self._is_in_head and self._head_bytes > limits.HANDSHAKE_BYTES_MAX:
+            self.refusal = (431, "the head of the request is too big")
+
+    def on_message_begin(self) -> None:
+        self.is_partial = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name[:1] in b"Cc" and name.lower() == b"content-length":
+            if value.isdigit() and int(value) > self._body_bytes_max:
+                self.refusal = (413, messages.MESSAGE_TOO_BIG)
+        elif name[:1] in b"Ee" and name.lower() == b"expect":
+            self.expects_continue = value.lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes = 0
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._body_bytes_max:
+            self.refusal = (413, messages.MESSAGE_TOO_BIG)
+        else:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        self.complete.append(
+            _Request(
+                body=b"".join(self._parts),
+                is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+                is_old=parser.get_http_version() == "1.0",
+                is_bodiless=parser.get_method() == b"HEAD",
+            )
+        )
+        self._parts = []
+        self._body_bytes = 0
+        self._is_in_head = True
+        self.is_partial = self.expects_continue = False
+
+
+async def serve_http(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
     """One connection: its requests, one after another."""
-    connection = _Connection(socket, service)
+    reader = _Reader(service.message_bytes_max)
     try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_idle, connection, stopping, nursery.cancel_scope)
-            await connection.run(stopping)
-            nursery.cancel_scope.cancel()
-    except* (_Close, trio.BrokenResourceError, ConnectionError):
-        pass
-
-
-async def _cancel_when_idle(connection: _Connection, stopping: trio.Event, scope: trio.CancelScope) -> None:
-    await stopping.wait()
-    if connection.is_idle:
-        scope.cancel()
-
-
-class _Connection:
-    """One client's HTTP connection."""
-
-    def __init__(self, socket: socket.socket, service: Service) -> None:
-        self._socket = socket
-        self._service = service
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HANDSHAKE_BYTES_MAX)
-        self.is_idle = True
-
-    async def run(self, stopping: trio.Event) -> None:
-        """Answer requests until the connection ends. Raises _Close, or an OSError of the socket."""
         while not stopping.is_set():
-            try:
-                body = await self._receive_request()
-            except h11.RemoteProtocolError as error:
-                self.is_idle = False
-                await self._refuse(error.error_status_hint, f"not a valid HTTP request: {error}")
+            seconds = limits.HANDSHAKE_SECONDS if reader.is_partial else limits.HTTP_IDLE_SECONDS
+            with trio.move_on_after(seconds) as waiting:
+                service.waits_for_request.add(waiting)
+                try:
+                    data = await receive(connected)
+                finally:
+                    service.waits_for_request.discard(waiting)
+            if waiting.cancelled_caught:
+                if reader.is_partial and not stopping.is_set():
+                    await _refuse(connected, 408, "the request did not come to its end in time")
                 return
-            if body is None:
+            if not data:
                 return
-            await self._answer(body)
-            self.is_idle = True
-            if self._h11.our_state is h11.MUST_CLOSE or self._h11.their_state is h11.MUST_CLOSE:
+            reader.feed(data)
+            if not await _answer_all(connected, reader, service):
                 return
-            try:
-                self._h11.start_next_cycle()
-            except h11.LocalProtocolError:
-                return  # the client is closing, or left a part of its body unsent
+    except OSError:
+        return  # the client is gone
 
-    async def _receive_request(self) -> str | None:
-        """The body of the next request; None if there is none, or it was answered by a refusal."""
-        parts: list[bytes] = []
-        length = 0
-        with trio.move_on_after(limits.HTTP_IDLE_SECONDS) as idle:
-            while True:
-                event = self._h11.next_event()
-                if event is h11.NEED_DATA:
-                    if self._h11.they_are_waiting_for_100_continue:
-                        await send(self._socket, self._h11.send(_CONTINUE) or b"")
-                    self._h11.receive_data(await receive(self._socket))
-                elif isinstance(event, h11.Request):
-                    self.is_idle = False
-                    idle.deadline = trio.current_time() + limits.HANDSHAKE_SECONDS
-                    if self._announced_bytes(event) > self._service.message_bytes_max:
-                        await self._refuse(413, messages.MESSAGE_TOO_BIG)
-                        return None
-                elif isinstance(event, h11.Data):
-                    length += len(event.data)
-                    if length > self._service.message_bytes_max:
-                        await self._refuse(413, messages.MESSAGE_TOO_BIG)
-                        return None
-                    parts.append(bytes(event.data))
-                    idle.deadline = trio.current_time() + limits.HANDSHAKE_SECONDS
-                elif isinstance(event, h11.EndOfMessage):
-                    break
-                else:
-                    return None  # the client closed
-        if idle.cancelled_caught:
-            return None
+
+async def _answer_all(connected: socket.socket, reader: _Reader, service: Service) -> bool:
+    """Answer the requests that are complete; False when the connection is to end."""
+    answers: list[bytes] = []
+    for request in reader.complete:
         try:
-            return b"".join(parts).decode()
+            answer = await _run(request.body.decode(), service)
         except UnicodeDecodeError:
-            await self._refuse(400, messages.INVALID_UTF8)
-            return None
+            answers.append(_response(400, messages.INVALID_UTF8, request))
+        else:
+            answers.append(_response(200, answer, request))
+        if not request.is_kept_alive:
+            reader.refusal = None
+            break
+    else:
+        request = None
+    reader.complete.clear()
+    if answers:
+        await send(connected, b"".join(answers))
+    if request is not None:
+        await linger(connected)
+        return False
+    if reader.refusal is not None:
+        await _refuse(connected, *reader.refusal)
+        return False
+    if reader.expects_continue:
+        reader.expects_continue = False
+        await send(connected, _CONTINUE)
+    return True
 
-    @staticmethod
-    def _announced_bytes(request: h11.Request) -> int:
-        """The length of the body as far as the request's head says it; h11 has checked that it is a number."""
-        return next((int(value) for name, value in request.headers if name == b"content-length"), 0)
 
-    async def _answer(self, body: str) -> None:
-        outbox = ResultsOutbox(self._service.engine.view)
-        session = self._service.open_session(outbox)
-        try:
-            for command in framing.http_commands(body):
-                suspension = session.execute(command)
-                if suspension is not None:
-                    await self._service.settle(suspension)
-        finally:
-            session.close()
-            self._service.flusher.flush()
-        if self._service.committer.is_full:
-            await self._service.committer.wait_for_room()
-        await self._respond(200, await outbox.body())
+async def _run(body: str, service: Service) -> str:
+    """The results of a body's commands, in a session of their own."""
+    outbox = ResultsOutbox(service.engine.view)
+    session = service.open_session(outbox)
+    try:
+        for command in framing.http_commands(body):
+            suspension = session.execute(command)
+            if suspension is not None:
+                await service.settle(suspension)
+    finally:
+        session.close()
+        service.flusher.flush()
+    if service.committer.is_full:
+        await service.committer.wait_for_room()
+    return await outbox.body()
 
-    async def _refuse(self, status: int, text: str) -> None:
-        """An answer to what is no valid request; the connection ends behind it."""
-        if self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._respond(status, text, ("Connection", "close"))
-            await linger(self._socket)
 
-    async def _respond(self, status: int, text: str, *more_headers: tuple[str, str]) -> None:
-        body = text.encode()
-        headers = [*_HEADERS, ("Content-Length", str(len(body))), *more_headers]
-        data = self._h11.send(h11.Response(status_code=status, headers=headers)) or b""
-        data += self._h11.send(h11.Data(data=body)) or b""
-        data += self._h11.send(h11.EndOfMessage()) or b""
-        await send(self._socket, data)
+async def _refuse(connected: socket.socket, status: int, text: str) -> None:
+    """An answer to what is no request that can be answered; the connection ends behind it."""
+    await send(connected, _response(status, text))
+    await linger(connected)
+
+
+def _response(status: int, text: str, request: _Request | None = None) -> bytes:
+    """Head and body; without a request, the connection ends behind it."""
+    body = text.encode()
+    connection = b""
+    if request is None or not request.is_kept_alive:
+        connection = b"Connection: close\r\n"
+    elif request.is_old:
+        connection = b"Connection: keep-alive\r\n"
+    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%b\r\n" % (
+        status,
+        _REASONS[status],
+        _date(),
+        len(body),
+        connection,
+    )
+    return head if request is not None and request.is_bodiless else head + body
+
+
+_dated: tuple[int, bytes] = (0, b"")
+
+
+def _date() -> bytes:
+    """The Date header's value (RFC 9110 section 6.6.1), made once a second."""
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = (now, email.utils.formatdate(now, usegmt=True).encode())
+    return _dated[1]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from pynun.engine.session import Session
 
 if TYPE_CHECKING:
+    import trio
+
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
     from pynun.engine.steps import Answer, Need, Suspension
@@ -24,7 +26,15 @@ class Resolver(Protocol):
 class Service:
     """One server, as its transports see it."""
 
-    __slots__ = ("committer", "engine", "flusher", "message_bytes_max", "outbox_bytes_max", "resolver")
+    __slots__ = (
+        "committer",
+        "engine",
+        "flusher",
+        "message_bytes_max",
+        "outbox_bytes_max",
+        "resolver",
+        "waits_for_request",
+    )
 
     def __init__(
         self,
@@ -42,6 +52,8 @@ class Service:
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
+        self.waits_for_request: set[trio.CancelScope] = set()
+        """The waits of HTTP connections without a request: cancelled when the server stops."""
 
     def open_session(self, outbox: Outbox) -> Session:
         return Session(self.engine, outbox)

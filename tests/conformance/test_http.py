@@ -22,7 +22,7 @@ def _database(shared_server: Server) -> None:
     create_database(shared_server, DATABASE, then="set k v")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW", "GET"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "GET"])
 @pytest.mark.parametrize("path", ["/", "/any/path?with=query", "*"])
 def test_any_method_and_path_carries_commands(shared_server: Server, method: str, path: str) -> None:
     with HttpClient(shared_server.http) as client:
