@@ -12,7 +12,7 @@ import json
 import subprocess
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
 
 from benchmark import processes
@@ -56,7 +56,6 @@ class Figures:
     """Processor time of the busiest load generator, as a part of one core."""
     others_cpu_share: float = 0.0
     """What neither server nor load generators used, as a part of one core: 0 on a quiet machine."""
-    complaints: list[str] = field(default_factory=list)
 
 
 class Generator:

@@ -17,10 +17,10 @@ OTHERS_CPU_SHARE_MAX = 0.10
 """More than this used by others, as a part of one core: the machine is not quiet."""
 
 _HEADINGS = (
-    "scenario", "server", "per second", "p50 ms", "p99 ms", "CPU µs/op", "RssAnon MiB", "RSS MiB", "ratio",
+    "scenario", "server", "per second", "p50 ms", "p99 ms", "CPU µs/op", "RssAnon MiB", "RSS MiB", "ratio", "CPU ratio",
     "% of limit", "generator CPU %", "to reach", "",
 )  # fmt: skip
-_LEFT = frozenset({0, 1, 11, 12})
+_LEFT = frozenset({0, 1, 12, 13})
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -46,7 +46,7 @@ def _cells(row: Row, *, is_first: bool) -> tuple[str, ...]:
     figures = row.figures
     head = (row.title if is_first else "", f"{row.server} ({row.durability})")
     if row.error is not None or figures is None:
-        return (*head, *[""] * 9, f"failed: {(row.error or 'not measured').splitlines()[-1][:120]}", "")
+        return (*head, *[""] * 10, f"failed: {(row.error or 'not measured').splitlines()[-1][:120]}", "")
     if row.kib_per_connection is not None:
         rates = (f"{row.kib_per_connection:.1f} KiB/conn.", "", "", "")
     else:
@@ -62,6 +62,7 @@ def _cells(row: Row, *, is_first: bool) -> tuple[str, ...]:
         _number(None if figures.rss_anon_bytes is None else figures.rss_anon_bytes / MIB, ".1f"),
         _number(None if figures.rss_bytes is None else figures.rss_bytes / MIB, ".1f"),
         "" if row.ratio is None else f"{row.ratio:.2f} x" + (" p50" if row.ratio_is_of_p50 else ""),
+        "" if row.cpu_ratio is None else f"{row.cpu_ratio:.1f} x",
         _number(None if row.generator_limit_share is None else row.generator_limit_share * 100, ".0f"),
         "" if row.kib_per_connection is not None else f"{figures.generator_cpu_share * 100:.0f}",
         row.target or "",

@@ -86,6 +86,9 @@ class Row:
     memory_growth_mib: float | None = None
     ratio: float | None = None
     ratio_is_of_p50: bool = False
+    cpu_ratio: float | None = None
+    """The baseline's processor time for an operation to this server's: what other processes on the machine disturb
+    least."""
     commit_ms: float | None = None
     generator_limit_share: float | None = None
     """Operations per second as a part of what the load generator reaches against a server that does nothing."""
@@ -155,9 +158,11 @@ def run_scenario(scenario: Scenario, plan: Plan) -> list[Row]:
                 title=scenario.title,
                 server=participant.name,
                 durability=participant.durability,
-                unit=scenario.unit,
+                unit=scenario.unit if participant.name != BASELINE or scenario.baseline_load is None else "op",
                 ratio_is_of_p50=scenario.compares_p50,
             )
+            if participant.name == BASELINE and scenario.baseline_load is not None:
+                row.durability = f"WS, {participant.durability}"
             try:
                 server = stack.enter_context(participant.run(stack.enter_context(new_folder(plan.folder))))
                 if load := _load_for(participant, server, scenario):
@@ -212,6 +217,8 @@ def _conclude(scenario: Scenario, rows: list[Row], commit_ms: float) -> None:
             row.ratio = statistics.median(own.p50_ms / base.p50_ms for own, base in pairs)
         else:
             row.ratio = statistics.median(own.operations_per_second / base.operations_per_second for own, base in pairs)
+        if row.figures.cpu_us_per_operation and baseline.figures.cpu_us_per_operation:
+            row.cpu_ratio = baseline.figures.cpu_us_per_operation / row.figures.cpu_us_per_operation
         target = scenario.targets.get(row.durability) if row.server == "pynun" else None
         if target is not None:
             row.target = target.text

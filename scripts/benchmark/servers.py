@@ -181,5 +181,7 @@ def versions_total(server: Server, keys: Sequence[str]) -> int:
     """The sum of the keys' versions: it grows by one with each `set`, so it counts the sets that were carried out."""
     with Control(server.addresses["websocket"]) as control:
         control.ask(f"use-db {DATABASE} {TOKEN}")
+        if not control.ask(f"get-safe {keys[0]}"):
+            raise WireError("the server does not answer get-safe")
         answers = control.ask_all([f"get-safe {key}" for key in keys])
     return sum(int(messages[0].split(" ", 2)[1]) for messages in answers)

@@ -1,0 +1,181 @@
+"""The command as a whole, with tiny durations: what it measures, what it writes, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmark.load import key_name
+from benchmark.measure import MeasureError, Timing, fill, measure
+from benchmark.processes import environment, family
+from benchmark.scenarios import SCENARIOS, Load
+from benchmark.servers import run_baseline, run_raw
+from benchmark.wire import Control, WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BRIEF = ("--seconds", "0.1", "--repeat", "1", "--durability", "relaxed")
+TIMING = Timing(seconds=0.1, warmup_seconds=0.02)
+
+ROW_FIELDS = {
+    "scenario", "title", "server", "durability", "unit", "figures", "rounds", "kib_per_connection",
+    "memory_growth_mib", "ratio", "ratio_is_of_p50", "cpu_ratio", "commit_ms", "generator_limit_share", "target",
+    "holds", "error",
+}  # fmt: skip
+FIGURE_FIELDS = {
+    "operations_per_second", "p50_ms", "p99_ms", "cpu_us_per_operation", "rss_anon_bytes", "rss_bytes",
+    "generator_cpu_share", "others_cpu_share",
+}  # fmt: skip
+
+
+def start_bench(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "benchmark", *arguments],
+        env=environment({}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    with start_bench(*arguments) as process:
+        out, err = process.communicate(timeout=50)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def measured(folder: Path, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The printed table and the JSON of a run that must succeed."""
+    path = folder / "figures.json"
+    done = run_bench(*BRIEF, *arguments, "--data-dir", str(folder), "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(one.name for one in folder.iterdir()) == ["figures.json"], "data were left behind"
+    return done.stdout, json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_scenario_against_baseline_server_and_limit(disk_folder: Path) -> None:
+    servers_chosen = ["--server", "baseline", "--server", "pynun", "--server", "raw"]
+    printed, figures = measured(disk_folder, ["--scenario", "ws-1", "--scenario", "fan-out-60", *servers_chosen])
+    assert figures.keys() == {"format", "started", "commit", "machine", "versions", "options", "notes", "results"}
+    rows = figures["results"]
+    assert [(row["scenario"], row["server"], row["durability"]) for row in rows] == [
+        (scenario, server, durability)
+        for scenario in ("ws-1", "fan-out-60")
+        for server, durability in (("baseline", "no disk"), ("pynun", "relaxed"), ("raw limit", "no disk"))
+    ]
+    for row in rows:
+        assert row.keys() == ROW_FIELDS
+        assert row["figures"].keys() == FIGURE_FIELDS
+        assert row["rounds"] == [row["figures"]]
+        assert row["figures"]["operations_per_second"] > 0
+        assert 0 < row["figures"]["p50_ms"] <= row["figures"]["p99_ms"]
+        assert 0 < row["figures"]["rss_anon_bytes"] < row["figures"]["rss_bytes"]
+        assert row["commit_ms"] > 0
+    ours = rows[1]
+    assert ours["ratio"] == ours["figures"]["operations_per_second"] / rows[0]["figures"]["operations_per_second"]
+    assert ours["target"] == "≥ 2 x baseline"
+    assert ours["holds"] is (ours["ratio"] >= 2)
+    assert ours["generator_limit_share"] > 0
+    assert "pynun (relaxed)" in printed
+    assert "raw limit" not in printed, "the limit is a column of the table, not a row"
+
+
+def test_few_and_many_keys_and_idle_connections(disk_folder: Path) -> None:
+    _, figures = measured(
+        disk_folder,
+        ["--scenario", "keys", "--keys", "2000", "--scenario", "idle", "--idle-connections", "20", "--server", "pynun"],
+    )
+    assert [(row["scenario"], row["title"]) for row in figures["results"]] == [
+        ("keys-set", "WS, 20 connections, set, 1,000 keys"),
+        ("keys-set", "WS, 20 connections, set, 2,000 keys"),
+        ("keys-get-safe", "WS, 20 connections, get-safe, 1,000 keys"),
+        ("keys-get-safe", "WS, 20 connections, get-safe, 2,000 keys"),
+        ("idle", "20 idle connections"),
+    ]
+    assert figures["results"][1]["memory_growth_mib"] is not None
+    assert figures["results"][4]["kib_per_connection"] > 0
+
+
+def test_the_limit_is_printed_on_demand() -> None:
+    done = run_bench(*BRIEF, "--calibrate", "--scenario", "tcp-4x32", "--scenario", "http-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("raw limit (no disk)") == 2
+
+
+def test_the_profile_names_functions_of_the_server() -> None:
+    done = run_bench(*BRIEF, "--profile", "--scenario", "ws-1")
+    assert done.returncode == 0, done.stderr
+    assert "session.py" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_process_and_no_file_is_left_behind_when_interrupted(number: signal.Signals, disk_folder: Path) -> None:
+    arguments = ["--scenario", "ws-20", "--server", "pynun", "--seconds", "30", "--data-dir", str(disk_folder)]
+    with start_bench(*arguments) as bench:
+        children: list[int] = []
+        while not any("benchmark.load" in command_line(child) for child in children):
+            assert bench.poll() is None, "it ended before it was interrupted"
+            time.sleep(0.01)
+            children = family(bench.pid)[1:]
+        bench.send_signal(number)
+        bench.wait(20)
+    assert bench.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert len(children) == 3, "two durabilities and a load generator"
+    for child in children:
+        assert not Path(f"/proc/{child}").exists(), command_line(child)
+    assert list(disk_folder.iterdir()) == []
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def test_every_load_runs_against_a_server_that_does_nothing(disk_folder: Path) -> None:
+    with run_raw(disk_folder) as server:
+        for scenario in SCENARIOS:
+            figures = measure(server, scenario.load, TIMING)
+            assert figures.operations_per_second > 0, scenario.name
+
+
+def test_the_baseline_does_all_that_it_is_asked_for(disk_folder: Path) -> None:
+    with run_baseline(disk_folder) as server:
+        fill(server, 1000)
+        for scenario in SCENARIOS:
+            measure(server, scenario.baseline_load or scenario.load, TIMING)  # counts the sets itself
+
+
+def test_a_count_that_is_not_what_the_server_did_is_an_error(disk_folder: Path) -> None:
+    with run_baseline(disk_folder) as server, Control(server.addresses["websocket"]) as stranger:
+        fill(server, 1000)
+        measured_all = threading.Event()
+
+        def set_meanwhile() -> None:
+            while not measured_all.is_set():
+                stranger.ask(f"set {key_name(0)} of a stranger")
+
+        thread = threading.Thread(target=set_meanwhile)
+        thread.start()
+        try:
+            with pytest.raises(MeasureError, match="sets were acknowledged"):
+                measure(server, Load(connections=2), TIMING)
+        finally:
+            measured_all.set()
+            thread.join()
+
+
+def test_a_server_that_keeps_nothing_is_an_error(disk_folder: Path) -> None:
+    with run_raw(disk_folder) as server, pytest.raises(WireError, match="get-safe"):
+        measure(replace(server, keeps_values=True), Load(), TIMING)
