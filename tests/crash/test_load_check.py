@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.load import Change, ChangeSource, State, Writer, check_writer
+from tests.support.load import Change, ChangeSource, HttpWriter, State, Writer, check_writer
 
 if TYPE_CHECKING:
     from tests.support.server import Server
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture(name="writer")
 def _writer(shared_server: Server) -> Writer:
     """A writer that sent seven changes and had five acknowledged, without a server's help."""
-    writer = Writer(shared_server, "none", "w", seed=1)
+    writer = HttpWriter(shared_server, "none", "w", seed=1)
     first, second, *_ = writer.source.keys
     writer.sent = [
         Change("", first, State(0, "a")),

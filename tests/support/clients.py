@@ -68,6 +68,11 @@ class Connection(ABC):
         """Return the socket's descriptor, for `select`."""
         return self.socket.fileno()
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server has said that it ends the connection."""
+        return self.is_ended
+
     @abstractmethod
     def send(self, text: str) -> None:
         """Send one command text."""
@@ -223,9 +228,15 @@ class WebSocketClient(Connection):
         self.close_code: int | None = None
         self.close_reason = ""
         self.pongs: list[bytes] = []
+        self._is_close_sent = False
         self._buffer = b""
         self._fragments = b""
         self._shake_hands(address, path)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the server's close frame has come."""
+        return self.is_ended or self.close_code is not None
 
     def _shake_hands(self, address: Address, path: str) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -282,6 +293,9 @@ class WebSocketClient(Connection):
             case 0x8:
                 self.close_code = int.from_bytes(payload[:2], "big") if payload else 1005
                 self.close_reason = payload[2:].decode()
+                if not self._is_close_sent:  # the answer of the closing handshake, as every browser gives it
+                    with contextlib.suppress(OSError):
+                        self._send_close(payload[:2])
             case 0x9:
                 self.send_bytes(encode_frame(OPCODE_PONG, payload))
             case 0xA:
@@ -292,9 +306,13 @@ class WebSocketClient(Connection):
     def close(self) -> None:
         """Do the closing handshake and wait for the server's end."""
         with contextlib.suppress(OSError):
-            self.send_bytes(encode_frame(OPCODE_CLOSE, struct.pack("!H", 1000)))
+            self._send_close(struct.pack("!H", 1000))
         assert self.wait_end(), "the server did not end a WebSocket that its client closed"
         self.socket.close()
+
+    def _send_close(self, payload: bytes) -> None:
+        self._is_close_sent = True
+        self.send_bytes(encode_frame(OPCODE_CLOSE, payload))
 
     def wait_close(self, *, timeout_seconds: float = TIMEOUT_SECONDS) -> int | None:
         """Wait for the server's close frame or its end; return the close code, if there was one."""

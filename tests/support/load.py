@@ -161,7 +161,9 @@ class PipeliningWriter(Writer):
         with self._connect() as connection:
             select(connection, self.database)
             while not connection.is_ended:
-                if not self.is_told_to_stop.is_set() and len(self.sent) - self.acknowledged < self.AHEAD_MAX:
+                if connection.is_closing:
+                    pass  # nothing may be sent any more, but answers on their way still count
+                elif not self.is_told_to_stop.is_set() and len(self.sent) - self.acknowledged < self.AHEAD_MAX:
                     commands = [change.command for change in self.next_changes()]
                     data = (
                         text_frames(commands)

@@ -1,0 +1,1 @@
+"""Starting, stopping, restarting and refusing: the server as a process."""

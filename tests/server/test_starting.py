@@ -1,0 +1,279 @@
+"""Starting: what is made, what is said, what works from the first moment, and what is refused in one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import lmdb
+import pytest
+
+from pynun.storage import schema
+from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tests.support.server import CHEAP_PASSWORDS, Address, Server, nun_db
+from tests.support.sessions import OK, create_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ANY_PORT = "127.0.0.1:0"
+
+
+def _try_start(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Try to start a server that is expected to refuse."""
+    addresses = {"-w": ANY_PORT, "-h": ANY_PORT, "-t": ANY_PORT} | dict(zip(options[::2], options[1::2], strict=True))
+    arguments = [part for pair in addresses.items() for part in pair]
+    try:
+        return nun_db(
+            *("-u", "user-name", "-p", "user-pwd", "start", *arguments),
+            environment={**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(data_dir), **environment},
+            timeout_seconds=10,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise AssertionError(f"it started: {error.stdout!r}") from error
+
+
+def _assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit 1 and one line on standard error that holds the words."""
+    assert result.returncode == 1, result
+    lines = result.stderr.strip().split("\n")
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    assert "Traceback" not in result.stderr
+    assert "ready" not in result.stdout
+
+
+@contextlib.contextmanager
+def _taken_port() -> Iterator[Address]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield Address(*listener.getsockname())
+
+
+def test_a_missing_data_folder_is_made(disk_folder: Path) -> None:
+    data_dir = disk_folder / "some" / "new folder" / "dbs"
+    with Server(data_dir) as server:
+        create_database(server, "first")
+        assert data_dir.is_dir()
+        server.restart()
+        assert http_post(server.http, "use-db first pwd") == "empty"
+
+
+def test_the_data_is_for_its_owner_only(server: Server) -> None:
+    create_database(server, "private")
+    for path in (server.data_dir, *server.data_dir.iterdir()):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_it_says_what_it_is(server: Server) -> None:
+    """Where it listens, where the data is, what the durability is, and how to stop it."""
+    text = "\n".join(server.output)
+    for word in (str(server.websocket), str(server.http), str(server.tcp), str(server.data_dir), "always", "Ctrl-C"):
+        assert word in text, text
+    assert re.search(rf"\b{server.pid}\b", text), text
+    assert server.errors == []
+
+
+def test_it_says_which_variables_have_no_effect(new_server: Callable[..., Server]) -> None:
+    unused = {"NUN_S3_BUCKET": "images", "NUN_S3_SECRET_KEY": "s3-hidden-secret", "NUN_ELECTION_TIMEOUT": "500"}
+    with new_server(**unused) as server:
+        for name in unused:
+            assert sum(name in line for line in server.log_text().splitlines()) == 1, server.log_text()
+        assert "s3-hidden-secret" not in server.log_text()
+
+
+def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:
+    """As soon as a port can be connected to, not only when the server says that it is ready."""
+    server = new_server()
+    with _taken_port() as server.websocket, _taken_port() as server.http, _taken_port() as server.tcp:
+        pass
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    try:
+        with _connect_at_once(server.http) as client:
+            body = f"auth {server.credentials}; create-db at-once pwd; use-db at-once pwd; set k v"
+            assert client.request(body).text == "valid auth\n;create-db success\n;empty;empty"
+        for connection in (WebSocketClient(server.websocket), TcpClient(server.tcp)):
+            with connection:
+                assert connection.ask("use-db at-once pwd") == [OK]
+                assert connection.ask("get k") == ["value v\n", OK]
+    finally:
+        starting.join()
+
+
+def _connect_at_once(address: Address) -> HttpClient:
+    """Try to connect until it succeeds; the test's own timeout ends it."""
+    while True:
+        with contextlib.suppress(ConnectionRefusedError):
+            return HttpClient(address)
+
+
+@pytest.mark.parametrize("option", ["-w", "-h", "-t"])
+def test_a_port_that_is_taken(disk_folder: Path, option: str) -> None:
+    with _taken_port() as address:
+        result = _try_start(disk_folder / "dbs", option, str(address))
+    _assert_refused(result, str(address))
+
+
+def test_two_listeners_on_one_port(disk_folder: Path) -> None:
+    with _taken_port() as address:
+        pass
+    result = _try_start(disk_folder / "dbs", "-w", str(address), "-t", str(address))
+    _assert_refused(result, str(address))
+
+
+@pytest.mark.parametrize(
+    ("option", "address"),
+    [
+        ("-h", "nonsense"),
+        ("-t", "nonsense"),
+        ("-w", "nonsense"),
+        ("-w", "127.0.0.1"),
+        ("-w", "127.0.0.1:"),
+        ("-w", "127.0.0.1:abc"),
+        ("-w", "127.0.0.1:65536"),
+        ("-w", "http://x:1"),
+    ],
+)
+def test_a_bad_address(disk_folder: Path, option: str, address: str) -> None:
+    _assert_refused(_try_start(disk_folder / "dbs", option, address), address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:3012", "no-such-host.invalid:3012"])
+def test_an_address_that_is_not_this_machines(disk_folder: Path, address: str) -> None:
+    _assert_refused(_try_start(disk_folder / "dbs", "-w", address), address.split(":")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NUN_WS_ADDR", "nonsense"),
+        ("NUN_HTTP_ADDR", "127.0.0.1:99999"),
+        ("NUN_TCP_ADDR", ":"),
+        ("NUN_LOG_LEVEL", "loud"),
+        ("NUN_DURABILITY", "maybe"),
+        ("NUN_MAX_MESSAGE_SIZE", "big"),
+        ("NUN_MAX_MESSAGE_SIZE", "0"),
+        ("NUN_MAX_MESSAGE_SIZE", "-5"),
+        ("NUN_MAX_OUTBOX_SIZE", "1e6"),
+        ("NUN_ARGON2_MEMORY_KIB", "x"),
+        ("NUN_ARGON2_PASSES", "0"),
+        ("NUN_ARGON2_LANES", "-1"),
+    ],
+)
+def test_a_bad_environment_value(disk_folder: Path, name: str, value: str) -> None:
+    arguments = ("-u", "user-name", "-p", "user-pwd", "start")
+    addresses = {"NUN_WS_ADDR": ANY_PORT, "NUN_HTTP_ADDR": ANY_PORT, "NUN_TCP_ADDR": ANY_PORT}
+    environment = {**addresses, "NUN_DBS_DIR": str(disk_folder / "dbs"), name: value}
+    result = nun_db(*arguments, environment=environment, timeout_seconds=10)
+    _assert_refused(result, name, value)
+    assert not (disk_folder / "dbs").exists(), "nothing is made by a start that fails"
+
+
+@pytest.mark.parametrize("arguments", [("start",), ("-u", "user-name", "start"), ("-p", "user-pwd", "start")])
+def test_without_user_or_password(disk_folder: Path, arguments: tuple[str, ...]) -> None:
+    environment = {"NUN_DBS_DIR": str(disk_folder / "dbs"), "NUN_HTTP_ADDR": ANY_PORT}
+    result = nun_db(*arguments, environment=environment, timeout_seconds=10)
+    _assert_refused(result, "NUN_USER", "NUN_PWD")
+
+
+def test_a_file_where_the_folder_should_be(disk_folder: Path) -> None:
+    (disk_folder / "dbs").write_text("in the way", encoding="utf-8")
+    _assert_refused(_try_start(disk_folder / "dbs"), str(disk_folder / "dbs"))
+    _assert_refused(_try_start(disk_folder / "dbs" / "below"), str(disk_folder / "dbs" / "below"))
+    assert (disk_folder / "dbs").read_text(encoding="utf-8") == "in the way"
+
+
+def test_a_folder_that_cannot_be_written(disk_folder: Path) -> None:
+    if os.geteuid() != 0:
+        data_dir = disk_folder / "read-only"
+        data_dir.mkdir(mode=0o500)
+    else:  # root may write anywhere but in the kernel's own file systems
+        data_dir = Path("/sys/nun-dbs")
+    _assert_refused(_try_start(data_dir), str(data_dir), "NUN_DBS_DIR")
+
+
+def test_a_second_server_on_the_same_folder(server: Server) -> None:
+    create_database(server, "guarded", then="set k v")
+    _assert_refused(_try_start(server.data_dir), str(server.data_dir), str(server.pid))
+    assert http_post(server.http, "use-db guarded pwd; set k w; get k") == "empty;empty;value w\n"
+    server.restart()
+    assert http_post(server.http, "use-db guarded pwd; get k") == "empty;value w\n"
+
+
+def test_a_killed_server_does_not_lock_its_folder(server: Server) -> None:
+    create_database(server, "unlocked")
+    server.kill()
+    server.start()
+    assert http_post(server.http, "use-db unlocked pwd") == "empty"
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name == schema.DATA_FILE}
+
+
+def test_data_of_a_newer_format_is_refused_and_untouched(server: Server) -> None:
+    create_database(server, "newer")
+    server.stop()
+    with lmdb.open(str(server.data_dir), max_dbs=4, map_size=1 << 30) as environment:
+        meta = environment.open_db(schema.META_DATABASE)
+        with environment.begin(write=True, db=meta) as transaction:
+            transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT + 1))
+    before = _contents(server.data_dir)
+    _assert_refused(_try_start(server.data_dir), f"format {schema.FORMAT + 1}", str(server.data_dir))
+    assert _contents(server.data_dir) == before
+
+
+def test_a_data_file_of_another_program_is_refused_and_untouched(disk_folder: Path) -> None:
+    data_dir = disk_folder / "dbs"
+    with lmdb.open(str(data_dir), max_dbs=4, map_size=1 << 30) as environment, environment.begin(write=True) as other:
+        other.put(b"somebody else's", b"data")
+    before = _contents(data_dir)
+    _assert_refused(_try_start(data_dir), str(data_dir))
+    assert _contents(data_dir) == before
+
+
+@pytest.mark.parametrize("size", [1, 100, 4096, 10_000, 100_000])
+def test_a_damaged_data_file_is_refused_and_untouched(disk_folder: Path, size: int) -> None:
+    data_dir = disk_folder / "dbs"
+    data_dir.mkdir()
+    (data_dir / schema.DATA_FILE).write_bytes(b"\xa5" * size)
+    before = _contents(data_dir)
+    _assert_refused(_try_start(data_dir), str(data_dir))
+    assert _contents(data_dir) == before
+
+
+def test_a_cut_data_file_is_refused_or_still_whole(server: Server) -> None:
+    """Cut in the middle of its pages: a clear refusal, never a crash of the process."""
+    create_database(server, "cut", then=";".join(f"set k{number} {'v' * 500}" for number in range(500)))
+    server.stop()
+    data_file = server.data_dir / schema.DATA_FILE
+    whole = data_file.read_bytes()
+    for size in (4096, 8192, 3 * 4096, len(whole) // 2, len(whole) - 4096):
+        data_file.write_bytes(whole[:size])
+        _assert_refused(_try_start(server.data_dir), str(server.data_dir))
+        assert data_file.read_bytes() == whole[:size]
+    data_file.write_bytes(whole)
+    server.start()
+    assert http_post(server.http, "use-db cut pwd; get k499") == f"empty;value {'v' * 500}\n"
+
+
+def test_a_changed_admin_password_takes_effect(server: Server) -> None:
+    create_database(server, "kept", then="set k v")
+    server.stop()
+    server.password = "another-pwd"
+    server.start()
+    assert http_post(server.http, "auth user-name user-pwd; cluster-state") == "invalid auth\n;Not auth"
+    assert http_post(server.http, "use-db $admin user-pwd") == "Invalid token"
+    assert http_post(server.http, f"auth {server.credentials}; use-db $admin another-pwd; get kept").startswith(
+        "valid auth\n;empty;value {}\n"
+    )
+    assert http_post(server.http, "use-db kept pwd; get k") == "empty;value v\n"
