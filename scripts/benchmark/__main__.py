@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     choose = parser.add_argument_group("what is measured")
     choose.add_argument("--scenario", action="append", choices=NAMES, metavar="NAME", help="only this; repeatable")
-    choose.add_argument("--durability", choices=DURABILITIES, help="of the server; default: both, one after the other")
+    choose.add_argument("--durability", choices=DURABILITIES, help="of the server; default: both")
     choose.add_argument(
         "--server", action="append", choices=FAMILIES, help="only this and the externals; repeatable; default: all"
     )
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     choose.add_argument("--profile", action="store_true", help="only where the server's time goes, under cProfile")
     how = parser.add_argument_group("how")
     how.add_argument(
-        "--quick", action="store_true", help="a minute in all: short, one round, fewer keys and connections"
+        "--quick", action="store_true", help="a minute or two in all: short, one round, fewer keys and connections"
     )
     how.add_argument("--seconds", type=float, help="of each measurement; default 3")
     how.add_argument("--repeat", type=int, help="rounds, of which the median is shown; default 3")

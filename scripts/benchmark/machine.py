@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark.processes import REPOSITORY
 
-_PACKAGES = ("trio", "trio-websocket", "wsproto", "h11", "lmdb")
+_PACKAGES = ("trio", "trio-websocket", "wsproto", "h11", "httptools", "lmdb")
 IN_MEMORY = ("tmpfs", "ramfs")
 
 

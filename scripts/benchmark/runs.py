@@ -6,6 +6,7 @@ Every scenario begins with new servers on new folders. A ratio is the median of 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import statistics
 import sys
@@ -84,6 +85,8 @@ class Row:
     rounds: list[Figures] = field(default_factory=list)
     kib_per_connection: float | None = None
     memory_growth_mib: float | None = None
+    start_seconds: float | None = None
+    """From the start of the process until it was ready, with the keys of the row in the folder."""
     ratio: float | None = None
     ratio_is_of_p50: bool = False
     cpu_ratio: float | None = None
@@ -251,12 +254,20 @@ def run_keys(plan: Plan) -> list[Row]:
     return rows
 
 
+def _copy_to_disk(source: Path, target: Path) -> None:
+    """Copy a folder's files and wait until they are on disk, so that no commit that is measured waits for them."""
+    shutil.copytree(source, target)
+    for path in target.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def _run_keys_with(durability: str, loads: dict[str, tuple[Load, Load]], loaded: Path, plan: Plan) -> list[Row]:
     rows = []
     with contextlib.ExitStack() as stack:
         few_folder = stack.enter_context(new_folder(plan.folder))
         many_folder = stack.enter_context(new_folder(plan.folder))
-        shutil.copytree(loaded / "dbs", many_folder / "dbs")
+        _copy_to_disk(loaded / "dbs", many_folder / "dbs")
         few_server = stack.enter_context(servers.run_pynun(few_folder, durability))
         fill(few_server, KEY_COUNT)
         many_server = stack.enter_context(servers.run_pynun(many_folder, durability))
@@ -270,6 +281,7 @@ def _run_keys_with(durability: str, loads: dict[str, tuple[Load, Load]], loaded:
                     server=server.name,
                     durability=durability,
                     unit="op",
+                    start_seconds=server.start_seconds,
                 )
                 pair.append((row, server, load))
                 rows.append(row)

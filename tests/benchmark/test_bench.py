@@ -29,7 +29,7 @@ TIMING = Timing(seconds=0.1, warmup_seconds=0.02)
 
 ROW_FIELDS = {
     "scenario", "title", "server", "durability", "unit", "figures", "rounds", "kib_per_connection",
-    "memory_growth_mib", "ratio", "ratio_is_of_p50", "cpu_ratio", "commit_ms", "generator_limit_share", "target",
+    "memory_growth_mib", "start_seconds", "ratio", "ratio_is_of_p50", "cpu_ratio", "commit_ms", "generator_limit_share", "target",
     "holds", "error",
 }  # fmt: skip
 FIGURE_FIELDS = {
@@ -103,6 +103,7 @@ def test_few_and_many_keys_and_idle_connections(disk_folder: Path) -> None:
         ("idle", "20 idle connections"),
     ]
     assert figures["results"][1]["memory_growth_mib"] is not None
+    assert figures["results"][1]["start_seconds"] > 0
     assert figures["results"][4]["kib_per_connection"] > 0
 
 
