@@ -29,8 +29,8 @@ TIMING = Timing(seconds=0.1, warmup_seconds=0.02)
 
 ROW_FIELDS = {
     "scenario", "title", "server", "durability", "unit", "figures", "rounds", "kib_per_connection",
-    "memory_growth_mib", "start_seconds", "ratio", "ratio_is_of_p50", "cpu_ratio", "commit_ms", "generator_limit_share", "target",
-    "holds", "error",
+    "memory_growth_mib", "start_seconds", "ratio", "ratio_is_of_p50", "cpu_ratio", "commit_ms", "generator_limit_share",
+    "target", "holds", "error",
 }  # fmt: skip
 FIGURE_FIELDS = {
     "operations_per_second", "p50_ms", "p99_ms", "cpu_us_per_operation", "rss_anon_bytes", "rss_bytes",
