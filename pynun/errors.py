@@ -10,4 +10,12 @@ class StartError(PynunError):
 
 
 class StorageError(PynunError):
-    """The data file refused a change; the text says why (no room, damage) and what to do."""
+    """The data file could not take a change, and is as it was before; the text says why, for the client."""
+
+
+class MapFullError(StorageError):
+    """The memory map is full: it has to grow before the change can be tried again."""
+
+
+class DamageError(PynunError):
+    """The data file is damaged, or its state unknown: the server must stop."""

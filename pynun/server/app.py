@@ -17,6 +17,7 @@ import trio
 
 from pynun import limits
 from pynun.engine.engine import Context, Engine
+from pynun.errors import DamageError, StartError, StorageError
 from pynun.server import logs
 from pynun.server.listening import listen
 from pynun.server.passwords import Passwords
@@ -58,7 +59,12 @@ def run(settings: Settings) -> None:
         stack.callback(listeners.close)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
-        trio.run(_serve, settings, store, listeners)
+        try:
+            trio.run(_serve, settings, store, listeners)
+        except* DamageError as group:
+            raise StartError(f"the server stopped: {_first(group)}") from group
+        except* StorageError as group:
+            raise StartError(f"the last changes could not be stored: {_first(group)}") from group
     logs.announce("stopped: everything answered is on disk")
 
 
@@ -140,6 +146,12 @@ async def _serve(settings: Settings, store: LmdbStore, listeners: _Listeners) ->
                     waiting.cancel()
                 connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
             committer.stop()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the single exceptions in a group."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _announce(settings: Settings, listeners: _Listeners) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun.errors import StorageError
+from pynun.errors import MapFullError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,7 +73,10 @@ class Committer:
         self._hurry.set()
 
     async def run(self) -> None:
-        """Write batches until `stop`, and then what is left. Raises StorageError only for a fault at the very end."""
+        """Write batches until `stop`, and then what is left.
+
+        Raises StorageError if the last batch of relaxed durability can't be written, and DamageError.
+        """
         view = self._view
         while True:
             await self._bell.wait()
@@ -97,19 +100,12 @@ class Committer:
         operations = self._view.operations - self._view.batch.operations
         while True:
             try:
-                await trio.to_thread.run_sync(self._store.write, batch, operations)
+                await self._write_growing(batch, operations)
             except StorageError as error:
-                reason = str(error)
                 if not self._view.is_relaxed:
-                    self._lose(reason)
+                    self._lose(str(error))
                     return
-                if self._engine.refused_changes is None:
-                    _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
-                self._engine.refused_changes = reason
-                for waiter in batch.waiters:
-                    waiter.failed(batch.revision, reason)
-                batch.waiters.clear()
-                self.on_released()
+                self._refuse_changes(batch, str(error))
                 if self._is_stopping:
                     raise
                 await trio.sleep(RETRY_SECONDS)
@@ -123,6 +119,25 @@ class Committer:
         self._make_room()
         for waiter in batch.waiters:
             waiter.released(batch.revision)
+        self.on_released()
+
+    async def _write_growing(self, batch: Batch, operations: int) -> None:
+        """Write a batch. A memory map that is full grows first, here on the loop, where nothing reads meanwhile."""
+        while True:
+            try:
+                await trio.to_thread.run_sync(self._store.write, batch, operations)
+            except MapFullError:
+                self._store.grow()
+            else:
+                return
+
+    def _refuse_changes(self, batch: Batch, reason: str) -> None:
+        if self._engine.refused_changes is None:
+            _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
+        self._engine.refused_changes = reason
+        for waiter in batch.waiters:
+            waiter.failed(batch.revision, reason)
+        batch.waiters.clear()
         self.on_released()
 
     def _lose(self, reason: str) -> None:

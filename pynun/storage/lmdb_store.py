@@ -7,7 +7,6 @@ anything else runs, so that none pins old pages; the one writer is whatever thre
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import lmdb
 
-from pynun.errors import StartError, StorageError
+from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pynun.engine.changes import Batch, Entry
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
 _MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
 space refuses the first, the map grows by doubling when it is full."""
+
+_DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
+"""What LMDB says when the file, and not the room for it, is the trouble."""
 
 
 class LmdbStore:
@@ -108,13 +109,24 @@ class LmdbStore:
     # --- writing -----------------------------------------------------------------------------------------------
 
     def write(self, batch: Batch, operations: int) -> None:
-        """Make a batch durable; on disk when it returns. Raises StorageError: then nothing of it is."""
+        """Make a batch durable; on disk when it returns. Called in a thread.
+
+        Raises StorageError: nothing of it is on disk, and it may be tried again (after `grow`, if it is a
+        MapFullError). Raises DamageError: the file can't be relied on.
+        """
         try:
             self._write(batch, operations)
         except lmdb.MapFullError:
-            with _storage_errors():
-                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-                self._write(batch, operations)
+            raise MapFullError("the memory map of the data is full") from None
+        except _DAMAGE as error:
+            raise DamageError(_damaged(self.folder, error)) from error
+        except (lmdb.Error, OSError) as error:
+            raise StorageError(_reason(error)) from error
+
+    def grow(self) -> None:
+        """Double the memory map. Only while no thread reads or writes. Raises StorageError."""
+        try:
+            self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
         except (lmdb.Error, OSError) as error:
             raise StorageError(_reason(error)) from error
 
@@ -137,14 +149,6 @@ class LmdbStore:
         """Give the folder back. Everything written is on disk already."""
         self._environment.close()
         os.close(self._lock)
-
-
-@contextlib.contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (lmdb.Error, OSError) as error:
-        raise StorageError(_reason(error)) from error
 
 
 def _count_with_prefix(ordered: list[bytes], prefix: bytes) -> int:

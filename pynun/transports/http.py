@@ -39,12 +39,21 @@ _REASONS: Final = {
 }
 
 
+_RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
+
+
+class _ResultsTooBigError(Exception):
+    """More results than an outbox may hold; the commands so far were run."""
+
+
 class ResultsOutbox:
     """The results of one request's commands: each the command's first own message, `empty`, or its error."""
 
     def __init__(self, view: View) -> None:
         self._view = view
         self._results: list[str] = []
+        self.size = 0
+        """Characters of all results."""
         self._dependent: dict[int, list[int]] = {}  # revision -> places of the results that show its changes
         self._when_released: trio.Event | None = None
 
@@ -71,6 +80,7 @@ class ResultsOutbox:
             elif self._view.add_waiter(depends, self):
                 self._dependent[depends] = [len(self._results)]
         self._results.append(text)
+        self.size += len(text)
 
     def released(self, revision: int) -> None:
         """Called by the committer: `revision` is on disk."""
@@ -201,6 +211,8 @@ async def _answer_all(connected: socket.socket, reader: _Reader, service: Servic
     for request in reader.complete:
         try:
             answer = await _run(request.body.decode(), service)
+        except _ResultsTooBigError:
+            answers.append(_response(413, _RESULTS_TOO_BIG, request))
         except UnicodeDecodeError:
             answers.append(_response(400, messages.INVALID_UTF8, request))
         else:
@@ -230,10 +242,15 @@ async def _run(body: str, service: Service) -> str:
     outbox = ResultsOutbox(service.engine.view)
     session = service.open_session(outbox)
     try:
-        for command in framing.http_commands(body):
+        for number, command in enumerate(framing.http_commands(body), 1):
+            if outbox.size > service.outbox_bytes_max:  # with the last result: one alone may be longer than that
+                raise _ResultsTooBigError
             suspension = session.execute(command)
             if suspension is not None:
                 await service.settle(suspension)
+            if number % limits.SLICE_COMMANDS == 0:
+                service.flusher.flush()
+                await trio.lowlevel.checkpoint()
     finally:
         session.close()
         service.flusher.flush()

@@ -11,7 +11,7 @@ Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-    from pynun.engine.steps import Suspension
     from pynun.transports.outbox import Outbox
-    from pynun.transports.service import Service
+    from pynun.transports.service import Receiver, Service
 
 _HEAD_END: Final = b"\r\n\r\n"
 _TEXT: Final = 0x81  # FIN and the opcode of a text frame
@@ -36,13 +35,6 @@ _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 _CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
-
-
-class Receiver(Protocol):
-    """Where command texts go: a session, or what a test puts in its place."""
-
-    def execute(self, text: str) -> Suspension | None:
-        """Run one command; a suspension is driven before the next."""
 
 
 class Lane(trio.abc.Stream):
@@ -223,12 +215,14 @@ class Lane(trio.abc.Stream):
                     odd = position + 1
                     break
                 position = end
-                for command in self._commands_of(text) if ";" in text else (text,):
-                    suspension = execute(command)
-                    if suspension is not None:
-                        await self._service.settle(suspension)
-                    if outbox.needs_flush:
-                        await outbox.wait_for_room()
+                if ";" in text:
+                    await self._service.execute_all(self._receiver, self._commands_of(text), outbox)
+                    continue
+                suspension = execute(text)
+                if suspension is not None:
+                    await self._service.settle(suspension)
+                if outbox.needs_flush:
+                    await outbox.wait_for_room()
             flusher.flush()
             if committer.is_full:
                 await committer.wait_for_room()

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
+from pynun import limits
 from pynun.engine.session import Session
 
 if TYPE_CHECKING:
-    import trio
+    from collections.abc import Iterable
 
+    from pynun.engine import events
     from pynun.engine.engine import Engine
-    from pynun.engine.events import Outbox
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
-    from pynun.transports.outbox import Flusher
+    from pynun.transports.outbox import Flusher, Outbox
 
 
 class Resolver(Protocol):
@@ -21,6 +24,13 @@ class Resolver(Protocol):
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need: see `pynun.engine.steps`."""
+
+
+class Receiver(Protocol):
+    """Where command texts go: a session, or what a test puts in its place."""
+
+    def execute(self, text: str) -> Suspension | None:
+        """Run one command; a suspension is driven before the next."""
 
 
 class Service:
@@ -55,8 +65,22 @@ class Service:
         self.waits_for_request: set[trio.CancelScope] = set()
         """The waits of HTTP connections without a request: cancelled when the server stops."""
 
-    def open_session(self, outbox: Outbox) -> Session:
+    def open_session(self, outbox: events.Outbox) -> Session:
         return Session(self.engine, outbox)
+
+    async def execute_all(self, receiver: Receiver, commands: Iterable[str], outbox: Outbox) -> None:
+        """Run many commands one after another, letting others work between slices of them."""
+        for number, command in enumerate(commands, 1):
+            suspension = receiver.execute(command)
+            if suspension is not None:
+                await self.settle(suspension)
+            if outbox.needs_flush:
+                await outbox.wait_for_room()
+            if number % limits.SLICE_COMMANDS == 0:
+                self.flusher.flush()
+                await trio.lowlevel.checkpoint()
+                if self.committer.is_full:
+                    await self.committer.wait_for_room()
 
     async def settle(self, suspension: Suspension) -> None:
         """Drive a suspended command to its reply. Others go on meanwhile."""

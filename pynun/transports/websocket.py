@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from pynun.transports.lane import Receiver
-    from pynun.transports.service import Service
+    from pynun.transports.service import Receiver, Service
 
 GOING_AWAY: Final = 1001
 INVALID_TEXT: Final = 1007
@@ -104,12 +103,7 @@ async def _pass_messages(
             except UnicodeDecodeError:
                 await connection.aclose(INVALID_TEXT, "a message must be UTF-8 text")
                 return
-        for command in commands_of(message):
-            suspension = receiver.execute(command)
-            if suspension is not None:
-                await service.settle(suspension)
-            if outbox.needs_flush:
-                await outbox.wait_for_room()
+        await service.execute_all(receiver, commands_of(message), outbox)
         service.flusher.flush()
         if service.committer.is_full:
             await service.committer.wait_for_room()
