@@ -131,18 +131,20 @@ def test_every_listed_command_is_known(server: Server) -> None:
         "debug force-election",
     ],
 )
-def test_a_cluster_command_changes_nothing_on_one_node(server: Server, command: str) -> None:
-    create_database(server, "cluster", then="set k v")
-    with admin_session(server, "cluster") as client:
+def test_a_cluster_command_changes_nothing_on_one_node(shared_server: Server, command: str) -> None:
+    database = "cluster-" + "-".join(part for part in command.split(" ") if "." not in part)
+    create_database(shared_server, database, then="set k v")
+    with admin_session(shared_server, database) as client:
         before = client.ask("cluster-state")
         assert len(client.ask(command)) == 1
-        assert client.ask("cluster-state") == before == [f"cluster-state  {server.tcp}(self):Primary ,\n", OK]
+        assert client.ask("cluster-state") == before == [f"cluster-state  {shared_server.tcp}(self):Primary ,\n", OK]
         assert client.ask("get-safe k") == ["value-version 0 v\n", OK]
         assert client.quiet() == []
 
 
-def test_replicated_records_keep_their_secrets(server: Server) -> None:
+def test_replicated_records_keep_their_secrets(shared_server: Server) -> None:
     """`replicate` of a `$$` key goes the way of `set`: hashed, never plain."""
+    server = shared_server
     create_database(server, "replicated")
     with admin_session(server, "replicated") as client:
         assert client.ask("replicate replicated $$user_ana 1 ana-secret") == [OK]

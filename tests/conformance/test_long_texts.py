@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +18,21 @@ if TYPE_CHECKING:
 MEBIBYTE = 1 << 20
 
 
+_numbers = itertools.count()
+
+
+@pytest.fixture(name="database")
+def _database(shared_server: Server) -> str:
+    """A new database of the test's own."""
+    name = f"long-{next(_numbers)}"
+    create_database(shared_server, name)
+    return name
+
+
 @pytest.fixture(params=["websocket", "tcp"], name="client")
-def _client(request: pytest.FixtureRequest, server: Server) -> Iterator[Connection]:
-    create_database(server, "long")
+def _client(request: pytest.FixtureRequest, shared_server: Server, database: str) -> Iterator[Connection]:
     open_session = websocket_session if request.param == "websocket" else tcp_session
-    with open_session(server, "long") as client:
+    with open_session(shared_server, database) as client:
         yield client
 
 
@@ -79,16 +90,16 @@ def test_a_long_key_in_conflict(server: Server) -> None:
 
 
 @pytest.mark.parametrize("size", [125, 126, 65_535, 65_536, MEBIBYTE, 10 * MEBIBYTE])
-def test_long_values_go_through_every_transport(server: Server, size: int) -> None:
-    create_database(server, "values")
+def test_long_values_go_through_every_transport(shared_server: Server, database: str, size: int) -> None:
+    server = shared_server
     value = ("0123456789abcdef" * (size // 16 + 1))[:size]
-    with websocket_session(server, "values") as websocket, tcp_session(server, "values") as tcp:
+    with websocket_session(server, database) as websocket, tcp_session(server, database) as tcp:
         assert tcp.ask("watch v") == [OK]
         assert websocket.ask(f"set v {value}") == [OK]
         assert tcp.take(2) == [f"changed v {value}\n", f"changed-version v 0 {value}\n"]
         assert websocket.ask("get v") == [f"value {value}\n", OK]
         assert tcp.ask(f"set v {value}") == [f"changed v {value}\n", f"changed-version v 1 {value}\n", OK]
-        assert http_post(server.http, f"use-db values pwd; set v {value}; get-safe v") == (
+        assert http_post(server.http, f"use-db {database} pwd; set v {value}; get-safe v") == (
             f"empty;empty;value-version 2 {value}\n"
         )
         assert tcp.take(2) == [f"changed v {value}\n", f"changed-version v 2 {value}\n"]

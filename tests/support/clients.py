@@ -53,8 +53,17 @@ class Connection(ABC):
         if receive_buffer_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.settimeout(TIMEOUT_SECONDS)
-        self.socket.connect(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            self.socket.connect(address)
+            self.begin(address)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    @abstractmethod
+    def begin(self, address: Address) -> None:
+        """Do what comes before the first command, on the connected socket."""
 
     def __enter__(self) -> Self:
         return self
@@ -167,9 +176,13 @@ class TcpClient(Connection):
     """A client of the line protocol; takes the greeting unless told not to."""
 
     def __init__(self, address: Address, *, greeting: bool = True, receive_buffer_bytes: int | None = None) -> None:
-        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
         self._rest = b""
-        if greeting:
+        self._has_greeting = greeting
+        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
+
+    def begin(self, address: Address) -> None:
+        """Take the greeting."""
+        if self._has_greeting:
             assert self.take() == ["ok \n"]
 
     def send(self, text: str) -> None:
@@ -224,30 +237,32 @@ class WebSocketClient(Connection):
     """A WebSocket client; `close_code` and `pongs` hold what the server sent besides text."""
 
     def __init__(self, address: Address, *, path: str = "/", receive_buffer_bytes: int | None = None) -> None:
-        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
         self.close_code: int | None = None
         self.close_reason = ""
         self.pongs: list[bytes] = []
+        self._path = path
         self._is_close_sent = False
         self._buffer = b""
         self._fragments = b""
-        self._shake_hands(address, path)
+        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
 
     @property
     def is_closing(self) -> bool:
         """Whether the server's close frame has come."""
         return self.is_ended or self.close_code is not None
 
-    def _shake_hands(self, address: Address, path: str) -> None:
+    def begin(self, address: Address) -> None:
+        """Do the opening handshake."""
         key = base64.b64encode(os.urandom(16)).decode()
         self.send_bytes(
-            f"GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {self._path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
         )
         answer = b""
         while b"\r\n\r\n" not in answer:
             data = self.socket.recv(RECEIVE_BYTES_MAX)
-            assert data, f"the server ended the connection in the handshake: {answer!r}"
+            if not data:
+                raise EndOfConnectionError(f"the server ended the connection in the handshake: {answer!r}")
             answer += data
         head, _, rest = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
