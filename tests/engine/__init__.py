@@ -1,0 +1,1 @@
+"""Tests of pynun/engine without a socket, a file or a clock."""

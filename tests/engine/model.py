@@ -1,0 +1,79 @@
+"""What commands do to keys: a dict and the contract's rules, in under 80 lines (docs/protocol.md sections 4 and 5)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from pynun.language import messages as m
+from pynun.language.numbers import parse_integer
+from tests.engine.world import fake_hash
+
+
+class Base:
+    """One database. A key's version is -2 while it is in conflict."""
+
+    def __init__(self, name: str, strategy: str, token: str) -> None:
+        self.name, self.strategy = name, strategy if strategy in ("newer", "arbiter") else "none"
+        self.keys: dict[str, tuple[int, str]] = {"$$token": (0, fake_hash(token))}  # version and text of each
+        self.pending: defaultdict[str, list[int]] = defaultdict(list)  # the ids of each key's unresolved conflicts
+        self.watchers: list[Any] = []  # whoever has it selected: what each `watches` and was `told`
+        self.changed: set[str] = set()
+
+    def tell(self, key: str, *texts: str) -> None:
+        for watcher in self.watchers:
+            watcher.told += texts if key in watcher.watches else ()
+
+    def put(self, key: str, version: int, text: str) -> None:
+        self.keys[key] = (version, text)
+        self.changed.add(key)
+        self.tell(key, f"changed {key} {text}\n", f"changed-version {key} {version} {text}\n")
+
+    def change(self, key: str, given: int, text: str, now: int) -> None:
+        is_secret = key == "$$token" or key.startswith("$$user_")
+        text = fake_hash(text) if is_secret and not text.startswith("$argon2id$") else text
+        old, was = self.keys.get(key, (-1, ""))
+        if key not in self.keys or (old != -2 and (given == -1 or given >= old)):
+            self.put(key, max(old if given == -1 else given, -1) + 1, text)
+        elif self.strategy == "newer" and not is_secret:
+            self.put(key, old + 1, text)
+        elif self.strategy == "none" or is_secret or key == "$connections":
+            raise m.INVALID_VERSION
+        else:
+            self.hand_on(key, old, was, given, text, now)
+
+    def hand_on(self, key: str, old: int, was: str, given: int, text: str, now: int) -> None:
+        if not any("$conflicts" in watcher.watches for watcher in self.watchers):
+            raise m.NO_ARBITER
+        before, record = self.pending[key], f"$conflicts_{key}_{now}"
+        version, shown = (given + len(before), f"$conflicts_{key}_{before[-1]}") if before else (old, was)
+        self.put(record, 0, f"resolve {now} {self.name} {version} {key} {shown} {text}")
+        self.tell("$conflicts", self.keys[record][1])
+        before.append(now)
+        self.keys[key] = (-2, was)
+        raise m.conflict_unresolved(record)
+
+    def resolve(self, identifier: int, key: str, version: int, text: str) -> None:
+        self.force(f"$conflicts_{key}_{identifier}", 0, f"resolved {text}")
+        self.pending[key] = [other for other in self.pending[key] if other != identifier]
+        if not self.pending[key]:
+            self.force(key, version + 1, text)
+
+    def force(self, key: str, version: int, text: str) -> None:
+        self.put(key, max(version, self.keys.get(key, (-1, ""))[0] + 1, 0), text)
+
+    def increment(self, key: str, step: int, now: int) -> None:
+        old, text = self.keys.get(key, (0, "0"))
+        number = None if key == "$$token" or key.startswith("$$user_") else parse_integer(text)
+        if number is None:
+            raise m.NOT_NUMERIC
+        if not -(2**63) <= number + step < 2**63:
+            raise m.OUT_OF_RANGE
+        if old == -2:
+            self.hand_on(key, old, text, -1, str(number + step), now)
+        self.put(key, old + 1, str(number + step))
+
+    def remove(self, key: str) -> None:
+        if self.keys.pop(key, None) is not None:
+            self.changed.add(key)
+            self.tell(key, f"removed {key}\n")

@@ -1,0 +1,243 @@
+"""Who may do what, and which command does what to the keys of `model.py` (docs/protocol.md sections 2 and 3).
+
+The words of a command are read by the language, which has tests of its own. `metrics-state` is left out: what it says
+is not a matter of these rules.
+"""
+
+from __future__ import annotations
+
+from pynun.engine.commands.table import BY_NAME
+from pynun.language import messages as m
+from tests.engine.model import Base
+from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
+
+KINDS = {"get": "r", "get-safe": "r", "watch": "r", "set": "w", "set-safe": "w", "increment": "i", "remove": "x"}
+WITH_BASE = {"create-user", "set-permissions", "keys", "unwatch", "unwatch-all", "arbiter"}
+FOR_ALL = {*KINDS, *WITH_BASE, "auth", "use-db", "resolve"} - {"create-user", "set-permissions"}
+
+
+def matches(pattern: str, key: str) -> bool:
+    """Whether a pattern means a key (docs/protocol.md section 3)."""
+    text = pattern.replace("*", "")
+    if pattern.endswith("*"):
+        return key.startswith(text)
+    return key.endswith(text) if pattern.startswith("*") else pattern in key
+
+
+class Client:
+    """A session. `told` is everything its client was told so far."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.watches: set[str] = set()
+        self.base: Base | None = None
+        self.user, self.is_admin = "all", False
+
+    def may(self, kind: str, key: str) -> bool:
+        """Whether this session may read (r), write (w), increment (i) or remove (x) a key of its database."""
+        if key.startswith("$$"):
+            return self.is_admin
+        entry = self.base.keys.get(f"$$permission_${self.user}") if self.base else None
+        if entry is None:
+            return self.user == "all"
+        grants = [grant.strip().partition(" ") for grant in entry[1].split("|")]
+        return any(
+            kind in [letter if letter in "wix" else "r" for letter in kinds] and matches(pattern.strip(), key)
+            for kinds, _, patterns in grants
+            for pattern in patterns.split(",")
+            if pattern.strip()
+        )
+
+    def check(self, kind: str, key: str) -> None:
+        """Raises Refusal unless it may."""
+        if key.startswith("$$") and not self.is_admin:
+            raise m.SECURITY_KEY
+        if self.base is None:
+            raise m.NO_DATABASE
+        if not self.may(kind, key):
+            raise m.PERMISSION_DENIED
+
+    def prune(self) -> None:
+        """Watches that are not allowed any more end."""
+        self.watches = {key for key in self.watches if self.may("r", key)}
+
+
+class Model:
+    """All databases and sessions. `now` is the id that the next conflict gets."""
+
+    def __init__(self, password: str) -> None:
+        admin = Base("$admin", "newer", password)
+        admin.keys["$admin"] = (0, "{}")
+        self.bases = {"$admin": admin}
+        self.now = 0
+
+    def execute(self, client: Client, text: str) -> None:
+        """Run one command."""
+        try:
+            client.told += [*self._run(client, text), m.OK]
+        except m.Refusal as refusal:
+            client.told += [*refusal.messages, m.error(refusal.error)]
+        for base in self.bases.values():
+            for watcher in base.watchers:
+                if f"$$permission_${watcher.user}" in base.changed:
+                    watcher.prune()
+            base.changed.clear()
+
+    def leave(self, client: Client) -> None:
+        """A session goes away, or to another database."""
+        base, client.base, client.user, client.watches = client.base, None, "all", set()
+        if base is not None:
+            base.watchers.remove(client)
+            self._count(base)
+
+    def _count(self, base: Base) -> None:
+        base.put("$connections", base.keys.get("$connections", (-1, ""))[0] + 1, str(len(base.watchers)))
+
+    def _base(self, name: str) -> Base:
+        if name not in self.bases:
+            raise m.NOT_A_DATABASE
+        return self.bases[name]
+
+    def _run(self, client: Client, text: str) -> list[str]:
+        words = text.split(" ", 2)
+        if words[0] not in BY_NAME:
+            raise m.unknown_command(words[0]) if words[0] else m.EMPTY_COMMAND
+        name, arguments = BY_NAME[words[0]].name, BY_NAME[words[0]].parse(words)
+        if name not in FOR_ALL and not client.is_admin:
+            raise m.NOT_AUTH
+        if name in KINDS:
+            client.check(KINDS[name], arguments[0])
+        if client.base is None and name in WITH_BASE:
+            raise m.NO_DATABASE
+        if name in KINDS or name in WITH_BASE:
+            assert client.base is not None
+            return self._run_on_keys(client, client.base, name, *arguments)
+        return self._run_on_server(client, name, *arguments)
+
+    def _run_on_keys(self, client: Client, base: Base, name: str, *arguments: str | int) -> list[str]:
+        match name, *arguments:
+            case "get", str(key):
+                return [m.value(base.keys[key][1] if key in base.keys else None)]
+            case "get-safe", str(key):
+                return [m.value_version(*base.keys.get(key, (1, "<Empty>")))]
+            case "set", str(key), str(text):
+                base.change(key, -1, text, self.now)
+            case "set-safe", str(key), int(version), str(text):
+                base.change(key, version, text, self.now)
+            case "create-user", str(user), str(token):
+                base.change(f"$$user_{user}", -1, fake_hash(token), self.now)
+            case "set-permissions", str(user), str(text):
+                base.change(f"$$permission_${user}", -1, text, self.now)
+            case "increment", str(key), int(step):
+                base.increment(key, step, self.now)
+            case "remove", str(key):
+                if key == "$$token":
+                    raise m.TOKEN_NOT_REMOVABLE
+                base.remove(key)
+            case "keys", str(pattern):
+                found = [key for key in sorted(base.keys) if matches(pattern, key)]
+                shown = [key for key in found if client.is_admin or not key.startswith("$$")]
+                return ["keys " + "".join(f",{key}" for key in shown) + "\n"]
+            case "watch", str(key):
+                client.watches.add(key)
+            case "unwatch", str(key):
+                client.watches.discard(key)
+            case "unwatch-all", *_:
+                client.watches.clear()
+            case "arbiter", *_:
+                client.watches.add("$conflicts")
+                return [base.keys[record][1] for record in self._unresolved(base) if record in base.keys]
+        return []
+
+    def _run_on_server(self, client: Client, *command: object) -> list[str]:
+        match command:
+            case "auth", str(user), str(password):
+                hash_text = self.bases["$admin"].keys["$$token"][1]
+                client.is_admin = user == ADMIN_USER and hash_text == fake_hash(password)
+                if not client.is_admin:
+                    client.prune()
+                return [m.VALID_AUTH if client.is_admin else m.INVALID_AUTH]
+            case "create-db", str(name), str(token), str(strategy):
+                if name in self.bases:
+                    raise m.DATABASE_EXISTS
+                self.bases[name] = Base(name, strategy, token)
+                self.bases["$admin"].put(name, 0, "{}")
+                return [m.CREATE_DB_SUCCESS]
+            case "use-db", str(name), user, str(token):
+                self._use(client, self._base(name), user if isinstance(user, str) else None, token)
+            case "resolve", int(identifier), str(name), str(key), int(version), str(text):
+                self._resolve(client, name, key)
+                self._base(name).resolve(identifier, key, version, text)
+            case "replicate", str(name), str(key), int(version), str(text):
+                self._base(name).change(key, version, text, self.now)
+            case "replicate-increment", str(name), str(key), int(step):
+                self._base(name).increment(key, step, self.now)
+            case "replicate-remove", str(name), str(key):
+                base = self._base(name)
+                if key == "$$token":
+                    raise m.TOKEN_NOT_REMOVABLE
+                base.remove(key)
+            case "snapshot", list(names):
+                if not names and client.base is None:
+                    raise m.NO_DATABASE_TO_SNAPSHOT
+                if unknown := [str(name) for name in names if name not in self.bases]:
+                    raise m.not_databases(unknown)
+            case "rp", str(identifier), str(text):
+                return self._run_operation(client, f"ack {identifier} {ADDRESS} \n", text)
+            case "cluster-state", *_:
+                return [f"cluster-state  {ADDRESS}(self):Primary ,\n"]
+            case "list-commands", *_:
+                return ["commands-list " + "".join(f",{name}" for name in sorted(BY_NAME)) + "\n"]
+            case "debug", str(what):
+                return self._debug(client, what)
+        return []
+
+    def _use(self, client: Client, base: Base, user: str | None, token: str) -> None:
+        if base.keys.get("$$token" if user is None else f"$$user_{user}", (0, ""))[1] != fake_hash(token):
+            raise m.INVALID_TOKEN
+        if client.base is not base:
+            self.leave(client)
+            client.base = base
+            base.watchers.append(client)
+            self._count(base)
+        client.user = "all" if user is None else user
+        client.prune()
+
+    def _resolve(self, client: Client, name: str, key: str) -> None:
+        if client.base is None and not client.is_admin:
+            raise m.NO_DATABASE
+        base = self._base(name)
+        if key == "$$token" or key.startswith("$$user_"):
+            raise m.INVALID_VERSION
+        if not client.is_admin:
+            if client.base is not base:
+                raise m.NOT_AUTH
+            client.check("w", key)
+
+    def _run_operation(self, client: Client, acknowledgement: str, text: str) -> list[str]:
+        try:
+            return [acknowledgement, *self._run(client, text)]
+        except m.Refusal as refusal:
+            raise m.Refusal(refusal.error, (acknowledgement, *refusal.messages)) from None
+
+    def _debug(self, client: Client, what: str) -> list[str]:
+        match what:
+            case "list-dbs":
+                return [
+                    "dbs-list \n" + "".join(f"{name} : {self.bases[name].strategy}\n" for name in sorted(self.bases))
+                ]
+            case "pending-ops":
+                return ["pending-ops \n"]
+            case "process-info":
+                return [f"process-info \nprocess_id: {PROCESS_ID}\n"]
+            case "pending-conflicts" | "pendding-conflitcts":
+                bases = [client.base] if client.base else [self.bases[name] for name in sorted(self.bases)]
+                records = [record for base in bases for record in self._unresolved(base)]
+                if records or what == "pendding-conflitcts":
+                    return ["conflitcts-list " + "".join(f",{record}" for record in records) + "\n"]
+        return []
+
+    @staticmethod
+    def _unresolved(base: Base) -> list[str]:
+        pairs = sorted((identifier, key) for key, pending in base.pending.items() for identifier in pending)
+        return [f"$conflicts_{key}_{identifier}" for identifier, key in pairs]

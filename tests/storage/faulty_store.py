@@ -1,0 +1,85 @@
+"""A store in front of another one that delays and fails as it is told.
+
+The faults it may inject, and no others: a write waits until it is let go; a write fails before anything of it is
+stored. What a failed write leaves behind is therefore exactly what was there before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from pynun.errors import StorageError
+
+if TYPE_CHECKING:
+    from pynun.engine.changes import Batch, Entry
+
+NO_ROOM = "No space left on device"
+
+_WAIT_SECONDS_MAX = 20.0
+
+
+class WritableStore(Protocol):
+    """What the committer and the tests need of a store."""
+
+    revision: int
+    operations: int
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of a stored key."""
+
+    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the stored keys that begin with `start`."""
+
+    def write(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable. Raises StorageError."""
+
+
+class FaultyStore:
+    """Passes everything on to `inner`, except for the faults it was told of."""
+
+    def __init__(self, inner: WritableStore) -> None:
+        self.inner = inner
+        self.revision = inner.revision
+        self.operations = inner.operations
+        self.writes: list[dict[bytes, Entry | None]] = []
+        """The entries of each batch that came, also of those that failed."""
+        self._reasons: deque[str] = deque()
+        self._let_go = threading.Event()
+        self._let_go.set()
+        self._came = threading.Semaphore(0)
+
+    def fail_next(self, times: int = 1, reason: str = NO_ROOM) -> None:
+        """Have the next writes fail."""
+        self._reasons.extend([reason] * times)
+
+    def hold(self) -> None:
+        """Have writes wait from now on."""
+        self._let_go.clear()
+
+    def let_go(self) -> None:
+        """Have the write that waits, and all after it, go on."""
+        self._let_go.set()
+
+    def wait_for_write(self) -> None:
+        """Return when a write has come that was not waited for yet. Blocks its thread."""
+        assert self._came.acquire(timeout=_WAIT_SECONDS_MAX), "no batch was written"
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of a stored key."""
+        return self.inner.get(key)
+
+    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the stored keys that begin with `start`."""
+        return self.inner.scan(start, position, count_max)
+
+    def write(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable, after the delay and unless the failure that it was told of."""
+        self.writes.append(dict(batch.entries))
+        self._came.release()
+        assert self._let_go.wait(_WAIT_SECONDS_MAX), "the write was never let go"
+        if self._reasons:
+            raise StorageError(self._reasons.popleft())
+        self.inner.write(batch, operations)
+        self.revision, self.operations = batch.revision, operations

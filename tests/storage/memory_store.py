@@ -1,0 +1,36 @@
+"""The simplest store there can be: a dict. What the other stores are held against, and the engine is tested on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pynun.engine.changes import Batch, Entry
+
+
+class MemoryStore:
+    """Entries of stored keys, as durable as this object."""
+
+    def __init__(self) -> None:
+        self.entries: dict[bytes, Entry] = {}
+        self.revision = 0
+        self.operations = 0
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of a stored key."""
+        return self.entries.get(key)
+
+    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the stored keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        names = sorted(name for name in self.entries if name.startswith(start) and name >= position)
+        following = names[count_max] if len(names) > count_max else None
+        return [name[4:] for name in names[:count_max]], following, True
+
+    def write(self, batch: Batch, operations: int) -> None:
+        """Take over a batch as a whole."""
+        for key, entry in batch.entries.items():
+            if entry is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = entry
+        self.revision, self.operations = batch.revision, operations
