@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.changes import Entry
+from pynun.engine.database import CONNECTIONS_KEY
 from pynun.engine.events import Event
 from pynun.engine.permissions import is_secret_key
 from pynun.engine.versions import IN_CONFLICT
@@ -52,6 +53,8 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
             return entry.version + 1
         case "none":
             raise messages.INVALID_VERSION
+        case "arbiter" if key == CONNECTIONS_KEY:
+            raise messages.INVALID_VERSION  # it is counted here and never stored: nothing of it can wait for a decision
         case "arbiter":
             raise _hand_on(engine, database, key, entry, given, value)
 
