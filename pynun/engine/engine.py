@@ -168,9 +168,9 @@ class Engine:
             raise messages.Refusal(messages.storage_failed(self.refused_changes))
 
     def change(self, database: Database, key: str, text: str) -> None:
-        """Set a key unconditionally: old version plus one, or 0."""
+        """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
         old = self.read(database, key)
-        self.put(database, key, Entry(0 if old is None else old.version + 1, text))
+        self.put(database, key, Entry(0 if old is None else max(old.version + 1, 0), text))
 
     def put(self, database: Database, key: str, entry: Entry) -> None:
         """The change of one key, its watchers told. Raises Refusal while the store can't take changes."""

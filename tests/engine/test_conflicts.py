@@ -130,6 +130,14 @@ def test_a_key_that_is_removed_is_new_again(client: Client, arbiter: Client) -> 
     assert arbiter.outbox.take()
 
 
+def test_permissions_in_conflict_are_changed_by_an_arbiter_only(world: World, arbiter: Client) -> None:
+    admin = world.admin("use-db arb pwd", "set-permissions ana r *", "set-permissions ana r *")
+    conflict(admin, "rw *", "$$permission_$ana")
+    assert admin.ask("set-permissions ana x *")[0].startswith("error $$conflitct unresolved")
+    assert admin.ask("get-safe $$permission_$ana") == ["value-version -2 r *\n", *OK]
+    assert len(arbiter.outbox.take()) == 2
+
+
 def test_the_count_of_connections_is_never_in_conflict(world: World, client: Client, arbiter: Client) -> None:
     assert client.ask("set-safe $connections 0 9") == INVALID_VERSION
     world.connect("use-db arb pwd")
@@ -218,6 +226,15 @@ def test_a_user_that_may_not_write_the_key_does_not_resolve(world: World, client
     ana.outbox.take()
     assert ana.ask(f"resolve {identifier} arb k 5 mine") == ["permission denied\n", "error permission denied\n \n"]
     assert client.ask("get-safe k") == ["value-version -2 now\n", *OK]
+
+
+def test_a_record_that_is_in_conflict_itself_is_resolved_all_the_same(client: Client, arbiter: Client) -> None:
+    identifier = conflict(client, "late")
+    record = f"$conflicts_k_{identifier}"
+    client.ask(f"set-safe {record} 0 mine")
+    conflict(client, "mine too", record)
+    assert arbiter.ask(f"resolve {identifier} arb k 5 settled")[-1:] == OK
+    assert client.ask(f"get-safe {record}") == ["value-version 0 resolved settled\n", *OK]
 
 
 # --- arbiters --------------------------------------------------------------------------------------------------

@@ -156,4 +156,4 @@ def _slice_filter(pattern: Pattern, *, with_security: bool) -> Callable[[list[by
 
 
 def set_permissions(session: Session, user: str, permissions: str) -> None:
-    session.engine.change(session.selected, permission_key(user), permissions)
+    change_now(session, session.selected, permission_key(user), UNCONDITIONAL, permissions)
