@@ -250,6 +250,7 @@ class Engine:
                 for session in list(database.sessions):
                     session.leave()
                 del self._databases[name]
+                self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
                 continue
             database.rules.clear()
             for session in list(database.sessions):
