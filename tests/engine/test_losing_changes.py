@@ -122,6 +122,21 @@ def test_a_database_made_after_a_lost_one_has_nothing_of_it(world: World, admin:
     assert client.ask("get-safe $connections") == ["value-version 0 1\n", *OK]
 
 
+def test_a_user_of_a_lost_database_is_no_user_of_the_next(world: World) -> None:
+    admin = world.admin("create-db lost lost-pwd", "use-db lost lost-pwd")
+    assert finish(world, admin, "create-user eve eve-pwd", after_losing=True) == NOT_A_DATABASE
+    admin.ask("create-db next next-pwd")
+    assert world.connect().ask("use-db next eve eve-pwd") == ["error Invalid token \n"]
+
+
+@pytest.mark.parametrize("command", ["set $$user_eve eve-pwd", "replicate lost $$user_eve -1 eve-pwd"])
+def test_a_secret_of_a_lost_database_is_none_of_the_next(world: World, command: str) -> None:
+    admin = world.admin("create-db lost lost-pwd", "use-db lost lost-pwd")
+    assert finish(world, admin, command, after_losing=True) == NOT_A_DATABASE
+    admin.ask("create-db next next-pwd")
+    assert world.connect().ask("use-db next eve eve-pwd") == ["error Invalid token \n"]
+
+
 def test_a_secret_of_a_database_that_is_on_disk_is_set_whatever_was_lost(world: World, admin: Client) -> None:
     admin.ask("set k lost")
     assert finish(world, admin, "create-user ana ana-pwd", after_losing=True) == OK

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.changes import Entry
+from pynun.engine.commands.login import hashed
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import is_secret_key, permission_key
-from pynun.engine.steps import HashSecret, Pause
+from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, next_version
 from pynun.language import messages
 from pynun.language.arguments import UNCONDITIONAL
@@ -76,9 +77,7 @@ def change_now(session: Session, database: Database, key: str, given: int, value
 
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
     if not _ARGON2ID_HASH.fullmatch(value):
-        hash_text = yield HashSecret(value)
-        assert isinstance(hash_text, str)
-        value = hash_text
+        value = yield from hashed(session.engine, database, value)
     change_now(session, database, key, given, value)
     return None
 

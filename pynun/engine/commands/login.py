@@ -10,10 +10,12 @@ from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.language import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
+    from pynun.engine.database import Database
+    from pynun.engine.engine import Engine
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
+    from pynun.engine.steps import Answer, Need, Steps
 
 
 def _verified(session: Session, secret: str, read_hash: Callable[[], str | None]) -> Steps:
@@ -64,9 +66,20 @@ def create_database(session: Session, name: str, token: str, strategy: str) -> S
     return messages.CREATE_DB_SUCCESS
 
 
-def create_user(session: Session, user: str, token: str) -> Steps:
-    database = session.selected
-    hash_text = yield HashSecret(token)
+def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, Answer, str]:
+    """The hash of a secret that is to be stored in a database. Raises Refusal if the database is gone meanwhile.
+
+    Its creation may have been lost, and the next database gets its identifier: it must not get the secret too.
+    """
+    hash_text = yield HashSecret(secret)
     assert isinstance(hash_text, str)
-    session.engine.change(database, user_key(user), hash_text)
+    if engine.find_database(database.name) is not database:
+        raise messages.NOT_A_DATABASE
+    return hash_text
+
+
+def create_user(session: Session, user: str, token: str) -> Steps:
+    engine, database = session.engine, session.selected
+    hash_text = yield from hashed(engine, database, token)
+    engine.change(database, user_key(user), hash_text)
     return None
