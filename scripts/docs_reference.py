@@ -1,0 +1,489 @@
+"""Writes the reference pages that follow from the code: docs/commands.md, docs/configuration.md, docs/differences.md.
+
+    .venv/bin/python scripts/docs_reference.py            writes the pages
+    .venv/bin/python scripts/docs_reference.py --check    says which of them are stale; exit code 1 if any is
+
+Commands, their help and their differences come from `pynun.engine.commands.table`, settings from `pynun.settings`,
+bounds from `pynun.limits`. What is said here by hand is what no row of a table holds. A test does what --check does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import itertools
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pynun import limits
+from pynun.engine.commands.table import COMMANDS
+from pynun.language.messages import Refusal
+from pynun.settings import SETTINGS, format_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from pynun.engine.commands.table import Command
+    from pynun.settings import Setting
+
+REPOSITORY: Final = Path(__file__).resolve().parents[1]
+
+_NOTE = "<!-- Written by scripts/docs_reference.py: change {source}, then run it again. -->"
+
+# --- commands
+
+_COMMANDS_HEAD = """\
+# Commands
+
+{note}
+
+Every command of the server. How commands are sent over WebSocket, HTTP and TCP, and what success and failure look like
+there, is [protocol.md, section 1](protocol.md#1-transports); the errors common to all are in
+[section 2](protocol.md#2-commands). Words in CAPITALS stand for something else, `[…]` may be left out, `|` separates
+choices (in `set-permissions` and `snapshot` it is typed).
+
+**Needs**: *admin* is a session that has sent `auth`; *database* is one that has sent `use-db`; *read*, *write*,
+*increment* and *remove* are the permission on the key, for which a database is needed too
+([section 3](protocol.md#3-permissions-patterns-secrets)).
+"""
+
+_PERMISSION_WORDS = {"r": "read", "w": "write", "i": "increment", "x": "remove"}
+
+_NEEDS_OF_ITS_OWN = {"resolve": "admin, or database and write"}
+"""Commands whose handlers decide, because it depends on the session."""
+
+_TRIED_WORDS: Final[tuple[list[str], ...]] = (
+    [],
+    ["A"],
+    ["A", "B"],
+    ["A", "B C"],
+    ["A", "B C D"],
+)
+"""Arguments that are tried to learn how a command refuses incomplete ones: first argument, rest."""
+
+
+def render_commands() -> str:
+    """docs/commands.md: an overview, then a section for each command."""
+    overview = _table(
+        ("command", "needs", "what it does"),
+        ((_link(command), _needs(command) or "nothing", _first_sentence(_cell(command.help))) for command in COMMANDS),
+    )
+    sections = "\n".join(_command_section(command) for command in COMMANDS)
+    head = _COMMANDS_HEAD.format(note=_NOTE.format(source="pynun/engine/commands/table.py"))
+    return f"{head}\n{overview}\n{sections}"
+
+
+def _command_section(command: Command) -> str:
+    lines = [f"## {command.name}\n", f"```text\n{command.usage}\n```\n", f"{command.help}\n"]
+    facts = [f"- Needs: {_needs(command) or 'nothing'}."]
+    if command.aliases:
+        facts.append("- Also called " + ", ".join(f"`{alias}`" for alias in command.aliases) + ".")
+    refusals = refusals_of_arguments(command)
+    if refusals:
+        facts.append("- When arguments are missing: " + ", ".join(f"`{text}`" for text in refusals) + ".")
+    if command.differs:
+        facts.append(f"- Unlike the original: {command.differs}")
+    return "\n".join([*lines, *facts]) + "\n"
+
+
+def refusals_of_arguments(command: Command) -> list[str]:
+    """How a command refuses too few arguments, found out by trying."""
+    found: dict[str, None] = {}
+    for words in _TRIED_WORDS:
+        try:
+            command.parse([command.name, *words])
+        except Refusal as refusal:
+            found[refusal.error] = None
+    return list(found)
+
+
+def _needs(command: Command) -> str:
+    if command.name in _NEEDS_OF_ITS_OWN:
+        return _NEEDS_OF_ITS_OWN[command.name]
+    needs = ["admin"] if command.needs_admin else []
+    if command.permission is not None:
+        needs.append(_PERMISSION_WORDS[command.permission.value])
+    elif command.needs_database:
+        needs.append("database")
+    return " and ".join(needs)
+
+
+def _link(command: Command) -> str:
+    return f"[`{command.name}`](#{command.name})"
+
+
+def _first_sentence(text: str) -> str:
+    return text.partition(". ")[0].rstrip(".:") + "."
+
+
+# --- configuration
+
+_CONFIGURATION_HEAD = """\
+# Configuration
+
+{note}
+
+The server is configured by environment variables and by options of `nun-db start`. The order of precedence: the option,
+the variable, the default. An empty variable counts as not set. A value that is not accepted stops the start with one
+line that names the variable and what is accepted, and exit code 1.
+
+## Settings
+
+"""
+
+_CONFIGURATION_SECRETS = """
+`NUN_USER_FILE` and `NUN_PWD_FILE` name a file that holds the value instead; the line end that an editor adds is cut.
+A variable and its file together are refused. The value of a secret is never shown, in no message and no log.
+
+The three hashing settings together are the cost of one password. The defaults are OWASP's advice. They apply to new
+hashes; stored ones keep what they were made with.
+
+Sizes are a number of bytes, or a number with a unit: `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000), in any
+case. An address is `HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every IPv4 address of the machine.
+
+## Example
+
+All of them, as a file for a service manager or a container. None but the first two has to be there.
+
+"""
+
+_CONFIGURATION_UNUSED = """
+## Settings without effect
+
+These variables of the original are accepted, so that an existing set-up starts. Each that is set is named in the log at
+the start, as having no effect: this server is one node that keeps its data in `NUN_DBS_DIR`.
+
+"""
+
+_OTHER_VARIABLES: Final = (
+    (
+        "`NUN_USER`, `NUN_PWD`, and their `_FILE`",
+        "`create-db`, `exec`, `shell`, `watch`",
+        "the administrator to log in as; `-u`, `-p` and `--pwd-file` win",
+    ),
+    (
+        "`NUN_TOKEN`",
+        "`create-db`, `shell`, `watch`",
+        "the token of the database (or of `--database-user`); `-t` and `--token-file` win",
+    ),
+    ("`SSL_CERT_FILE`", "`create-db`, `exec`", "the certificate authority to trust for an `https` host"),
+    (
+        "`XDG_STATE_HOME`",
+        "`shell`",
+        "the history is in the folder `nun-db` there; by default in `~/.local/state/nun-db`",
+    ),
+    ("`PYTHON`", "`scripts/run`, `scripts/test`", "the Python to make `.venv` with"),
+)
+
+_CONFIGURATION_REST = """
+## Variables of the other commands
+
+{variables}
+## Bounds that are not settings
+
+Fixed in `pynun/limits.py`, each with its reason there.
+
+"""
+
+EXAMPLES: Final = {
+    "NUN_USER": "user-name",
+    "NUN_PWD": "user-pwd",
+    "NUN_DBS_DIR": "/var/lib/nun-db",
+    "NUN_WS_ADDR": "127.0.0.1:3012",
+    "NUN_HTTP_ADDR": "[::1]:3013",
+    "NUN_TCP_ADDR": ":3014",
+    "NUN_EXTERNAL_ADDR": "nun-db.example.org:3014",
+    "NUN_LOG_LEVEL": "warn",
+    "NUN_DURABILITY": "relaxed",
+    "NUN_MAX_MESSAGE_SIZE": "4MiB",
+    "NUN_MAX_OUTBOX_SIZE": "32MiB",
+    "NUN_ARGON2_MEMORY_KIB": "65536",
+    "NUN_ARGON2_PASSES": "3",
+    "NUN_ARGON2_LANES": "2",
+}
+"""A value for each setting that has an effect; a test gives each of them to the server."""
+
+
+def render_configuration() -> str:
+    """docs/configuration.md: the settings, those without effect, and the bounds that are none."""
+    settings = _table(
+        ("variable", "option of `start`", "default", "accepted", "meaning"),
+        (
+            (
+                f"`{setting.name}`",
+                f"`{setting.option}`".replace("/", "`, `") if setting.option else "",
+                f"`{setting.default}`" if setting.default else "none",
+                accepted(setting) + (f"; in {setting.unit}" if setting.unit else ""),
+                _cell(setting.help),
+            )
+            for setting in SETTINGS
+            if setting.effect
+        ),
+    )
+    # Options that stand before the command, and not behind `start`, are named as such.
+    settings = settings.replace("`-u`, `--user`", "`-u`, `--user` before `start`")
+    settings = settings.replace("`-p`, `--pwd`", "`-p`, `--pwd` before `start`")
+    example = "".join(f"{name}={value}\n" for name, value in EXAMPLES.items())
+    unused = _table(
+        ("variable", "option of `start`", "the original's default", "in the original"),
+        (
+            (
+                f"`{setting.name}`",
+                f"`{setting.option}`".replace("/", "`, `") if setting.option else "",
+                f"`{setting.default}` {setting.unit}".rstrip() if setting.default else "none",
+                _cell(setting.help),
+            )
+            for setting in SETTINGS
+            if not setting.effect
+        ),
+    )
+    variables = _table(("variable", "command", "meaning"), _OTHER_VARIABLES)
+    bounds = _table(("name", "value", "reason"), ((f"`{name}`", value, text) for name, value, text in _limits()))
+    head = _CONFIGURATION_HEAD.format(note=_NOTE.format(source="pynun/settings.py or pynun/limits.py"))
+    return (
+        f"{head}{settings}{_CONFIGURATION_SECRETS}```text\n{example}```\n{_CONFIGURATION_UNUSED}{unused}"
+        f"{_CONFIGURATION_REST.format(variables=variables)}{bounds}"
+    )
+
+
+def accepted(setting: Setting) -> str:
+    """What a setting accepts, in the words of its own refusal; `any text` if nothing is refused."""
+    for wrong in ("\0", "\n", "!"):
+        try:
+            setting.parse(wrong)
+        except ValueError as error:
+            return _cell(str(error))
+    return "any text"
+
+
+def _limits() -> Iterator[tuple[str, str, str]]:
+    """Name, value and reason of each constant of pynun/limits.py: the reason is the string that stands below it."""
+    body = ast.parse(inspect.getsource(limits)).body
+    for statement, following in itertools.pairwise(body):
+        match statement, following:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(reason))):
+                value = getattr(limits, name)
+                if "BYTES" in name:
+                    shown = format_size(value)
+                elif name.endswith("_SECONDS"):
+                    shown = f"{value:g} s"
+                else:
+                    shown = f"{value:,}"
+                yield name, shown, _cell(reason)
+            case _:
+                pass
+
+
+# --- differences
+
+
+class Difference(NamedTuple):
+    """A deliberate difference that belongs to no single command."""
+
+    what: str
+    original: str
+    here: str
+
+
+_DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
+    "Transports": (
+        Difference(
+            "TCP: a command that arrives in several packets",
+            "loses its first part",
+            "works; `\\r\\n` line ends do too",
+        ),
+        Difference(
+            "many commands sent without waiting for replies",
+            "the queue of replies holds 100 messages and silently drops the rest",
+            "every reply comes; a watched key's last value always comes",
+        ),
+        Difference(
+            "HTTP: the result of a command that was denied, or watched a key",
+            "its message is given as the result of the next command",
+            "each result belongs to its own command",
+        ),
+        Difference(
+            "HTTP: a request that is no valid HTTP, too big, or not UTF-8",
+            "",
+            "is answered with status 400, 408, 413 or 431 and a line of text",
+        ),
+    ),
+    "Data": (
+        Difference(
+            "what an answer promises",
+            "data is written every `NUN_DECLUTTER_INTERVAL` (300 s); killed 3 s after answering `snapshot` it had lost "
+            "every database",
+            "an answered change is on disk, whatever happens next; with `NUN_DURABILITY=relaxed`, at most the last "
+            "100 ms are lost in a crash",
+        ),
+        Difference("`$connections` after a restart", "starts from an old count", "starts from zero"),
+        Difference(
+            "conflicts of the strategy `arbiter`",
+            "records of the keys `a` and `ab` can be taken for each other; they can be lost in a restart",
+            "never confused; nothing of a conflict is lost in a restart",
+        ),
+        Difference('the key ""', "exists", "a command with an empty key is refused: `NAME must contain a key`"),
+    ),
+    "Passwords and tokens": (
+        Difference(
+            "the administrator's password, tokens of databases and users",
+            "are stored as plain text, which `get $$token` shows",
+            "exist only as Argon2id hashes; `get $$token` shows the hash, `set $$token NEW` stores the hash of NEW",
+        ),
+        Difference(
+            "a wrong password",
+            "costs nothing to try",
+            "costs about 20 ms of Argon2id, at most two at a time, off the main thread; a right one is remembered in "
+            "memory and then costs microseconds",
+        ),
+        Difference("logs and messages", "", "show no password and no token, at no level"),
+    ),
+    "Limits": (
+        Difference(
+            "a very large message",
+            "is taken",
+            "is refused from `NUN_MAX_MESSAGE_SIZE` (16 MiB) on: WebSocket closes with 1009, TCP says "
+            "`error message too big \\n` and closes, HTTP answers 413",
+        ),
+        Difference(
+            "a text that is not UTF-8",
+            "",
+            "WebSocket closes with 1007, TCP says `error invalid utf-8 \\n`, HTTP answers 400; the server goes on",
+        ),
+        Difference(
+            "a client that does not read",
+            "",
+            "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` (8 MiB) of replies it is "
+            "disconnected (WebSocket 1013). Nobody else is slowed down",
+        ),
+        Difference(
+            "a full disk",
+            "",
+            "changes are answered `error not stored: …` and reads go on; nothing answered before is lost",
+        ),
+    ),
+    "Starting and stopping": (
+        Difference("a missing data folder", "the server panics", "is made"),
+        Difference("the first second", "`create-db` is refused", "every command works from the first moment"),
+        Difference(
+            "a port that is taken, a folder that cannot be written, a wrong value",
+            "",
+            "one line says what and what to do; exit code 1",
+        ),
+        Difference("two servers on one data folder", "", "the second is refused, with the process id of the first"),
+        Difference(
+            "SIGTERM, Ctrl-C",
+            "",
+            "what arrived is answered and stored, clients are told (WebSocket 1001), exit code 0 within 5 s",
+        ),
+    ),
+    "The nun-db command": (
+        Difference("no server there", "`create-db` and `exec` panic", "one line on standard error, exit code 4"),
+        Difference(
+            "a wrong password, a command that failed",
+            "exit code 0",
+            "one line on standard error, exit code 3 or 1; the reply is printed all the same",
+        ),
+        Difference(
+            "passwords and tokens",
+            "on the command line, where every user of the machine can read them",
+            "also from the environment, a file or a prompt; `exec -` reads commands from standard input",
+        ),
+        Difference("more commands", "", "`shell`, `watch`, `version`, `create-db --strategy`"),
+    ),
+}
+
+_NOT_HERE = """\
+## What the original has and this server has not
+
+| what | instead |
+|---|---|
+| several nodes: replication and elections | one node; the commands and variables are accepted and have no effect |
+| storage in S3 | the folder `NUN_DBS_DIR` |
+| reading the original's data folder | create databases, users and permissions anew, and set the keys through a client |
+"""
+
+_DIFFERENCES_HEAD = """\
+# Differences from the original
+
+{note}
+
+This server answers as the public Nun-db server (the original) does, so that every client of it works. Where the
+original loses data, leaks or says what is not so, this server deliberately differs. These are all such differences. If
+you find another, it is a fault: please report it.
+
+"""
+
+
+def render_differences() -> str:
+    """docs/differences.md: by theme, then command by command."""
+    themes = "".join(
+        f"## {theme}\n\n" + _table(("what", "the original", "here"), (_without_gaps(row) for row in rows)) + "\n"
+        for theme, rows in _DIFFERENCES.items()
+    )
+    commands = _table(
+        ("command", "difference"),
+        (
+            (f"[`{command.name}`](commands.md#{command.name})", _cell(command.differs))
+            for command in COMMANDS
+            if command.differs
+        ),
+    )
+    head = _DIFFERENCES_HEAD.format(note=_NOTE.format(source="it, or pynun/engine/commands/table.py"))
+    return f"{head}{themes}## Commands\n\n{commands}\n{_NOT_HERE}"
+
+
+def _without_gaps(row: Difference) -> Difference:
+    """A row whose empty cell says that the original has no such rule."""
+    return row if row.original else row._replace(original="—")
+
+
+# --- all of them
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text for a cell of a table: on one line, its bars escaped."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "commands.md": render_commands,
+    "configuration.md": render_configuration,
+    "differences.md": render_differences,
+}
+
+
+def stale_pages(folder: Path) -> list[str]:
+    """The names of the pages that are not what they would be written as."""
+    return [
+        name
+        for name, render in PAGES.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != render()
+    ]
+
+
+def main() -> int:
+    """Write the pages, or check them; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; say which pages are stale")
+    folder = REPOSITORY / "docs"
+    stale = stale_pages(folder)
+    if parser.parse_args().check:
+        for name in stale:
+            print(f"docs/{name} is stale: run scripts/docs_reference.py", file=sys.stderr)
+        return 1 if stale else 0
+    for name in stale:
+        (folder / name).write_text(PAGES[name](), encoding="utf-8")
+        print(f"docs/{name} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""docs/dependencies.md names exactly what is installed, in the versions that are locked, with the stated licences."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+
+import dependency_sizes
+from packaging.requirements import Requirement
+
+from tests.support.server import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8")
+
+# How packages that do not use SPDX expressions state the licences that the page names by their SPDX identifiers.
+_STATED = {
+    "Apache 2.0": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "ISC License": "ISC",
+    "MIT License": "MIT",
+}
+
+
+def normalised(name: str) -> str:
+    """Return the name as package indexes and lock files compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked() -> dict[str, str]:
+    lines = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    return dict(line.removesuffix(" \\").split("==") for line in lines if "==" in line and line[0] not in " #")
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """Return the cells behind the name of each row below a heading."""
+    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.DOTALL | re.MULTILINE)
+    assert section is not None, heading
+    cells = [line.strip("| ").split(" | ") for line in section[1].splitlines() if line.startswith("| ")][1:]
+    return {normalised(first): rest for first, *rest in cells}
+
+
+def project() -> dict[str, list[str]]:
+    """Return the names of the packages that pyproject.toml asks for: to run, and for development."""
+    table = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {
+        "run": [normalised(Requirement(text).name) for text in table["dependencies"]],
+        "dev": [normalised(Requirement(text).name) for text in table["optional-dependencies"]["dev"]],
+    }
+
+
+def test_the_page_names_what_is_locked_in_its_version() -> None:
+    asked, brought = rows("Asked for by the project"), rows("Brought by those")
+    assert not asked.keys() & brought.keys()
+    assert {name: cells[0] for name, cells in (asked | brought).items()} == {
+        normalised(name): version for name, version in locked().items()
+    }
+    assert sorted(asked) == sorted(project()["run"])
+
+
+def test_the_page_names_the_tools_for_development() -> None:
+    assert sorted(rows("For development only")) == sorted(project()["dev"])
+
+
+def test_the_licences_are_those_that_the_packages_state() -> None:
+    for name, cells in (rows("Asked for by the project") | rows("Brought by those")).items():
+        stated = dependency_sizes.licence(importlib.metadata.distribution(name))
+        assert cells[1] == _STATED.get(stated, stated), name
+
+
+def test_the_sum_is_that_of_the_rows() -> None:
+    every = rows("Asked for by the project") | rows("Brought by those")
+    match = re.search(r"All together: (\d+) packages, (\d+) MB", PAGE)
+    assert match is not None
+    assert int(match[1]) == len(every)
+    assert int(match[2]) == round(sum(float(cells[2]) for cells in every.values()))
+
+
+def test_who_brings_a_package_is_what_the_lock_says() -> None:
+    lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+    for name, cells in rows("Brought by those").items():
+        entry = re.search(rf"^{re.escape(name)}==.*?(?=^\S|\Z)", lock, re.DOTALL | re.MULTILINE)
+        assert entry is not None, name
+        comments = re.findall(r"^ +# +(?:via )?([\w-]+)$", entry[0], re.MULTILINE)
+        via = {found for found in comments if found not in ("via",)}
+        assert {normalised(part) for part in cells[3].split(", ")} == via, name
+
+
+def test_sizes_and_licences_can_be_measured() -> None:
+    found = importlib.metadata.distribution("trio")
+    assert dependency_sizes.licence(found) == "MIT OR Apache-2.0"
+    assert 1e6 < dependency_sizes.size_bytes(found) < 1e8

@@ -1,0 +1,42 @@
+"""docs/troubleshooting.md has every message that people may have to act on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.messages_in_code import Fragment, fragments, python_fragments, shell_fragments
+from tests.support.server import REPOSITORY
+
+PAGE = " ".join((REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("fragment", fragments(), ids=lambda fragment: f"{fragment.place} {fragment.text[:40]}")
+def test_a_message_is_on_the_page(fragment: Fragment) -> None:
+    assert fragment.text.lstrip(":;, ") in PAGE
+
+
+def test_messages_are_found_where_they_are_made() -> None:
+    source = '''
+def refuse(name):
+    """Say what is wrong."""
+    raise StartError(f"the port {name} is taken by someone") from None
+
+def other():
+    raise StartError(_text(1))
+
+def _text(n):
+    """Not a message."""
+    return "no such folder: " + n
+
+def third(n):
+    _log.error("the disk (%s) is full now", n)
+    raise ValueError("this is for programmers only")
+'''
+    texts = {fragment.text for fragment in python_fragments(source, "x")}
+    assert texts == {"is taken by someone", "no such folder:", ") is full now"}
+    found = shell_fragments('fail "the module $name is missing here"\n', "y")
+    assert [fragment.text for fragment in found] == ["is missing here"]
+
+
+def test_there_are_many() -> None:
+    assert len(fragments()) > 50
