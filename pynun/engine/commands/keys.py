@@ -100,6 +100,8 @@ def increment(session: Session, key: str, step: int) -> None:
 
 def increment_in(session: Session, database: Database, key: str, step: int) -> None:
     """Add to a number of 64 bits; an absent key counts from 0 and gets version 1."""
+    if is_secret_key(key):
+        raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
     engine = session.engine
     entry = engine.read(database, key)
     if entry is None:
