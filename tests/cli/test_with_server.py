@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,13 +143,3 @@ def test_a_second_server_on_a_folder_is_one_line_and_exit_1(shared_server: Serve
     assert result.code == 1
     assert result.errors.startswith("nun-db: ")
     assert result.errors.count("\n") == 1
-
-
-def test_exec_with_the_servers_work_takes_under_two_hundred_milliseconds(shared_server: Server) -> None:
-    arguments = (*ADMIN, *at(shared_server), "exec", "cluster-state")
-    seconds = []
-    for _ in range(10):
-        began = time.perf_counter()
-        assert run(*arguments).code == 0
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 0.2, seconds
