@@ -172,6 +172,11 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """The exit code of the process that was last started, or None while it runs."""
+        return self._running().poll()
+
+    @property
     def credentials(self) -> str:
         """The admin's name and password as `auth` takes them."""
         return f"{self.user} {self.password}"
