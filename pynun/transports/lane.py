@@ -18,6 +18,7 @@ import trio
 from pynun import limits
 from pynun.language import messages
 from pynun.transports.outbox import close_frame
+from pynun.transports.reactor import ChunkReader, Outcome
 from pynun.transports.sockets import linger, receive
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class Lane(trio.abc.Stream):
         self._outbox = outbox
         self._receiver = receiver
         self._service = service
-        self._commands_of = commands_of
-        self._rest = bytearray()  # received, not used yet
+        self._reader = _FrameReader(socket, outbox, receiver, service, commands_of)
         self._opened = trio.Event()
         self._is_head_passed = False
         self._is_passthrough = False
@@ -106,6 +106,7 @@ class Lane(trio.abc.Stream):
         if not self._is_closed:
             self._is_closed = True
             self.on_closed()
+            self._service.reactor.forget(self._socket)
             trio.lowlevel.notify_closing(self._socket)
             if not self._is_ended and not self._outbox.is_broken:
                 await self._end_politely()
@@ -123,120 +124,156 @@ class Lane(trio.abc.Stream):
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    async def _receive(self, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
+    async def _receive(self) -> bytes:
         if self._is_closed:
             raise trio.ClosedResourceError
-        received = await receive(self._socket, bytes_max)
+        received = await receive(self._socket)
         self._is_ended = not received
         return received
 
     async def _receive_head(self) -> bytes:
         """The head of the handshake, and nothing of what a hasty client sent behind it."""
+        head = bytearray()
         while True:
             data = await self._receive()
-            self._rest += data
-            end = self._rest.find(_HEAD_END)
+            head += data
+            end = head.find(_HEAD_END)
             if end >= 0:
                 end += len(_HEAD_END)
-                self._is_head_passed = True
-            elif not data or len(self._rest) > limits.HANDSHAKE_BYTES_MAX:
-                end = len(self._rest)
-                self._is_head_passed = True
+            elif not data or len(head) > limits.HANDSHAKE_BYTES_MAX:
+                end = len(head)
             else:
                 continue
-            head = bytes(self._rest[:end])
-            del self._rest[:end]
-            return head
+            self._is_head_passed = True
+            self._reader.keep(head[end:])
+            return bytes(head[:end])
 
     async def _receive_frames(self) -> bytes:
-        outbox = self._outbox
-        flusher = self._service.flusher
-        committer = self._service.committer
-        execute = self._receiver.execute
-        rest = self._rest
-        wanted = 0  # bytes of the frame at the start of `rest` that is not complete, as far as known
-        from_bytes = int.from_bytes
-        data: bytes | bytearray = rest
+        reader = self._reader
         while True:
-            if len(data) < wanted or not data:
-                received = await self._receive(max(limits.RECEIVE_BYTES, min(wanted - len(data), 1 << 20)))
-                if not received:
-                    return b""
-                if rest or len(received) < wanted:
-                    rest += received
-                    data = rest
-                    continue
-                data = received
-            size = len(data)
-            position = 0
-            wanted = 2
-            odd = 0  # where a frame begins that the lane leaves to trio-websocket, plus one
-            control_end = 0
-            while size - position >= 2:
-                first = data[position]
-                length = data[position + 1] - 0x80
-                if first != _TEXT or length < 0:
-                    if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
-                        odd = position + 1
-                    elif size - position >= length + 6:
-                        control_end = position + length + 6
-                    else:
-                        wanted = length + 6
-                    break
-                if length < 126:
-                    start = position + 6
-                elif length == 126:
-                    start = position + 8
-                    if size < start:
-                        wanted = 8
-                        break
-                    length = data[position + 2] << 8 | data[position + 3]
-                else:
-                    start = position + 14
-                    if size < start:
-                        wanted = 14
-                        break
-                    length = from_bytes(data[position + 2 : position + 10], "big")
-                    if length > self._service.message_bytes_max:
-                        flusher.flush()
-                        await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
-                        return b""
-                end = start + length
-                if end > size:
-                    wanted = end - position
-                    break
-                mask = data[start - 4 : start]
-                payload = from_bytes(data[start:end], "little") ^ from_bytes(
-                    (mask * (length // 4 + 1))[:length], "little"
-                )
-                try:
-                    text = payload.to_bytes(length, "little").decode()
-                except UnicodeDecodeError:
-                    odd = position + 1
-                    break
-                position = end
-                if ";" in text:
-                    await self._service.execute_all(self._receiver, self._commands_of(text), outbox)
-                    continue
-                suspension = execute(text)
-                if suspension is not None:
-                    await self._service.settle(suspension)
-                if outbox.needs_flush:
-                    await outbox.wait_for_room()
-            flusher.flush()
-            if committer.is_full:
-                await committer.wait_for_room()
-            end = odd - 1 if odd else position
-            if control_end or odd:
-                remaining = bytes(data[end:])
-                rest.clear()
-                if odd:
+            match await reader.read_on():
+                case Outcome.MANY:
+                    await self._service.execute_all(self._receiver, reader.commands, self._outbox)
+                case Outcome.CONTROL:
+                    return reader.take_control_frame()
+                case Outcome.ODD:
                     self._is_passthrough = True
-                    return remaining
-                rest += remaining[control_end - position :]
-                return remaining[: control_end - position]
-            if data is rest:
-                del rest[:end]
-            elif end < size:
-                rest += data[end:]
-            data = rest
+                    return reader.take_rest()
+                case Outcome.TOO_BIG:
+                    await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
+                    return b""
+                case Outcome.END:
+                    self._is_ended = True
+                    return b""
+                case outcome:
+                    raise AssertionError(outcome)
+
+
+class _FrameReader(ChunkReader):
+    """Cuts frames, unmasks them and runs what they hold."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        outbox: Outbox,
+        receiver: Receiver,
+        service: Service,
+        commands_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        super().__init__(connected, outbox, service)
+        self._execute = receiver.execute
+        self._commands_of = commands_of
+        self.commands: Sequence[str] = ()
+        """The commands of the message that holds several."""
+
+    def keep(self, data: bytes | bytearray) -> None:
+        """Bytes that arrived before the reader's time."""
+        self._rest += data
+
+    def take_control_frame(self) -> bytes:
+        """The control frame at the start of what is left."""
+        length = (self._rest[1] & 0x7F) + 6
+        frame = bytes(self._rest[:length])
+        del self._rest[:length]
+        return frame
+
+    def take_rest(self) -> bytes:
+        """All that is left."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+    def feed(self, data: bytes) -> Outcome:
+        rest = self._rest
+        chunk: bytes | bytearray = data
+        if rest:
+            rest += data
+            if len(rest) < self._wanted:
+                return Outcome.WAIT
+            chunk = rest
+        size = len(chunk)
+        position = 0
+        wanted = 2  # bytes that the frame at `position` needs, as far as known
+        outcome = Outcome.WAIT
+        execute = self._execute
+        from_bytes = int.from_bytes
+        while size - position >= 2:
+            first = chunk[position]
+            length = chunk[position + 1] - 0x80
+            if first != _TEXT or length < 0:
+                if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
+                    outcome = Outcome.ODD
+                elif size - position >= length + 6:
+                    outcome = Outcome.CONTROL
+                else:
+                    wanted = length + 6
+                break
+            if length < 126:
+                start = position + 6
+            elif length == 126:
+                start = position + 8
+                if size < start:
+                    wanted = 8
+                    break
+                length = chunk[position + 2] << 8 | chunk[position + 3]
+            else:
+                start = position + 14
+                if size < start:
+                    wanted = 14
+                    break
+                length = from_bytes(chunk[position + 2 : position + 10], "big")
+                if length > self._service.message_bytes_max:
+                    outcome = Outcome.TOO_BIG
+                    break
+            end = start + length
+            if end > size:
+                wanted = end - position
+                break
+            mask = chunk[start - 4 : start]
+            payload = from_bytes(chunk[start:end], "little") ^ from_bytes((mask * (length // 4 + 1))[:length], "little")
+            try:
+                text = payload.to_bytes(length, "little").decode()
+            except UnicodeDecodeError:
+                outcome = Outcome.ODD
+                break
+            position = end
+            if ";" in text:
+                self.commands = self._commands_of(text)
+                outcome = Outcome.MANY
+                break
+            suspension = execute(text)
+            if suspension is not None:
+                self.suspension = suspension
+                outcome = Outcome.SUSPENDED
+                break
+            if self._outbox.needs_flush and self._service.is_behind(self._outbox):
+                outcome = Outcome.FULL
+                break
+        if chunk is rest:
+            del rest[:position]
+        elif position < size:
+            rest += chunk[position:]
+        self._wanted = wanted
+        if outcome is Outcome.WAIT and self._service.committer.is_full:
+            return Outcome.FULL
+        return outcome

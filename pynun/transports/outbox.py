@@ -330,6 +330,11 @@ class Outbox:
         """Whether so much has gathered that it should leave before the chunk of commands is done."""
         return self._bytes > limits.FLUSH_BYTES
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more waits than may."""
+        return self._bytes > self._bytes_max
+
     async def wait_for_room(self) -> None:
         """Return when less than the limit waits. A client that reads nothing meanwhile is disconnected."""
         self._flusher.flush()

@@ -8,6 +8,7 @@ import trio
 
 from pynun import limits
 from pynun.engine.session import Session
+from pynun.transports.reactor import Reactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,7 @@ class Service:
         "flusher",
         "message_bytes_max",
         "outbox_bytes_max",
+        "reactor",
         "resolver",
         "waits_for_request",
     )
@@ -59,6 +61,7 @@ class Service:
         self.engine = engine
         self.committer = committer
         self.flusher = flusher
+        self.reactor = Reactor(flusher)
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
@@ -68,13 +71,18 @@ class Service:
     def open_session(self, outbox: events.Outbox) -> Session:
         return Session(self.engine, outbox)
 
+    def is_behind(self, outbox: Outbox) -> bool:
+        """Send what has gathered; True if so much is left, for client or disk, that its sender must wait."""
+        self.flusher.flush()
+        return outbox.is_full or self.committer.is_full
+
     async def execute_all(self, receiver: Receiver, commands: Iterable[str], outbox: Outbox) -> None:
         """Run many commands one after another, letting others work between slices of them."""
         for number, command in enumerate(commands, 1):
             suspension = receiver.execute(command)
             if suspension is not None:
                 await self.settle(suspension)
-            if outbox.needs_flush:
+            if outbox.needs_flush and self.is_behind(outbox):
                 await outbox.wait_for_room()
             if number % limits.SLICE_COMMANDS == 0:
                 self.flusher.flush()

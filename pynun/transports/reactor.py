@@ -1,0 +1,194 @@
+"""One task that reads the sockets of all connections.
+
+A trio task for each connection costs a task switch, a reschedule and a re-armed epoll registration for every message:
+more than the message itself. So the sockets of the connections lie in an epoll set of our own, level-triggered, and
+one task waits for that set to become readable and hands what has arrived to the readers, which run the commands at
+once (docs/architecture.md has the figures).
+
+A reader that meets something that takes time (a password check, a full outbox, a control frame) says so, leaves the
+set, and its connection's own task goes on from there, until it waits again.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import select
+import ssl
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+
+if TYPE_CHECKING:
+    import socket
+
+    from pynun.engine.steps import Suspension
+    from pynun.transports.outbox import Flusher, Outbox
+    from pynun.transports.service import Service
+
+_log = logging.getLogger("nun_db")
+
+_ROUNDS_MAX: Final = 8
+"""Rounds over the ready sockets before trio's other tasks get their turn."""
+
+_FLUSH_READERS: Final = 8
+"""Readers served before what they have to say is sent: events for the same watchers leave together, and the clients
+of the first need not wait for the last."""
+
+
+class Outcome(enum.Enum):
+    """Why a reader stopped in what it was fed."""
+
+    WAIT = enum.auto()
+    """Everything complete has been used: more has to arrive."""
+    END = enum.auto()
+    """The peer closed or reset the connection."""
+    SUSPENDED = enum.auto()
+    """A command waits for something: `ChunkReader.suspension`."""
+    FULL = enum.auto()
+    """More waits for the client than may, or for the disk."""
+    MANY = enum.auto()
+    """One message holds several commands: `FrameReader.commands`."""
+    CONTROL = enum.auto()
+    """A control frame is at the start of what is left."""
+    ODD = enum.auto()
+    """What is left is not for the fast path."""
+    TOO_BIG = enum.auto()
+    """A message is longer than allowed."""
+
+
+class ChunkReader(ABC):
+    """One connection's reader: cuts what arrives into commands and runs them."""
+
+    def __init__(self, connected: socket.socket, outbox: Outbox, service: Service) -> None:
+        self.socket = connected
+        self.outcome = Outcome.WAIT
+        self.suspension: Suspension | None = None
+        self.failure: Exception | None = None
+        self._outbox = outbox
+        self._service = service
+        self._rest = bytearray()  # received, not used yet
+        self._wanted = 0  # bytes that `_rest` needs before it is worth another look
+
+    @abstractmethod
+    def feed(self, data: bytes) -> Outcome:
+        """Use what is left from before and `data` as far as possible."""
+
+    def on_readable(self) -> bool:
+        """Read and use what has arrived; False if the connection's own task has to go on."""
+        try:
+            data = self.socket.recv(max(limits.RECEIVE_BYTES, min(self._wanted - len(self._rest), 1 << 20)))
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            data = b""
+        if not data:
+            self.outcome = Outcome.END
+            return False
+        self.outcome = self.feed(data)
+        return self.outcome is Outcome.WAIT
+
+    async def read_on(self) -> Outcome:
+        """Read and run commands until something comes up that the caller has to deal with.
+
+        What is common to all transports (waiting, suspended commands, a full outbox) is dealt with here.
+        """
+        service = self._service
+        outcome = self.feed(b"")
+        while True:
+            if outcome is Outcome.WAIT:
+                service.flusher.flush()
+                if service.committer.is_full:
+                    await service.committer.wait_for_room()
+                await service.reactor.wait(self)
+                outcome = self.outcome
+                continue
+            if outcome is Outcome.SUSPENDED:
+                assert self.suspension is not None
+                suspension, self.suspension = self.suspension, None
+                await service.settle(suspension)
+            elif outcome is Outcome.FULL:
+                await self._outbox.wait_for_room()
+                if service.committer.is_full:
+                    await service.committer.wait_for_room()
+            else:
+                service.flusher.flush()
+                return outcome
+            outcome = self.feed(b"")
+
+
+class Reactor:
+    """The readers that wait for data, and the task that serves them; it runs while there are any."""
+
+    def __init__(self, flusher: Flusher) -> None:
+        self._flusher = flusher
+        self._epoll = select.epoll()
+        self._readers: dict[int, tuple[ChunkReader, trio.lowlevel.Task]] = {}
+        self._is_running = False
+
+    async def wait(self, reader: ChunkReader) -> None:
+        """Let the reactor serve the reader; returns when the connection's own task has to go on.
+
+        Raises trio.ClosedResourceError if the socket is closed meanwhile (`forget`), and what the reader raised.
+        """
+        descriptor = reader.socket.fileno()
+        if descriptor < 0:
+            raise trio.ClosedResourceError
+        assert descriptor not in self._readers
+        self._readers[descriptor] = reader, trio.lowlevel.current_task()
+        self._epoll.register(descriptor, select.EPOLLIN)
+        if not self._is_running:
+            self._is_running = True
+            self._flusher.nursery.start_soon(self._run)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._remove(descriptor)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if reader.failure is not None:
+            raise reader.failure
+
+    def forget(self, connected: socket.socket) -> None:
+        """The socket is about to be closed: whoever waits for it gets trio.ClosedResourceError."""
+        waiting = self._remove(connected.fileno())
+        if waiting is not None:
+            waiting[0].failure = trio.ClosedResourceError("the connection was closed here")
+            trio.lowlevel.reschedule(waiting[1])
+
+    def _remove(self, descriptor: int) -> tuple[ChunkReader, trio.lowlevel.Task] | None:
+        waiting = self._readers.pop(descriptor, None)
+        if waiting is not None:
+            self._epoll.unregister(descriptor)
+        return waiting
+
+    async def _run(self) -> None:
+        """Serve readers; ends when the server's connections are cancelled."""
+        flusher = self._flusher
+        readers = self._readers
+        poll = self._epoll.poll
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            for _ in range(_ROUNDS_MAX):
+                ready = poll(0)
+                if not ready:
+                    break
+                for served, (descriptor, _) in enumerate(ready, 1):
+                    waiting = readers.get(descriptor)
+                    if waiting is None:
+                        continue  # removed by what another reader's commands did
+                    reader, task = waiting
+                    try:
+                        stays = reader.on_readable()
+                    except Exception as error:
+                        reader.failure = error
+                        stays = False
+                    if not stays:
+                        self._remove(descriptor)
+                        trio.lowlevel.reschedule(task)
+                    if served % _FLUSH_READERS == 0:
+                        flusher.flush()
+                flusher.flush()
