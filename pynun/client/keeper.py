@@ -266,7 +266,9 @@ class Keeper:
     async def _subscribe(self, watch: Watch) -> None:
         while True:
             connection = await self._wait_connected()
-            requests = [(key, connection.send(Request(f"watch {key}"))) for key in watch.keys - connection.watched]
+            requests = [
+                (key, connection.send(Request(f"watch {key}"))) for key in watch.keys if key not in connection.watched
+            ]
             readings = [
                 connection.send(Request(f"get-safe {key}", on_message=partial(watch.put_reading, key)))
                 for key in (watch.keys if watch.is_reading else ())

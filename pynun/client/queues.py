@@ -65,19 +65,25 @@ class ConflatingQueue(Generic[Item]):
             self._error = error
             self._wakeup.set()
 
+    def get_nowait(self) -> Item:
+        """The oldest item; raises trio.WouldBlock if there is none."""
+        if self._newest is not None:
+            _, item = self._newest.popitem(last=False)
+            if not self._newest:
+                self._newest = None
+            return item
+        if not self._items:
+            raise trio.WouldBlock
+        _, item, characters = self._items.popleft()
+        self._characters -= characters
+        return item
+
     async def get(self) -> Item:
         """The oldest item; waits for one. Raises the error it was closed with, or StopAsyncIteration."""
         await trio.lowlevel.checkpoint()
         while True:
-            if self._newest is not None:
-                _, item = self._newest.popitem(last=False)
-                if not self._newest:
-                    self._newest = None
-                return item
-            if self._items:
-                _, item, characters = self._items.popleft()
-                self._characters -= characters
-                return item
+            if len(self):
+                return self.get_nowait()
             if self._is_closed:
                 raise StopAsyncIteration if self._error is None else self._error
             if self._wakeup.is_set():

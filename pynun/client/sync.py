@@ -294,6 +294,14 @@ class SyncEvents:
         """The next event; waits and raises as `SyncWatch.get` does."""
         return _next(self._client, self._events.__anext__, timeout_s)
 
+    def take_waiting(self) -> list[Event]:
+        """What has come and not been taken; everything that came before the last reply is there."""
+
+        async def take() -> list[Event]:
+            return self._events.take_waiting()
+
+        return self._client._call(take, self._client._timeout_s)
+
     def close(self) -> None:
         """End the iteration; what had come can still be taken. Never waits."""
         self._client._tell(self._events.close)

@@ -49,7 +49,7 @@ class Watch:
     """The changes of some keys as an async iterator; made by `Client.watch`, which describes it."""
 
     def __init__(self, source: WatchSource, keys: tuple[str, ...], *, current: bool, catch_up: bool) -> None:
-        self.keys = set(keys)
+        self.keys = dict.fromkeys(keys)  # an ordered set
         self._source = source
         self._current = current
         self._catch_up = catch_up
@@ -119,7 +119,7 @@ class Watch:
 
     def end_key(self, key: str) -> None:
         """The key is not watched any more; the end of the last one ends the iteration."""
-        self.keys.discard(key)
+        self.keys.pop(key, None)
         if not self.keys:
             self._queue.close()
 
@@ -160,6 +160,10 @@ class Events:
         """Take no more; whoever iterates gets what had come and then the end. Never waits."""
         self._forget(self)
         self._queue.close()
+
+    def take_waiting(self) -> list[Event]:
+        """What has come and not been taken, without waiting."""
+        return [self._queue.get_nowait() for _ in range(len(self._queue))]
 
     def __aiter__(self) -> Self:
         return self

@@ -1,0 +1,62 @@
+"""What `shell` and `watch` share: text that is safe to show, and how they end when something fails."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pynun.cli.errors import ExitCode
+from pynun.client.errors import AuthenticationError, ClientError, CommandError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters written as `\xNN`.
+
+    Anybody who may change a key can put escape sequences into it, with which a terminal would do more than show it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def printable_for(stream: TextIO, text: str) -> str:
+    """`text` as it is for a file or a pipe, made printable for a terminal."""
+    return printable(text) if stream.isatty() else text
+
+
+def say(text: str) -> None:
+    """Tell the person in front of the command, on standard error."""
+    print(f"nun-db: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def prepare_output() -> None:
+    """Let standard output show what its encoding lacks as an escape sequence, rather than fail."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def detach_standard_output() -> None:
+    """After a BrokenPipeError: Python flushes standard output once more at its end, and must not complain then."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def fail(error: ClientError | ValueError, where: str = "") -> ExitCode:
+    """Say what a client raised, and `where`, and return the exit code for it (docs/cli.md)."""
+    say(f"{where}: {error}" if where else str(error))
+    match error:
+        case AuthenticationError():
+            return ExitCode.NOT_AUTHENTICATED
+        case CommandError():
+            return ExitCode.REFUSED
+        case ClientError():
+            return ExitCode.NO_CONNECTION
+        case ValueError():
+            return ExitCode.USAGE
