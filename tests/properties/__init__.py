@@ -1,0 +1,1 @@
+"""Properties that hold for all inputs: state machines and long random runs."""
