@@ -26,7 +26,7 @@ class Database:
     server: Server
     url: str
     name: str
-    token: str = "db-pwd"
+    token: str
     user: str = "ana"
     user_token: str = "ana-pwd"
 
@@ -38,9 +38,9 @@ class Database:
         return answer.removeprefix("valid auth\n;empty;")
 
 
-def make_database(server: Server, strategy: str = "none", name: str | None = None) -> Database:
+def make_database(server: Server, strategy: str = "none", name: str | None = None, token: str = "db-pwd") -> Database:
     """Make a database on a running server."""
-    database = Database(server, f"ws://{server.websocket}", name or f"client-test-{next(_numbers)}")
+    database = Database(server, f"ws://{server.websocket}", name or f"client-test-{next(_numbers)}", token)
     http_post(server.http, f"auth {ADMIN_USER} {ADMIN_PASSWORD};create-db {database.name} {database.token} {strategy}")
     answer = database.admin(
         f"create-user {database.user} {database.user_token};set-permissions {database.user} r *|rwix ana-*"
