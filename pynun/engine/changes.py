@@ -68,7 +68,17 @@ _NOT_CHANGED: Final = Entry(0, "")  # compared by identity: "this batch says not
 class View:
     """The newest state: batch being filled, batch being written, volatile entries, store."""
 
-    __slots__ = ("batch", "depends", "is_relaxed", "on_first_change", "operations", "store", "volatile", "writing")
+    __slots__ = (
+        "batch",
+        "depends",
+        "is_relaxed",
+        "losses",
+        "on_first_change",
+        "operations",
+        "store",
+        "volatile",
+        "writing",
+    )
 
     def __init__(self, store: Store, *, revision: int, operations: int, is_relaxed: bool) -> None:
         self.store = store
@@ -79,6 +89,8 @@ class View:
         self.volatile: dict[bytes, Entry] = {}
         """Entries that live as long as the process (`$connections`): never written, and new after a restart."""
         self.depends = 0
+        self.losses = 0
+        """How often batches were lost: what was read over a longer time must not span one."""
         self.on_first_change: Callable[[], None] = lambda: None
         """Called when the batch being filled gets its first change: the committer's bell."""
 
@@ -155,5 +167,6 @@ class View:
         """The batch being written is lost, and the one being filled may have read it: forget both, and return them."""
         lost = tuple(batch for batch in (self.writing, self.batch) if batch is not None)
         self.operations -= sum(batch.operations for batch in lost)
+        self.losses += 1
         self.writing, self.batch = None, Batch(self.batch.revision + 1)
         return lost

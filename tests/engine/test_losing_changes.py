@@ -112,6 +112,17 @@ def test_sessions_leave_a_database_that_was_never_made(world: World, admin: Clie
     assert admin.ask("create-db lost other-pwd") == ["create-db success\n", *OK]
 
 
+def test_keys_of_a_database_that_is_lost_meanwhile_lists_nothing(world: World) -> None:
+    client = world.admin("create-db lost lost-pwd", "use-db lost lost-pwd")
+    for number in range(20_000):
+        client.ask(f"set many-{number} v")
+    suspension = client.start("keys")
+    next(suspension)
+    world.lose()
+    assert list(suspension) == []
+    assert client.outbox.take() == ["keys \n", *OK]
+
+
 def test_a_database_made_after_a_lost_one_has_nothing_of_it(world: World, admin: Client) -> None:
     admin.ask("create-db lost lost-pwd arbiter")
     world.connect("use-db lost lost-pwd", "set k v", "set-safe $connections 40 9")

@@ -120,8 +120,15 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
 
 def keys(session: Session, pattern_text: str) -> Steps:
     """The keys that match, each preceded by a comma; `$$` keys only for the admin."""
-    database = session.selected
-    pattern = parse_pattern(pattern_text)
+    view, database = session.view, session.selected
+    while True:
+        losses = view.losses
+        message = yield from _list_keys(session, database, parse_pattern(pattern_text))
+        if view.losses == losses:  # else it lists what was lost meanwhile, and is made again
+            return message
+
+
+def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
     start = pattern.text.encode() if pattern.kind == "prefix" else b""
     scan = session.engine.scan_slices(database.prefix, start, _slice_filter(pattern, with_security=session.is_admin))
     found: list[bytes] | None = None
