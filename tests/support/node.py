@@ -87,8 +87,8 @@ class ScriptError(AssertionError):
 class NodeScript:
     """One run of a script of the tests; a context manager that starts it and always ends it.
 
-    A script reports objects with an `event`, may wait for an order after one, and ends with `done` and its `result`
-    (tests/javascript/harness.js).
+    A script gets its options as the first order, reports objects with an `event`, may wait for an order after one, and
+    ends with `done` and its `result` (tests/javascript/harness.js).
     """
 
     def __init__(self, script: Path, options: Mapping[str, object], *, seconds_max: float = SCRIPT_SECONDS_MAX) -> None:
@@ -96,7 +96,7 @@ class NodeScript:
         self._reports: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._is_late = False
         self._process = subprocess.Popen(
-            ["node", str(script), json.dumps(options)],
+            ["node", str(script)],
             cwd=script.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -109,6 +109,7 @@ class NodeScript:
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_output, self._read_errors)]
         for reader in self._readers:
             reader.start()
+        self.tell(**options)
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +156,10 @@ class NodeScript:
     def _read_output(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._reports.put(json.loads(line))
+            try:
+                self._reports.put(json.loads(line))
+            except ValueError:  # not the script's own: a package printed it
+                self.errors.append(line.rstrip("\n"))
         self._reports.put(None)
 
     def _read_errors(self) -> None:

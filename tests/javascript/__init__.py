@@ -1,0 +1,1 @@
+"""The public JavaScript client, unmodified, in Node.js."""
