@@ -11,12 +11,9 @@ Invariants: `run` ends with every request answered or failed; a request that fai
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-import h11
 import trio
-import wsproto.utilities
 from trio_websocket import ConnectionClosed as WebSocketClosed
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
@@ -25,7 +22,7 @@ from pynun.client.frames import SEPARATOR, ChangeEvent, Conflict, End, Message, 
 from pynun.client.opening import ClientStream, Target, open_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable
 
 FRAME_CHARACTERS_MAX = 16 * 1024
 """Requests are joined into one frame up to this; a longer request has a frame of its own."""
@@ -120,36 +117,43 @@ class Connection:
             self.ended.set()
 
     async def _serve(self, stream: ClientStream, task_status: trio.TaskStatus[None]) -> None:
-        is_open = False
         self._why_ended = "it did not answer as a WebSocket server does"
-        try:
-            async with trio.open_nursery() as nursery:
-                websocket = await self._shake_hands(nursery, stream)
-                if websocket is not None:
-                    is_open = True
-                    nursery.start_soon(self._write, websocket)
-                    if self._target.keepalive_s is not None:
-                        nursery.start_soon(self._keep_alive, websocket, self._target.keepalive_s)
-                    self._why_ended = "the connection ended"
-                    task_status.started()
-                    with self._open_scope:
-                        await self._read(websocket)
-                    if self._is_closing:
-                        self._why_ended = "the client was closed"
-                        self._fail_requests()
-                        with trio.move_on_after(GOODBYE_TIMEOUT_S):
-                            await websocket.aclose()
-                nursery.cancel_scope.cancel()
-        except* ConnectionRejected as group:  # raised in trio-websocket's own task
-            self._why_ended = f"it refused the WebSocket handshake ({_rejection_status(group)})"
-        except* (wsproto.utilities.LocalProtocolError, h11.LocalProtocolError):
-            # Raised in trio-websocket's own task too, when it wants to refuse what came and can't say so.
-            if is_open:
-                self._why_ended = "the server broke the WebSocket protocol"
-        if not is_open:
+        async with trio.open_nursery() as nursery:
+            library_tasks = await nursery.start(self._host_library, stream)
+            websocket = await self._shake_hands(library_tasks, stream)
+            if websocket is not None:
+                self._why_ended = "the connection ended"
+                nursery.start_soon(self._write, websocket)
+                if self._target.keepalive_s is not None:
+                    nursery.start_soon(self._keep_alive, websocket, self._target.keepalive_s)
+                task_status.started()
+                with self._open_scope:
+                    await self._read(websocket)
+                if self._is_closing:
+                    self._why_ended = "the client was closed"
+                    self._fail_requests()
+                    with trio.move_on_after(GOODBYE_TIMEOUT_S):
+                        await websocket.aclose()
+            nursery.cancel_scope.cancel()
+        if websocket is None:
             raise self._target.failed(self._why_ended)
 
-    async def _shake_hands(self, nursery: trio.Nursery, stream: ClientStream) -> WebSocketConnection | None:
+    async def _host_library(self, stream: ClientStream, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        """A nursery for trio-websocket's own task, whose failures are the server's fault, not ours."""
+        try:
+            async with trio.open_nursery() as library_tasks:
+                task_status.started(library_tasks)
+                await trio.sleep_forever()
+        except* ConnectionRejected as group:
+            self._why_ended = f"it refused the WebSocket handshake ({_rejection_status(group)})"
+        except* Exception:
+            # The protocol library's complaints about what came, which trio-websocket neither handles nor exports.
+            # The reason given by then fits; and get_message tells the reader that it is over.
+            pass
+        finally:
+            stream.ended.set()
+
+    async def _shake_hands(self, library_tasks: trio.Nursery, stream: ClientStream) -> WebSocketConnection | None:
         """The open WebSocket, or None if the other side hung up or took too long."""
         target = self._target
         websocket: WebSocketConnection | None = None
@@ -162,7 +166,7 @@ class Connection:
 
                 race.start_soon(cancel_when_ended)
                 websocket = await wrap_client_stream(
-                    nursery,
+                    library_tasks,
                     # The annotation names trio's two streams, yet any stream serves: only `remote` looks at the type.
                     cast("trio.SocketStream", stream),
                     target.host_header,
@@ -207,12 +211,12 @@ class Connection:
         self._open_scope.cancel()
 
     async def _write(self, websocket: WebSocketConnection) -> None:
-        with self._leave_end_to_reader():
-            while True:
-                await self._something_to_send.wait()
-                self._something_to_send = trio.Event()
-                while self._unsent:
-                    await websocket.send_message(self._take_frame())
+        while True:
+            await self._something_to_send.wait()
+            self._something_to_send = trio.Event()
+            while self._unsent:
+                if not await _succeeds(websocket.send_message(self._take_frame())):
+                    return
 
     def _take_frame(self) -> str:
         """The text of the next frame: the oldest request, and those behind it that still fit."""
@@ -259,25 +263,14 @@ class Connection:
 
     async def _keep_alive(self, websocket: WebSocketConnection, interval_s: float) -> None:
         """Notice a peer that is gone without a word: a ping each interval, which must be answered within one."""
-        with self._leave_end_to_reader():
-            while True:
-                await trio.sleep(interval_s)
-                with trio.move_on_after(interval_s) as deadline:
-                    await websocket.ping()
-                if deadline.cancelled_caught:
-                    self.abort(f"the server did not answer a ping within {interval_s:g} s")
+        while True:
+            await trio.sleep(interval_s)
+            with trio.move_on_after(interval_s) as deadline:
+                if not await _succeeds(websocket.ping()):
                     return
-
-    @contextmanager
-    def _leave_end_to_reader(self) -> Iterator[None]:
-        """A task that finds the connection broken just ends; the reader takes what came before, then the reason.
-
-        LocalProtocolError: trio-websocket lets it through when a frame is sent while it refuses a broken one.
-        """
-        try:
-            yield
-        except (WebSocketClosed, wsproto.utilities.LocalProtocolError):
-            return
+            if deadline.cancelled_caught:
+                self.abort(f"the server did not answer a ping within {interval_s:g} s")
+                return
 
     def _fail_requests(self) -> None:
         while self._unanswered:
@@ -288,6 +281,19 @@ class Connection:
         for request in self._unsent:
             request.fail(ConnectionClosed(self._why_ended))
         self._unsent.clear()
+
+
+async def _succeeds(call: Awaitable[None]) -> bool:
+    """Whether a call of trio-websocket went well; if not, the reader will take what came before, and the reason.
+
+    Besides its ConnectionClosed it lets through what its protocol library raises when a frame is sent while it refuses
+    a broken one. It does not export that exception.
+    """
+    try:
+        await call
+    except Exception:
+        return False
+    return True
 
 
 def _explain_close(websocket: WebSocketConnection) -> str:

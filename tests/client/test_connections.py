@@ -309,6 +309,39 @@ def test_server_that_breaks_the_protocol_is_left(frame: str | bytes, reason: str
     test()
 
 
+@pytest.mark.parametrize(
+    "data", [b"\x81\x02\xff\xff", b"\xf1\x00", b"\x83\x00", b"\x81\x81abcd", b"\x88\x01x", b"\x00\x00"]
+)
+def test_server_that_breaks_the_websocket_protocol_is_left_even_while_the_client_sends(data: bytes) -> None:
+    @trio_test
+    async def test() -> None:
+        async with (
+            scripted_server() as server,
+            Client(server.url, reconnect=False) as client,
+            trio.open_nursery() as nursery,
+        ):
+            peer = await server.accept()
+            failures: list[ConnectionClosed] = []
+
+            async def send() -> None:
+                try:
+                    await client.set("k", "v")
+                except ConnectionClosed as failure:
+                    failures.append(failure)
+
+            for _ in range(10):
+                nursery.start_soon(send)
+            await peer.expect("set k v")
+            await peer.stream.send_all(data)
+            with trio.fail_after(5):
+                while len(failures) < 10:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            with pytest.raises(ConnectionClosed):
+                await client.get("k")
+
+    test()
+
+
 @trio_test
 async def test_message_that_nobody_asked_for_is_from_a_newer_server_and_ignored() -> None:
     async with scripted_server() as server, Client(server.url, reconnect=False) as client:
