@@ -37,5 +37,5 @@ PASSWORD_CHECKS_MAX: Final = 2
 VERIFIED_SECRETS_MAX: Final = 10_000
 """Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
 
-STOP_SECONDS: Final = 4.0
+STOP_SECONDS: Final = 2.5
 """For a clean stop: what arrived is finished and committed, clients are told. A service manager allows ten."""

@@ -33,7 +33,7 @@ from pynun.transports.websocket import serve_websocket
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pynun.server.listening import Connection, SocketListener
     from pynun.settings import Settings
@@ -112,40 +112,60 @@ async def _serve(settings: Settings, store: LmdbStore, listeners: _Listeners) ->
         )
         committer = Committer(engine, store)
         engine.prepare(await passwords.admin_token_hash(engine.admin_token_hash(), settings.password))
-        stopping = trio.Event()
-        async with trio.open_nursery() as committing:
-            committing.start_soon(committer.run)
-            async with trio.open_nursery() as connections:
-                flusher = Flusher(engine.view, connections)
-                committer.on_released = flusher.flush
-                service = Service(
-                    engine,
-                    committer,
-                    flusher,
-                    passwords,
-                    message_bytes_max=settings.message_bytes_max,
-                    outbox_bytes_max=settings.outbox_bytes_max,
-                )
-                async with trio.open_nursery() as accepting:
-                    for listener, serve in (
-                        (listeners.websocket, serve_websocket),
-                        (listeners.http, serve_http),
-                        (listeners.tcp, serve_tcp),
-                    ):
-                        handler = partial(_handle, serve, service, stopping)
-                        accepting.start_soon(
-                            partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
-                        )
-                    _announce(settings, listeners)
-                    received = await anext(signals)
-                    _log.info("stopping on %s", signal.Signals(received).name)
-                    accepting.cancel_scope.cancel()
-                listeners.close()
-                stopping.set()
-                for waiting in service.waits_for_request:
-                    waiting.cancel()
-                connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
-            committer.stop()
+        async with trio.open_nursery() as ignoring:
+            async with trio.open_nursery() as committing:
+                committing.start_soon(committer.run)
+                await _serve_connections(settings, engine, committer, passwords, listeners, signals, ignoring)
+                committer.stop()
+            ignoring.cancel_scope.cancel()
+
+
+async def _serve_connections(
+    settings: Settings,
+    engine: Engine,
+    committer: Committer,
+    passwords: Passwords,
+    listeners: _Listeners,
+    signals: AsyncIterator[int],
+    ignoring: trio.Nursery,
+) -> None:
+    """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
+    stopping = trio.Event()
+    async with trio.open_nursery() as connections:
+        flusher = Flusher(engine.view, connections)
+        committer.on_released = flusher.flush
+        service = Service(
+            engine,
+            committer,
+            flusher,
+            passwords,
+            message_bytes_max=settings.message_bytes_max,
+            outbox_bytes_max=settings.outbox_bytes_max,
+        )
+        async with trio.open_nursery() as accepting:
+            for listener, serve in (
+                (listeners.websocket, serve_websocket),
+                (listeners.http, serve_http),
+                (listeners.tcp, serve_tcp),
+            ):
+                handler = partial(_handle, serve, service, stopping)
+                accepting.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=connections))
+            _announce(settings, listeners)
+            received = await anext(signals)
+            ignoring.start_soon(_ignore, signals)
+            _log.info("stopping on %s", signal.Signals(received).name)
+            accepting.cancel_scope.cancel()
+        listeners.close()
+        stopping.set()
+        for waiting in service.waits_to_cancel:
+            waiting.cancel()
+        connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+
+
+async def _ignore(signals: AsyncIterator[int]) -> None:
+    """Further signals: left unread, trio would deliver them again at the end, and they would kill a clean stop."""
+    async for _ in signals:
+        pass
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -6,9 +6,10 @@ and the like, nothing per command; debug, connections; trace, as debug. No level
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 from pynun.timestamps import timestamp
 
@@ -31,9 +32,18 @@ class _Formatter(logging.Formatter):
         return f"[{timestamp(int(record.created * 1e9))} {level} {record.name}] {text}"
 
 
+class _StandardOutput(logging.StreamHandler[TextIO]):
+    """Lines on standard output, until nobody reads it any more: a server must not end with its log's reader."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+
+
 def configure(level: str) -> logging.Logger:
     """Set up the process's log at `off`, `error`, `warn`, `info`, `debug` or `trace`; returns the server's logger."""
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _StandardOutput(sys.stdout)
     handler.setFormatter(_Formatter())
     logger = logging.getLogger("nun_db")
     logger.handlers[:] = [handler]
@@ -46,4 +56,5 @@ def configure(level: str) -> logging.Logger:
 
 def announce(text: str) -> None:
     """A line that is printed whatever the level: that the server starts, where it listens, how to stop it."""
-    print(f"[{timestamp()} nun_db] {text}", flush=True)
+    with contextlib.suppress(OSError):  # as in _StandardOutput
+        print(f"[{timestamp()} nun_db] {text}", flush=True)

@@ -17,6 +17,7 @@ import lmdb
 
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
+from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,8 @@ class LmdbStore:
     def _open_databases(self) -> None:
         environment = self._environment
         try:
+            if self._looks_cut() and not is_whole(self.folder):
+                raise StartError(_damaged(self.folder, StorageError("its end is missing")))
             if environment.stat()["entries"] == 0:
                 with environment.begin(write=True) as transaction:
                     meta = environment.open_db(schema.META_DATABASE, txn=transaction)
@@ -76,6 +79,11 @@ class LmdbStore:
             raise StartError(_not_ours(self.folder)) from None
         except lmdb.Error as error:
             raise StartError(_damaged(self.folder, error)) from error
+
+    def _looks_cut(self) -> bool:
+        """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
+        pages = self._environment.info()["last_pgno"] + 1
+        return (self.folder / schema.DATA_FILE).stat().st_size < pages * self._environment.stat()["psize"]
 
     # --- reading -----------------------------------------------------------------------------------------------
 

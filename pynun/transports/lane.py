@@ -17,8 +17,9 @@ import trio
 
 from pynun import limits
 from pynun.language import messages
-from pynun.transports.outbox import close_frame
-from pynun.transports.reactor import ChunkReader, Outcome
+from pynun.transports.frame_reader import FrameReader
+from pynun.transports.frames import close_frame
+from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import linger, receive
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ if TYPE_CHECKING:
     from pynun.transports.service import Receiver, Service
 
 _HEAD_END: Final = b"\r\n\r\n"
-_TEXT: Final = 0x81  # FIN and the opcode of a text frame
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
-_CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
 
 
 class Lane(trio.abc.Stream):
@@ -53,7 +52,7 @@ class Lane(trio.abc.Stream):
         self._outbox = outbox
         self._receiver = receiver
         self._service = service
-        self._reader = _FrameReader(socket, outbox, receiver, service, commands_of)
+        self._reader = FrameReader(socket, outbox, receiver, service, commands_of)
         self._opened = trio.Event()
         self._is_head_passed = False
         self._is_passthrough = False
@@ -167,113 +166,3 @@ class Lane(trio.abc.Stream):
                     return b""
                 case outcome:
                     raise AssertionError(outcome)
-
-
-class _FrameReader(ChunkReader):
-    """Cuts frames, unmasks them and runs what they hold."""
-
-    def __init__(
-        self,
-        connected: socket.socket,
-        outbox: Outbox,
-        receiver: Receiver,
-        service: Service,
-        commands_of: Callable[[str], Sequence[str]],
-    ) -> None:
-        super().__init__(connected, outbox, service)
-        self._execute = receiver.execute
-        self._commands_of = commands_of
-        self.commands: Sequence[str] = ()
-        """The commands of the message that holds several."""
-
-    def keep(self, data: bytes | bytearray) -> None:
-        """Bytes that arrived before the reader's time."""
-        self._rest += data
-
-    def take_control_frame(self) -> bytes:
-        """The control frame at the start of what is left."""
-        length = (self._rest[1] & 0x7F) + 6
-        frame = bytes(self._rest[:length])
-        del self._rest[:length]
-        return frame
-
-    def take_rest(self) -> bytes:
-        """All that is left."""
-        rest = bytes(self._rest)
-        self._rest.clear()
-        return rest
-
-    def feed(self, data: bytes) -> Outcome:
-        rest = self._rest
-        chunk: bytes | bytearray = data
-        if rest:
-            rest += data
-            if len(rest) < self._wanted:
-                return Outcome.WAIT
-            chunk = rest
-        size = len(chunk)
-        position = 0
-        wanted = 2  # bytes that the frame at `position` needs, as far as known
-        outcome = Outcome.WAIT
-        execute = self._execute
-        from_bytes = int.from_bytes
-        while size - position >= 2:
-            first = chunk[position]
-            length = chunk[position + 1] - 0x80
-            if first != _TEXT or length < 0:
-                if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
-                    outcome = Outcome.ODD
-                elif size - position >= length + 6:
-                    outcome = Outcome.CONTROL
-                else:
-                    wanted = length + 6
-                break
-            if length < 126:
-                start = position + 6
-            elif length == 126:
-                start = position + 8
-                if size < start:
-                    wanted = 8
-                    break
-                length = chunk[position + 2] << 8 | chunk[position + 3]
-            else:
-                start = position + 14
-                if size < start:
-                    wanted = 14
-                    break
-                length = from_bytes(chunk[position + 2 : position + 10], "big")
-                if length > self._service.message_bytes_max:
-                    outcome = Outcome.TOO_BIG
-                    break
-            end = start + length
-            if end > size:
-                wanted = end - position
-                break
-            mask = chunk[start - 4 : start]
-            payload = from_bytes(chunk[start:end], "little") ^ from_bytes((mask * (length // 4 + 1))[:length], "little")
-            try:
-                text = payload.to_bytes(length, "little").decode()
-            except UnicodeDecodeError:
-                outcome = Outcome.ODD
-                break
-            position = end
-            if ";" in text:
-                self.commands = self._commands_of(text)
-                outcome = Outcome.MANY
-                break
-            suspension = execute(text)
-            if suspension is not None:
-                self.suspension = suspension
-                outcome = Outcome.SUSPENDED
-                break
-            if self._outbox.needs_flush and self._service.is_behind(self._outbox):
-                outcome = Outcome.FULL
-                break
-        if chunk is rest:
-            del rest[:position]
-        elif position < size:
-            rest += chunk[position:]
-        self._wanted = wanted
-        if outcome is Outcome.WAIT and self._service.committer.is_full:
-            return Outcome.FULL
-        return outcome

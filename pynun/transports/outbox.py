@@ -14,7 +14,7 @@ Replies are never dropped; a client that lets more than the limit gather is disc
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -352,70 +352,3 @@ class Outbox:
             if self._when_idle is None or self._when_idle.is_set():
                 self._when_idle = trio.Event()
             await self._when_idle.wait()
-
-
-class TextOutbox(Outbox):
-    """Messages as lines, one after another (docs/protocol.md section 1, TCP)."""
-
-    __slots__ = ()
-
-    def _encode_reply(self, result: Result) -> bytes:
-        if result is None:
-            return _OK_LINE
-        if isinstance(result, list):
-            return "".join(result).encode() + _OK_LINE
-        return (result if isinstance(result, bytes) else result.encode()) + _OK_LINE
-
-    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
-        return ("".join(own) + messages.error(error)).encode()
-
-    def _encode_event(self, event: Event) -> bytes:
-        lines = event.lines
-        if lines is None:
-            lines = event.lines = "".join(event.texts).encode()
-        return lines
-
-
-_OK_LINE: Final = messages.OK.encode()
-
-
-def text_frame(payload: bytes) -> bytes:
-    """An unmasked, unfragmented text frame (RFC 6455 section 5.2)."""
-    length = len(payload)
-    if length < 126:
-        return _SHORT_HEADS[length] + payload
-    if length < 65536:
-        return b"\x81\x7e" + length.to_bytes(2, "big") + payload
-    return b"\x81\x7f" + length.to_bytes(8, "big") + payload
-
-
-def close_frame(code: int, reason: str) -> bytes:
-    """A close frame (RFC 6455 section 5.5.1); the reason is at most 123 bytes."""
-    payload = code.to_bytes(2, "big") + reason.encode()
-    return bytes((0x88, len(payload))) + payload
-
-
-_SHORT_HEADS: Final = tuple(bytes((0x81, length)) for length in range(126))
-_OK_FRAME: Final = text_frame(messages.OK.encode())
-
-
-class FrameOutbox(Outbox):
-    """Each message a text frame of its own (docs/protocol.md section 1, WebSocket)."""
-
-    __slots__ = ()
-
-    def _encode_reply(self, result: Result) -> bytes:
-        if result is None:
-            return _OK_FRAME
-        if isinstance(result, list):
-            return b"".join([text_frame(message.encode()) for message in result]) + _OK_FRAME
-        return text_frame(result if isinstance(result, bytes) else result.encode()) + _OK_FRAME
-
-    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
-        return b"".join([text_frame(message.encode()) for message in (*own, messages.error(error))])
-
-    def _encode_event(self, event: Event) -> bytes:
-        frames = event.frames
-        if frames is None:
-            frames = event.frames = b"".join([text_frame(text.encode()) for text in event.texts])
-        return frames

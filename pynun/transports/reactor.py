@@ -127,7 +127,7 @@ class Reactor:
         self._flusher = flusher
         self._epoll = select.epoll()
         self._readers: dict[int, tuple[ChunkReader, trio.lowlevel.Task]] = {}
-        self._is_running = False
+        self._running: trio.CancelScope | None = None
 
     async def wait(self, reader: ChunkReader) -> None:
         """Let the reactor serve the reader; returns when the connection's own task has to go on.
@@ -140,9 +140,9 @@ class Reactor:
         assert descriptor not in self._readers
         self._readers[descriptor] = reader, trio.lowlevel.current_task()
         self._epoll.register(descriptor, select.EPOLLIN)
-        if not self._is_running:
-            self._is_running = True
-            self._flusher.nursery.start_soon(self._run)
+        if self._running is None:
+            self._running = trio.CancelScope()
+            self._flusher.nursery.start_soon(self._run, self._running)
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._remove(descriptor)
@@ -163,32 +163,42 @@ class Reactor:
         waiting = self._readers.pop(descriptor, None)
         if waiting is not None:
             self._epoll.unregister(descriptor)
+            if not self._readers and self._running is not None:
+                self._running.cancel()  # nothing to wait for; if it is too late to stop, the task goes on
         return waiting
 
-    async def _run(self) -> None:
-        """Serve readers; ends when the server's connections are cancelled."""
+    async def _run(self, scope: trio.CancelScope) -> None:
+        """Serve readers as long as there are any."""
+        descriptor = self._epoll.fileno()
+        with scope:
+            while self._readers:
+                await trio.lowlevel.wait_readable(descriptor)
+                self._serve_ready()
+        self._running = None
+        if self._readers:  # one came between the cancellation and here
+            self._running = trio.CancelScope()
+            self._flusher.nursery.start_soon(self._run, self._running)
+
+    def _serve_ready(self) -> None:
         flusher = self._flusher
         readers = self._readers
-        poll = self._epoll.poll
-        while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for _ in range(_ROUNDS_MAX):
-                ready = poll(0)
-                if not ready:
-                    break
-                for served, (descriptor, _) in enumerate(ready, 1):
-                    waiting = readers.get(descriptor)
-                    if waiting is None:
-                        continue  # removed by what another reader's commands did
-                    reader, task = waiting
-                    try:
-                        stays = reader.on_readable()
-                    except Exception as error:
-                        reader.failure = error
-                        stays = False
-                    if not stays:
-                        self._remove(descriptor)
-                        trio.lowlevel.reschedule(task)
-                    if served % _FLUSH_READERS == 0:
-                        flusher.flush()
-                flusher.flush()
+        for _ in range(_ROUNDS_MAX):
+            ready = self._epoll.poll(0)
+            if not ready:
+                break
+            for served, (descriptor, _) in enumerate(ready, 1):
+                waiting = readers.get(descriptor)
+                if waiting is None:
+                    continue  # removed by what another reader's commands did
+                reader, task = waiting
+                try:
+                    stays = reader.on_readable()
+                except Exception as error:
+                    reader.failure = error
+                    stays = False
+                if not stays:
+                    self._remove(descriptor)
+                    trio.lowlevel.reschedule(task)
+                if served % _FLUSH_READERS == 0:
+                    flusher.flush()
+            flusher.flush()

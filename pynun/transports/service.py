@@ -45,7 +45,7 @@ class Service:
         "outbox_bytes_max",
         "reactor",
         "resolver",
-        "waits_for_request",
+        "waits_to_cancel",
     )
 
     def __init__(
@@ -65,8 +65,8 @@ class Service:
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
-        self.waits_for_request: set[trio.CancelScope] = set()
-        """The waits of HTTP connections without a request: cancelled when the server stops."""
+        self.waits_to_cancel: set[trio.CancelScope] = set()
+        """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 
     def open_session(self, outbox: events.Outbox) -> Session:
         return Session(self.engine, outbox)

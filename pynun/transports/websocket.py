@@ -12,8 +12,8 @@ from trio_websocket import ConnectionClosed, ConnectionTimeout, HandshakeError, 
 
 from pynun import limits
 from pynun.language import framing
+from pynun.transports.frames import FrameOutbox, close_frame
 from pynun.transports.lane import Lane
-from pynun.transports.outbox import FrameOutbox, close_frame
 
 if TYPE_CHECKING:
     import socket
@@ -70,6 +70,7 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
     """The accepted connection, or None if the client did not speak the protocol or took too long."""
     with trio.move_on_after(limits.HANDSHAKE_SECONDS) as scope:
         lane.on_closed = scope.cancel
+        service.waits_to_cancel.add(scope)
         try:
             request = await wrap_server_stream(
                 nursery,
@@ -81,6 +82,8 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
             return await request.accept()
         except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
             return None
+        finally:
+            service.waits_to_cancel.discard(scope)
     return None
 
 

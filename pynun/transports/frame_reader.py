@@ -1,0 +1,131 @@
+"""Cuts WebSocket frames out of what arrives and runs the commands in them.
+
+Only what is plain is used here: complete, unfragmented, masked text frames. Unmasking is one exclusive-or of two big
+integers (RFC 6455 section 5.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.transports.reactor import ChunkReader, Outcome
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from pynun.transports.outbox import Outbox
+    from pynun.transports.service import Receiver, Service
+
+_TEXT: Final = 0x81  # FIN and the opcode of a text frame
+_CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
+
+
+class FrameReader(ChunkReader):
+    """Cuts frames, unmasks them and runs what they hold."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        outbox: Outbox,
+        receiver: Receiver,
+        service: Service,
+        commands_of: Callable[[str], Sequence[str]],
+    ) -> None:
+        super().__init__(connected, outbox, service)
+        self._execute = receiver.execute
+        self._commands_of = commands_of
+        self.commands: Sequence[str] = ()
+        """The commands of the message that holds several."""
+
+    def keep(self, data: bytes | bytearray) -> None:
+        """Bytes that arrived before the reader's time."""
+        self._rest += data
+
+    def take_control_frame(self) -> bytes:
+        """The control frame at the start of what is left."""
+        length = (self._rest[1] & 0x7F) + 6
+        frame = bytes(self._rest[:length])
+        del self._rest[:length]
+        return frame
+
+    def take_rest(self) -> bytes:
+        """All that is left."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+    def feed(self, data: bytes) -> Outcome:
+        rest = self._rest
+        chunk: bytes | bytearray = data
+        if rest:
+            rest += data
+            if len(rest) < self._wanted:
+                return Outcome.WAIT
+            chunk = rest
+        size = len(chunk)
+        position = 0
+        wanted = 2  # bytes that the frame at `position` needs, as far as known
+        outcome = Outcome.WAIT
+        execute = self._execute
+        from_bytes = int.from_bytes
+        while size - position >= 2:
+            first = chunk[position]
+            length = chunk[position + 1] - 0x80
+            if first != _TEXT or length < 0:
+                if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
+                    outcome = Outcome.ODD
+                elif size - position >= length + 6:
+                    outcome = Outcome.CONTROL
+                else:
+                    wanted = length + 6
+                break
+            if length < 126:
+                start = position + 6
+            elif length == 126:
+                start = position + 8
+                if size < start:
+                    wanted = 8
+                    break
+                length = chunk[position + 2] << 8 | chunk[position + 3]
+            else:
+                start = position + 14
+                if size < start:
+                    wanted = 14
+                    break
+                length = from_bytes(chunk[position + 2 : position + 10], "big")
+                if length > self._service.message_bytes_max:
+                    outcome = Outcome.TOO_BIG
+                    break
+            end = start + length
+            if end > size:
+                wanted = end - position
+                break
+            mask = chunk[start - 4 : start]
+            payload = from_bytes(chunk[start:end], "little") ^ from_bytes((mask * (length // 4 + 1))[:length], "little")
+            try:
+                text = payload.to_bytes(length, "little").decode()
+            except UnicodeDecodeError:
+                outcome = Outcome.ODD
+                break
+            position = end
+            if ";" in text:
+                self.commands = self._commands_of(text)
+                outcome = Outcome.MANY
+                break
+            suspension = execute(text)
+            if suspension is not None:
+                self.suspension = suspension
+                outcome = Outcome.SUSPENDED
+                break
+            if self._outbox.needs_flush and self._service.is_behind(self._outbox):
+                outcome = Outcome.FULL
+                break
+        if chunk is rest:
+            del rest[:position]
+        elif position < size:
+            rest += chunk[position:]
+        self._wanted = wanted
+        if outcome is Outcome.WAIT and self._service.committer.is_full:
+            return Outcome.FULL
+        return outcome

@@ -1,0 +1,89 @@
+"""HTTP requests out of what arrives, parsed by httptools (llhttp, the parser of Node; RFC 9112)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import httptools
+
+from pynun import limits
+from pynun.language import messages
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    body: bytes
+    is_kept_alive: bool
+    is_old: bool
+    """HTTP/1.0: the client has to be told that the connection is kept."""
+    is_bodiless: bool
+    """A HEAD request: the answer has a head only."""
+
+
+class RequestReader:
+    """The requests out of a connection's bytes: httptools calls it back (the `on_…` methods) as it parses."""
+
+    def __init__(self, body_bytes_max: int) -> None:
+        self._parser = httptools.HttpRequestParser(self)
+        self._body_bytes_max = body_bytes_max
+        self._parts: list[bytes] = []
+        self._body_bytes = 0
+        self._head_bytes = 0
+        self._is_in_head = True
+        self.complete: deque[Request] = deque()
+        self.is_partial = False
+        """Whether a request has begun and is not complete."""
+        self.expects_continue = False
+        """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
+        self.refusal: tuple[int, str] | None = None
+        """Status and text if what came is no request that can be answered; nothing is read after it."""
+
+    def feed(self, data: bytes) -> None:
+        if self._is_in_head:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # whoever asks for another protocol gets an answer in this one
+        except httptools.HttpParserError as error:
+            if self.refusal is None:
+                self.refusal = (400, f"not a valid HTTP request: {error}")
+        if self._is_in_head and self._head_bytes > limits.HANDSHAKE_BYTES_MAX:
+            self.refusal = (431, "the head of the request is too big")
+
+    def on_message_begin(self) -> None:
+        self.is_partial = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name[:1] in b"Cc" and name.lower() == b"content-length":
+            if value.isdigit() and int(value) > self._body_bytes_max:
+                self.refusal = (413, messages.MESSAGE_TOO_BIG)
+        elif name[:1] in b"Ee" and name.lower() == b"expect":
+            self.expects_continue = value.lower() == b"100-continue"
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes = 0
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        if self._body_bytes > self._body_bytes_max:
+            self.refusal = (413, messages.MESSAGE_TOO_BIG)
+        else:
+            self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        parser = self._parser
+        self.complete.append(
+            Request(
+                body=b"".join(self._parts),
+                is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+                is_old=parser.get_http_version() == "1.0",
+                is_bodiless=parser.get_method() == b"HEAD",
+            )
+        )
+        self._parts = []
+        self._body_bytes = 0
+        self._is_in_head = True
+        self.is_partial = self.expects_continue = False

@@ -1,0 +1,86 @@
+"""Messages and commands as lines: the outbox and the reader of a TCP connection (docs/protocol.md section 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.language import messages
+from pynun.transports.outbox import Outbox
+from pynun.transports.reactor import ChunkReader, Outcome
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from pynun.engine.events import Event
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Result
+    from pynun.transports.service import Service
+
+
+class LineOutbox(Outbox):
+    """Messages as lines, one after another (docs/protocol.md section 1, TCP)."""
+
+    __slots__ = ()
+
+    def _encode_reply(self, result: Result) -> bytes:
+        if result is None:
+            return _OK_LINE
+        if isinstance(result, list):
+            return "".join(result).encode() + _OK_LINE
+        return (result if isinstance(result, bytes) else result.encode()) + _OK_LINE
+
+    def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
+        return ("".join(own) + messages.error(error)).encode()
+
+    def _encode_event(self, event: Event) -> bytes:
+        lines = event.lines
+        if lines is None:
+            lines = event.lines = "".join(event.texts).encode()
+        return lines
+
+
+_OK_LINE: Final = messages.OK.encode()
+
+
+class LineReader(ChunkReader):
+    """Cuts lines and runs them."""
+
+    def __init__(self, connected: socket.socket, outbox: LineOutbox, session: Session, service: Service) -> None:
+        super().__init__(connected, outbox, service)
+        self._execute = session.execute
+        self._line_bytes_max = service.message_bytes_max
+
+    def feed(self, data: bytes) -> Outcome:
+        rest = self._rest
+        if rest:
+            rest += data
+            if data and b"\n" not in data:  # a long line: looked at again only when its end is there
+                return Outcome.TOO_BIG if len(rest) > self._line_bytes_max else Outcome.WAIT
+            data = bytes(rest)
+            rest.clear()
+        outbox, execute = self._outbox, self._execute
+        lines = data.split(b"\n")
+        last = len(lines) - 1
+        for place, line in enumerate(lines):
+            if place == last:
+                break
+            if len(line) > self._line_bytes_max:
+                return Outcome.TOO_BIG
+            try:
+                text = line.decode()
+            except UnicodeDecodeError:
+                outbox.refuse((), messages.INVALID_UTF8, 0)
+                continue
+            suspension = execute(text[:-1] if text[-1:] == "\r" else text)
+            if suspension is not None:
+                self.suspension = suspension
+                rest += b"\n".join(lines[place + 1 :])
+                return Outcome.SUSPENDED
+            if outbox.needs_flush and self._service.is_behind(outbox):
+                rest += b"\n".join(lines[place + 1 :])
+                return Outcome.FULL
+        rest += lines[last]
+        if len(rest) > self._line_bytes_max:
+            return Outcome.TOO_BIG
+        return Outcome.FULL if self._service.committer.is_full else Outcome.WAIT

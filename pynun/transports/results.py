@@ -1,0 +1,74 @@
+"""The results of one HTTP request's commands (docs/protocol.md section 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pynun.engine.changes import View
+    from pynun.engine.events import Event
+    from pynun.engine.steps import Result
+
+_EMPTY_RESULT: Final = "empty"
+
+
+class ResultsOutbox:
+    """The results of one request's commands: each the command's first own message, `empty`, or its error."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._results: list[str] = []
+        self.size = 0
+        """Characters of all results."""
+        self._dependent: dict[int, list[int]] = {}  # revision -> places of the results that show its changes
+        self._when_released: trio.Event | None = None
+
+    def reply(self, result: Result, depends: int) -> None:
+        if result is None or result == []:
+            text = _EMPTY_RESULT
+        elif isinstance(result, list):
+            text = result[0]
+        else:
+            text = result.decode() if isinstance(result, bytes) else result
+        self._put(text, depends)
+
+    def refuse(self, own: Sequence[str], error: str, depends: int) -> None:
+        self._put(own[0] if own else error, depends)
+
+    def event(self, event: Event) -> None:
+        """A request is over before anything it watches matters: each result belongs to its own command."""
+
+    def _put(self, text: str, depends: int) -> None:
+        if depends:
+            places = self._dependent.get(depends)
+            if places is not None:
+                places.append(len(self._results))
+            elif self._view.add_waiter(depends, self):
+                self._dependent[depends] = [len(self._results)]
+        self._results.append(text)
+        self.size += len(text)
+
+    def released(self, revision: int) -> None:
+        """Called by the committer: `revision` is on disk."""
+        self._dependent.pop(revision, None)
+        if not self._dependent and self._when_released is not None:
+            self._when_released.set()
+
+    def failed(self, revision: int, reason: str) -> None:
+        """Called by the committer: `revision` is lost, and what showed it becomes an error."""
+        for place in self._dependent.get(revision, ()):
+            self._results[place] = messages.storage_failed(reason)
+        self.released(revision)
+
+    async def body(self) -> str:
+        """All results, once everything they show is on disk."""
+        if self._dependent:
+            self._when_released = trio.Event()
+            await self._when_released.wait()
+        return ";".join(self._results)
