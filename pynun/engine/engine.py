@@ -135,7 +135,7 @@ class Engine:
         unwritten = self.view.unwritten(start)
         found: list[bytes] = []
         is_sorted = True
-        position: bytes | None = start
+        position: bytes | None = b""
         while position is not None:
             names, position, is_slice_sorted = self.view.store.scan(start, position, _SLICE_KEYS)
             is_sorted = is_sorted and is_slice_sorted
