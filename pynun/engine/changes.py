@@ -133,7 +133,7 @@ class View:
             if batch is not None:
                 hits = {k: e for k, e in batch.entries.items() if k.startswith(prefix)}
                 if hits and not self.is_relaxed:
-                    self.depends = batch.revision
+                    self.depends = max(self.depends, batch.revision)
                 found.update(hits)
         return found
 

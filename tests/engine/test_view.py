@@ -153,6 +153,19 @@ def test_what_the_store_lacks_of_a_prefix() -> None:
     assert view.unwritten(b"\0\0\0\3") == {}
 
 
+def test_looking_through_a_prefix_never_makes_a_reply_wait_for_less() -> None:
+    view = new_view()
+    view.write(KEY, TWO)
+    view.take_batch()
+    view.depends = 0
+    view.write(b"\0\0\0\2k", TWO)
+    view.unwritten(b"\0\0\0\1")
+    assert view.depends == 9
+    view.depends = 0
+    view.unwritten(b"\0\0\0\1")
+    assert view.depends == 8
+
+
 def test_waiters_wait_for_batches_that_are_not_on_disk() -> None:
     view, waiter = new_view(), RecordingWaiter()
     assert not view.add_waiter(7, waiter)
@@ -281,6 +294,14 @@ def test_a_conflict_that_is_handed_on_waits_with_its_event(client: Client) -> No
     arbiter.ask("set-safe k 0 late")
     assert arbiter.depends == arbiter.outbox.events[-1].revision == client.world.view.batch.revision
     assert arbiter.outbox.events[-1].key is None
+
+
+def test_a_resolution_waits_for_its_own_batch_while_a_conflict_of_the_key_is_written(client: Client) -> None:
+    arbiter = client.world.connect("use-db arb pwd", "arbiter", "set-safe k 4 now")
+    arbiter.ask("set-safe k 0 late")
+    client.world.begin_commit()
+    assert arbiter.ask("resolve 7 arb k 5 of-no-conflict") == OK
+    assert arbiter.depends == client.world.view.batch.revision
 
 
 # --- scanning --------------------------------------------------------------------------------------------------
