@@ -187,7 +187,7 @@ Fixed in `pynun/limits.py`, each with its reason there.
 
 """
 
-EXAMPLES: Final = {
+_EXAMPLES: Final = {
     "NUN_USER": "user-name",
     "NUN_PWD": "user-pwd",
     "NUN_DBS_DIR": "/var/lib/nun-db",
@@ -202,8 +202,14 @@ EXAMPLES: Final = {
     "NUN_ARGON2_MEMORY_KIB": "65536",
     "NUN_ARGON2_PASSES": "3",
     "NUN_ARGON2_LANES": "2",
+    "NUN_ALLOWED_ORIGINS": "https://viewer.example.org",
 }
-"""A value for each setting that has an effect; a test gives each of them to the server."""
+"""Values that tell more than the default does; a setting without a default needs one."""
+
+
+def examples() -> dict[str, str]:
+    """A value for each setting that has an effect: its example, else its default."""
+    return {setting.name: _EXAMPLES.get(setting.name, setting.default) for setting in SETTINGS if setting.effect}
 
 
 def render_configuration() -> str:
@@ -225,7 +231,7 @@ def render_configuration() -> str:
     # Options that stand before the command, and not behind `start`, are named as such.
     settings = settings.replace("`-u`, `--user`", "`-u`, `--user` before `start`")
     settings = settings.replace("`-p`, `--pwd`", "`-p`, `--pwd` before `start`")
-    example = "".join(f"{name}={value}\n" for name, value in EXAMPLES.items())
+    example = "".join(f"{name}={value}\n" for name, value in examples().items())
     unused = _table(
         ("variable", "option of `start`", "the original's default", "in the original"),
         (

@@ -80,8 +80,8 @@ def test_every_bound_is_in_the_reference() -> None:
 def test_the_example_configuration_sets_every_setting_and_is_accepted() -> None:
     example = next(block for block in blocks(DOCS / "configuration.md") if block.text.startswith("NUN_USER="))
     environment = dict(line.split("=", 1) for line in example.text.splitlines())
-    assert environment == docs_reference.EXAMPLES
     assert environment.keys() == {setting.name for setting in SETTINGS if setting.effect}
+    assert all(environment.values())
     settings = load(environment, {})
     for setting in SETTINGS:
         if setting.effect:
