@@ -7,9 +7,6 @@ from typing import Final
 RECEIVE_BYTES: Final = 65536
 """Read from a socket at once: many pipelined commands for one system call, and still little memory a connection."""
 
-HANDSHAKE_SECONDS: Final = 15.0
-"""For a WebSocket handshake or the head of an HTTP request: a slow hospital network needs one or two."""
-
 HANDSHAKE_BYTES_MAX: Final = 16 * 1024
 """The head of a WebSocket handshake; browsers send about one KiB."""
 

@@ -138,6 +138,12 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
+def _file(text: str) -> Path:
+    if "\0" in text:
+        raise ValueError("the path of a file")
+    return Path(text)
+
+
 def _host_and_port_text(text: str) -> str:
     """An address as others see it: kept as text, for only clients resolve it."""
     if re.search(r"\s", text):
@@ -225,6 +231,47 @@ SETTINGS: tuple[Setting, ...] = (
         field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
     ),
     Setting(
+        name="NUN_TLS_CERT", default="", parse=_file, field="tls_cert",
+        help="A PEM file with the certificate and its chain: with it, and NUN_TLS_KEY, all three ports speak TLS only"
+        " (wss, https, TLS; 1.2 and up). Read again on SIGHUP.",
+    ),
+    Setting(
+        name="NUN_TLS_KEY", default="", parse=_file, field="tls_key",
+        help="The PEM file with the certificate's private key, not encrypted.",
+    ),
+    Setting(
+        name="NUN_MAX_CONNECTIONS", default="10000", parse=_whole_number(1, 1_000_000), unit="connections",
+        field="connections_max", help="How many connections may be open, of all transports together.",
+    ),
+    Setting(
+        name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=_whole_number(1, 1_000_000), unit="connections",
+        field="connections_per_address_max",
+        help="How many of them may come from one address; behind a proxy all clients have the address of the proxy.",
+    ),
+    Setting(
+        name="NUN_MAX_WATCHES", default="10000", parse=_whole_number(1, 100_000_000), unit="keys",
+        field="watches_max", help="How many keys one session may watch.",
+    ),
+    Setting(
+        name="NUN_MAX_KEYS", default="1000000", parse=_whole_number(1, 1_000_000_000), unit="keys",
+        field="keys_max", help="How many keys one answer to keys may list.",
+    ),
+    Setting(
+        name="NUN_HANDSHAKE_TIMEOUT", default="15", parse=_whole_number(1, 3600), unit="s",
+        field="handshake_seconds", help="How long a client may take for a TLS or WebSocket handshake or for one"
+        " HTTP request.",
+    ),
+    Setting(
+        name="NUN_IDLE_TIMEOUT", default="45", parse=_whole_number(3, 86_400), unit="s",
+        field="idle_seconds", help="How long a client may answer nothing, not even a WebSocket ping or a TCP"
+        " keep-alive probe, before it counts as gone.",
+    ),
+    Setting(
+        name="NUN_ALLOWED_ORIGINS", default="", parse=_addresses, field="allowed_origins",
+        help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket;"
+        " others get 403. Not given: all. Clients that are no browsers send no origin and are not restricted.",
+    ),
+    Setting(
         name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=_whole_number(8, 4 * 1024**2), unit="KiB",
         field="argon2_memory_kib", help="The memory that hashing one password takes; at least 8 for each lane.",
     ),
@@ -285,6 +332,15 @@ class Settings:
     durability: Durability
     message_bytes_max: int
     outbox_bytes_max: int
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    connections_max: int = 10_000
+    connections_per_address_max: int = 8_000
+    watches_max: int = 10_000
+    keys_max: int = 1_000_000
+    handshake_seconds: int = 15
+    idle_seconds: int = 45
+    allowed_origins: tuple[str, ...] = ()
     argon2_memory_kib: int
     argon2_passes: int
     argon2_lanes: int
@@ -321,6 +377,9 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
             f"NUN_ARGON2_MEMORY_KIB: {values['argon2_memory_kib']} is too little for"
             f" {values['argon2_lanes']} lanes; accepted: at least {8 * values['argon2_lanes']}"
         )
+    if (values["tls_cert"] is None) != (values["tls_key"] is None):
+        one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if values["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
+        raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
     return Settings(**values, unused=tuple(unused))
 
 

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine.changes import Entry, View
 from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY, Database, Strategy, parse_strategy
-from pynun.engine.permissions import EVERYONE, NO_GRANTS, Rules, parse_grants, permission_key, permitted_user
+from pynun.engine.permissions import (
+    EVERYONE,
+    NO_GRANTS,
+    Rules,
+    parse_grants,
+    permission_key,
+    permitted_user,
+    user_of_secret,
+)
 from pynun.language import messages
 
 if TYPE_CHECKING:
@@ -42,6 +50,10 @@ class Context:
     time_ns: Callable[[], int]
     """Nanoseconds since 1970, for the ids of conflicts."""
     credentials: Credentials
+    watches_max: int = 10_000
+    """Keys that one session may watch."""
+    keys_max: int = 1_000_000
+    """Keys that one answer to `keys` may list."""
 
 
 class Engine:
@@ -125,11 +137,16 @@ class Engine:
                 return [key.decode() for key in stop.value]
 
     def scan_slices(
-        self, prefix: bytes, key_prefix: bytes = b"", keep: Callable[[list[bytes]], list[bytes]] | None = None
+        self,
+        prefix: bytes,
+        key_prefix: bytes = b"",
+        keep: Callable[[list[bytes]], list[bytes]] | None = None,
+        count_max: int | None = None,
     ) -> Generator[None, None, list[bytes]]:
         """The keys under a stored prefix that begin with `key_prefix`, in order; yields between slices of a scan.
 
-        `keep` filters a slice. Keys that are there during the whole scan are given exactly once, in any case.
+        `keep` filters a slice. A scan that finds more than `count_max` keys ends early. Keys that are there during the
+        whole scan are given exactly once, in any case.
         """
         start = prefix + key_prefix
         unwritten = self.view.unwritten(start)
@@ -142,6 +159,8 @@ class Engine:
             if unwritten:
                 names = [name for name in names if prefix + name not in unwritten]
             found += names if keep is None else keep(names)
+            if count_max is not None and len(found) > count_max:
+                return found
             if position is not None:
                 yield
         added = [key[4:] for key, entry in unwritten.items() if entry is not None]
@@ -242,6 +261,13 @@ class Engine:
             for session in list(database.sessions):
                 if session.user == user:
                     session.set_rules(rules)
+            return
+        user = user_of_secret(key)
+        if user is not None:
+            # Whoever came in with the old token is out: its watches end with its selection. An admin needs no token.
+            for session in list(database.sessions):
+                if session.user == user and not session.is_admin:
+                    session.leave()
 
     def reload_after_loss(self) -> None:
         """Changes that sessions acted on were lost (the commit failed): read again what is remembered of them."""

@@ -50,6 +50,13 @@ def is_secret_key(key: str) -> bool:
     return key == "$$token" or key.startswith("$$user_")
 
 
+def user_of_secret(key: str) -> str | None:
+    """The user whose token `key` holds, or None if it is no secret."""
+    if key == "$$token":
+        return EVERYONE
+    return key[len("$$user_") :] if key.startswith("$$user_") else None
+
+
 def permitted_user(key: str) -> str | None:
     """The user whose permission entry `key` is, or None if it is another key."""
     return key[len("$$permission_$") :] if key.startswith("$$permission_$") else None

@@ -50,6 +50,7 @@ INVALID_VERSION = Refusal("Invalid version!")
 NO_ARBITER = Refusal("An conflitct happend and there is no arbiter client not connected")
 NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
 
+TOO_MANY_CONNECTIONS = "too many connections"
 MESSAGE_TOO_BIG = "message too big"
 INVALID_UTF8 = "invalid utf-8"
 
@@ -98,6 +99,16 @@ def resolved(text: str) -> str:
 
 def conflict_unresolved(record: str) -> Refusal:
     return Refusal(f"$$conflitct unresolved {record}")
+
+
+def too_many_watches(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many watched keys: at most {most}")
+
+
+def too_many_keys(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many keys: at most {most}, ask for fewer by a pattern")
 
 
 def not_databases(names: Iterable[str]) -> Refusal:

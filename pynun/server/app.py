@@ -5,31 +5,36 @@ The nesting of the nurseries is the order of stopping: listeners, connections (w
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import resource
 import signal
 import time
-from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun import limits
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
+from pynun.language import messages
 from pynun.server import logs
+from pynun.server.admission import Admission
 from pynun.server.listening import listen
 from pynun.server.passwords import Passwords
+from pynun.server.tls import Certificate, shake_hands
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
-from pynun.transports.http import serve_http
+from pynun.transports.http import HTTP_REFUSAL, serve_http
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
-from pynun.transports.tcp import serve_tcp
-from pynun.transports.websocket import serve_websocket
+from pynun.transports.sockets import linger, send
+from pynun.transports.tcp import TCP_REFUSAL, serve_tcp
+from pynun.transports.websocket import keep_alive, serve_websocket
 
 if TYPE_CHECKING:
     import socket
@@ -42,30 +47,50 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("nun_db")
 
-_DURABILITY_MEANING = {
+_DURABILITY_MEANING: Final = {
     Durability.ALWAYS: "what is answered is on disk",
     Durability.RELAXED: "a crash may lose the last 100 ms of changes",
 }
+
+_REFUSALS_LOGGED: Final = 100
+"""One line in the log for so many refused connections."""
 
 
 def run(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError."""
     logs.configure(settings.log_level)
+    _raise_descriptor_limit()
     logs.announce("nundb starting!")
     for name in settings.unused:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
-    with ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        certificate = None
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            certificate = Certificate(settings.tls_cert, settings.tls_key)
         listeners = _Listeners(settings)
         stack.callback(listeners.close)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         try:
-            trio.run(_serve, settings, store, listeners)
+            trio.run(_Server(settings, store, listeners, certificate).serve)
         except* DamageError as group:
             raise StartError(f"the server stopped: {_first(group)}") from group
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
     logs.announce("stopped: everything answered is on disk")
+
+
+def _raise_descriptor_limit() -> None:
+    """As many open files as this process may have: the usual default of 1024 would be its limit of connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the single exceptions in a group."""
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Listeners:
@@ -82,7 +107,7 @@ class _Listeners:
             raise
 
     def _open(self, name: str, variable: str, settings: Settings) -> SocketListener:
-        listener = listen(name, variable, getattr(settings, f"{name}_address"))
+        listener = listen(name, variable, getattr(settings, f"{name}_address"), settings.idle_seconds)
         self._opened.append(listener)
         return listener
 
@@ -91,9 +116,16 @@ class _Listeners:
             listener.close()
 
 
-async def _serve(settings: Settings, store: LmdbStore, listeners: _Listeners) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        passwords = Passwords(
+class _Server:
+    """One running server."""
+
+    def __init__(
+        self, settings: Settings, store: LmdbStore, listeners: _Listeners, certificate: Certificate | None
+    ) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._certificate = certificate
+        self._passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
         )
         context = Context(
@@ -101,94 +133,141 @@ async def _serve(settings: Settings, store: LmdbStore, listeners: _Listeners) ->
             address=settings.external_address or listeners.tcp.address,
             process_id=os.getpid(),
             time_ns=time.time_ns,
-            credentials=passwords,
+            credentials=self._passwords,
+            watches_max=settings.watches_max,
+            keys_max=settings.keys_max,
         )
-        engine = Engine(
+        self._engine = Engine(
             store,
             context,
             revision=store.revision,
             operations=store.operations,
             is_relaxed=settings.durability is Durability.RELAXED,
         )
-        committer = Committer(engine, store)
-        engine.prepare(await passwords.admin_token_hash(engine.admin_token_hash(), settings.password))
-        async with trio.open_nursery() as ignoring:
-            async with trio.open_nursery() as committing:
-                committing.start_soon(committer.run)
-                await _serve_connections(settings, engine, committer, passwords, listeners, signals, ignoring)
-                committer.stop()
-            ignoring.cancel_scope.cancel()
+        self._store = store
+        self._admission = Admission(
+            connections_max=settings.connections_max, per_address_max=settings.connections_per_address_max
+        )
 
+    async def serve(self) -> None:
+        """Serve until a signal."""
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            engine = self._engine
+            committer = Committer(engine, self._store)
+            password = self._settings.password
+            engine.prepare(await self._passwords.admin_token_hash(engine.admin_token_hash(), password))
+            async with trio.open_nursery() as ignoring:
+                async with trio.open_nursery() as committing:
+                    committing.start_soon(committer.run)
+                    await self._serve_connections(committer, signals, ignoring)
+                    committer.stop()
+                ignoring.cancel_scope.cancel()
 
-async def _serve_connections(
-    settings: Settings,
-    engine: Engine,
-    committer: Committer,
-    passwords: Passwords,
-    listeners: _Listeners,
-    signals: AsyncIterator[int],
-    ignoring: trio.Nursery,
-) -> None:
-    """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
-    stopping = trio.Event()
-    async with trio.open_nursery() as connections:
-        flusher = Flusher(engine.view, connections)
+    async def _serve_connections(
+        self, committer: Committer, signals: AsyncIterator[int], ignoring: trio.Nursery
+    ) -> None:
+        """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
+        stopping = trio.Event()
+        async with trio.open_nursery() as connections:
+            service = self._make_service(committer, connections)
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(keep_alive, service)
+                for listener, serve, refusal in (
+                    (self._listeners.websocket, serve_websocket, HTTP_REFUSAL),
+                    (self._listeners.http, serve_http, HTTP_REFUSAL),
+                    (self._listeners.tcp, serve_tcp, TCP_REFUSAL),
+                ):
+                    handler = partial(self._handle, serve, refusal, service, stopping)
+                    accepting.start_soon(
+                        partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
+                    )
+                self._announce()
+                received = await self._wait_for_stop(signals)
+                ignoring.start_soon(_ignore, signals)
+                _log.info("stopping on %s", signal.Signals(received).name)
+                accepting.cancel_scope.cancel()
+            self._listeners.close()
+            stopping.set()
+            for waiting in service.waits_to_cancel:
+                waiting.cancel()
+            connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+
+    def _make_service(self, committer: Committer, connections: trio.Nursery) -> Service:
+        settings = self._settings
+        flusher = Flusher(self._engine.view, connections)
         committer.on_released = flusher.flush
-        service = Service(
-            engine,
+        return Service(
+            self._engine,
             committer,
             flusher,
-            passwords,
+            self._passwords,
             message_bytes_max=settings.message_bytes_max,
             outbox_bytes_max=settings.outbox_bytes_max,
+            handshake_seconds=settings.handshake_seconds,
+            idle_seconds=settings.idle_seconds,
+            allowed_origins=settings.allowed_origins,
         )
-        async with trio.open_nursery() as accepting:
-            for listener, serve in (
-                (listeners.websocket, serve_websocket),
-                (listeners.http, serve_http),
-                (listeners.tcp, serve_tcp),
-            ):
-                handler = partial(_handle, serve, service, stopping)
-                accepting.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=connections))
-            _announce(settings, listeners)
-            received = await anext(signals)
-            ignoring.start_soon(_ignore, signals)
-            _log.info("stopping on %s", signal.Signals(received).name)
-            accepting.cancel_scope.cancel()
-        listeners.close()
-        stopping.set()
-        for waiting in service.waits_to_cancel:
-            waiting.cancel()
-        connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+
+    def _announce(self) -> None:
+        settings, listeners = self._settings, self._listeners
+        durability = settings.durability
+        logs.announce(
+            f"data: {settings.data_dir.resolve()} (format {schema.FORMAT}; durability {durability.value}: "
+            f"{_DURABILITY_MEANING[durability]})"
+        )
+        if settings.tls_cert is not None:
+            logs.announce(f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} (SIGHUP reads it again)")
+        logs.announce(f"listening: websocket {listeners.websocket.address}")
+        logs.announce(f"listening: http {listeners.http.address}")
+        logs.announce(f"listening: tcp {listeners.tcp.address}")
+        logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
+
+    async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
+        """The signal that stops the server; SIGHUP has the certificate read again meanwhile."""
+        async for received in signals:
+            if received != signal.SIGHUP:
+                return received
+            if self._certificate is not None:
+                self._certificate.renew()
+        raise AssertionError("signals never end")
+
+    async def _handle(
+        self, serve: Serve, refusal: bytes, service: Service, stopping: trio.Event, connection: Connection
+    ) -> None:
+        """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
+        if not self._admission.enter(connection.address):
+            await self._refuse(connection, refusal)
+            return
+        try:
+            if self._certificate is not None:
+                try:
+                    with trio.fail_after(service.handshake_seconds):
+                        connection.socket = await shake_hands(connection.socket, self._certificate.context)
+                except (OSError, trio.TooSlowError) as error:
+                    _log.debug("no TLS with %s: %s", connection.address, error)
+                    return
+            await serve(connection.socket, service, stopping)
+        except Exception:
+            _log.exception("a connection was closed after an internal error; please report this")
+        finally:
+            self._admission.leave(connection.address)
+
+    async def _refuse(self, connection: Connection, refusal: bytes) -> None:
+        """Say why, where that can be said without a handshake, and let the caller close."""
+        if self._admission.refused % _REFUSALS_LOGGED == 1:
+            _log.warning(
+                "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
+                connection.address,
+                self._admission.refused,
+                messages.TOO_MANY_CONNECTIONS,
+            )
+        with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
+            if self._certificate is None:
+                await send(connection.socket, refusal)
+            await linger(connection.socket)
 
 
 async def _ignore(signals: AsyncIterator[int]) -> None:
     """Further signals: left unread, trio would deliver them again at the end, and they would kill a clean stop."""
     async for _ in signals:
         pass
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first of the single exceptions in a group."""
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _announce(settings: Settings, listeners: _Listeners) -> None:
-    durability = settings.durability
-    logs.announce(
-        f"data: {settings.data_dir.resolve()} (format {schema.FORMAT}; durability {durability.value}: "
-        f"{_DURABILITY_MEANING[durability]})"
-    )
-    logs.announce(f"listening: websocket {listeners.websocket.address}")
-    logs.announce(f"listening: http {listeners.http.address}")
-    logs.announce(f"listening: tcp {listeners.tcp.address}")
-    logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
-
-
-async def _handle(serve: Serve, service: Service, stopping: trio.Event, connection: Connection) -> None:
-    """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
-    try:
-        await serve(connection.socket, service, stopping)
-    except Exception:
-        _log.exception("a connection was closed after an internal error; please report this")

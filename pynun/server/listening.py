@@ -23,8 +23,10 @@ _TRANSIENT: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, er
 class Connection(trio.abc.AsyncResource):
     """An accepted socket: non-blocking, without Nagle's delay."""
 
-    def __init__(self, accepted: socket.socket) -> None:
+    def __init__(self, accepted: socket.socket, address: str) -> None:
         self.socket = accepted
+        self.address = address
+        """The peer's, without the port."""
 
     async def aclose(self) -> None:
         if self.socket.fileno() >= 0:
@@ -36,8 +38,9 @@ class Connection(trio.abc.AsyncResource):
 class SocketListener(trio.abc.Listener[Connection]):
     """Accepts connections for `trio.serve_listeners`, which handles exhausted descriptors."""
 
-    def __init__(self, listening: socket.socket) -> None:
+    def __init__(self, listening: socket.socket, idle_seconds: int) -> None:
         self._socket = listening
+        self._idle_seconds = idle_seconds
         host, port = listening.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -45,7 +48,7 @@ class SocketListener(trio.abc.Listener[Connection]):
         while True:
             await trio.lowlevel.wait_readable(self._socket)
             try:
-                accepted, _ = self._socket.accept()
+                accepted, peer = self._socket.accept()
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -54,7 +57,17 @@ class SocketListener(trio.abc.Listener[Connection]):
                 raise
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return Connection(accepted)
+            self._keep_alive(accepted)
+            return Connection(accepted, peer[0])
+
+    def _keep_alive(self, accepted: socket.socket) -> None:
+        """Have the kernel find out that a peer is gone (a laptop that was closed): tcp(7)."""
+        probe_seconds = max(1, self._idle_seconds // 3)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_seconds)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe_seconds)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_seconds * 1000)
 
     def close(self) -> None:
         """Stop listening. Only when no task waits in `accept`."""
@@ -67,7 +80,7 @@ class SocketListener(trio.abc.Listener[Connection]):
         await trio.lowlevel.checkpoint()
 
 
-def listen(name: str, variable: str, address: Address) -> SocketListener:
+def listen(name: str, variable: str, address: Address, idle_seconds: int) -> SocketListener:
     """Open a listening socket. Raises StartError that names the transport, the address, why, and what to do."""
     try:
         family, kind, protocol, _, resolved = socket.getaddrinfo(
@@ -84,7 +97,7 @@ def listen(name: str, variable: str, address: Address) -> SocketListener:
     except OSError as error:
         listening.close()
         raise StartError(_cannot_listen(name, variable, address, error)) from None
-    return SocketListener(listening)
+    return SocketListener(listening, idle_seconds)
 
 
 def _cannot_listen(name: str, variable: str, address: Address, error: OSError) -> str:

@@ -68,10 +68,6 @@ class Committer:
             self._hurry.set()
             await self._room.wait()
 
-    def hurry(self) -> None:
-        """Write now: somebody waits for a batch although durability is relaxed."""
-        self._hurry.set()
-
     async def run(self) -> None:
         """Write batches until `stop`, and then what is left.
 

@@ -7,8 +7,10 @@ anything else runs, so that none pins old pages; the one writer is whatever thre
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import struct
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 _MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
 space refuses the first, the map grows by doubling when it is full."""
+
+_FULL_BYTES: Final = 1 << 20
+"""A disk with less room than this counts as full when a write failed."""
 
 _DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
 """What LMDB says when the file, and not the room for it, is the trouble."""
@@ -129,7 +134,13 @@ class LmdbStore:
         except _DAMAGE as error:
             raise DamageError(_damaged(self.folder, error)) from error
         except (lmdb.Error, OSError) as error:
-            raise StorageError(_reason(error)) from error
+            raise StorageError(self._reason(error)) from error
+
+    def _reason(self, error: Exception) -> str:
+        """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
+        if shutil.disk_usage(self.folder).free < _FULL_BYTES:
+            return os.strerror(errno.ENOSPC)
+        return _reason(error)
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread reads or writes. Raises StorageError."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pynun.transports.service import Receiver, Service
 
 _TEXT: Final = 0x81  # FIN and the opcode of a text frame
-_CONTROL: Final = 0x88  # FIN and the lowest opcode of control frames
+_CLOSE: Final = 0x88  # FIN and the lowest opcode of control frames
+_PONG: Final = 0x8A  # FIN and the highest opcode of control frames
 
 
 class FrameReader(ChunkReader):
@@ -73,7 +74,7 @@ class FrameReader(ChunkReader):
             first = chunk[position]
             length = chunk[position + 1] - 0x80
             if first != _TEXT or length < 0:
-                if first < _CONTROL or first > 0x8F or not 0 <= length < 126:
+                if first < _CLOSE or first > _PONG or not 0 <= length < 126:
                     outcome = Outcome.ODD
                 elif size - position >= length + 6:
                     outcome = Outcome.CONTROL
@@ -82,18 +83,15 @@ class FrameReader(ChunkReader):
                 break
             if length < 126:
                 start = position + 6
-            elif length == 126:
-                start = position + 8
-                if size < start:
-                    wanted = 8
-                    break
-                length = chunk[position + 2] << 8 | chunk[position + 3]
             else:
-                start = position + 14
+                start, shortest = (position + 8, 126) if length == 126 else (position + 14, 1 << 16)
                 if size < start:
-                    wanted = 14
+                    wanted = start - position
                     break
-                length = from_bytes(chunk[position + 2 : position + 10], "big")
+                length = from_bytes(chunk[position + 2 : start - 4], "big")
+                if length < shortest or length >> 63:
+                    outcome = Outcome.ODD
+                    break
                 if length > self._service.message_bytes_max:
                     outcome = Outcome.TOO_BIG
                     break

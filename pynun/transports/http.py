@@ -32,6 +32,12 @@ _REASONS: Final = {
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
 }
+HTTP_REFUSAL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(messages.TOO_MANY_CONNECTIONS), messages.TOO_MANY_CONNECTIONS.encode())
+)
+"""What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
+
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
 
 
@@ -44,7 +50,7 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
     reader = RequestReader(service.message_bytes_max)
     try:
         while not stopping.is_set():
-            seconds = limits.HANDSHAKE_SECONDS if reader.is_partial else limits.HTTP_IDLE_SECONDS
+            seconds = service.handshake_seconds if reader.is_partial else limits.HTTP_IDLE_SECONDS
             with trio.move_on_after(seconds) as waiting:
                 service.waits_to_cancel.add(waiting)
                 try:

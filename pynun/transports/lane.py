@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
+_PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
+_SILENCES_MAX: Final = 3
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 
 
@@ -59,6 +61,9 @@ class Lane(trio.abc.Stream):
         self._is_ended = False  # by the peer
         self._is_closed = False
         self._is_close_sent = False
+        self._silences = 0
+        self.on_silent: Callable[[], None] = lambda: None
+        """Called when the peer answers nothing any more."""
         self.connection: WebSocketConnection | None = None
         """The accepted connection, for the reason of its end."""
         self.on_closed: Callable[[], None] = lambda: None
@@ -72,6 +77,19 @@ class Lane(trio.abc.Stream):
     def is_passthrough(self) -> bool:
         """Whether messages reach the session through trio-websocket and not through the lane."""
         return self._is_passthrough
+
+    def check_alive(self) -> None:
+        """Called three times in the time that a client may be silent: ping one that was, give up one that stays so."""
+        reader = self._reader
+        if reader.has_heard:
+            reader.has_heard = False
+            self._silences = 0
+            return
+        self._silences += 1
+        if self._silences >= _SILENCES_MAX:
+            self.on_silent()
+        elif not self._outbox.is_stalled:
+            self._outbox.send_raw(_PING)
 
     # --- trio.abc.Stream ---------------------------------------------------------------------------------------
 
@@ -90,11 +108,17 @@ class Lane(trio.abc.Stream):
             return b""  # reset by the peer: for us the same as its end
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send at its place among the replies; returns when it is on its way."""
+        """Send at its place among the replies. A close frame has left on return, if the client reads at all.
+
+        Waiting for a pong to leave would mean to read no command meanwhile: for ever, if events go to a slow client.
+        """
+        self._outbox.send_raw(bytes(data))
         if data and data[0] == _CLOSE:
             self._is_close_sent = True
-        self._outbox.send_raw(bytes(data))
-        await self._outbox.wait_sent()
+            with trio.move_on_after(limits.CLOSE_SECONDS):
+                await self._outbox.wait_sent()
+        else:
+            await self._outbox.wait_for_room()
         if self._outbox.is_broken:
             raise trio.BrokenResourceError
 
@@ -106,20 +130,22 @@ class Lane(trio.abc.Stream):
             self._is_closed = True
             self.on_closed()
             self._service.reactor.forget(self._socket)
-            trio.lowlevel.notify_closing(self._socket)
-            if not self._is_ended and not self._outbox.is_broken:
-                await self._end_politely()
+            is_reachable = not self._is_ended and not self._outbox.is_broken
+            if is_reachable:
+                await self._say_why()
+            trio.lowlevel.notify_closing(self._socket)  # the outbox gives up what waits: only now
+            if is_reachable:
+                await linger(self._socket)
             self._socket.close()
         await trio.lowlevel.checkpoint()
 
-    async def _end_politely(self) -> None:
+    async def _say_why(self) -> None:
         """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
         reason = None if self.connection is None else self.connection.closed
         if reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES:
             self._outbox.send_raw(close_frame(reason.code, ""))
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
                 await self._outbox.wait_sent()
-        await linger(self._socket)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -127,6 +153,7 @@ class Lane(trio.abc.Stream):
         if self._is_closed:
             raise trio.ClosedResourceError
         received = await receive(self._socket)
+        self._reader.has_heard = True
         self._is_ended = not received
         return received
 

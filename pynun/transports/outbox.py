@@ -13,6 +13,7 @@ Replies are never dropped; a client that lets more than the limit gather is disc
 
 from __future__ import annotations
 
+import ssl
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -258,7 +259,7 @@ class Outbox:
             self._tombstones = 0
         try:
             sent = self._socket.send(data)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantWriteError):
             sent = 0
         except OSError:
             self._break()
@@ -279,7 +280,7 @@ class Outbox:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
                 sent = self._socket.send(self._unsent)
-            except BlockingIOError:
+            except (BlockingIOError, ssl.SSLWantWriteError):
                 continue
             except (OSError, trio.ClosedResourceError):
                 self._break()

@@ -68,9 +68,12 @@ class ChunkReader(ABC):
         self.outcome = Outcome.WAIT
         self.suspension: Suspension | None = None
         self.failure: Exception | None = None
+        self.has_heard = True
+        """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
         self._service = service
         self._rest = bytearray()  # received, not used yet
+        self._is_tls = isinstance(connected, ssl.SSLSocket)
         self._wanted = 0  # bytes that `_rest` needs before it is worth another look
 
     @abstractmethod
@@ -79,17 +82,26 @@ class ChunkReader(ABC):
 
     def on_readable(self) -> bool:
         """Read and use what has arrived; False if the connection's own task has to go on."""
-        try:
-            data = self.socket.recv(max(limits.RECEIVE_BYTES, min(self._wanted - len(self._rest), 1 << 20)))
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            data = b""
-        if not data:
-            self.outcome = Outcome.END
-            return False
-        self.outcome = self.feed(data)
-        return self.outcome is Outcome.WAIT
+        while True:
+            try:
+                data = self.socket.recv(max(limits.RECEIVE_BYTES, min(self._wanted - len(self._rest), 1 << 20)))
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return True
+            except OSError:
+                data = b""
+            if not data:
+                self.outcome = Outcome.END
+                return False
+            self.has_heard = True
+            self.outcome = self.feed(data)
+            if self.outcome is not Outcome.WAIT:
+                return False
+            if not self._is_tls or not self._has_pending():
+                return True
+
+    def _has_pending(self) -> bool:
+        """Whether TLS holds bytes that the socket will not become readable for."""
+        return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     async def read_on(self) -> Outcome:
         """Read and run commands until something comes up that the caller has to deal with.
@@ -103,7 +115,11 @@ class ChunkReader(ABC):
                 service.flusher.flush()
                 if service.committer.is_full:
                     await service.committer.wait_for_room()
-                await service.reactor.wait(self)
+                if self._is_tls and self._has_pending():
+                    await trio.lowlevel.checkpoint()
+                    self.on_readable()
+                else:
+                    await service.reactor.wait(self)
                 outcome = self.outcome
                 continue
             if outcome is Outcome.SUSPENDED:

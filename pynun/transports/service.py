@@ -11,12 +11,13 @@ from pynun.engine.session import Session
 from pynun.transports.reactor import Reactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pynun.engine import events
     from pynun.engine.engine import Engine
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
+    from pynun.transports.lane import Lane
     from pynun.transports.outbox import Flusher, Outbox
 
 
@@ -38,9 +39,13 @@ class Service:
     """One server, as its transports see it."""
 
     __slots__ = (
+        "allowed_origins",
         "committer",
         "engine",
         "flusher",
+        "handshake_seconds",
+        "idle_seconds",
+        "lanes",
         "message_bytes_max",
         "outbox_bytes_max",
         "reactor",
@@ -57,6 +62,9 @@ class Service:
         *,
         message_bytes_max: int,
         outbox_bytes_max: int,
+        handshake_seconds: float = 15.0,
+        idle_seconds: float = 45.0,
+        allowed_origins: Sequence[str] = (),
     ) -> None:
         self.engine = engine
         self.committer = committer
@@ -65,6 +73,12 @@ class Service:
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
+        self.handshake_seconds = handshake_seconds
+        self.idle_seconds = idle_seconds
+        self.allowed_origins = frozenset(allowed_origins)
+        """Origins of web pages that may connect by WebSocket; empty: all."""
+        self.lanes: set[Lane] = set()
+        """The open WebSocket connections, for the keeper that pings them."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 
 import trio
 
@@ -17,6 +19,9 @@ async def linger(connected: socket.socket) -> None:
     """
     with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
         try:
+            if isinstance(connected, ssl.SSLSocket):
+                with contextlib.suppress(OSError, ValueError):
+                    connected.unwrap()  # sends TLS's own end; that of the peer is not waited for
             connected.shutdown(socket.SHUT_WR)
             while await receive(connected):
                 pass
@@ -26,12 +31,15 @@ async def linger(connected: socket.socket) -> None:
 
 async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
     """What has arrived, waiting for it; b"" at the end. Raises OSError, or trio.ClosedResourceError if closed here."""
-    while True:
+    if isinstance(connected, ssl.SSLSocket):
+        await trio.lowlevel.checkpoint()  # TLS may hold bytes for which the socket is not readable any more
+    else:
         await trio.lowlevel.wait_readable(connected)
+    while True:
         try:
             return connected.recv(bytes_max)
-        except BlockingIOError:
-            continue
+        except (BlockingIOError, ssl.SSLWantReadError):
+            await trio.lowlevel.wait_readable(connected)
 
 
 async def send(connected: socket.socket, data: bytes) -> None:
@@ -40,5 +48,5 @@ async def send(connected: socket.socket, data: bytes) -> None:
     while view:
         try:
             view = view[connected.send(view) :]
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantWriteError):
             await trio.lowlevel.wait_writable(connected)

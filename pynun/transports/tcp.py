@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
     from pynun.transports.service import Service
 
+TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
+"""What a connection beyond the limits gets before it is closed."""
+
 _GREETING: Final = messages.TCP_GREETING.encode()
 
 

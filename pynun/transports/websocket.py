@@ -1,14 +1,23 @@
 """WebSocket: one text frame holds one or more commands, each message is a frame (docs/protocol.md section 1).
 
-trio-websocket is the authority on the protocol (RFC 6455); the lane takes over what is plain (`lane.py`).
+trio-websocket is the authority on the protocol (RFC 6455); the lane takes over what is plain (`lane.py`). Close frames
+that we begin with go through the lane too: behind its own, trio-websocket fails at a ping instead of ignoring it.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import trio
-from trio_websocket import ConnectionClosed, ConnectionTimeout, HandshakeError, WebSocketConnection, wrap_server_stream
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionTimeout,
+    HandshakeError,
+    WebSocketConnection,
+    WebSocketRequest,
+    wrap_server_stream,
+)
 
 from pynun import limits
 from pynun.language import framing
@@ -45,8 +54,12 @@ async def serve_receiver(
     receiver: Receiver,
     commands_of: Callable[[str], Sequence[str]],
     on_overflow: Callable[[], None],
+    text_of: Callable[[bytes], str] = bytes.decode,
 ) -> None:
-    """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo)."""
+    """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
+
+    `text_of` gives the text of a binary message, or raises UnicodeDecodeError: the connection is closed with 1007.
+    """
     lane = Lane(socket, outbox, receiver, service, commands_of)
     try:
         async with trio.open_nursery() as nursery:
@@ -54,21 +67,20 @@ async def serve_receiver(
             outbox.on_overflow = overflowed.set
             connection = await _shake_hands(nursery, lane, service)
             if connection is not None:
-                nursery.start_soon(_end_when_stopping, connection, outbox, stopping, nursery.cancel_scope)
+                nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
                 lane.connection = connection
                 lane.open()
-                await _pass_messages(connection, receiver, service, outbox, commands_of)
-                with trio.move_on_after(limits.CLOSE_SECONDS):
-                    await connection.aclose()
+                await _pass_messages(connection, lane, receiver, service, outbox, commands_of, text_of)
             nursery.cancel_scope.cancel()
     finally:
+        service.lanes.discard(lane)
         await lane.aclose()
 
 
 async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> WebSocketConnection | None:
     """The accepted connection, or None if the client did not speak the protocol or took too long."""
-    with trio.move_on_after(limits.HANDSHAKE_SECONDS) as scope:
+    with trio.move_on_after(service.handshake_seconds) as scope:
         lane.on_closed = scope.cancel
         service.waits_to_cancel.add(scope)
         try:
@@ -79,6 +91,9 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
                 max_message_size=service.message_bytes_max,
                 receive_buffer_size=limits.RECEIVE_BYTES,
             )
+            if not _is_allowed(request, service):
+                await request.reject(403, body=b"this page may not connect (NUN_ALLOWED_ORIGINS)\n")
+                return None
             return await request.accept()
         except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
             return None
@@ -87,12 +102,29 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
     return None
 
 
+def _is_allowed(request: WebSocketRequest, service: Service) -> bool:
+    """Whether the page that connects may (RFC 6455 section 10.2). What is no browser sends no origin."""
+    origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
+    return not service.allowed_origins or all(origin in service.allowed_origins for origin in origins)
+
+
+async def keep_alive(service: Service) -> None:
+    """Ping the WebSocket clients that are silent, and end the connections of those that stay so."""
+    while True:
+        await trio.sleep(service.idle_seconds / 3)
+        for lane in list(service.lanes):
+            lane.check_alive()
+        service.flusher.flush()
+
+
 async def _pass_messages(
     connection: WebSocketConnection,
+    lane: Lane,
     receiver: Receiver,
     service: Service,
     outbox: FrameOutbox,
     commands_of: Callable[[str], Sequence[str]],
+    text_of: Callable[[bytes], str],
 ) -> None:
     """The messages that the lane leaves to trio-websocket: fragmented, binary. Returns at the end of the connection."""
     while True:
@@ -102,9 +134,10 @@ async def _pass_messages(
             return
         if isinstance(message, bytes):
             try:
-                message = message.decode()
+                message = text_of(message)
             except UnicodeDecodeError:
-                await connection.aclose(INVALID_TEXT, "a message must be UTF-8 text")
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await lane.send_all(close_frame(INVALID_TEXT, "a message must be UTF-8 text"))
                 return
         await service.execute_all(receiver, commands_of(message), outbox)
         service.flusher.flush()
@@ -113,13 +146,13 @@ async def _pass_messages(
 
 
 async def _end_when_stopping(
-    connection: WebSocketConnection, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
+    lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
 ) -> None:
     """The server stops: what the client asked for is answered, then it is told."""
     await stopping.wait()
-    with trio.move_on_after(limits.CLOSE_SECONDS):
+    with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
         await outbox.wait_sent()
-        await connection.aclose(GOING_AWAY, "the server is stopping")
+        await lane.send_all(close_frame(GOING_AWAY, "the server is stopping"))
     scope.cancel()
 
 

@@ -130,7 +130,9 @@ def keys(session: Session, pattern_text: str) -> Steps:
 
 def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
     start = pattern.text.encode() if pattern.kind == "prefix" else b""
-    scan = session.engine.scan_slices(database.prefix, start, _slice_filter(pattern, with_security=session.is_admin))
+    most = session.engine.context.keys_max
+    keep = _slice_filter(pattern, with_security=session.is_admin)
+    scan = session.engine.scan_slices(database.prefix, start, keep, most)
     found: list[bytes] | None = None
     while found is None:
         try:
@@ -139,6 +141,8 @@ def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
         except StopIteration as stop:
             found = stop.value
     assert found is not None
+    if len(found) > most:
+        raise messages.too_many_keys(most)
     parts = [b"keys "]
     for first in range(0, len(found), _JOIN_KEYS):
         parts.append(b"," + b",".join(found[first : first + _JOIN_KEYS]))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 
 def watch(session: Session, key: str) -> None:
+    most = session.engine.context.watches_max
+    if len(session.watches) >= most and key not in session.watches:
+        raise messages.too_many_watches(most)
     session.selected.watch(session, key)
 
 

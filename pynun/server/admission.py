@@ -1,0 +1,33 @@
+"""How many connections may be open, in all and from one address (docs/protocol.md section 9)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+
+class Admission:
+    """Counts the open connections of all transports."""
+
+    def __init__(self, *, connections_max: int, per_address_max: int) -> None:
+        self._connections_max = connections_max
+        self._per_address_max = per_address_max
+        self._per_address: Counter[str] = Counter()
+        self.connections = 0
+        self.refused = 0
+        """Connections refused so far."""
+
+    def enter(self, address: str) -> bool:
+        """Count a connection from an address; False if it is one too many, and not counted."""
+        if self.connections >= self._connections_max or self._per_address[address] >= self._per_address_max:
+            self.refused += 1
+            return False
+        self.connections += 1
+        self._per_address[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A counted connection has ended."""
+        self.connections -= 1
+        self._per_address[address] -= 1
+        if not self._per_address[address]:
+            del self._per_address[address]

@@ -1,0 +1,77 @@
+"""TLS for the listeners: the certificate, its renewal, and the handshake of an accepted socket.
+
+The sockets stay what they are without TLS, non-blocking sockets of the standard library (`ssl.SSLSocket` is one), so
+that the readers and outboxes are the same code.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+import trio
+
+from pynun.errors import StartError
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+_log = logging.getLogger("nun_db")
+
+
+class Certificate:
+    """The certificate in use; new connections get what `renew` read last."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        """Read the files. Raises StartError that says what is wrong with which file."""
+        self._cert = cert
+        self._key = key
+        self.context = self._read()
+
+    def renew(self) -> None:
+        """Read the files again, for new connections. If they are not valid, the old certificate stays in use."""
+        try:
+            self.context = self._read()
+        except StartError as error:
+            _log.error("the old certificate stays in use: %s", error)
+        else:
+            _log.info("the certificate %s was read again", self._cert)
+
+    def _read(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # a renegotiation would let a write wait for a read
+        for path in (self._cert, self._key):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise StartError(f"the TLS file {path} can't be read: {error.strerror}") from None
+        try:
+            # Without a passphrase: a server must be able to start with nobody there.
+            context.load_cert_chain(self._cert, self._key, password=lambda: "")
+        except ssl.SSLError as error:
+            raise StartError(
+                f"{self._cert} and {self._key} are not a PEM certificate and its unencrypted private key: "
+                f"{error.reason or error}"
+            ) from None
+        return context
+
+
+async def shake_hands(accepted: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """The socket with TLS on it. Raises OSError (ssl.SSLError) if the client does not speak it."""
+    wrapped = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                wrapped.do_handshake()
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(wrapped)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(wrapped)
+            else:
+                return wrapped
+    except BaseException:
+        wrapped.close()
+        raise
