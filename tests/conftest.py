@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.chromium import running_chromium
 from tests.support.server import Server, new_folder
 
 if TYPE_CHECKING:
@@ -49,3 +50,10 @@ def shared_server() -> Iterator[Server]:
     """A running server that many tests share; each test uses database names of its own."""
     with new_folder() as folder, Server(folder / "dbs") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[str]:
+    """The address that a running Chromium is driven from; skips the test where there is none."""
+    with running_chromium() as endpoint:
+        yield endpoint

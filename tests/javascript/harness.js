@@ -1,8 +1,13 @@
 // What every script here shares: reports to the test that started it as lines of JSON on standard output; options and
-// orders from it as lines on standard input. Nothing else is ever written to standard output: the client
-// prints there, and is sent to standard error instead.
+// orders from it as lines on standard input. Nothing else is ever written to standard output: the client prints there,
+// and is sent to standard error instead. In a browser, ../browser/pages/harness.js takes this one's place.
 import readline from 'node:readline';
 import NunDb from 'nun-db';
+import { clientMaker, messagesOf, outcome, sleep, until } from './helpers.js';
+
+export { outcome, sleep, until };
+export const newClient = clientMaker(NunDb);
+export const listenTo = messagesOf;
 
 console.log = console.error;
 
@@ -32,60 +37,15 @@ export async function ask(event, details = {}) {
   return nextOrder();
 }
 
-let clients = 0;
-
-/**
- * A client as it comes from the package, as if it had been made a day after the one before. The client numbers its
- * changes from the millisecond it was made in, and ignores an event whose number it has used itself: of two that are
- * made within the same second, each overlooks changes of the other (shown in burst.js). People open their viewers
- * further apart.
- */
-export function newClient(...args) {
-  const client = new NunDb(...args);
-  clients += 1;
-  client._start += clients * 86_400_000;
-  return client;
-}
-
-/** Everything the server says to a client from now on, as it arrives: the client tells it to its logger. */
-export function listenTo(client) {
-  const messages = [];
-  client._setLoggers({
-    log: (what, data) => what === 'Message received' && messages.push(data),
-    error: () => {},
-  });
-  return messages;
-}
-
-export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-/** Waits until a condition holds; the test's own deadline is what ends a wait in vain. */
-export async function until(condition) {
-  for (let result = await condition(); ; result = await condition()) {
-    if (result) return result;
-    await sleep(5);
-  }
-}
-
-/** How a promise ended: {value}, or {error} with the error's message as it is, blanks included. */
-export async function outcome(promise) {
-  try {
-    return { value: await promise };
-  } catch (error) {
-    return { error: String(error?.message ?? error) };
-  }
-}
-
 /** Runs a script: its result is reported as `done`, its failure as `failed`. */
 export function main(run) {
   run().then(
-    (result) => {
-      report('done', { result, unhandled });
-      process.stdout.write('', () => process.exit(0));
-    },
-    (error) => {
-      report('failed', { error: String(error?.stack ?? error), unhandled });
-      process.stdout.write('', () => process.exit(1));
-    },
+    (result) => end('done', { result }, 0),
+    (error) => end('failed', { error: String(error?.stack ?? error) }, 1),
   );
+}
+
+function end(event, details, code) {
+  report(event, { ...details, unhandled });
+  process.stdout.write('', () => process.exit(code));
 }

@@ -1,6 +1,7 @@
 """npm's `nun-db`, unmodified, against a real server: what each of its methods does, and how refusals reach promises.
 
-The scripts beside this file use the client and report what came of it; here is said what should. Some of it looks odd:
+The scripts beside this file use the client and report what came of it, in Node.js and in a page of a browser; here is
+said what should. Some of it looks odd:
 where the client itself falls short, the test says so and holds on to it, since applications live with it. The server
 bends to none of that. docs/protocol.md section 1 has the order of replies that the client relies on.
 """
@@ -9,27 +10,22 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.javascript.conftest import SCRIPTS
 from tests.support.clients import http_post
-from tests.support.node import NodeScript, run_script
+from tests.support.node import run_script
 from tests.support.server import Server
 from tests.support.sessions import TOKEN, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCRIPTS = Path(__file__).parent
+    from tests.javascript.conftest import Runtime
 
 USERS = "create-user client client-pwd; set-permissions client r *|rwx client-*; create-user stranger stranger-pwd"
-
-
-def options(server: Server, database: str, **more: object) -> dict[str, object]:
-    """What every script needs to know."""
-    return {"url": f"ws://{server.websocket}", "database": database, "token": TOKEN, **more}
 
 
 def test_it_passes_its_own_test_suite(server: Server) -> None:
@@ -61,25 +57,27 @@ VALUES: dict[str, Any] = {
 }
 
 
-def test_values_come_back_as_they_were_written(shared_server: Server) -> None:
-    create_database(shared_server, "js-values")
-    result = run_script(SCRIPTS / "values.js", options(shared_server, "js-values", values=VALUES))["result"]
+def test_values_come_back_as_they_were_written(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-values-{runtime.name}"
+    create_database(shared_server, database)
+    result = runtime.run("values.js", shared_server, database, values=VALUES)["result"]
     for name, value in VALUES.items():
         assert result["read"][name] == {
             "written": value,
             "get": {"value": value, "version": 0},
             "getValue": value,
         }, name
-    texts = http_post(shared_server.http, f"use js-values {TOKEN}; get text-blanks; get object").split(";")
+    texts = http_post(shared_server.http, f"use {database} {TOKEN}; get text-blanks; get object").split(";")
     assert texts[1].startswith('value {"_id":')
     assert texts[1].endswith(',"value":"^^several^^blanks^"}\n')
     assert texts[2].endswith(',"value":{"name":"O\'Brien","values":[{"value":1}],"with^blank":null}}\n')
 
 
-def test_keys_versions_counters_and_removal(shared_server: Server) -> None:
-    create_database(shared_server, "js-methods")
+def test_keys_versions_counters_and_removal(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-methods-{runtime.name}"
+    create_database(shared_server, database)
     values = {"text-b": 1, "text-a": 2, "other": 3}
-    result = run_script(SCRIPTS / "values.js", options(shared_server, "js-methods", values=values))["result"]
+    result = runtime.run("values.js", shared_server, database, values=values)["result"]
     assert result["keys"] == {
         "all": ["$connections", "other", "text-a", "text-b"],
         "prefix": ["text-a", "text-b"],
@@ -94,12 +92,13 @@ def test_keys_versions_counters_and_removal(shared_server: Server) -> None:
     assert result["plain"]["getValue"] == "plain text"
 
 
-def test_values_that_the_client_itself_alters(shared_server: Server) -> None:
+def test_values_that_the_client_itself_alters(runtime: Runtime, shared_server: Server) -> None:
     """`^` becomes a blank; what JavaScript holds for false comes in its wrapping; a `;` ends the command."""
-    create_database(shared_server, "js-altered")
+    database = f"js-altered-{runtime.name}"
+    create_database(shared_server, database)
     values = {"caret": "a^b", "no-break": "a\u00a0b\u3000c", "zero": 0, "false": False, "empty": "", "null": None}
-    script_options = options(shared_server, "js-altered", values=values | {"cut": "a;remove caret;"})
-    read = run_script(SCRIPTS / "values.js", script_options)["result"]["read"]
+    sent = values | {"cut": "a;remove caret;"}
+    read = runtime.run("values.js", shared_server, database, values=sent)["result"]["read"]
     assert read["caret"]["getValue"] == "a b"
     assert read["no-break"]["getValue"] == "a b c"
     for name in ("zero", "false", "empty", "null"):
@@ -107,12 +106,13 @@ def test_values_that_the_client_itself_alters(shared_server: Server) -> None:
         assert read[name]["getValue"]["value"] == values[name]
         assert type(read[name]["getValue"]["value"]) is type(values[name])
     assert read["cut"]["getValue"].endswith(',"value":"a')
-    assert http_post(shared_server.http, f"use js-altered {TOKEN}; get caret") != "empty;value <Empty>\n"
+    assert http_post(shared_server.http, f"use {database} {TOKEN}; get caret") != "empty;value <Empty>\n"
 
 
-def test_watches(shared_server: Server) -> None:
-    create_database(shared_server, "js-watches")
-    report = run_script(SCRIPTS / "watches.js", options(shared_server, "js-watches"))
+def test_watches(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-watches-{runtime.name}"
+    create_database(shared_server, database)
+    report = runtime.run("watches.js", shared_server, database)
     result = report["result"]
     # With the current value asked for, the callback gets it once; else nothing before the first change.
     before = [{"note": "before the watch"}, 0]
@@ -132,19 +132,18 @@ def test_watches(shared_server: Server) -> None:
     assert report["unhandled"] == []
 
 
-def test_logins(server: Server) -> None:
-    create_database(server, "js-logins", then=USERS)
-    result = run_script(
-        SCRIPTS / "login.js",
-        options(
-            server,
-            "js-logins",
-            user="client",
-            userToken="client-pwd",
-            admin=server.user,
-            adminPassword=server.password,
-            newDatabase="js-new",
-        ),
+def test_logins(runtime: Runtime, server: Server) -> None:
+    database = f"js-logins-{runtime.name}"
+    create_database(server, database, then=USERS)
+    result = runtime.run(
+        "login.js",
+        server,
+        database,
+        user="client",
+        userToken="client-pwd",
+        admin=server.user,
+        adminPassword=server.password,
+        newDatabase="js-new",
     )["result"]
     ways = ("token", "tokenByName", "user", "userByName", "admin")
     assert result["accepted"] == {way: {"value": "hello"} for way in ways}
@@ -154,14 +153,15 @@ def test_logins(server: Server) -> None:
     assert result["afterwards"] == {"first": invalid, "again": {}, "value": "hello"}
 
 
-def test_permissions(shared_server: Server) -> None:
-    create_database(shared_server, "js-permissions", then=USERS)
+def test_permissions(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-permissions-{runtime.name}"
+    create_database(shared_server, database, then=USERS)
 
     def change(command: str) -> None:
-        body = f"auth {shared_server.credentials}; use js-permissions {TOKEN}; {command}"
+        body = f"auth {shared_server.credentials}; use {database} {TOKEN}; {command}"
         assert http_post(shared_server.http, body) == "valid auth\n;empty;empty"
 
-    with NodeScript(SCRIPTS / "permissions.js", options(shared_server, "js-permissions")) as script:
+    with runtime.start("permissions.js", shared_server, database) as script:
         script.expect("give")
         change("set-permissions stranger r *")
         script.tell()
@@ -187,10 +187,11 @@ def test_permissions(shared_server: Server) -> None:
     assert result["events"] == ["for strangers too", "for strangers too"]
 
 
-def test_conflicts_are_resolved_by_the_arbiters_callback(shared_server: Server) -> None:
-    create_database(shared_server, "js-arbiter", strategy="arbiter")
+def test_conflicts_are_resolved_by_the_arbiters_callback(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-arbiter-{runtime.name}"
+    create_database(shared_server, database, strategy="arbiter")
     count = 40
-    report = run_script(SCRIPTS / "arbiter.js", options(shared_server, "js-arbiter", count=count))
+    report = runtime.run("arbiter.js", shared_server, database, count=count)
     result = report["result"]
     no_arbiter = "error An conflitct happend and there is no arbiter client not connected \n"
     assert result["withoutArbiter"] == ["ok \n", no_arbiter, {"name": "first"}]
@@ -199,7 +200,7 @@ def test_conflicts_are_resolved_by_the_arbiters_callback(shared_server: Server) 
     (conflict,) = result["asked"]
     assert result["answers"][1] == f"error $$conflitct unresolved $conflicts_key_{conflict['opp_id']} \n"
     assert conflict["opp_id"].isdigit()
-    assert (conflict["db"], conflict["key"], conflict["version"]) == ("js-arbiter", "key", 101)
+    assert (conflict["db"], conflict["key"], conflict["version"]) == (database, "key", 101)
     assert [value["value"] for value in conflict["values"]] == [{"name": "one"}, {"name": "two"}]
 
     # The watchers see the first value, then at once what the callback made of both; the key is free again after that.
@@ -219,16 +220,17 @@ def test_conflicts_are_resolved_by_the_arbiters_callback(shared_server: Server) 
 
 @pytest.mark.parametrize("end", [Server.stop, Server.kill], ids=["stopped", "killed"])
 def test_a_server_that_comes_back_and_a_client_that_goes_offline(
-    new_server: Callable[..., Server], end: Callable[[Server], object]
+    runtime: Runtime, new_server: Callable[..., Server], end: Callable[[Server], object]
 ) -> None:
     server = new_server()
     server.start()
-    create_database(server, "js-away", strategy="arbiter")
+    database = f"js-away-{runtime.name}"
+    create_database(server, database, strategy="arbiter")
 
     def change(*commands: str) -> None:
-        http_post(server.http, ";".join((f"use js-away {TOKEN}", *commands)))
+        http_post(server.http, ";".join((f"use {database} {TOKEN}", *commands)))
 
-    with NodeScript(SCRIPTS / "reconnecting.js", options(server, "js-away")) as script:
+    with runtime.start("reconnecting.js", server, database) as script:
         assert script.expect("watching")["value"] == "before"
         change("set watched 1")
         script.tell()
@@ -259,14 +261,15 @@ def test_a_server_that_comes_back_and_a_client_that_goes_offline(
         script.tell()
         result = script.done()["result"]
     assert result == {"seen": [1, 2, 3, 4], "conflicts": ["disputed"], "connections": 1}
-    disputed = http_post(server.http, f"use js-away {TOKEN}; get disputed")
+    disputed = http_post(server.http, f"use {database} {TOKEN}; get disputed")
     assert json.loads(disputed.removeprefix("empty;value ")) == {"value": "x^and^y"}
 
 
-def test_two_hundred_values_set_without_waiting(shared_server: Server) -> None:
-    create_database(shared_server, "js-burst")
+def test_two_hundred_values_set_without_waiting(runtime: Runtime, shared_server: Server) -> None:
+    database = f"js-burst-{runtime.name}"
+    create_database(shared_server, database)
     count = 200
-    result = run_script(SCRIPTS / "burst.js", options(shared_server, "js-burst", count=count))["result"]
+    result = runtime.run("burst.js", shared_server, database, count=count)["result"]
     numbers = list(range(count))
     assert result["written"] == numbers
     # The watcher gets every change of the key that it is quick enough to read, always in order, and the last one.

@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pytest
@@ -24,6 +23,7 @@ from tests.support.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 TESTS = REPOSITORY / "tests"
@@ -72,14 +72,6 @@ def require_node() -> None:
         leave_out(problem)
 
 
-def require_chromium() -> Path:
-    """Skip the test unless Chromium is there; return its path."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return Path(found)
-    leave_out("Chromium is not installed (apt-get install chromium)")
-
-
 class ScriptError(AssertionError):
     """A script failed, or did not report what was awaited; the text holds what it printed on standard error."""
 
@@ -119,7 +111,7 @@ class NodeScript:
     ) -> None:
         self._deadline.cancel()
         if self._process.poll() is None:
-            self._process.terminate()  # a script that drives a browser ends it then
+            self._process.terminate()
             try:
                 self._process.wait(END_SECONDS_MAX)
             except subprocess.TimeoutExpired:

@@ -1,0 +1,1 @@
+"""The public JavaScript clients, unmodified, in a real browser."""
