@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pynun.engine.changes import Batch, View
     from pynun.engine.events import Event
     from pynun.engine.steps import Answer, Need, Result, Suspension
+    from tests.storage.faulty_store import WritableStore
 
 ADMIN_USER = "user-name"
 ADMIN_PASSWORD = "user-pwd"
@@ -132,8 +133,10 @@ class World:
 
     admin_hash = fake_hash(ADMIN_PASSWORD)
 
-    def __init__(self, store: MemoryStore | None = None, *, is_relaxed: bool = False, is_prepared: bool = True) -> None:
-        self.store = MemoryStore() if store is None else store
+    def __init__(
+        self, store: WritableStore | None = None, *, is_relaxed: bool = False, is_prepared: bool = True
+    ) -> None:
+        self.store: WritableStore = MemoryStore() if store is None else store
         self.credentials = FakeCredentials()
         self.time_ns = START_NS
         self.context = Context(ADMIN_USER, ADDRESS, PROCESS_ID, lambda: self.time_ns, self.credentials)
