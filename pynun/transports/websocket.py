@@ -145,9 +145,7 @@ async def _pass_messages(
             await service.committer.wait_for_room()
 
 
-async def _end_when_stopping(
-    lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
-) -> None:
+async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope) -> None:
     """The server stops: what the client asked for is answered, then it is told."""
     await stopping.wait()
     with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
