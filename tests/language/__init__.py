@@ -1,0 +1,1 @@
+"""Tests of pynun/language: texts, words, numbers and messages."""

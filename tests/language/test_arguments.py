@@ -1,0 +1,207 @@
+"""Every shape of arguments: what it reads, and exactly how it refuses (docs/protocol.md sections 1 and 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pynun.engine.commands.table import COMMANDS
+from pynun.language import arguments
+from pynun.language.arguments import Shape
+from pynun.language.framing import words
+from pynun.language.messages import Refusal
+
+USE_WORDS = "set-safe must be followed by a version and key"
+USER_WORDS = "create-user must be followed by a user and a token"
+RESOLVE_WORDS = "resolve must be followed by an id, a database, a key, a version and a value"
+OPERATION_WORDS = "rp must be followed by an id and a command"
+REPLICATE_WORDS = "replicate must be followed by a database, a key, a version and a value"
+
+READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
+    "NOTHING": [("x", ()), ("x a b", ())],
+    "IGNORED": [("x", ()), ("x a b", ())],
+    "KEY": [("x k", ("k",)), ("x k and more", ("k",)), ("x k ", ("k",)), ("x ключ", ("ключ",))],
+    "KEY_VALUE": [
+        ("x k v", ("k", "v")),
+        ("x k two  words ", ("k", "two  words ")),
+        ("x k ", ("k", "")),
+        ("x k", ("k", "")),
+    ],
+    "KEY_VERSION_VALUE": [
+        ("x k 5 v", ("k", 5, "v")),
+        ("x k 5 two  words ", ("k", 5, "two  words ")),
+        ("x k 5 ", ("k", 5, "")),
+        ("x k -1 v", ("k", -1, "v")),
+        ("x k -2 v", ("k", -2, "v")),
+        ("x k +5 v", ("k", 5, "v")),
+        ("x k  v", ("k", -1, "v")),
+        ("x k five v", ("k", -1, "v")),
+        ("x k 2147483647 v", ("k", 2147483647, "v")),
+        ("x k 2147483648 v", ("k", -1, "v")),
+    ],
+    "KEY_STEP": [
+        ("x k", ("k", 1)),
+        ("x k ", ("k", 1)),
+        ("x k 5", ("k", 5)),
+        ("x k -5", ("k", -5)),
+        ("x k 0", ("k", 0)),
+        ("x k five", ("k", 1)),
+        ("x k 5 6", ("k", 1)),
+        ("x k 9223372036854775807", ("k", 9223372036854775807)),
+        ("x k 9223372036854775808", ("k", 1)),
+    ],
+    "PATTERN": [("x", ("",)), ("x ", ("",)), ("x a*", ("a*",)), ("x a* b", ("a*",))],
+    "CREDENTIALS": [
+        ("x", ("", "")),
+        ("x u", ("u", "")),
+        ("x u p", ("u", "p")),
+        ("x u p q", ("u", "p q")),
+        ("x  p", ("", "p")),
+    ],
+    "CREATE_DATABASE": [
+        ("x d t", ("d", "t", "")),
+        ("x d t ", ("d", "t", "")),
+        ("x d t newer", ("d", "t", "newer")),
+        ("x d t newer or so", ("d", "t", "newer or so")),
+    ],
+    "USE": [
+        ("x d t", ("d", None, "t")),
+        ("x d ", ("d", None, "")),
+        ("x d u t", ("d", "u", "t")),
+        ("x d u t more", ("d", "u", "t more")),
+        ("x d  t", ("d", "", "t")),
+        ("x  t", ("", None, "t")),
+    ],
+    "USER_TOKEN": [("x u t", ("u", "t")), ("x u two words", ("u", "two words"))],
+    "USER_PERMISSIONS": [("x u r", ("u", "r")), ("x u r *|rwx a*", ("u", "r *|rwx a*"))],
+    "RESOLVE": [
+        ("x 7 d k 5 v", (7, "d", "k", 5, "v")),
+        ("x 7 d k 5 ", (7, "d", "k", 5, "")),
+        ("x 7 d k five two  words", (7, "d", "k", -1, "two  words")),
+        ("x 7  k 5 v", (7, "", "k", 5, "v")),
+    ],
+    "SNAPSHOT": [
+        ("x", ([],)),
+        ("x true", ([],)),
+        ("x false d", (["d"],)),
+        ("x true d|e", (["d", "e"],)),
+        ("x true |d||", (["d"],)),
+        ("x true two words", (["two words"],)),
+    ],
+    "OPERATION": [("x 7 get k", ("7", "get k")), ("x 7 ", ("7", "")), ("x  get k", ("", "get k"))],
+    "REPLICATE": [
+        ("x d k 5 v", ("d", "k", 5, "v")),
+        ("x d k 5 two  words", ("d", "k", 5, "two  words")),
+        ("x d k five ", ("d", "k", -1, "")),
+    ],
+    "REPLICATE_REMOVE": [("x d k", ("d", "k")), ("x d k l", ("d", "k l"))],
+    "REPLICATE_INCREMENT": [("x d k", ("d", "k", 1)), ("x d k 5", ("d", "k", 5)), ("x d k five", ("d", "k", 1))],
+    "DEBUG": [("x list-dbs", ("list-dbs",)), ("x anything at all", ("anything",))],
+}
+
+REFUSED: dict[str, list[tuple[str, str]]] = {
+    "KEY": [(text, "x must contain a key") for text in ("x", "x ", "x  v")],
+    "KEY_VALUE": [(text, "x must contain a key") for text in ("x", "x ", "x  v")],
+    "KEY_VERSION_VALUE": [
+        ("x", "x must contain a key"),
+        ("x  5 v", "x must contain a key"),
+        ("x k", USE_WORDS),
+        ("x k ", "set-safe must be followed by a key"),
+        ("x k 5", "set-safe must be followed by a key"),
+    ],
+    "KEY_STEP": [("x", "x must contain a key"), ("x  5", "x must contain a key")],
+    "CREATE_DATABASE": [
+        ("x", "create-db must contain a db name"),
+        ("x ", "create-db must contain a db name"),
+        ("x  t", "create-db must contain a db name"),
+        ("x d", "create-db must be followed by a token"),
+        ("x d ", "create-db must be followed by a token"),
+        ("x d  newer", "create-db must be followed by a token"),
+    ],
+    "USE": [("x", USE_WORDS), ("x ", USE_WORDS), ("x d", USE_WORDS)],
+    "USER_TOKEN": [(text, USER_WORDS) for text in ("x", "x ", "x u", "x u ", "x  t")],
+    "USER_PERMISSIONS": [
+        ("x", "user is mandatory"),
+        ("x ", "user is mandatory"),
+        ("x  r *", "user is mandatory"),
+        ("x u", "permission list is mandatory"),
+        ("x u ", "permission list is mandatory"),
+    ],
+    "RESOLVE": [
+        *((text, RESOLVE_WORDS) for text in ("x", "x ", "x 7", "x 7 ", "x 7 d", "x 7 d k", "x 7 d k 5")),
+        *((text, RESOLVE_WORDS) for text in ("x seven d k 5 v", "x 9223372036854775808 d k 5 v", "x  d k 5 v")),
+        ("x 7 d  5 v", "resolve must contain a key"),
+    ],
+    "OPERATION": [(text, OPERATION_WORDS) for text in ("x", "x ", "x 7")],
+    "REPLICATE": [
+        ("x", "x must contain a db name"),
+        ("x  k 5 v", "x must contain a db name"),
+        ("x d", "x must contain a key"),
+        ("x d ", "x must contain a key"),
+        ("x d  5 v", "x must contain a key"),
+        ("x d k", REPLICATE_WORDS),
+        ("x d k 5", REPLICATE_WORDS),
+    ],
+    "REPLICATE_REMOVE": [
+        ("x", "x must contain a db name"),
+        ("x  k", "x must contain a db name"),
+        ("x d", "x must contain a key"),
+        ("x d ", "x must contain a key"),
+    ],
+    "REPLICATE_INCREMENT": [
+        ("x", "x must contain a db name"),
+        ("x  k", "x must contain a db name"),
+        ("x d", "x must contain a key"),
+        ("x d  5", "x must contain a key"),
+    ],
+    "DEBUG": [("x", "command is mandatory"), ("x ", "command is mandatory"), ("x  list-dbs", "command is mandatory")],
+}
+
+NEVER_REFUSED = {"NOTHING", "IGNORED", "PATTERN", "CREDENTIALS", "SNAPSHOT"}
+
+SHAPES = {name: shape for name, shape in vars(arguments).items() if isinstance(shape, Shape)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "text", "expected"),
+    [
+        pytest.param(shape, text, values, id=f"{shape}: {text}")
+        for shape, cases in READ.items()
+        for text, values in cases
+    ],
+)
+def test_a_shape_reads(shape: str, text: str, expected: tuple[Any, ...]) -> None:
+    read = SHAPES[shape].parse(words(text))
+    assert read == expected
+    assert [type(value) for value in read] == [type(value) for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("shape", "text", "error"),
+    [
+        pytest.param(shape, text, error, id=f"{shape}: {text}")
+        for shape, cases in REFUSED.items()
+        for text, error in cases
+    ],
+)
+def test_a_shape_refuses(shape: str, text: str, error: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        SHAPES[shape].parse(words(text))
+    assert (caught.value.error, caught.value.messages) == (error, ())
+
+
+def test_every_shape_is_asked_for() -> None:
+    assert set(READ) == set(SHAPES)
+    assert set(REFUSED) | NEVER_REFUSED == set(SHAPES)
+    assert not set(REFUSED) & NEVER_REFUSED
+
+
+def test_every_shape_belongs_to_a_command() -> None:
+    assert {id(row.shape) for row in COMMANDS} == {id(shape) for shape in SHAPES.values()}
+
+
+def test_a_command_that_checks_a_key_reads_it_first() -> None:
+    for row in COMMANDS:
+        if row.permission is not None:
+            assert row.parse(words(f"{row.name} the-key 1 v"))[0] == "the-key"
