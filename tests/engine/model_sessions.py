@@ -74,14 +74,22 @@ class Model:
     def execute(self, client: Client, text: str) -> None:
         """Run one command."""
         try:
-            client.told += [*self._run(client, text), m.OK]
+            told = [*self._run(client, text), m.OK]
         except m.Refusal as refusal:
-            client.told += [*refusal.messages, m.error(refusal.error)]
+            told = [*refusal.messages, m.error(refusal.error)]
         for base in self.bases.values():
-            for watcher in base.watchers:
-                if f"$$permission_${watcher.user}" in base.changed:
-                    watcher.prune()
-            base.changed.clear()
+            self._mind(base, base.changed)
+        client.told += told
+
+    def _mind(self, base: Base, changed: set[str]) -> None:
+        """Permissions that changed may end watches; a secret that changed ends the sessions that came in by it."""
+        for watcher in list(base.watchers):
+            if f"$$permission_${watcher.user}" in changed:
+                watcher.prune()
+            secret = "$$token" if watcher.user == "all" else f"$$user_{watcher.user}"
+            if {secret, f"$$user_{watcher.user}"} & changed and not watcher.is_admin:
+                self.leave(watcher)
+        changed.clear()
 
     def leave(self, client: Client) -> None:
         """A session goes away, or to another database."""

@@ -41,6 +41,7 @@ def test_the_two_ends_have_a_space_before_the_newline() -> None:
         (messages.acknowledgement("7", "h:1"), "ack 7 h:1 \n"),
         (messages.storage_failed("No space left on device"), "not stored: No space left on device"),
         (messages.MESSAGE_TOO_BIG, "message too big"),
+        (messages.TOO_MANY_CONNECTIONS, "too many connections"),
         (messages.INVALID_UTF8, "invalid utf-8"),
     ],
 )
@@ -79,6 +80,8 @@ def test_the_metrics_count_25_bytes_for_an_operation_and_times_have_a_decimal() 
         (messages.unknown_command("X"), "unknown command: X"),
         (messages.missing_key("get"), "get must contain a key"),
         (messages.conflict_unresolved("$conflicts_k_7"), "$$conflitct unresolved $conflicts_k_7"),
+        (messages.too_many_watches(5), "too many watched keys: at most 5"),
+        (messages.too_many_keys(5), "too many keys: at most 5, ask for fewer by a pattern"),
         (messages.not_databases(["a"]), "a is not a valid database name"),
         (messages.not_databases(["a", "b"]), "a, b, are not a valid database names"),
     ],

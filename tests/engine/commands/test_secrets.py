@@ -107,6 +107,50 @@ def test_an_event_of_a_secret_shows_the_hash(world: World, admin: Client) -> Non
     ]
 
 
+# --- who came in by an old one ---------------------------------------------------------------------------------
+
+OUT = ["error no-db-selected\n", "error error no-db-selected\n \n"]
+
+
+@pytest.mark.parametrize("command", ["set $$user_ana other", "create-user ana other", "remove $$user_ana"])
+def test_who_came_in_as_a_user_whose_token_changes_is_out(world: World, admin: Client, command: str) -> None:
+    admin.ask("set-permissions ana rw *")
+    ana = world.connect("use-db d ana ana-pwd", "watch k")
+    other = world.connect("use-db d pwd")
+    assert admin.ask(command) == OK
+    admin.ask("set k v")
+    assert ana.outbox.take() == []
+    assert ana.ask("get k") == OUT
+    assert other.ask("get k") == ["value v\n", *OK]
+
+
+def test_who_came_in_by_the_database_s_token_is_out_when_it_changes(world: World, admin: Client) -> None:
+    admin.ask("set-permissions ana rw *")
+    ana = world.connect("use-db d ana ana-pwd")
+    other = world.connect("use-db d pwd", "watch k")
+    assert admin.ask("set $$token other") == OK
+    admin.ask("set k v")
+    assert other.outbox.take() == []
+    assert other.ask("get k") == OUT
+    assert other.ask("use-db d other") == OK
+    assert ana.ask("get k") == ["value v\n", *OK]
+
+
+def test_who_is_out_is_counted_no_more(world: World, admin: Client) -> None:
+    world.connect("use-db d ana ana-pwd")
+    assert admin.ask("get $connections") == ["value 3\n", *OK]
+    admin.ask("remove $$user_ana")
+    assert admin.ask("get $connections") == ["value 2\n", *OK]
+
+
+def test_an_admin_stays_whatever_token_changes(world: World, admin: Client) -> None:
+    other = world.admin("use-db d ana ana-pwd")
+    admin.ask("set $$token other")
+    admin.ask("remove $$user_ana")
+    assert admin.ask("get k") == ["value <Empty>\n", *OK]
+    assert other.ask("get $$token")[-1:] == OK
+
+
 # --- checking --------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,153 @@
+"""Who may import whom: reads the imports of the source and says which line breaks the order."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli")
+"""Lowest first. Each may import those before it; `demo` is a server with something to look at."""
+
+BELOW_ALL = {"errors", "limits", "settings", "timestamps"}
+"""Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
+
+CLIENT_OF = {"__init__", "demo", "cli"}
+"""The client is beside the layers: it knows none above the language, and only these know it."""
+
+ONLY_IN = {
+    "argon2": ("pynun/server/passwords.py",),
+    "lmdb": ("pynun/storage/",),
+    "typer": ("pynun/cli/",),
+    "trio": ("pynun/storage/", "pynun/transports/", "pynun/server/", "pynun/cli/", "pynun/client/", "pynun/demo/"),
+    "trio_websocket": ("pynun/transports/", "pynun/client/"),
+    "prompt_toolkit": ("pynun/cli/",),
+    "httptools": ("pynun/transports/",),
+}
+"""Packages that only some parts know."""
+
+NOWHERE = {"asyncio", "wsproto", "_cffi_backend"}
+
+
+class Import(NamedTuple):
+    """One name that one line imports."""
+
+    path: str
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line} imports {self.name}"
+
+
+def imports_of(source: str, path: str) -> list[Import]:
+    """Every import of a module, also those within functions and for types only."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [Import(path, node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}:{node.lineno}: import by the full name"
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "pynun" else [module]
+            found += [Import(path, node.lineno, name) for name in names]
+    return found
+
+
+def part_of(name: str) -> str:
+    """The layer or module that a name of ours belongs to: `pynun.engine.changes` is of `engine`."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def is_allowed(importer: str, imported: str) -> bool:
+    """Whether the part `importer` may import the part `imported`."""
+    if importer == imported or not imported or imported.startswith("__"):
+        return True
+    if imported in BELOW_ALL:
+        return True
+    if imported == "client":
+        return importer in CLIENT_OF
+    if importer == "client":
+        return imported == "language"
+    if importer == "__main__":
+        return imported == "cli"
+    return importer in LAYERS and imported in LAYERS and LAYERS.index(imported) < LAYERS.index(importer)
+
+
+def complaints(found: list[Import]) -> list[str]:
+    """The lines that break the order, with why."""
+    broken = []
+    for one in found:
+        importer = part_of(one.path.removesuffix(".py").replace("/", "."))
+        top = one.name.split(".")[0]
+        if top == "pynun" and not is_allowed(importer, part_of(one.name)):
+            broken.append(f"{one}: {importer} may not know {part_of(one.name)}")
+        elif top in ONLY_IN and not one.path.startswith(ONLY_IN[top]):
+            broken.append(f"{one}: only {', '.join(ONLY_IN[top])} may")
+        elif top in NOWHERE:
+            broken.append(f"{one}: nothing here may")
+    return broken
+
+
+def all_imports() -> list[Import]:
+    """Every import of the package."""
+    found = []
+    for file in sorted((REPOSITORY / "pynun").rglob("*.py")):
+        path = file.relative_to(REPOSITORY).as_posix()
+        found += imports_of(file.read_text(encoding="utf-8"), path)
+    return found
+
+
+def test_no_import_breaks_the_order_of_the_layers() -> None:
+    found = all_imports()
+    assert len(found) > 100
+    assert complaints(found) == []
+
+
+def test_every_part_has_its_place() -> None:
+    parts = {file.relative_to(REPOSITORY / "pynun").parts[0] for file in (REPOSITORY / "pynun").rglob("*.py")}
+    known = {*LAYERS, "client"} | {f"{name}.py" for name in (*BELOW_ALL, "__init__", "__main__")}
+    assert parts - known == set(), "say in this test which layer it belongs to"
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "complaint"),
+    [
+        ("pynun/engine/x.py", "from pynun.storage.schema import FORMAT", "engine may not know storage"),
+        ("pynun/language/x.py", "import pynun.engine", "language may not know engine"),
+        ("pynun/storage/x.py", "def f():\n    from pynun.server import app", "x.py:2 imports pynun.server"),
+        ("pynun/transports/x.py", "from pynun import server", "transports may not know server"),
+        ("pynun/limits.py", "from pynun.engine import changes", "limits may not know engine"),
+        ("pynun/server/x.py", "from pynun.client import Client", "server may not know client"),
+        ("pynun/client/x.py", "from pynun.engine import engine", "client may not know engine"),
+        ("pynun/server/x.py", "from pynun.cli import main", "server may not know cli"),
+        ("pynun/engine/x.py", "import trio.lowlevel", "only pynun/storage/"),
+        ("pynun/server/app.py", "import argon2", "only pynun/server/passwords.py may"),
+        ("pynun/transports/x.py", "if TYPE_CHECKING:\n    import lmdb", "only pynun/storage/ may"),
+        ("pynun/cli/x.py", "import asyncio", "nothing here may"),
+    ],
+)
+def test_a_line_that_breaks_it_is_named(path: str, source: str, complaint: str) -> None:
+    (told,) = complaints(imports_of(source, path))
+    assert complaint in told
+    assert told.startswith(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("pynun/engine/x.py", "from pynun.language import messages\nfrom pynun import limits"),
+        ("pynun/cli/x.py", "from pynun.server import app\nfrom pynun.client import Client\nimport typer, trio"),
+        ("pynun/server/passwords.py", "import argon2, trio\nfrom pynun.engine.steps import Need"),
+        (
+            "pynun/storage/x.py",
+            "import lmdb\nfrom pynun.engine.changes import Entry\nfrom pynun.errors import StartError",
+        ),
+    ],
+)
+def test_a_line_that_keeps_it_is_not(path: str, source: str) -> None:
+    assert complaints(imports_of(source, path)) == []
