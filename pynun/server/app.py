@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -30,11 +31,12 @@ from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.transports.http import HTTP_REFUSAL, serve_http
+from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
 from pynun.transports.sockets import linger, send
 from pynun.transports.tcp import TCP_REFUSAL, serve_tcp
-from pynun.transports.websocket import keep_alive, serve_websocket
+from pynun.transports.websocket import serve_websocket
 
 if TYPE_CHECKING:
     import socket
@@ -59,7 +61,7 @@ _REFUSALS_LOGGED: Final = 100
 def run(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError."""
     logs.configure(settings.log_level)
-    _raise_descriptor_limit()
+    descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")
     for name in settings.unused:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
@@ -67,12 +69,21 @@ def run(settings: Settings) -> None:
         certificate = None
         if settings.tls_cert is not None and settings.tls_key is not None:
             certificate = Certificate(settings.tls_cert, settings.tls_key)
+        connections_max = max(1, min(settings.connections_max, descriptors_max - limits.DESCRIPTORS_RESERVED))
+        if connections_max < settings.connections_max:
+            _log.warning(
+                "at most %d connections: this process may open only %d files; raise its limit (ulimit -n) for"
+                " NUN_MAX_CONNECTIONS",
+                connections_max,
+                descriptors_max,
+            )
+        admission = Admission(connections_max=connections_max, per_address_max=settings.connections_per_address_max)
         listeners = _Listeners(settings)
         stack.callback(listeners.close)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         try:
-            trio.run(_Server(settings, store, listeners, certificate).serve)
+            trio.run(_Server(settings, store, listeners, certificate, admission).serve)
         except* DamageError as group:
             raise StartError(f"the server stopped: {_first(group)}") from group
         except* StorageError as group:
@@ -80,11 +91,13 @@ def run(settings: Settings) -> None:
     logs.announce("stopped: everything answered is on disk")
 
 
-def _raise_descriptor_limit() -> None:
+def _raise_descriptor_limit() -> int:
     """As many open files as this process may have: the usual default of 1024 would be its limit of connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    descriptors_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if descriptors_max == resource.RLIM_INFINITY else descriptors_max
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -120,7 +133,12 @@ class _Server:
     """One running server."""
 
     def __init__(
-        self, settings: Settings, store: LmdbStore, listeners: _Listeners, certificate: Certificate | None
+        self,
+        settings: Settings,
+        store: LmdbStore,
+        listeners: _Listeners,
+        certificate: Certificate | None,
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -145,9 +163,8 @@ class _Server:
             is_relaxed=settings.durability is Durability.RELAXED,
         )
         self._store = store
-        self._admission = Admission(
-            connections_max=settings.connections_max, per_address_max=settings.connections_per_address_max
-        )
+        self._admission = admission
+        self._refusing = 0
 
     async def serve(self) -> None:
         """Serve until a signal."""
@@ -171,7 +188,7 @@ class _Server:
         async with trio.open_nursery() as connections:
             service = self._make_service(committer, connections)
             async with trio.open_nursery() as accepting:
-                accepting.start_soon(keep_alive, service)
+                accepting.start_soon(check_peers, service)
                 for listener, serve, refusal in (
                     (self._listeners.websocket, serve_websocket, HTTP_REFUSAL),
                     (self._listeners.http, serve_http, HTTP_REFUSAL),
@@ -261,10 +278,16 @@ class _Server:
                 self._admission.refused,
                 messages.TOO_MANY_CONNECTIONS,
             )
-        with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
-            if self._certificate is None:
-                await send(connection.socket, refusal)
-            await linger(connection.socket)
+        if self._refusing >= limits.REFUSALS_MAX:
+            return
+        self._refusing += 1
+        try:
+            with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
+                if self._certificate is None:
+                    await send(connection.socket, refusal)
+                await linger(connection.socket)
+        finally:
+            self._refusing -= 1
 
 
 async def _ignore(signals: AsyncIterator[int]) -> None:

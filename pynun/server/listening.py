@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import math
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -13,11 +15,19 @@ from pynun.errors import StartError
 if TYPE_CHECKING:
     from pynun.settings import Address
 
+_log = logging.getLogger("nun_db")
+
 _BACKLOG: Final = 4096
 """Connections the kernel holds until they are accepted: all viewers of a hospital may come back at once."""
 
 _TRANSIENT: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.ENETDOWN, errno.EHOSTUNREACH})
 """The client gave up before it was accepted (accept(2)): the next one may be waiting."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""There is no descriptor or memory for another connection: clients that leave make room."""
+
+_RETRY_SECONDS: Final = 0.1
+_COMPLAINT_SECONDS: Final = 60.0
 
 
 class Connection(trio.abc.AsyncResource):
@@ -36,11 +46,12 @@ class Connection(trio.abc.AsyncResource):
 
 
 class SocketListener(trio.abc.Listener[Connection]):
-    """Accepts connections for `trio.serve_listeners`, which handles exhausted descriptors."""
+    """Accepts connections for `trio.serve_listeners`."""
 
     def __init__(self, listening: socket.socket, idle_seconds: int) -> None:
         self._socket = listening
         self._idle_seconds = idle_seconds
+        self._complains_at = -math.inf
         host, port = listening.getsockname()[:2]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -54,20 +65,29 @@ class SocketListener(trio.abc.Listener[Connection]):
             except OSError as error:
                 if error.errno in _TRANSIENT:
                     continue
+                if error.errno in _EXHAUSTED:
+                    await self._wait_for_descriptors(error)
+                    continue
                 raise
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._keep_alive(accepted)
             return Connection(accepted, peer[0])
 
+    async def _wait_for_descriptors(self, error: OSError) -> None:
+        """Let the next client wait in the kernel's queue, until there may be a descriptor for it."""
+        if trio.current_time() >= self._complains_at:
+            self._complains_at = trio.current_time() + _COMPLAINT_SECONDS
+            _log.error("no more connections can be accepted (%s): trying again", error.strerror)
+        await trio.sleep(_RETRY_SECONDS)
+
     def _keep_alive(self, accepted: socket.socket) -> None:
-        """Have the kernel find out that a peer is gone (a laptop that was closed): tcp(7)."""
+        """Have the kernel ask a silent machine whether it is there (tcp(7)); `transports.liveness` has the rest."""
         probe_seconds = max(1, self._idle_seconds // 3)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_seconds)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe_seconds)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._idle_seconds * 1000)
 
     def close(self) -> None:
         """Stop listening. Only when no task waits in `accept`."""

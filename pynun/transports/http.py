@@ -48,10 +48,15 @@ class _ResultsTooBigError(Exception):
 async def serve_http(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
     """One connection: its requests, one after another."""
     reader = RequestReader(service.message_bytes_max)
+    begun, began = 0, 0.0
     try:
         while not stopping.is_set():
-            seconds = service.handshake_seconds if reader.is_partial else limits.HTTP_IDLE_SECONDS
-            with trio.move_on_after(seconds) as waiting:
+            deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
+            if reader.is_partial:
+                if reader.begun != begun:
+                    begun, began = reader.begun, trio.current_time()
+                deadline = min(deadline, _deadline(began, reader.body_bytes, service.handshake_seconds))
+            with trio.move_on_at(deadline) as waiting:
                 service.waits_to_cancel.add(waiting)
                 try:
                     data = await receive(connected)
@@ -68,6 +73,14 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
                 return
     except OSError:
         return  # the client is gone
+
+
+def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
+    """When a request that has begun is given up, without more of it: nobody holds a connection by dripping bytes."""
+    return min(
+        trio.current_time() + handshake_seconds,
+        began + handshake_seconds + body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN,
+    )
 
 
 async def _answer_all(connected: socket.socket, reader: RequestReader, service: Service) -> bool:

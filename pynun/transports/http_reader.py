@@ -28,12 +28,15 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._body_bytes_max = body_bytes_max
         self._parts: list[bytes] = []
-        self._body_bytes = 0
         self._head_bytes = 0
         self._is_in_head = True
         self.complete: deque[Request] = deque()
         self.is_partial = False
         """Whether a request has begun and is not complete."""
+        self.begun = 0
+        """Requests that have begun so far."""
+        self.body_bytes = 0
+        """What has arrived of the body of the request that has begun."""
         self.expects_continue = False
         """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
         self.refusal: tuple[int, str] | None = None
@@ -54,6 +57,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self.is_partial = True
+        self.begun += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name[:1] in b"Cc" and name.lower() == b"content-length":
@@ -67,8 +71,8 @@ class RequestReader:
         self._head_bytes = 0
 
     def on_body(self, data: bytes) -> None:
-        self._body_bytes += len(data)
-        if self._body_bytes > self._body_bytes_max:
+        self.body_bytes += len(data)
+        if self.body_bytes > self._body_bytes_max:
             self.refusal = (413, messages.MESSAGE_TOO_BIG)
         else:
             self._parts.append(data)
@@ -84,6 +88,6 @@ class RequestReader:
             )
         )
         self._parts = []
-        self._body_bytes = 0
+        self.body_bytes = 0
         self._is_in_head = True
         self.is_partial = self.expects_continue = False

@@ -19,6 +19,7 @@ from pynun import limits
 from pynun.language import messages
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
+from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import linger, receive
 
@@ -35,7 +36,6 @@ _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
 _PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
-_SILENCES_MAX: Final = 3
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 
 
@@ -62,8 +62,8 @@ class Lane(trio.abc.Stream):
         self._is_closed = False
         self._is_close_sent = False
         self._silences = 0
-        self.on_silent: Callable[[], None] = lambda: None
-        """Called when the peer answers nothing any more."""
+        self.on_gone: Callable[[], None] = lambda: None
+        """Called when the peer is not there any more."""
         self.connection: WebSocketConnection | None = None
         """The accepted connection, for the reason of its end."""
         self.on_closed: Callable[[], None] = lambda: None
@@ -78,16 +78,19 @@ class Lane(trio.abc.Stream):
         """Whether messages reach the session through trio-websocket and not through the lane."""
         return self._is_passthrough
 
-    def check_alive(self) -> None:
-        """Called three times in the time that a client may be silent: ping one that was, give up one that stays so."""
+    def check_alive(self, idle_seconds: float) -> None:
+        """Ping a client that is silent; give up one whose machine is gone, or whose program stays silent."""
+        if is_machine_gone(self._socket, idle_seconds):
+            self.on_gone()
+            return
         reader = self._reader
         if reader.has_heard:
             reader.has_heard = False
             self._silences = 0
             return
         self._silences += 1
-        if self._silences >= _SILENCES_MAX:
-            self.on_silent()
+        if self._silences > PROGRAM_CHECKS_MAX:
+            self.on_gone()
         elif not self._outbox.is_stalled:
             self._outbox.send_raw(_PING)
 
@@ -112,12 +115,13 @@ class Lane(trio.abc.Stream):
 
         Waiting for a pong to leave would mean to read no command meanwhile: for ever, if events go to a slow client.
         """
-        self._outbox.send_raw(bytes(data))
         if data and data[0] == _CLOSE:
+            self._outbox.complete(bytes(data))
             self._is_close_sent = True
             with trio.move_on_after(limits.CLOSE_SECONDS):
                 await self._outbox.wait_sent()
         else:
+            self._outbox.send_raw(bytes(data))
             await self._outbox.wait_for_room()
         if self._outbox.is_broken:
             raise trio.BrokenResourceError
@@ -143,7 +147,7 @@ class Lane(trio.abc.Stream):
         """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
         reason = None if self.connection is None else self.connection.closed
         if reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES:
-            self._outbox.send_raw(close_frame(reason.code, ""))
+            self._outbox.complete(close_frame(reason.code, ""))
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
                 await self._outbox.wait_sent()
 

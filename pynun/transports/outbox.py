@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pynun.engine.changes import View
     from pynun.engine.events import Event
     from pynun.engine.steps import Result
+
+_TLS_PIECE_BYTES: Final = 16 * 1024
+"""One TLS record (RFC 8446 section 5.1): OpenSSL hands each to the kernel by itself anyway."""
 
 
 class Flusher:
@@ -73,6 +76,7 @@ class Outbox:
         "_conflate_bytes",
         "_flusher",
         "_held",
+        "_is_complete",
         "_is_dirty",
         "_is_sealed",
         "_ready",
@@ -101,6 +105,7 @@ class Outbox:
         self._tombstones = 0
         self._is_dirty = False
         self._is_sealed = False
+        self._is_complete = False  # nothing more is taken; what waits still leaves
         self._when_idle: trio.Event | None = None
         self._when_moved: trio.Event | None = None  # set when the kernel took something: tells slow from stopped
         self.is_stalled = False
@@ -129,7 +134,7 @@ class Outbox:
         self._put(self._encode_refusal(own, error), depends)
 
     def event(self, event: Event) -> None:
-        if self._is_sealed:
+        if self._is_complete:
             return
         if event.revision or self._held:
             self._hold(event, event.revision, len(self._encode_event(event)))
@@ -140,10 +145,15 @@ class Outbox:
         """Bytes that are encoded already (a handshake, a pong, a close frame), at their place in the order."""
         self._put(data, 0)
 
+    def complete(self, data: bytes) -> None:
+        """The last bytes, at their place in the order: nothing follows a close frame (RFC 6455 section 5.5.1)."""
+        self._put(data, 0)
+        self._is_complete = True
+
     # --- the stages --------------------------------------------------------------------------------------------
 
     def _put(self, data: bytes, depends: int) -> None:
-        if self._is_sealed:
+        if self._is_complete:
             return
         if depends or self._held:
             self._hold(data, depends, len(data))
@@ -258,7 +268,7 @@ class Outbox:
             self._slots = {}
             self._tombstones = 0
         try:
-            sent = self._socket.send(data)
+            sent = self._send(data)
         except (BlockingIOError, ssl.SSLWantWriteError):
             sent = 0
         except OSError:
@@ -274,12 +284,27 @@ class Outbox:
         elif self._when_idle is not None and not self._held:
             self._when_idle.set()
 
+    def _send(self, data: bytes | memoryview) -> int:
+        """Send what the kernel takes now, and say how much that was."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return self._socket.send(data)
+        # OpenSSL says nothing of how far it is in what it was given: little pieces tell that the client reads. What
+        # it did not finish has to be given again from the same place, and no less of it (SSL_write(3)).
+        view = memoryview(data)
+        sent = 0
+        try:
+            while sent < len(view):
+                sent += self._socket.send(view[sent : sent + _TLS_PIECE_BYTES])
+        except ssl.SSLWantWriteError:
+            pass
+        return sent
+
     async def _drain(self) -> None:
         """Send the rest whenever the kernel has room; runs only while the outbox is stalled."""
         while self._unsent is not None and not self.is_broken:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
-                sent = self._socket.send(self._unsent)
+                sent = self._send(self._unsent)
             except (BlockingIOError, ssl.SSLWantWriteError):
                 continue
             except (OSError, trio.ClosedResourceError):
@@ -290,7 +315,10 @@ class Outbox:
                 self._when_moved.set()
             self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
         self.is_stalled = False
-        self.flush()
+        if self._ready:
+            self.flush()
+        elif self._when_idle is not None and not self._held:
+            self._when_idle.set()
 
     def _break(self) -> None:
         """The connection is gone: nothing is sent any more. Whoever reads from it will notice by itself."""
@@ -299,7 +327,7 @@ class Outbox:
 
     def discard(self) -> None:
         """Forget what waits, and take nothing more."""
-        self._is_sealed = True
+        self._is_sealed = self._is_complete = True
         self._ready = []
         self._held.clear()
         self._slots = {}
@@ -311,7 +339,7 @@ class Outbox:
 
     def _overflow(self) -> None:
         """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""
-        self._is_sealed = True
+        self._is_sealed = self._is_complete = True
         self._ready = []
         self._held.clear()
         self._slots = {}

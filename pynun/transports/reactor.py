@@ -86,6 +86,7 @@ class ChunkReader(ABC):
             try:
                 data = self.socket.recv(max(limits.RECEIVE_BYTES, min(self._wanted - len(self._rest), 1 << 20)))
             except (BlockingIOError, ssl.SSLWantReadError):
+                self.outcome = Outcome.WAIT
                 return True
             except OSError:
                 data = b""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
-    from pynun.transports.lane import Lane
+    from pynun.transports.liveness import Peer
     from pynun.transports.outbox import Flusher, Outbox
 
 
@@ -45,9 +45,9 @@ class Service:
         "flusher",
         "handshake_seconds",
         "idle_seconds",
-        "lanes",
         "message_bytes_max",
         "outbox_bytes_max",
+        "peers",
         "reactor",
         "resolver",
         "waits_to_cancel",
@@ -77,8 +77,8 @@ class Service:
         self.idle_seconds = idle_seconds
         self.allowed_origins = frozenset(allowed_origins)
         """Origins of web pages that may connect by WebSocket; empty: all."""
-        self.lanes: set[Lane] = set()
-        """The open WebSocket connections, for the keeper that pings them."""
+        self.peers: set[Peer] = set()
+        """The open connections with a session that lasts, to be checked (`liveness`)."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 

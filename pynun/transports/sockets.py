@@ -29,6 +29,15 @@ async def linger(connected: socket.socket) -> None:
             return
 
 
+def has_unread(connected: socket.socket) -> bool:
+    """Whether the peer has sent something that nobody has read yet; its end does not count."""
+    try:
+        # The method of the plain socket: what is encrypted counts as it is.
+        return bool(socket.socket.recv(connected, 1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
 async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
     """What has arrived, waiting for it; b"" at the end. Raises OSError, or trio.ClosedResourceError if closed here."""
     if isinstance(connected, ssl.SSLSocket):

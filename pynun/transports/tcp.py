@@ -9,6 +9,7 @@ import trio
 from pynun import limits
 from pynun.language import messages
 from pynun.transports.lines import LineOutbox, LineReader
+from pynun.transports.liveness import is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import linger
 
@@ -28,12 +29,15 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
     """One connection, from its greeting to its end."""
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
     session = service.open_session(outbox)
+    peer: _Peer | None = None
     overflowed = trio.Event()
     outbox.on_overflow = overflowed.set
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
+            peer = _Peer(connected, nursery.cancel_scope)
+            service.peers.add(peer)
             outbox.send_raw(_GREETING)
             service.flusher.flush()
             await _run_lines(connected, service, session, outbox)
@@ -43,9 +47,23 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
                 await outbox.wait_sent()
             await linger(connected)
     finally:
+        if peer is not None:
+            service.peers.discard(peer)
         service.reactor.forget(connected)
         session.close()
         service.flusher.flush()
+
+
+class _Peer:
+    """The client of one connection, as `liveness` sees it: the protocol has no ping, so its machine must do."""
+
+    def __init__(self, connected: socket.socket, scope: trio.CancelScope) -> None:
+        self._socket = connected
+        self._scope = scope
+
+    def check_alive(self, idle_seconds: float) -> None:
+        if is_machine_gone(self._socket, idle_seconds):
+            self._scope.cancel()
 
 
 async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -7,6 +7,7 @@ that we begin with go through the lane too: behind its own, trio-websocket fails
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -70,11 +71,13 @@ async def serve_receiver(
                 nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
                 lane.connection = connection
+                lane.on_gone = partial(_leave, on_overflow, nursery.cancel_scope)
+                service.peers.add(lane)
                 lane.open()
                 await _pass_messages(connection, lane, receiver, service, outbox, commands_of, text_of)
             nursery.cancel_scope.cancel()
     finally:
-        service.lanes.discard(lane)
+        service.peers.discard(lane)
         await lane.aclose()
 
 
@@ -108,15 +111,6 @@ def _is_allowed(request: WebSocketRequest, service: Service) -> bool:
     return not service.allowed_origins or all(origin in service.allowed_origins for origin in origins)
 
 
-async def keep_alive(service: Service) -> None:
-    """Ping the WebSocket clients that are silent, and end the connections of those that stay so."""
-    while True:
-        await trio.sleep(service.idle_seconds / 3)
-        for lane in list(service.lanes):
-            lane.check_alive()
-        service.flusher.flush()
-
-
 async def _pass_messages(
     connection: WebSocketConnection,
     lane: Lane,
@@ -143,6 +137,12 @@ async def _pass_messages(
         service.flusher.flush()
         if service.committer.is_full:
             await service.committer.wait_for_room()
+
+
+def _leave(on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
+    """The client is not there any more: it leaves the session at once."""
+    on_leaving()
+    scope.cancel()
 
 
 async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope) -> None:
