@@ -155,20 +155,22 @@ def test_the_time_from_a_move_to_the_other_browser(session: dict[str, Any], arti
     measured = session["latencies"]
     figures = {
         "about": "milliseconds from a move of the camera in one browser until the other has heard of it, has set its "
-        "camera, has drawn the picture (software rendering)",
+        "camera, has drawn the picture (software rendering, both browsers on this machine); message: from a change "
+        "that nothing is drawn for until the other has heard of it",
         "moves": measured["sent"],
         "interval_ms": INTERVAL_MILLISECONDS,
-        **{f"{kind}_ms": percentiles(measured[kind]) for kind in ("received", "applied", "rendered")},
+        **{f"{kind}_ms": percentiles(measured[kind]) for kind in ("message", "received", "applied", "rendered")},
     }
     (artifacts / "viewer-latency.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures))
     assert measured["sent"] == MOVES
     # A viewer that is slow to draw may be spared some; never the last one, which the session waited for.
     assert len(measured["applied"]) > MOVES / 2
-    # Ten times what it takes on a machine that has nothing else to do.
-    assert statistics.median(measured["received"]) < 100
+    # What a person would notice; an idle machine takes a few milliseconds.
+    assert statistics.median(measured["message"]) < 100
+    assert statistics.median(measured["applied"]) < 250
     # Before the move it can't have been; the clocks of two pages agree to a tenth of a millisecond.
-    assert min(measured["received"]) > 0
+    assert min(*measured["message"], *measured["received"]) > 0
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

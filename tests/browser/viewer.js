@@ -131,6 +131,33 @@ async function latencies(leader, follower, moves, intervalMilliseconds) {
   return result;
 }
 
+/** The milliseconds from a change in one browser until another hears of it, when nothing is drawn for it. */
+async function messageLatencies(leader, follower, changes, intervalMilliseconds) {
+  const [leaderOffset, followerOffset] = [await leader.clockOffset(), await follower.clockOffset()];
+  const name = `${key}-message`;
+  await follower.page.evaluate((watched) => {
+    window.heard = {};
+    const note = ({ value }) => (window.heard[value.number] = performance.now());
+    return window.viewer.nunDb.watch(watched, note).then(() => undefined);
+  }, name);
+  await follower.settle();
+  const sent = await leader.page.evaluate(
+    async ([watched, times, interval]) => {
+      const moments = [];
+      for (let number = 0; number < times; number += 1) {
+        moments.push(performance.now());
+        window.viewer.nunDb.set(watched, { number, text: 'x'.repeat(350) }); // as long as a camera
+        await new Promise((resolve) => setTimeout(resolve, interval));
+      }
+      return moments;
+    },
+    [name, changes, intervalMilliseconds],
+  );
+  await until(() => follower.page.evaluate((last) => last in window.heard, changes - 1));
+  const heard = await follower.page.evaluate(() => window.heard);
+  return Object.entries(heard).map(([number, time]) => time + followerOffset - (sent[number] + leaderOffset));
+}
+
 async function run(browser, origin) {
   const open = (name, user, token, address = origin) => Viewer.open(browser, address, name, user, token);
   const results = {};
@@ -208,7 +235,9 @@ async function run(browser, origin) {
   results.errors = Object.fromEntries([left, right, late, student].map(({ name, errors }) => [name, errors]));
   await late.context.close();
   await student.context.close();
-  results.latencies = await latencies(left, right, options.moves, options.intervalMilliseconds);
+  const pace = [options.moves, options.intervalMilliseconds];
+  results.latencies = await latencies(left, right, ...pace);
+  results.latencies.message = await messageLatencies(left, right, ...pace);
 
   // The server goes away, and comes back.
   await ask('leave');
