@@ -10,6 +10,9 @@ RECEIVE_BYTES: Final = 65536
 HANDSHAKE_BYTES_MAX: Final = 16 * 1024
 """The head of a WebSocket handshake; browsers send about one KiB."""
 
+HTTP_BYTES_PER_SECOND_MIN: Final = 4096
+"""A body that arrives more slowly than this (after the first seconds) is given up: a slow mobile network is faster."""
+
 HTTP_IDLE_SECONDS: Final = 75.0
 """An HTTP connection without a request is closed; the next request opens another."""
 
@@ -33,6 +36,12 @@ PASSWORD_CHECKS_MAX: Final = 2
 
 VERIFIED_SECRETS_MAX: Final = 10_000
 """Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
+
+DESCRIPTORS_RESERVED: Final = 64
+"""Of the files that the process may open, those not for clients: the data, the listeners, clients being refused."""
+
+REFUSALS_MAX: Final = 16
+"""Clients at once that are told why they are refused; further ones are disconnected without a word."""
 
 STOP_SECONDS: Final = 2.5
 """For a clean stop: what arrived is finished and committed, clients are told. A service manager allows ten."""

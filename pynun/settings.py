@@ -155,6 +155,19 @@ def _addresses(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    """Origins as browsers send them (RFC 6454 section 6.2): in lower case, without the scheme's usual port."""
+    origins: list[str] = []
+    for part in _addresses(text):
+        match = re.fullmatch(r"(https?)://([^\s/:,@?#]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", part.lower())
+        if match is None:
+            raise ValueError("https://HOST or https://HOST:PORT (or http), without a path; several separated by commas")
+        scheme, host, port = match.groups()
+        is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
+        origins.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")
+    return tuple(origins)
+
+
 def _any(text: str) -> str:
     return text
 
@@ -267,7 +280,7 @@ SETTINGS: tuple[Setting, ...] = (
         " keep-alive probe, before it counts as gone.",
     ),
     Setting(
-        name="NUN_ALLOWED_ORIGINS", default="", parse=_addresses, field="allowed_origins",
+        name="NUN_ALLOWED_ORIGINS", default="", parse=_origins, field="allowed_origins",
         help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket;"
         " others get 403. Not given: all. Clients that are no browsers send no origin and are not restricted.",
     ),
@@ -429,7 +442,7 @@ def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, 
 def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
     """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
     if not given.text:
-        return () if setting.parse is _addresses else None
+        return () if setting.parse in (_addresses, _origins) else None
     shown = "its value" if setting.secret else repr(given.text)
     try:
         # The environment may hold bytes that are no text (to Python surrogates); no client can send those.

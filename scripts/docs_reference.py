@@ -202,6 +202,8 @@ _EXAMPLES: Final = {
     "NUN_ARGON2_MEMORY_KIB": "65536",
     "NUN_ARGON2_PASSES": "3",
     "NUN_ARGON2_LANES": "2",
+    "NUN_TLS_CERT": "/etc/nun-db/server.pem",
+    "NUN_TLS_KEY": "/etc/nun-db/server-key.pem",
     "NUN_ALLOWED_ORIGINS": "https://viewer.example.org",
 }
 """Values that tell more than the default does; a setting without a default needs one."""

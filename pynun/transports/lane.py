@@ -21,7 +21,7 @@ from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
 from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
 from pynun.transports.reactor import Outcome
-from pynun.transports.sockets import linger, receive
+from pynun.transports.sockets import has_unread, linger, receive
 
 if TYPE_CHECKING:
     import socket
@@ -84,7 +84,7 @@ class Lane(trio.abc.Stream):
             self.on_gone()
             return
         reader = self._reader
-        if reader.has_heard:
+        if reader.has_heard or has_unread(self._socket):  # what is unread waits for room here, not for the client
             reader.has_heard = False
             self._silences = 0
             return
