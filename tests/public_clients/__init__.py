@@ -1,0 +1,1 @@
+"""The public clients in languages other than JavaScript, or what they say on the wire."""
