@@ -13,7 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
-COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "version")
+COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "demo", "version")
 COLUMNS = 100
 
 INTRODUCTION = """\

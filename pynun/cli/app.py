@@ -308,6 +308,39 @@ def watch(
 
 
 @app.command()
+def demo(
+    lan: Annotated[
+        bool, typer.Option("--lan", help="Let other devices of the network take part, such as a phone: --host 0.0.0.0.")
+    ] = False,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="IP", help="The address to listen on; else 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="PORT", min=0, max=65535, help="The page's port; else 3015 or a free one."),
+    ] = None,
+    websocket_port: Annotated[
+        int | None,
+        typer.Option("--ws-port", metavar="PORT", min=0, max=65535, help="The server's port; else 3016 or a free one."),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--data-dir", metavar="FOLDER", help="Keep the data in this folder; else in one that is removed at the end."
+        ),
+    ] = None,
+) -> None:
+    """Show it: a picture that all who open a page see move together.
+
+    It starts a server of its own and serves the page, without internet, until Ctrl-C.
+    """
+    with _failures_shown():
+        from pynun.cli.demo import run
+
+        run(host, lan, port, websocket_port, data_dir)
+
+
+@app.command()
 def version() -> None:
     """Show the version."""
     typer.echo(f"nun-db {__version__}")

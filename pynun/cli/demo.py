@@ -1,0 +1,68 @@
+"""`nun-db demo`: starts the demonstration and tells the person at the terminal where to open it and how to end it."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+
+import typer
+
+from pynun.cli.errors import UsageError
+from pynun.demo.demo import HERE, DemoOptions, Running, run_demo
+
+EVERYWHERE = "0.0.0.0"
+
+
+def run(host: str | None, is_lan: bool, port: int | None, websocket_port: int | None, data_dir: str | None) -> None:
+    """Run the demo until Ctrl-C. Raises UsageError for options that make no sense, StartError if it can't start."""
+    if is_lan and host is not None:
+        raise UsageError("--lan and --host exclude each other: --lan is --host 0.0.0.0")
+    host = _checked_address(host) if host is not None else (EVERYWHERE if is_lan else HERE)
+
+    folder = Path(data_dir) if data_dir else None
+    output = sys.stdout  # while the server runs, sys.stdout takes its lines
+
+    def tell(running: Running) -> None:
+        print(_text(running, folder), file=output, flush=True)
+
+    run_demo(DemoOptions(host, port, websocket_port, folder), tell)
+    typer.echo("Stopped." if folder else "Stopped; its data is removed.")
+
+
+def _checked_address(host: str) -> str:
+    if host == "localhost":
+        return HERE
+    try:
+        return str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        raise UsageError(
+            f"--host: {host!r} is not an IP address; give one of this machine, or 0.0.0.0 for all"
+        ) from None
+
+
+def _text(running: Running, data_dir: Path | None) -> str:
+    """What the person has to know."""
+    lines = [
+        "The demo is running. Open it in two windows side by side:",
+        "",
+        f"    {running.page}",
+        "",
+    ]
+    if running.others:
+        width = max(len(url) for url, _ in running.others)
+        lines += [
+            "On a phone, or another computer of the same network:",
+            "",
+            *(
+                f"    {url:{width}}  {f'({interface})' if interface else ''}".rstrip()
+                for url, interface in running.others
+            ),
+            "",
+            "Anyone on that network can take part: there is no password, and nothing is encrypted.",
+        ]
+    else:
+        lines.append("Only this machine can reach it. For a phone on the same network: nun-db demo --lan")
+    where = f"It keeps its data in {data_dir.resolve()}." if data_dir else "Its data is removed at the end."
+    lines += [f"The server of this demo: {running.websocket} (WebSocket). {where}", "Stop it with Ctrl-C."]
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""The database of the demo and the one user whom its page logs in as, made anew for every run.
+
+Token and password are random and live as long as the run: a page of an earlier run asks for the new ones.
+"""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pynun.errors import StartError
+
+if TYPE_CHECKING:
+    from pynun.settings import Address
+
+DATABASE: Final = "pynun-demo"
+USER: Final = "guest"
+PERMISSIONS: Final = "rw demo-*|r $connections"
+"""The page reads and writes its own keys, and reads how many are connected (docs/protocol.md section 3)."""
+
+_TIMEOUT_SECONDS: Final = 15.0
+_TOKEN_BYTES: Final = 18
+
+
+class Guest(NamedTuple):
+    """What the page needs to log in."""
+
+    database: str
+    user: str
+    token: str
+
+
+def new_secret() -> str:
+    """Return a random word that fits into a command: 24 letters, digits, `-` and `_`."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def prepare_guest(http_address: Address, user: str, password: str) -> Guest:
+    """Make the database and its user on the server that answers HTTP there; a database of an earlier run is kept.
+
+    `user` and `password` are the administrator's. Raises StartError.
+    """
+    database_token, guest_token = new_secret(), new_secret()
+    results = _post(
+        http_address,
+        f"auth {user} {password}; create-db {DATABASE} {database_token};"
+        # The database of an earlier run has another token: an administrator may replace it without knowing it.
+        f" replicate {DATABASE} $$token -1 {database_token};"
+        f" use-db {DATABASE} {database_token}; create-user {USER} {guest_token}; set-permissions {USER} {PERMISSIONS}",
+    )
+    created = results[1:2]
+    if created not in (["create-db success"], ["database already exists"]) or results[2:] != ["empty"] * 4:
+        raise StartError(f"the demo's database could not be made: the server said {'; '.join(results)}")
+    return Guest(DATABASE, USER, guest_token)
+
+
+def _post(address: Address, commands: str) -> list[str]:
+    """Run commands in one request; return their results, trimmed."""
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request("POST", "/", commands.encode())
+        text = connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        raise StartError(f"the demo's database could not be made: {error}") from None
+    finally:
+        connection.close()
+    return [result.strip() for result in text.split(";")]

@@ -1,0 +1,355 @@
+// The page of the demo in real browsers: one scenario a run, as the test asks. Every scenario fails if a page complains
+// in its console, and returns what the test then judges.
+import { withBrowser } from '../browser/browser.js';
+import { ask, main, options } from '../javascript/harness.js';
+
+const DESKTOP = { viewport: { width: 1280, height: 800 } };
+const PHONE = { viewport: { width: 360, height: 640 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
+const FOLLOW_MS_MAX = 1000;
+const MOVES = 40;
+
+/** A page of its own browser context (another person), ready to be used; notes its complaints and what it sends. */
+async function open(browser, settings = DESKTOP) {
+  const context = await browser.newContext(settings);
+  const page = await context.newPage();
+  page.complaints = [];
+  page.sent = [];
+  page.on('console', (message) => page.complaints.push(`${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => page.complaints.push(String(error.stack ?? error)));
+  page.on('websocket', (socket) => socket.on('framesent', ({ payload }) => page.sent.push(payload)));
+  await page.goto(options.url);
+  await page.waitForSelector('#state[data-state="connected"]');
+  await page.waitForSelector('#loading', { state: 'hidden' });
+  return page;
+}
+
+const text = (page, id) => page.locator(`#${id}`).textContent();
+
+/** What a page shows of the view, as one text; waits until it moves no more. */
+async function view(page) {
+  const read = () =>
+    page.evaluate(() =>
+      ['position-text', 'zoom-text', 'slice-text', 'window-text'].map((id) => document.getElementById(id).textContent).join(' | '),
+    );
+  for (let before = await read(); ; ) {
+    await page.waitForTimeout(120);
+    const now = await read();
+    if (now === before) return now;
+    before = now;
+  }
+}
+
+/** Waits until a page shows something; `limit` milliseconds at most. */
+async function shows(page, id, wanted, limit = FOLLOW_MS_MAX) {
+  await page.waitForFunction(([name, value]) => document.getElementById(name).textContent === value, [id, wanted], {
+    timeout: limit,
+    polling: 20,
+  });
+}
+
+const nameOf = (page) => page.locator('#name').inputValue();
+
+async function rename(page, name) {
+  await page.fill('#name', name);
+  await page.locator('#name').blur();
+}
+
+const others = (page) => page.locator('#people .name').allTextContents();
+
+async function seesOthers(page, names, limit) {
+  await page.waitForFunction(
+    (wanted) => JSON.stringify([...document.querySelectorAll('#people .name')].map((one) => one.textContent).sort()) === wanted,
+    JSON.stringify([...names].sort()),
+    { timeout: limit, polling: 20 },
+  );
+}
+
+async function middle(page) {
+  const box = await page.locator('#stage').boundingBox();
+  return { x: box.x + box.width / 2, y: box.y + box.height / 2 };
+}
+
+const viewsSent = (page) => page.sent.filter((payload) => payload.includes('set-safe demo-view '));
+
+function quiet(...pages) {
+  const complaints = pages.flatMap((page) => page.complaints);
+  if (complaints.length) throw new Error(`the pages complain: ${complaints.join('\n')}`);
+}
+
+const scenarios = {
+  /** Every way to move the picture in one window is followed by the other, both ways, and nothing echoes. */
+  async following(browser) {
+    const first = await open(browser);
+    const second = await open(browser);
+    const steps = [];
+    for (const [one, other] of [[first, second], [second, first]]) {
+      const { x, y } = await middle(one);
+      const actions = {
+        drag: async () => {
+          await one.mouse.move(x, y);
+          await one.mouse.down();
+          await one.mouse.move(x + 90, y - 60, { steps: 12 });
+          await one.mouse.up();
+        },
+        'wheel with Ctrl': async () => {
+          await one.keyboard.down('Control');
+          await one.mouse.wheel(0, -120);
+          await one.keyboard.up('Control');
+        },
+        wheel: () => one.mouse.wheel(0, 100),
+        'right drag': async () => {
+          await one.mouse.move(x, y);
+          await one.mouse.down({ button: 'right' });
+          await one.mouse.move(x + 40, y + 40, { steps: 8 });
+          await one.mouse.up({ button: 'right' });
+        },
+        keys: async () => {
+          await one.locator('#stage').focus();
+          for (const key of ['ArrowLeft', 'ArrowUp', '+', 'PageUp', 'PageUp', '4']) await one.keyboard.press(key);
+        },
+        slider: () => one.locator('#slice').fill('3'),
+        preset: () => one.locator('#preset').selectOption({ label: 'Subdural' }),
+        buttons: async () => {
+          await one.locator('#zoom-in').click();
+          await one.locator('#slice-on').click();
+        },
+        fit: () => one.locator('#fit').click(),
+      };
+      for (const [name, act] of Object.entries(actions)) {
+        const before = await view(other);
+        other.sent.length = 0;
+        await act();
+        const began = Date.now();
+        await other.waitForFunction(
+          (old) => ['position-text', 'zoom-text', 'slice-text', 'window-text'].map((id) => document.getElementById(id).textContent).join(' | ') !== old,
+          before,
+          { timeout: FOLLOW_MS_MAX, polling: 10 },
+        );
+        const waited = Date.now() - began;
+        steps.push({ name, waited, here: await view(one), there: await view(other), echoes: viewsSent(other).length });
+      }
+    }
+    quiet(first, second);
+    return { steps };
+  },
+
+  /** A stream of moves: how many messages leave, and how long until the other window shows each. */
+  async measuring(browser) {
+    const first = await open(browser);
+    const second = await open(browser);
+    await second.waitForTimeout(1500); // the pictures of both are computed
+    for (const page of [first, second]) {
+      await page.evaluate(() => {
+        window.seen = {};
+        const slice = document.getElementById('slice-text');
+        new MutationObserver(() => {
+          window.seen[slice.textContent] = performance.timeOrigin + performance.now();
+        }).observe(slice, { childList: true, characterData: true, subtree: true });
+        window.frames = 0;
+        const count = () => {
+          window.frames += 1;
+          requestAnimationFrame(count);
+        };
+        requestAnimationFrame(count);
+      });
+    }
+    const latencies = [];
+    for (let move = 0; move < MOVES; move += 1) {
+      const slice = 2 + (move % 20);
+      const began = await first.evaluate((value) => {
+        window.seen = {};
+        const slider = document.getElementById('slice');
+        slider.value = String(value);
+        slider.dispatchEvent(new Event('input'));
+        return performance.timeOrigin + performance.now();
+      }, slice);
+      await second.waitForFunction((value) => document.getElementById('slice-text').textContent.startsWith(`Slice ${value}/`), slice);
+      latencies.push((await second.evaluate((value) => Object.entries(window.seen).find(([key]) => key.startsWith(`Slice ${value}/`))?.[1], slice)) - began);
+    }
+    const { x, y } = await middle(first);
+    await first.mouse.move(x, y);
+    first.sent.length = 0;
+    await first.evaluate(() => {
+      window.frames = 0;
+    });
+    await first.mouse.down();
+    for (let step = 0; step < 60; step += 1) await first.mouse.move(x + step, y - step / 2);
+    await first.mouse.up();
+    const here = await view(first);
+    const frames = await first.evaluate(() => window.frames);
+    latencies.sort((a, b) => a - b);
+    quiet(first, second);
+    return {
+      here,
+      there: await view(second),
+      frames,
+      messages: first.sent.length,
+      viewsMax: Math.max(...first.sent.map((payload) => payload.split('set-safe demo-view ').length - 1)),
+      latency: { p50: latencies[Math.floor(MOVES / 2)], p95: latencies[Math.floor(MOVES * 0.95)] },
+      roundTrip: { p50: await text(first, 'trip-median'), last: await text(first, 'trip-last') },
+    };
+  },
+
+  /** While a hand holds the picture, others don't move it; when it lets go, all are alike again. */
+  async dragging(browser) {
+    const first = await open(browser);
+    const second = await open(browser);
+    const { x, y } = await middle(second);
+    await second.mouse.move(x, y);
+    await second.mouse.down();
+    await second.mouse.move(x + 50, y, { steps: 5 });
+    const held = await view(second);
+    await first.locator('#slice').fill('20');
+    await first.waitForTimeout(400);
+    const stillHeld = await view(second);
+    await second.mouse.up();
+    await shows(second, 'slice-text', await text(first, 'slice-text'));
+    quiet(first, second);
+    return { held, stillHeld, here: await view(first), there: await view(second) };
+  },
+
+  /** Names, pointers, renaming, joining late, leaving with and without a goodbye. */
+  async people(browser) {
+    const first = await open(browser);
+    const second = await open(browser);
+    await rename(first, 'Ana');
+    await rename(second, 'Ben; Bè\u202e^ "x"');
+    await seesOthers(second, ['Ana'], 2000);
+    await seesOthers(first, ['Ben; Bè ^ "x"'], 2000);
+    const { x, y } = await middle(second);
+    await second.mouse.move(x + 60, y + 30, { steps: 4 });
+    const pointer = first.locator('.pointer');
+    await pointer.locator('span').waitFor({ timeout: FOLLOW_MS_MAX });
+    await first.waitForTimeout(400);
+    const tip = await pointer.evaluate((element) => element.getBoundingClientRect().toJSON());
+    const label = await pointer.locator('span').textContent();
+    const centre = await middle(first);
+    const offset = { x: tip.x - centre.x, y: tip.y - centre.y };
+    await second.mouse.move(5, 5); // out of the picture
+    await pointer.waitFor({ state: 'detached', timeout: FOLLOW_MS_MAX });
+
+    await first.locator('#slice').fill('7');
+    await first.locator('#zoom-in').click();
+    const here = await view(first);
+    const late = await open(browser);
+    const lateName = await nameOf(late);
+    await shows(late, 'slice-text', await text(first, 'slice-text'));
+    await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"'], 2500);
+    await seesOthers(first, ['Ben; Bè ^ "x"', lateName], 2500);
+    await shows(first, 'connections', '3 connected', 2000);
+    const colours = await first.locator('#people .dot').evaluateAll((dots) => dots.map((dot) => getComputedStyle(dot).backgroundColor));
+    const there = await view(late);
+
+    quiet(first, second, late);
+    let began = Date.now();
+    await second.goto('about:blank');
+    await seesOthers(first, [lateName], 2000);
+    const left = Date.now() - began;
+    began = Date.now();
+    // The tab dies without a word; its connection ends.
+    const session = await late.context().newCDPSession(late);
+    session.send('Page.crash').catch(() => {});
+    await seesOthers(first, [], 6000);
+    const died = Date.now() - began;
+    await shows(first, 'connections', '1 connected', 2000);
+    quiet(first);
+    return { label, offset, here, there, colours, left, died };
+  },
+
+  /** Somebody who writes to the keys by other means, and then says nothing more but stays connected. */
+  async hostile(browser) {
+    const page = await open(browser);
+    const before = await view(page);
+    await ask('hostile');
+    await page.locator('#people .name').first().waitFor({ timeout: 2000 });
+    const names = await others(page);
+    const label = await page.locator('.pointer span').textContent();
+    const injected = await page.locator('#people img, #people script, .pointer img, .pointer script, .leader img').count();
+    const after = await view(page);
+    const began = Date.now();
+    await seesOthers(page, [], 12_000);
+    const silent = Date.now() - began;
+    const isRun = await page.evaluate(() => 'pwned' in window);
+    const pointers = await page.locator('.pointer').count();
+    quiet(page);
+    return { before, after, names, label, injected, isRun, silent, pointers };
+  },
+
+  /** The server is killed and started again: with its data, then without. */
+  async restarting(browser) {
+    const first = await open(browser);
+    const second = await open(browser);
+    await first.locator('#slice').fill('5');
+    await shows(second, 'slice-text', await text(first, 'slice-text'));
+    const results = [];
+    for (const order of ['restart', 'restart empty']) {
+      await ask(order, { phase: 'kill' });
+      await first.waitForSelector('#state[data-state="lost"]', { timeout: 5000 });
+      const lost = await text(first, 'state');
+      await first.locator('#slice').fill(order === 'restart' ? '9' : '14'); // moved while there is no server
+      const wanted = await text(first, 'slice-text');
+      await ask(order, { phase: 'start' });
+      const began = Date.now();
+      await first.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
+      await second.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
+      const back = Date.now() - began;
+      await shows(second, 'slice-text', wanted, 2000);
+      await second.locator('#slice-on').click();
+      await shows(first, 'slice-text', await text(second, 'slice-text'));
+      await seesOthers(first, [await nameOf(second)], 4000);
+      results.push({ lost, back, here: await view(first), there: await view(second) });
+    }
+    // The browser itself notes requests that found no server.
+    for (const page of [first, second]) page.complaints = page.complaints.filter((one) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(one));
+    quiet(first, second);
+    return { results };
+  },
+
+  /** Fingers on a small screen: everything is within reach, one finger moves, two enlarge. */
+  async phone(browser) {
+    const desktop = await open(browser);
+    const phone = await open(browser, PHONE);
+    const layout = await phone.evaluate(() => {
+      const sizes = [...document.querySelectorAll('button, select, input')]
+        .filter((element) => element.checkVisibility())
+        .map((element) => {
+          const { left, right, top, bottom } = element.getBoundingClientRect();
+          return { id: element.id, left, right, top, bottom };
+        });
+      return {
+        sizes,
+        width: innerWidth,
+        height: innerHeight,
+        scrollWidth: document.documentElement.scrollWidth,
+        stage: document.getElementById('stage').getBoundingClientRect().toJSON(),
+      };
+    });
+    const { x, y } = await middle(phone);
+    const session = await phone.context().newCDPSession(phone);
+    const touch = (type, ...points) =>
+      session.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([px, py], id) => ({ x: px, y: py, id })) });
+    const start = await view(desktop);
+    await touch('touchStart', [x, y]);
+    for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y + 3 * step]);
+    const touching = await desktop.locator('.pointer.is-down').count();
+    await touch('touchEnd');
+    const moved = await view(phone);
+    const movedThere = await view(desktop);
+    await desktop.locator('.pointer').waitFor({ state: 'detached', timeout: FOLLOW_MS_MAX });
+    await touch('touchStart', [x - 30, y], [x + 30, y]);
+    for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x - 30 - 5 * step, y], [x + 30 + 5 * step, y]);
+    await touch('touchEnd');
+    const pinched = await view(phone);
+    const pinchedThere = await view(desktop);
+    await phone.locator('#tool-window').tap();
+    await touch('touchStart', [x, y]);
+    for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y]);
+    await touch('touchEnd');
+    await phone.locator('#slice-on').tap();
+    const last = await view(phone);
+    quiet(desktop, phone);
+    return { layout, touching, start, moved, movedThere, pinched, pinchedThere, last, lastThere: await view(desktop) };
+  },
+};
+
+main(() => withBrowser(options.chromium, {}, scenarios[options.scenario]));
