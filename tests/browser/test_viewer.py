@@ -142,6 +142,8 @@ def test_the_session_goes_on_after_a_restart_of_the_server(session: dict[str, An
     # Then both lead and follow as before.
     assert part["backRight"]["index"] == part["away"]["right"]["index"] - 1
     assert part["backLeft"]["zoom"] == pytest.approx(part["backRight"]["zoom"] / 1.1**2)
+    # A change that could not be sent is not one that was refused.
+    assert part["readOnly"] == [False, False]
 
 
 def test_the_pages_had_no_trouble_but_the_clients_own(session: dict[str, Any]) -> None:

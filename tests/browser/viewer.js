@@ -252,7 +252,9 @@ async function run(browser, origin) {
   await right.drag(-20, -20);
   const backRight = await same(left, right);
   await left.zoom(2);
-  results.restart = { away, pushed: pushed.value, backRight, backLeft: await same(left, right) };
+  const backLeft = await same(left, right);
+  const readOnly = [await left.isReadOnly(), await right.isReadOnly()];
+  results.restart = { away, pushed: pushed.value, backRight, backLeft, readOnly };
   await Promise.all([left.screenshot('6-after-restart'), right.screenshot('6-after-restart')]);
   return results;
 }

@@ -91,7 +91,7 @@ const session = synchronise({
   },
   onNote: (kind, details) => {
     note(kind, details);
-    if (kind === 'refused') document.body.classList.add('read-only');
+    if (details.error === 'permission denied') document.body.classList.add('read-only');
     if (kind === 'applied') describe();
   },
 });
