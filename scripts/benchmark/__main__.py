@@ -13,11 +13,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import machine, report, servers
+from benchmark import machine, plots, report, servers, slow_reader
 from benchmark.measure import Timing
 from benchmark.processes import REPOSITORY, raise_descriptor_limit
 from benchmark.profile import profile_scenario
 from benchmark.runs import Plan, Row, run_idle, run_keys, run_scenario, say
+from benchmark.scale import PARTS, plan_of, run_scale
 from benchmark.scenarios import IDLE_CONNECTIONS, IDLE_SCENARIO, KEY_COUNT_MANY, KEYS_SCENARIO, SCENARIOS
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 FAMILIES = ("baseline", "pynun", "redis", "raw")
 DURABILITIES = ("relaxed", "always")
+SCALE_KEYS_MAX = 10_000_000
+SCALE_CONNECTIONS_MAX = 5000
+SLOW_READER_SECONDS = 60.0
 NAMES = (*(scenario.name for scenario in SCENARIOS), KEYS_SCENARIO, IDLE_SCENARIO)
 
 
@@ -45,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
         "--external", action="append", default=[], type=_external, metavar="NAME=ws://USER:PASSWORD@HOST:PORT",
         help="also a server that already runs; ?tcp=PORT&http=PORT&pid=ID may follow; repeatable",
     )  # fmt: skip
+    choose.add_argument(
+        "--scale", action="append", nargs="?", const="all", choices=("all", *PARTS), metavar="PART",
+        help="how time and memory of the server grow instead of all this: with " + ", ".join(PARTS) + "; repeatable;"
+        " default: all of them",
+    )  # fmt: skip
+    choose.add_argument(
+        "--slow-reader", action="store_true",
+        help=f"one stopped reader among {slow_reader.WATCHERS} watchers instead, for --seconds (default"
+        f" {SLOW_READER_SECONDS:g}); exit 1 when it costs memory, or gets the wrong last value",
+    )  # fmt: skip
     choose.add_argument("--calibrate", action="store_true", help="only the load generator's own limit")
     choose.add_argument("--profile", action="store_true", help="only where the server's time goes, under cProfile")
     how = parser.add_argument_group("how")
@@ -54,11 +68,14 @@ def _parser() -> argparse.ArgumentParser:
     how.add_argument("--seconds", type=float, help="of each measurement; default 3")
     how.add_argument("--repeat", type=int, help="rounds, of which the median is shown; default 3")
     how.add_argument("--keys", type=int, help=f"of the scenario {KEYS_SCENARIO}; default {KEY_COUNT_MANY:,}")
+    how.add_argument("--keys-max", type=int, help=f"of --scale; default {SCALE_KEYS_MAX:,}, which take 5 GB of disk")
+    how.add_argument("--connections-max", type=int, help=f"of --scale; default {SCALE_CONNECTIONS_MAX:,}")
     how.add_argument("--idle-connections", type=int, help=f"of {IDLE_SCENARIO}; default {IDLE_CONNECTIONS:,}")
     how.add_argument("--generators", type=int, default=1, help="processes that drive connections; default 1")
     how.add_argument("--data-dir", type=Path, help="the folder, on the disk to measure, for all data; default /var/tmp")
     out = parser.add_argument_group("what comes out")
     out.add_argument("--json", type=Path, metavar="FILE", help="also write all figures, of each round, as JSON")
+    out.add_argument("--plot", type=Path, metavar="DIR", help="also draw what --scale and --slow-reader gave, as SVG")
     out.add_argument("--check", action="store_true", help="exit 1 when a target is not reached")
     return parser
 
@@ -111,10 +128,16 @@ def _run(chosen: Sequence[str], plan: Plan) -> list[Row]:
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that every child is ended
     raise_descriptor_limit()
+    if options.plot:
+        try:
+            plots.load_matplotlib()
+        except plots.PlotError as error:
+            parser.error(str(error))
     folder = Path(tempfile.mkdtemp(prefix="pynun-bench-", dir=options.data_dir or _disk_folder()))
     try:
         return _measure(options, _plan(options, folder))
@@ -147,6 +170,8 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
             "idle_connections": plan.idle_connections,
         },
     }
+    if options.scale or options.slow_reader:
+        return _measure_scale(options, plan, about)
     rows = _run(chosen, plan)
     remarks = report.notes(
         rows,
@@ -161,6 +186,37 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
         options.json.write_text(json.dumps(report.as_json(rows, about, remarks), indent=1) + "\n", encoding="utf-8")
     failed = any(row.error is not None for row in rows)
     return int(failed or (options.check and any(row.holds is False for row in rows)))
+
+
+def _measure_scale(options: argparse.Namespace, plan: Plan, about: Mapping[str, object]) -> int:
+    """What grows, and the slow reader; return the exit code."""
+    parts = options.scale or ()
+    keys_max, connections_max = (20_000, 100) if options.quick else (SCALE_KEYS_MAX, SCALE_CONNECTIONS_MAX)
+    scale_plan = plan_of(
+        timing=plan.timing,
+        repeat=options.repeat or 1,
+        durabilities=plan.durabilities,
+        folder=plan.folder,
+        keys_max=options.keys_max or keys_max,
+        connections_max=options.connections_max or connections_max,
+        is_quick=options.quick,
+    )
+    sections = run_scale(tuple(PARTS) if "all" in parts else parts, scale_plan)
+    seconds = options.seconds or (3.0 if options.quick else SLOW_READER_SECONDS)
+    readers = [
+        slow_reader.run_slow_reader(durability, seconds, plan.folder)
+        for durability in (plan.durabilities if options.slow_reader else ())
+    ]
+    remarks = report.noise_notes([section.others_cpu_share for section in sections])
+    remarks += report.noise_notes([phase.figures.others_cpu_share for reader in readers for phase in reader.phases])
+    print(_heading(about))
+    print("\n\n".join([*(section.table() for section in sections), *(reader.table() for reader in readers), *remarks]))
+    figures = report.scale_as_json(sections, readers, about, remarks)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        print("\n".join(["", *map(str, plots.draw(json.loads(json.dumps(figures)), options.plot))]))
+    return int(any(section.error for section in sections) or any(reader.complaints for reader in readers))
 
 
 def _heading(about: Mapping[str, object]) -> str:

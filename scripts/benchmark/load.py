@@ -23,7 +23,7 @@ import select
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from benchmark.wire import (
     OK_FRAME,
@@ -44,9 +44,10 @@ from benchmark.wire import (
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 WATCHED_KEY = "watched-key"
+"""The one that is watched; more of them are WATCHED_KEY-1 and on (watched_key_name)."""
 STAMP_MARK = b"@"
 """Begins the time in the value that a writer sets; occurs nowhere else in what a watcher gets."""
 STAMP_DIGITS = 16
@@ -57,6 +58,9 @@ LAST_STAMP = (1 << 64) - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What one load generator does."""
+
+    module: ClassVar[str] = "benchmark.load"
+    """What carries it out."""
 
     role: str
     """clients: requests in a closed loop. writer: sets one key. watchers: receive it. idle: log in and stay."""
@@ -76,6 +80,8 @@ class Order:
     """How many of them, spread over all, are used."""
     sets_per_second: float = 0.0
     """The writer's pace; 0: the next set as soon as the last is answered."""
+    watched_keys: int = 1
+    """How many keys the writer sets in turn and each watcher watches."""
     stamped_watchers_step: int = 1
     """Each so many watchers one reads the times; all count."""
     seed: int = 0
@@ -93,12 +99,19 @@ class Result:
     """How many times each latency (in whole microseconds) was seen within the interval."""
     cpu_seconds: float = 0.0
     """Processor time within the interval."""
+    seconds: float = 0.0
+    """How long all of it took, where there is no interval but something to be done."""
     complaints: list[str] = field(default_factory=list)
 
 
 def key_name(number: int) -> str:
     """The keys of a benchmark's database: all of the same length."""
     return f"key-{number:08d}"
+
+
+def watched_key_name(number: int) -> str:
+    """The keys that a writer sets and watchers watch."""
+    return f"{WATCHED_KEY}-{number}" if number else WATCHED_KEY
 
 
 def value_of(number: int) -> str:
@@ -285,9 +298,9 @@ class ClosedLoop:
         buffer, offsets, request_count = self._requests.buffer, self._requests.offsets, self._requests.count
         add, now_ns = latencies_ns.append, 0
         while now_ns < until_ns:
-            for descriptor, _event in poll(REPLY_SECONDS_MAX) or _stalled():
+            for descriptor, _event in poll(REPLY_SECONDS_MAX) or stalled():
                 channel = channels[descriptor]
-                chunk = channel.receive(RECEIVE_BYTES) or _ended()
+                chunk = channel.receive(RECEIVE_BYTES) or ended()
                 if not count_replies(channel, chunk):
                     continue
                 now_ns = clock()
@@ -303,9 +316,9 @@ class ClosedLoop:
         """Several requests in flight: as many new ones, in one send, as replies came in one receive."""
         now_ns = 0
         while now_ns < until_ns:
-            for descriptor, _event in self._poll.poll(REPLY_SECONDS_MAX) or _stalled():
+            for descriptor, _event in self._poll.poll(REPLY_SECONDS_MAX) or stalled():
                 channel = self._channels[descriptor]
-                chunk = channel.receive(RECEIVE_BYTES) or _ended()
+                chunk = channel.receive(RECEIVE_BYTES) or ended()
                 if not (count := self._count_replies(channel, chunk)):
                     continue
                 now_ns = time.monotonic_ns()
@@ -324,28 +337,40 @@ class ClosedLoop:
     def _drain(self) -> None:
         missing = {descriptor: self._in_flight for descriptor in self._channels}
         while missing:
-            for descriptor, _event in self._poll.poll(REPLY_SECONDS_MAX) or _stalled():
+            for descriptor, _event in self._poll.poll(REPLY_SECONDS_MAX) or stalled():
                 channel = self._channels[descriptor]
-                missing[descriptor] -= self._count_replies(channel, channel.receive(RECEIVE_BYTES) or _ended())
+                missing[descriptor] -= self._count_replies(channel, channel.receive(RECEIVE_BYTES) or ended())
                 if missing[descriptor] <= 0:
                     self._poll.unregister(descriptor)
                     del missing[descriptor]
 
 
+class Stamped:
+    """The frame that sets one watched key, into which the time is written."""
+
+    def __init__(self, key: str) -> None:
+        head = f"set {key} ".encode()
+        mask = os.urandom(4)
+        frame = encode_frame(head + STAMP_MARK + b"0" * (VALUE_BYTES - 1), mask)
+        self._at = len(frame) - VALUE_BYTES + len(STAMP_MARK)
+        turn = (len(head) + len(STAMP_MARK)) % 4
+        self._mask = mask[turn:] + mask[:turn]
+        self._frame = bytearray(frame)
+
+    def at(self, stamp: int) -> bytearray:
+        """The frame with this time, good until the next call."""
+        digits = f"{stamp:0{STAMP_DIGITS}x}".encode()
+        self._frame[self._at : self._at + STAMP_DIGITS] = apply_mask(digits, self._mask)
+        return self._frame
+
+
 class Writer:
-    """Sets one watched key, each value holding the time when it was sent."""
+    """Sets the watched keys in turn, each value holding the time when it was sent."""
 
     def __init__(self, order: Order) -> None:
         self._interval_ns = int(1e9 / order.sets_per_second) if order.sets_per_second else 0
         self._socket = open_connection(order)
-        head = f"set {WATCHED_KEY} ".encode()
-        mask = os.urandom(4)
-        frame = encode_frame(head + STAMP_MARK + b"0" * (VALUE_BYTES - 1), mask)
-        stamp_at = len(head) + len(STAMP_MARK)
-        self._stamp_in_frame = len(frame) - VALUE_BYTES + len(STAMP_MARK)
-        turn = stamp_at % 4
-        self._stamp_mask = mask[turn:] + mask[:turn]
-        self._frame = bytearray(frame)
+        self._frames = [Stamped(watched_key_name(number)) for number in range(order.watched_keys)]
 
     def run(self, begin_ns: int, end_ns: int) -> Result:
         """Set until `end_ns`, then set the last value, by which watchers know that nothing follows."""
@@ -353,6 +378,7 @@ class Writer:
         latencies_ns = array.array("Q")
         cpu_before = 0.0
         next_ns = time.monotonic_ns()
+        frames = itertools.cycle(self._frames)
         while (now_ns := time.monotonic_ns()) < end_ns:
             if self._interval_ns:
                 next_ns = max(next_ns + self._interval_ns, now_ns)
@@ -360,21 +386,15 @@ class Writer:
                 now_ns = time.monotonic_ns()
             if now_ns >= begin_ns and not cpu_before:
                 cpu_before = time.process_time()
-            self._set(now_ns)
+            ask(self._socket, next(frames).at(now_ns), OK_FRAME)
             result.sets_acknowledged += 1
             if now_ns >= begin_ns:
                 latencies_ns.append(time.monotonic_ns() - now_ns)
         result.cpu_seconds = time.process_time() - cpu_before
         result.operations = len(latencies_ns)
-        self._set(LAST_STAMP)
+        ask(self._socket, self._frames[0].at(LAST_STAMP), OK_FRAME)
         result.sets_acknowledged += 1
         return result
-
-    def _set(self, stamp: int) -> None:
-        digits = f"{stamp:0{STAMP_DIGITS}x}".encode()
-        at = self._stamp_in_frame
-        self._frame[at : at + STAMP_DIGITS] = apply_mask(digits, self._stamp_mask)
-        ask(self._socket, self._frame, OK_FRAME)
 
 
 class Watcher:
@@ -393,14 +413,15 @@ class Watcher:
 
 
 class Watchers:
-    """Connections that watch one key: counts events (two messages each) and reads the times in some of them."""
+    """Connections that watch the same keys: counts events (two messages each) and reads the times in some of them."""
 
     def __init__(self, order: Order) -> None:
         self._poll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
         self._sockets = [open_connection(order) for _ in range(order.connections)]
         for number, connection in enumerate(self._sockets):
-            ask(connection, encode_frame(f"watch {WATCHED_KEY}".encode(), os.urandom(4)), OK_FRAME)
+            for key in range(order.watched_keys):
+                ask(connection, encode_frame(f"watch {watched_key_name(key)}".encode(), os.urandom(4)), OK_FRAME)
             self._poll.register(connection, select.EPOLLIN)
             self._watchers[connection.fileno()] = Watcher(connection, number % order.stamped_watchers_step == 0)
 
@@ -426,7 +447,7 @@ class Watchers:
         while (now_ns := clock()) < until_ns:
             for descriptor, _event in poll((until_ns - now_ns) / 1e9):
                 watcher = watchers[descriptor]
-                chunk = watcher.receive(RECEIVE_BYTES) or _ended()
+                chunk = watcher.receive(RECEIVE_BYTES) or ended()
                 marks += chunk.count(STAMP_MARK)
                 if watcher.is_stamped:
                     self._read_stamps(watcher, chunk, clock(), latencies_ns)
@@ -462,7 +483,7 @@ class Watchers:
         while missing and (events := self._poll.poll(REPLY_SECONDS_MAX)):
             for descriptor, _event in events:
                 watcher = self._watchers[descriptor]
-                data = watcher.rest[-len(last) :] + (watcher.receive(RECEIVE_BYTES) or _ended())
+                data = watcher.rest[-len(last) :] + (watcher.receive(RECEIVE_BYTES) or ended())
                 watcher.rest = data
                 if last in data:
                     missing.discard(descriptor)
@@ -488,20 +509,14 @@ def count_latencies(latencies_ns: array.array[int], weights: array.array[int]) -
     return dict(counted)  # asdict() can not copy a Counter
 
 
-def _stalled() -> Sequence[tuple[int, int]]:
+def stalled() -> Sequence[tuple[int, int]]:
+    """What nothing to poll for means. Raises WireError."""
     raise WireError(f"no reply for {REPLY_SECONDS_MAX:.0f} s")
 
 
-def _ended() -> bytes:
+def ended() -> bytes:
+    """What an empty receive means. Raises WireError."""
     raise WireError("the server ended a connection")
-
-
-_ROLES: dict[str, Callable[[Order], ClosedLoop | Writer | Watchers | Idlers]] = {
-    "clients": ClosedLoop,
-    "writer": Writer,
-    "watchers": Watchers,
-    "idle": Idlers,
-}
 
 
 def raise_descriptor_limit() -> None:
@@ -510,13 +525,20 @@ def raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def main() -> None:
+class Role(Protocol):
+    """Whatever carries out an order: connects when it is made, and then runs."""
+
+    def run(self, begin_ns: int, end_ns: int) -> Result:
+        """Measure from one time to the other (CLOCK_MONOTONIC)."""
+
+
+def serve_order(roles: Mapping[str, Callable[[Any], Role]], order_type: Callable[..., Any]) -> None:
     """Carry out the order on standard input; exit 1 with one line on standard error when that fails."""
     raise_descriptor_limit()
     gc.disable()  # nothing here makes cycles, and a collection would be taken for the server's latency
     fields: dict[str, Any] = json.loads(sys.stdin.readline())
     try:
-        load = _ROLES[fields["role"]](Order(**fields))
+        load = roles[fields["role"]](order_type(**fields))
         print("ready", flush=True)
         begin_ns, end_ns = map(int, sys.stdin.readline().split())
         print(json.dumps(asdict(load.run(begin_ns, end_ns))), flush=True)
@@ -525,4 +547,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve_order({"clients": ClosedLoop, "writer": Writer, "watchers": Watchers, "idle": Idlers}, Order)

@@ -13,15 +13,18 @@ import subprocess
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from benchmark import processes
-from benchmark.load import WATCHED_KEY, Order, key_name, value_of
+from benchmark.load import Order, key_name, value_of, watched_key_name
 from benchmark.processes import Memory, python_module
 from benchmark.servers import DATABASE, TOKEN, Server, versions_total
 from benchmark.wire import Control
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmark.crowd import CrowdOrder
     from benchmark.scenarios import Load
 
 VERIFIED_KEYS_MAX = 1000
@@ -61,12 +64,12 @@ class Figures:
 class Generator:
     """A load generator's process; ended, if it still runs, when its `with` block is left."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order | CrowdOrder) -> None:
         self._order = order
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            python_module("benchmark.load"),
+            python_module(self._order.module),
             env=processes.environment({}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -96,6 +99,22 @@ class Generator:
             raise MeasureError(self._process.stderr.read().strip() or "a load generator was ended from outside")
         return line
 
+    def result(self) -> dict[str, Any]:
+        """Wait for its result. Raises MeasureError when it failed, or saw what should not be."""
+        result: dict[str, Any] = json.loads(self.next_line())
+        if result["complaints"]:
+            raise MeasureError("; ".join(result["complaints"]))
+        return result
+
+
+class Driven(NamedTuple):
+    """What came of one interval."""
+
+    figures: Figures
+    sets_acknowledged: int
+    background: list[dict[str, Any]]
+    """The results of generators that ran beside."""
+
 
 def fill(server: Server, key_count: int) -> None:
     """Give a database its keys, and the watched one."""
@@ -108,16 +127,19 @@ def fill(server: Server, key_count: int) -> None:
             control.ask_all(list(commands))
         else:
             control.set_many(commands)
-        control.ask(f"set {WATCHED_KEY} {value_of(0)}")
+        control.ask(f"set {watched_key_name(0)} {value_of(0)}")
 
 
 def measure(server: Server, load: Load, timing: Timing) -> Figures:
     """Drive one server for one interval. Raises MeasureError when the server did not do what it acknowledged."""
-    orders = _orders(server, load, timing)
+    orders = orders_for(server, load, timing)
     is_verified = "redis" not in server.addresses and server.keeps_values and load.key_sample <= VERIFIED_KEYS_MAX
-    keys = [WATCHED_KEY] if load.watchers else [key_name(number) for number in range(load.key_count)]
+    if load.watchers:
+        keys = [watched_key_name(number) for number in range(load.watched_keys)]
+    else:
+        keys = [key_name(number) for number in range(load.key_count)]
     versions_before = versions_total(server, keys) if is_verified else 0
-    figures, sets_acknowledged = _drive(server, orders, timing)
+    figures, sets_acknowledged, _ = drive(server, orders, timing)
     if is_verified:
         sets_done = versions_total(server, keys) - versions_before
         if sets_done != sets_acknowledged:
@@ -149,7 +171,8 @@ def _order(server: Server, role: str, *, protocol: str = "websocket", connection
     )
 
 
-def _orders(server: Server, load: Load, timing: Timing) -> list[Order]:
+def orders_for(server: Server, load: Load, timing: Timing) -> list[Order]:
+    """What the load generators of a load do."""
     address = server.addresses["redis" if "redis" in server.addresses else load.protocol]
     common = Order(
         role="clients",
@@ -164,6 +187,7 @@ def _orders(server: Server, load: Load, timing: Timing) -> list[Order]:
         key_count=load.key_count,
         key_sample=load.key_sample,
         sets_per_second=load.sets_per_second,
+        watched_keys=load.watched_keys,
     )
     fields = asdict(common)
     if load.watchers:
@@ -176,15 +200,18 @@ def _orders(server: Server, load: Load, timing: Timing) -> list[Order]:
     return [Order(**fields | {"connections": share, "seed": index}) for index, share in enumerate(shares)]
 
 
-def _drive(server: Server, orders: list[Order], timing: Timing) -> tuple[Figures, int]:
-    """Run generators to their end; return the figures and how many sets they were told are done."""
+def drive(server: Server, orders: Sequence[Order], timing: Timing, background: Sequence[Generator] = ()) -> Driven:
+    """Run generators to their end; the figures are of those in `orders`, but the writer.
+
+    Those in `background` are ready already; they get the same interval and their results are handed on.
+    """
     with contextlib.ExitStack() as stack:
         generators = [stack.enter_context(Generator(order)) for order in orders]
         for generator in generators:
             generator.next_line()
         begin_ns = time.monotonic_ns() + int(timing.warmup_seconds * 1e9)
         end_ns = begin_ns + int(timing.seconds * 1e9)
-        for generator in generators:
+        for generator in (*generators, *background):
             generator.tell(f"{begin_ns} {end_ns}")
         _sleep_until(begin_ns)
         cpu_before, busy_before, began_ns = _server_cpu(server), processes.machine_busy_seconds(), time.monotonic_ns()
@@ -192,18 +219,14 @@ def _drive(server: Server, orders: list[Order], timing: Timing) -> tuple[Figures
         cpu, busy = _server_cpu(server) - cpu_before, processes.machine_busy_seconds() - busy_before
         seconds = (time.monotonic_ns() - began_ns) / 1e9
         memory = None if server.pid is None else processes.memory(server.pid)
-        results = [json.loads(generator.next_line()) for generator in generators]
-    if complaints := [complaint for result in results for complaint in result["complaints"]]:
-        raise MeasureError("; ".join(complaints))
+        results = [generator.result() for generator in generators]
+        beside = [generator.result() for generator in background]
     counted = [result for result, order in zip(results, orders, strict=True) if order.role != "writer"]
     operations = sum(result["operations"] for result in counted)
     if not operations:
         raise MeasureError("nothing was answered within the interval")
-    latencies: Counter[int] = Counter()
-    for result in counted:
-        for latency_us, count in result["latency_us"].items():
-            latencies[int(latency_us)] += count
-    generator_cpu = [result["cpu_seconds"] for result in results]
+    latencies = latencies_of(counted)
+    generator_cpu = [result["cpu_seconds"] for result in (*results, *beside)]
     figures = Figures(
         operations_per_second=operations / timing.seconds,
         p50_ms=percentile(latencies, 0.50) / 1000,
@@ -214,7 +237,16 @@ def _drive(server: Server, orders: list[Order], timing: Timing) -> tuple[Figures
         generator_cpu_share=max(generator_cpu) / timing.seconds,
         others_cpu_share=max(0.0, busy - cpu - sum(generator_cpu)) / seconds,
     )
-    return figures, sum(result["sets_acknowledged"] for result in results)
+    return Driven(figures, sum(result["sets_acknowledged"] for result in results), beside)
+
+
+def latencies_of(results: Sequence[dict[str, Any]]) -> Counter[int]:
+    """How many times each latency, in microseconds, was seen by any of some generators."""
+    latencies: Counter[int] = Counter()
+    for result in results:
+        for latency_us, count in result["latency_us"].items():
+            latencies[int(latency_us)] += count
+    return latencies
 
 
 def percentile(counted: Counter[int], part: float) -> float:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from benchmark.runs import Row
+    from benchmark.sections import Section
+    from benchmark.slow_reader import SlowReader
 
 FORMAT = 1
 OTHERS_CPU_SHARE_MAX = 0.10
@@ -91,21 +93,39 @@ def notes(rows: Sequence[Row], *, redis_is_missing: bool, file_system_is_memory:
         found.append(
             "the data folder is in memory: the figures of `always` mean nothing; choose a disk with --data-dir"
         )
-    noise = [row.figures.others_cpu_share for row in rows if row.figures is not None]
-    if noise and max(noise) > OTHERS_CPU_SHARE_MAX:
-        found.append(
-            f"NOT A QUIET MACHINE: other processes used up to {max(noise) * 100:.0f} % of a core"
-            f" ({sum(noise) / len(noise) * 100:.0f} % on average)"
-        )
+    found += noise_notes([row.figures.others_cpu_share for row in rows if row.figures is not None])
     judged = [row for row in rows if row.holds is not None]
     if judged:
         found.append(f"{sum(bool(row.holds) for row in judged)} of {len(judged)} targets hold")
     return found
 
 
+def noise_notes(shares: Sequence[float]) -> list[str]:
+    """A line when others used the machine meanwhile."""
+    if not shares or max(shares) <= OTHERS_CPU_SHARE_MAX:
+        return []
+    average = sum(shares) / len(shares)
+    return [
+        f"NOT A QUIET MACHINE: other processes used up to {max(shares) * 100:.0f} % of a core"
+        f" ({average * 100:.0f} % on average)"
+    ]
+
+
 def as_json(rows: Sequence[Row], about: Mapping[str, object], remarks: Sequence[str]) -> dict[str, object]:
     """Everything that was measured, with each round."""
     return {"format": FORMAT, **about, "notes": list(remarks), "results": [asdict(row) for row in rows]}
+
+
+def scale_as_json(
+    sections: Sequence[Section], readers: Sequence[SlowReader], about: Mapping[str, object], remarks: Sequence[str]
+) -> dict[str, object]:
+    """Everything that was measured at scale, and of the slow reader."""
+    scale = [
+        asdict(section) | {"columns": [{"name": one.name, "heading": one.heading} for one in section.columns]}
+        for section in sections
+    ]
+    slow = [asdict(reader) | {"growth_bytes": reader.growth_bytes} for reader in readers]
+    return {"format": FORMAT, **about, "notes": list(remarks), "scale": scale, "slow_reader": slow}
 
 
 def is_raw(row: Row) -> bool:

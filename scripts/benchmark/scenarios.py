@@ -31,7 +31,9 @@ class Load:
     gets_percent: int = 0
     """How many of a hundred requests are `get-safe` (Redis: GET); the others are `set` of 200-byte values."""
     watchers: int = 0
-    """Connections that watch the key that one more connection sets."""
+    """Connections that watch what one more connection sets."""
+    watched_keys: int = 1
+    """How many keys that is."""
     sets_per_second: float = 0.0
     """The pace of that connection; 0: as fast as it goes."""
     key_count: int = KEY_COUNT

@@ -48,7 +48,7 @@ class Server:
 
 @contextlib.contextmanager
 def run_pynun(folder: Path, durability: str, profile: Path | None = None) -> Iterator[Server]:
-    """The server of this checkout on its data in `folder`; with `profile`, under cProfile, its result in that file."""
+    """The server of this checkout on its data in `folder`/dbs; with `profile`, under cProfile, its result in it."""
     options = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
     command = python_module("pynun", "start", options=options)
     additions = {

@@ -64,21 +64,30 @@ def encode_http_request(body: bytes) -> bytes:
     return b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def connect(address: Address) -> socket.socket:
-    """A blocking connection without Nagle's delay."""
-    connection = socket.create_connection(address, REPLY_SECONDS_MAX)
+def connect(address: Address, receive_buffer_bytes: int | None = None) -> socket.socket:
+    """A blocking connection without Nagle's delay; the kernel's buffer for what arrives may be limited."""
+    connection = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+    connection.settimeout(REPLY_SECONDS_MAX)
+    if receive_buffer_bytes is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.connect(address)
     return connection
 
 
-def connect_websocket(address: Address) -> socket.socket:
-    """A connection with the opening handshake done. Raises WireError when the server refuses it."""
-    connection = connect(address)
+def handshake_request(address: Address) -> bytes:
+    """What a client sends first on a WebSocket connection (RFC 6455 section 4.1)."""
     key = base64.b64encode(os.urandom(16)).decode()
-    connection.sendall(
+    return (
         f"GET / HTTP/1.1\r\nHost: {address.host}:{address.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    ).encode()
+
+
+def connect_websocket(address: Address, receive_buffer_bytes: int | None = None) -> socket.socket:
+    """A connection with the opening handshake done. Raises WireError when the server refuses it."""
+    connection = connect(address, receive_buffer_bytes)
+    connection.sendall(handshake_request(address))
     answer = b""
     while not answer.endswith(b"\r\n\r\n"):
         chunk = connection.recv(RECEIVE_BYTES)
@@ -104,9 +113,17 @@ def take_bytes(connection: socket.socket, count: int) -> bytes:
 class Control:
     """A WebSocket connection for set-up and checks; a context manager that closes it."""
 
-    def __init__(self, address: Address) -> None:
-        self._socket = connect_websocket(address)
+    def __init__(
+        self,
+        address: Address,
+        *,
+        receive_buffer_bytes: int | None = None,
+        reply_seconds_max: float = REPLY_SECONDS_MAX,
+    ) -> None:
+        self._socket = connect_websocket(address, receive_buffer_bytes)
+        self._socket.settimeout(reply_seconds_max)
         self._buffer = b""
+        self._position = 0
 
     def __enter__(self) -> Self:
         return self
@@ -138,14 +155,15 @@ class Control:
     def _take_answer(self, command: str) -> list[str]:
         messages: list[str] = []
         while True:
-            message = self._take_message()
+            message = self.next_message()
             if message == "ok \n":
                 return messages
             if message.startswith("error "):
                 raise WireError(f"{command.split(' ', 1)[0]} was answered {message!r}")
             messages.append(message)
 
-    def _take_message(self) -> str:
+    def next_message(self) -> str:
+        """Wait for the next message. Raises WireError at the end of the connection, TimeoutError when none comes."""
         head = self._take(2)
         length = head[1] & 0x7F
         if length == 126:
@@ -158,10 +176,53 @@ class Control:
         return payload.decode()
 
     def _take(self, count: int) -> bytes:
-        while len(self._buffer) < count:
+        while len(self._buffer) - self._position < count:
             chunk = self._socket.recv(RECEIVE_BYTES)
             if not chunk:
                 raise WireError("the server ended the connection")
-            self._buffer += chunk
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
+            self._buffer, self._position = self._buffer[self._position :] + chunk, 0
+        start, self._position = self._position, self._position + count
+        return self._buffer[start : self._position]
+
+
+class RawClient:
+    """A WebSocket connection for long values: requests are built beforehand, answers are counted and thrown away."""
+
+    def __init__(self, address: Address, login: str) -> None:
+        self._socket = connect_websocket(address)
+        self._room = memoryview(bytearray(1 << 20))
+        self.burst([self.request(login)], 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    @staticmethod
+    def request(text: str) -> bytes:
+        """The frame of a command."""
+        return encode_frame(text.encode(), os.urandom(4))
+
+    def burst(self, requests: list[bytes], messages_each: int) -> None:
+        """Send requests and wait for all their messages, of which the last is `ok`. Raises WireError for another."""
+        for request in requests:
+            self._socket.sendall(request)
+        for _ in requests:
+            for _ in range(messages_each - 1):
+                self._skip(self._next_length())
+            if self._next_length() != len(OK_FRAME) - 2 or take_bytes(self._socket, len(OK_FRAME) - 2) != OK_FRAME[2:]:
+                raise WireError("a command was not answered with ok")
+
+    def _next_length(self) -> int:
+        length = take_bytes(self._socket, 2)[1]
+        if length >= 126:
+            length = int.from_bytes(take_bytes(self._socket, 2 if length == 126 else 8), "big")
+        return length
+
+    def _skip(self, missing: int) -> None:
+        while missing:
+            received = self._socket.recv_into(self._room[: min(missing, len(self._room))])
+            if not received:
+                raise WireError("the server ended the connection")
+            missing -= received
