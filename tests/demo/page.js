@@ -7,6 +7,7 @@ const DESKTOP = { viewport: { width: 1280, height: 800 } };
 const PHONE = { viewport: { width: 360, height: 640 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
 const FOLLOW_MS_MAX = 1000;
 const MOVES = 40;
+const VIEW_TEXTS = ['position-text', 'zoom-text', 'slice-text', 'window-text'];
 
 /** A page of its own browser context (another person), ready to be used; notes its complaints and what it sends. */
 async function open(browser, settings = DESKTOP) {
@@ -25,18 +26,26 @@ async function open(browser, settings = DESKTOP) {
 
 const text = (page, id) => page.locator(`#${id}`).textContent();
 
-/** What a page shows of the view, as one text; waits until it moves no more. */
-async function view(page) {
-  const read = () =>
-    page.evaluate(() =>
-      ['position-text', 'zoom-text', 'slice-text', 'window-text'].map((id) => document.getElementById(id).textContent).join(' | '),
-    );
-  for (let before = await read(); ; ) {
-    await page.waitForTimeout(120);
-    const now = await read();
-    if (now === before) return now;
-    before = now;
-  }
+/** What a page shows of the view, as one text; waits until it has not changed for some frames. */
+const view = (page) =>
+  page.evaluate(async (ids) => {
+    const read = () => ids.map((id) => document.getElementById(id).textContent).join(' | ');
+    let shown = read();
+    for (let still = 0, since = performance.now(); still < 8 || performance.now() - since < 150; still += 1) {
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+      if (read() === shown) continue;
+      shown = read();
+      still = 0;
+      since = performance.now();
+    }
+    return shown;
+  }, VIEW_TEXTS);
+
+/** What a page shows of the view once it shows what is wanted; what it shows instead, if it does not come to that. */
+async function viewLike(page, wanted) {
+  const isThere = ([ids, text]) => ids.map((id) => document.getElementById(id).textContent).join(' | ') === text;
+  await page.waitForFunction(isThere, [VIEW_TEXTS, wanted], { timeout: FOLLOW_MS_MAX, polling: 20 }).catch(() => {});
+  return view(page);
 }
 
 /** Waits until a page shows something; `limit` milliseconds at most. */
@@ -121,12 +130,13 @@ const scenarios = {
         await act();
         const began = Date.now();
         await other.waitForFunction(
-          (old) => ['position-text', 'zoom-text', 'slice-text', 'window-text'].map((id) => document.getElementById(id).textContent).join(' | ') !== old,
-          before,
+          ([ids, old]) => ids.map((id) => document.getElementById(id).textContent).join(' | ') !== old,
+          [VIEW_TEXTS, before],
           { timeout: FOLLOW_MS_MAX, polling: 10 },
         );
         const waited = Date.now() - began;
-        steps.push({ name, waited, here: await view(one), there: await view(other), echoes: viewsSent(other).length });
+        const here = await view(one);
+        steps.push({ name, waited, here, there: await viewLike(other, here), echoes: viewsSent(other).length });
       }
     }
     quiet(first, second);
@@ -181,7 +191,7 @@ const scenarios = {
     quiet(first, second);
     return {
       here,
-      there: await view(second),
+      there: await viewLike(second, here),
       frames,
       messages: first.sent.length,
       viewsMax: Math.max(...first.sent.map((payload) => payload.split('set-safe demo-view ').length - 1)),
@@ -205,7 +215,8 @@ const scenarios = {
     await second.mouse.up();
     await shows(second, 'slice-text', await text(first, 'slice-text'));
     quiet(first, second);
-    return { held, stillHeld, here: await view(first), there: await view(second) };
+    const here = await view(first);
+    return { held, stillHeld, here, there: await viewLike(second, here) };
   },
 
   /** Names, pointers, renaming, joining late, leaving with and without a goodbye. */
@@ -238,7 +249,7 @@ const scenarios = {
     await seesOthers(first, ['Ben; Bè ^ "x"', lateName], 2500);
     await shows(first, 'connections', '3 connected', 2000);
     const colours = await first.locator('#people .dot').evaluateAll((dots) => dots.map((dot) => getComputedStyle(dot).backgroundColor));
-    const there = await view(late);
+    const there = await viewLike(late, here);
 
     quiet(first, second, late);
     let began = Date.now();
@@ -260,6 +271,11 @@ const scenarios = {
   async hostile(browser) {
     const page = await open(browser);
     const before = await view(page);
+    await page.evaluate(() => {
+      window.a = () => {
+        window.isInjected = true;
+      };
+    });
     await ask('hostile');
     await page.locator('#people .name').first().waitFor({ timeout: 2000 });
     const names = await others(page);
@@ -269,7 +285,7 @@ const scenarios = {
     const began = Date.now();
     await seesOthers(page, [], 12_000);
     const silent = Date.now() - began;
-    const isRun = await page.evaluate(() => 'pwned' in window);
+    const isRun = await page.evaluate(() => 'isInjected' in window);
     const pointers = await page.locator('.pointer').count();
     quiet(page);
     return { before, after, names, label, injected, isRun, silent, pointers };
@@ -297,7 +313,8 @@ const scenarios = {
       await second.locator('#slice-on').click();
       await shows(first, 'slice-text', await text(second, 'slice-text'));
       await seesOthers(first, [await nameOf(second)], 4000);
-      results.push({ lost, back, here: await view(first), there: await view(second) });
+      const here = await view(first);
+      results.push({ lost, back, here, there: await viewLike(second, here) });
     }
     // The browser itself notes requests that found no server.
     for (const page of [first, second]) page.complaints = page.complaints.filter((one) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(one));
@@ -334,13 +351,13 @@ const scenarios = {
     const touching = await desktop.locator('.pointer.is-down').count();
     await touch('touchEnd');
     const moved = await view(phone);
-    const movedThere = await view(desktop);
+    const movedThere = await viewLike(desktop, moved);
     await desktop.locator('.pointer').waitFor({ state: 'detached', timeout: FOLLOW_MS_MAX });
     await touch('touchStart', [x - 30, y], [x + 30, y]);
     for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x - 30 - 5 * step, y], [x + 30 + 5 * step, y]);
     await touch('touchEnd');
     const pinched = await view(phone);
-    const pinchedThere = await view(desktop);
+    const pinchedThere = await viewLike(desktop, pinched);
     await phone.locator('#tool-window').tap();
     await touch('touchStart', [x, y]);
     for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y]);
@@ -348,7 +365,7 @@ const scenarios = {
     await phone.locator('#slice-on').tap();
     const last = await view(phone);
     quiet(desktop, phone);
-    return { layout, touching, start, moved, movedThere, pinched, pinchedThere, last, lastThere: await view(desktop) };
+    return { layout, touching, start, moved, movedThere, pinched, pinchedThere, last, lastThere: await viewLike(desktop, last) };
   },
 };
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).parent / "page.js"
 SCENARIO_SECONDS_MAX = 100
-HOSTILE_NAME = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
+HOSTILE_NAME = "<img src=x onerror=a()>"
+"""As long as a name may be, so that it is not made harmless by being cut."""
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -110,8 +111,8 @@ def test_what_others_write_stays_text_and_who_is_silent_disappears(browsers: Bro
                     client.ask(f"set-safe {key} -1 {text}")
             running.tell()
             found = running.done()["result"]
-    assert found["names"][0] == HOSTILE_NAME[:24]
-    assert found["label"] == HOSTILE_NAME[:24]
+    assert found["names"][0] == HOSTILE_NAME
+    assert found["label"] == HOSTILE_NAME
     assert (found["injected"], found["isRun"], found["pointers"]) == (0, False, 0)
     assert found["before"] == found["after"]
 
