@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pynun import setting_values as values
 from pynun.errors import PynunError
 
 if TYPE_CHECKING:
@@ -98,78 +99,8 @@ def format_size(size_bytes: int) -> str:
     return str(size_bytes)
 
 
-def _whole_number(smallest: int, largest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", text) or not smallest <= int(text) <= largest:
-            raise ValueError(f"a whole number from {smallest} to {largest}")
-        return int(text)
-
-    return parse
-
-
-def _word(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
-        return text.lower()
-
-    return parse
-
-
 def _durability(text: str) -> Durability:
-    return Durability(_word(*(member.value for member in Durability))(text))
-
-
-def _user(text: str) -> str:
-    if re.search(r"[ ;\r\n]", text):
-        raise ValueError("a name without spaces, semicolons and line breaks (no client could send it)")
-    return text
-
-
-def _password(text: str) -> str:
-    if "\n" in text or "\r" in text:
-        raise ValueError("text without line breaks (no client could send it)")
-    return text
-
-
-def _folder(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("the path of a folder")
-    return Path(text)
-
-
-def _file(text: str) -> Path:
-    if "\0" in text:
-        raise ValueError("the path of a file")
-    return Path(text)
-
-
-def _host_and_port_text(text: str) -> str:
-    """An address as others see it: kept as text, for only clients resolve it."""
-    if re.search(r"\s", text):
-        raise ValueError("HOST:PORT")
-    return text
-
-
-def _addresses(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _origins(text: str) -> tuple[str, ...]:
-    """Origins as browsers send them (RFC 6454 section 6.2): in lower case, without the scheme's usual port."""
-    origins: list[str] = []
-    for part in _addresses(text):
-        match = re.fullmatch(r"(https?)://([^\s/:,@?#]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", part.lower())
-        if match is None:
-            raise ValueError("https://HOST or https://HOST:PORT (or http), without a path; several separated by commas")
-        scheme, host, port = match.groups()
-        is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
-        origins.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")
-    return tuple(origins)
-
-
-def _any(text: str) -> str:
-    return text
+    return Durability(values.word(*(member.value for member in Durability))(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +126,11 @@ class Setting:
 
 
 USER = Setting(
-    name="NUN_USER", default="", parse=_user, field="user", option="-u/--user", secret=True,
+    name="NUN_USER", default="", parse=values.user_name, field="user", option="-u/--user", secret=True,
     help="The administrator's user name. Must be given.",
 )  # fmt: skip
 PASSWORD = Setting(
-    name="NUN_PWD", default="", parse=_password, field="password", option="-p/--pwd", secret=True,
+    name="NUN_PWD", default="", parse=values.password, field="password", option="-p/--pwd", secret=True,
     help="The administrator's password, which is also the token of the database $admin. Must be given.",
 )  # fmt: skip
 
@@ -207,7 +138,7 @@ SETTINGS: tuple[Setting, ...] = (
     USER,
     PASSWORD,
     Setting(
-        name="NUN_DBS_DIR", default="dbs", parse=_folder, field="data_dir",
+        name="NUN_DBS_DIR", default="dbs", parse=values.folder, field="data_dir",
         help="The folder of the data, made when missing; relative to the directory that the server is started in.",
     ),
     Setting(
@@ -223,11 +154,11 @@ SETTINGS: tuple[Setting, ...] = (
         option="-t/--tcp-address", help="Where TCP clients connect.",
     ),
     Setting(
-        name="NUN_EXTERNAL_ADDR", default="", parse=_host_and_port_text, field="external_address",
+        name="NUN_EXTERNAL_ADDR", default="", parse=values.host_and_port_text, field="external_address",
         option="--external-address", help="The address that cluster-state shows; the TCP address when not given.",
     ),
     Setting(
-        name="NUN_LOG_LEVEL", default="info", parse=_word("off", "error", "warn", "info", "debug", "trace"),
+        name="NUN_LOG_LEVEL", default="info", parse=values.word("off", "error", "warn", "info", "debug", "trace"),
         field="log_level", help="How much is logged: off, error, warn, info, debug or trace, in any case.",
     ),
     Setting(
@@ -244,85 +175,91 @@ SETTINGS: tuple[Setting, ...] = (
         field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
     ),
     Setting(
-        name="NUN_TLS_CERT", default="", parse=_file, field="tls_cert",
+        name="NUN_TLS_CERT", default="", parse=values.file, field="tls_cert",
         help="A PEM file with the certificate and its chain: with it, and NUN_TLS_KEY, all three ports speak TLS only"
         " (wss, https, TLS; 1.2 and up). Read again on SIGHUP.",
     ),
     Setting(
-        name="NUN_TLS_KEY", default="", parse=_file, field="tls_key",
+        name="NUN_TLS_KEY", default="", parse=values.file, field="tls_key",
         help="The PEM file with the certificate's private key, not encrypted.",
     ),
     Setting(
-        name="NUN_MAX_CONNECTIONS", default="10000", parse=_whole_number(1, 1_000_000), unit="connections",
+        name="NUN_MAX_CONNECTIONS", default="10000", parse=values.whole_number(1, 1_000_000), unit="connections",
         field="connections_max", help="How many connections may be open, of all transports together.",
     ),
     Setting(
-        name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=_whole_number(1, 1_000_000), unit="connections",
-        field="connections_per_address_max",
+        name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=values.whole_number(1, 1_000_000),
+        unit="connections", field="connections_per_address_max",
         help="How many of them may come from one address; behind a proxy all clients have the address of the proxy.",
     ),
     Setting(
-        name="NUN_MAX_WATCHES", default="10000", parse=_whole_number(1, 100_000_000), unit="keys",
+        name="NUN_MAX_WATCHES", default="10000", parse=values.whole_number(1, 100_000_000), unit="keys",
         field="watches_max", help="How many keys one session may watch.",
     ),
     Setting(
-        name="NUN_MAX_KEYS", default="1000000", parse=_whole_number(1, 1_000_000_000), unit="keys",
+        name="NUN_MAX_KEYS", default="1000000", parse=values.whole_number(1, 1_000_000_000), unit="keys",
         field="keys_max", help="How many keys one answer to keys may list.",
     ),
     Setting(
-        name="NUN_HANDSHAKE_TIMEOUT", default="15", parse=_whole_number(1, 3600), unit="s",
+        name="NUN_HANDSHAKE_TIMEOUT", default="15", parse=values.whole_number(1, 3600), unit="s",
         field="handshake_seconds", help="How long a client may take for a TLS or WebSocket handshake or for one"
         " HTTP request.",
     ),
     Setting(
-        name="NUN_IDLE_TIMEOUT", default="45", parse=_whole_number(3, 86_400), unit="s",
+        name="NUN_IDLE_TIMEOUT", default="45", parse=values.whole_number(3, 86_400), unit="s",
         field="idle_seconds", help="How long a client may answer nothing, not even a WebSocket ping or a TCP"
         " keep-alive probe, before it counts as gone.",
     ),
     Setting(
-        name="NUN_ALLOWED_ORIGINS", default="", parse=_origins, field="allowed_origins",
+        name="NUN_ALLOWED_ORIGINS", default="", parse=values.origins, field="allowed_origins",
         help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket;"
         " others get 403. Not given: all. Clients that are no browsers send no origin and are not restricted.",
     ),
     Setting(
-        name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=_whole_number(8, 4 * 1024**2), unit="KiB",
+        name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=values.whole_number(8, 4 * 1024**2), unit="KiB",
         field="argon2_memory_kib", help="The memory that hashing one password takes; at least 8 for each lane.",
     ),
     Setting(
-        name="NUN_ARGON2_PASSES", default="2", parse=_whole_number(1, 1000), unit="passes", field="argon2_passes",
+        name="NUN_ARGON2_PASSES", default="2", parse=values.whole_number(1, 1000), unit="passes", field="argon2_passes",
         help="The passes over that memory: more cost an attacker, and the server, more time.",
     ),
     Setting(
-        name="NUN_ARGON2_LANES", default="1", parse=_whole_number(1, 255), unit="lanes", field="argon2_lanes",
+        name="NUN_ARGON2_LANES", default="1", parse=values.whole_number(1, 255), unit="lanes", field="argon2_lanes",
         help="The threads that hash one password.",
     ),
     Setting(
-        name="NUN_REPLICATE_ADDR", default="", parse=_addresses, field="replicate_addresses",
+        name="NUN_REPLICATE_ADDR", default="", parse=values.comma_separated, field="replicate_addresses",
         option="-r/--replicate-address", effect=False, help="The other members of a cluster, separated by commas.",
     ),
     Setting(
-        name="NUN_ELECTION_TIMEOUT", default="1000", parse=_any, unit="ms", effect=False,
+        name="NUN_ELECTION_TIMEOUT", default="1000", parse=values.text, unit="ms", effect=False,
         help="How long an election in a cluster waits for answers.",
     ),
     Setting(
-        name="NUN_MAX_OP_LOG_SIZE", default="", parse=_any, unit="bytes", effect=False,
+        name="NUN_MAX_OP_LOG_SIZE", default="", parse=values.text, unit="bytes", effect=False,
         help="The size of the original's operation log; there is none here.",
     ),
     Setting(
-        name="NUN_DECLUTTER_INTERVAL", default="300", parse=_any, unit="s", effect=False,
+        name="NUN_DECLUTTER_INTERVAL", default="300", parse=values.text, unit="s", effect=False,
         help="How often the original writes to disk; here every change is written at once.",
     ),
     Setting(
-        name="NUN_STORAGE_STRATEGY", default="disk", parse=_any, effect=False,
+        name="NUN_STORAGE_STRATEGY", default="disk", parse=values.text, effect=False,
         help="Where the original keeps its data; here always in NUN_DBS_DIR.",
     ),
-    Setting(name="NUN_S3_KEY_ID", default="", parse=_any, effect=False, help="Storage in S3: the key's name."),
+    Setting(name="NUN_S3_KEY_ID", default="", parse=values.text, effect=False, help="Storage in S3: the key's name."),
     Setting(
-        name="NUN_S3_SECRET_KEY", default="", parse=_any, effect=False, secret=True, help="Storage in S3: the key.",
+        name="NUN_S3_SECRET_KEY", default="", parse=values.text, effect=False, secret=True,
+        help="Storage in S3: the key.",
     ),
-    Setting(name="NUN_S3_BUCKET", default="", parse=_any, effect=False, help="Storage in S3: the bucket."),
-    Setting(name="NUN_S3_PREFIX", default="", parse=_any, effect=False, help="Storage in S3: the objects' prefix."),
-    Setting(name="NUN_S3_API_URL", default="", parse=_any, effect=False, help="Storage in S3: the server's address."),
+    Setting(name="NUN_S3_BUCKET", default="", parse=values.text, effect=False, help="Storage in S3: the bucket."),
+    Setting(
+        name="NUN_S3_PREFIX", default="", parse=values.text, effect=False, help="Storage in S3: the objects' prefix.",
+    ),
+    Setting(
+        name="NUN_S3_API_URL", default="", parse=values.text, effect=False,
+        help="Storage in S3: the server's address.",
+    ),
 )  # fmt: skip
 """Every setting, in the order of the reference."""
 
@@ -375,25 +312,25 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     Raises SettingsError, and of it CredentialsMissingError when there is no user or no password.
     """
     assert overrides.keys() <= {setting.name for setting in SETTINGS}, overrides.keys()
-    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     unused: list[str] = []
     for setting in SETTINGS:
         given = _find(setting, environ, overrides)
         if given and not setting.effect:
             unused.append(given.source)
         if setting.field:
-            values[setting.field] = _parse(setting, given or _Given(setting.default, setting.name))
-    if not values["user"] or not values["password"]:
+            found[setting.field] = _parse(setting, given or _Given(setting.default, setting.name))
+    if not found["user"] or not found["password"]:
         raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
-    if values["argon2_memory_kib"] < 8 * values["argon2_lanes"]:
+    if found["argon2_memory_kib"] < 8 * found["argon2_lanes"]:
         raise SettingsError(
-            f"NUN_ARGON2_MEMORY_KIB: {values['argon2_memory_kib']} is too little for"
-            f" {values['argon2_lanes']} lanes; accepted: at least {8 * values['argon2_lanes']}"
+            f"NUN_ARGON2_MEMORY_KIB: {found['argon2_memory_kib']} is too little for"
+            f" {found['argon2_lanes']} lanes; accepted: at least {8 * found['argon2_lanes']}"
         )
-    if (values["tls_cert"] is None) != (values["tls_key"] is None):
-        one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if values["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
+    if (found["tls_cert"] is None) != (found["tls_key"] is None):
+        one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if found["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
         raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
-    return Settings(**values, unused=tuple(unused))
+    return Settings(**found, unused=tuple(unused))
 
 
 def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:
@@ -442,7 +379,7 @@ def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, 
 def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
     """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
     if not given.text:
-        return () if setting.parse in (_addresses, _origins) else None
+        return () if setting.parse in (values.comma_separated, values.origins) else None
     shown = "its value" if setting.secret else repr(given.text)
     try:
         # The environment may hold bytes that are no text (to Python surrogates); no client can send those.

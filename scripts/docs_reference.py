@@ -168,7 +168,11 @@ _OTHER_VARIABLES: Final = (
         "`create-db`, `shell`, `watch`",
         "the token of the database (or of `--database-user`); `-t` and `--token-file` win",
     ),
-    ("`SSL_CERT_FILE`", "`create-db`, `exec`", "the certificate authority to trust for an `https` host"),
+    (
+        "`NUN_CA`",
+        "`create-db`, `exec`, `shell`, `watch`",
+        "the file with the authority to trust for `https` and `wss` addresses; `--ca` wins",
+    ),
     (
         "`XDG_STATE_HOME`",
         "`shell`",

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, UsageError
 from pynun.cli.http_request import Response, Target, parse_target, post
 from pynun.cli.original_output import log_line, quoted
 from pynun.cli.replies import INVALID_AUTH, VALID_AUTH, find_failures, split_results
 
+if TYPE_CHECKING:
+    from pynun.cli.authority_option import Authority
+
 HTTP_OK = 200
+HTTP_UNAVAILABLE = 503
+"""Often said by a proxy whose server is down; by the server itself only with its text."""
 HTTP_REFUSED = (400, 413)
 """Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
 UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
-def run_commands(host: str, user: str, password: str, commands: str, timeout_seconds: int) -> None:
+def run_commands(
+    host: str, user: str, password: str, commands: str, timeout_seconds: int, authority: Authority
+) -> None:
     """Log in, run the commands and print the reply on standard output.
 
     Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.
     """
-    target = parse_target(host)
+    target = parse_target(host, authority)
     body = f"auth {user} {password}; {commands}"
     try:
         body.encode()
@@ -34,7 +42,7 @@ def run_commands(host: str, user: str, password: str, commands: str, timeout_sec
 
 def _check(target: Target, body: str, response: Response) -> None:
     """Raise the CommandError that the reply amounts to, if it is not one of success."""
-    if response.status in HTTP_REFUSED and response.text:
+    if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
         raise CommandError(f"{target.url} refused the request: {_one_line(response.text.strip())}")
     if response.status != HTTP_OK:
         status = f"{response.status} {response.reason}".rstrip()
@@ -57,6 +65,13 @@ def _check(target: Target, body: str, response: Response) -> None:
         place = f"command {first.position - 1} ({first.command})" if first.command else "a command"
         more = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
         raise CommandError(f"{place} failed: {_one_line(first.error)}{more}")
+
+
+def _is_full(response: Response) -> bool:
+    """Whether the server itself has no room, and not a proxy no server."""
+    from pynun.language.messages import TOO_MANY_CONNECTIONS  # seldom needed
+
+    return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
 
 
 def _one_line(text: str) -> str:

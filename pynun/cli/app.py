@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pynun import __version__
+from pynun.cli.authority_option import Authority
 from pynun.cli.errors import CommandError, ExitCode, UsageError
 from pynun.errors import PynunError
 
@@ -49,6 +50,7 @@ class Connection:
     password: str | None
     password_file: str | None
     host: str | None
+    authority: Authority
 
 
 class Strategy(StrEnum):
@@ -101,12 +103,21 @@ def connection(
             f" its WebSocket address, default {DEFAULT_WEBSOCKET_URL}.",
         ),
     ] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option(
+            "--ca",
+            metavar="FILE",
+            help="For https:// and wss://: a PEM file with the authority to trust in place of the system's; else"
+            " NUN_CA.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Nun-db, a real-time key-value server: start it, administer it, try it out."""
-    context.obj = Connection(user, password, password_file, host)
+    context.obj = Connection(user, password, password_file, host, Authority(ca, os.environ.get("NUN_CA")))
 
 
 @app.command()
@@ -200,7 +211,7 @@ def create_db(
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
         token = credentials.require_token(token, token_file, f"the database {database}")
         command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
-        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, command, timeout)
+        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, command, timeout, given.authority)
 
 
 @app.command("exec")
@@ -231,7 +242,7 @@ def execute(
         if not commands.strip(" ;\r\n"):
             raise UsageError('no commands given; write for example: nun-db exec "use-db NAME TOKEN; keys"')
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
-        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, commands, timeout)
+        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, commands, timeout, given.authority)
 
 
 @app.command()
@@ -260,6 +271,7 @@ def shell(
     given: Connection = context.obj
     with _failures_shown():
         url = _websocket_url(given.host)
+        ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         user, password = _optional_administrator(given)
         if database is None:
             if token or token_file or database_user:
@@ -268,7 +280,7 @@ def shell(
             token = _require_database_token(database, database_user, token, token_file)
         from pynun.cli.shell import run_shell
 
-        code = run_shell(url, user, password, database, database_user, token)
+        code = run_shell(url, ca, user, password, database, database_user, token)
     raise typer.Exit(code)
 
 
@@ -297,13 +309,14 @@ def watch(
     given: Connection = context.obj
     with _failures_shown():
         url = _websocket_url(given.host)
+        ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         if not all(credentials.is_one_word(key) for key in keys):
             raise UsageError("a key can't be empty or hold blanks, semicolons or line breaks")
         user, password = _optional_administrator(given)
         token = _require_database_token(database, database_user, token, token_file)
         from pynun.cli.watch import run_watch
 
-        code = run_watch(url, user, password, database, database_user, token, keys, output.value, current)
+        code = run_watch(url, ca, user, password, database, database_user, token, keys, output.value, current)
     raise typer.Exit(code)
 
 

@@ -14,6 +14,7 @@ import ssl
 import urllib.parse
 from typing import TYPE_CHECKING, NamedTuple
 
+from pynun.cli.authority_option import NO_AUTHORITY, Authority
 from pynun.cli.errors import NoConnectionError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Target(NamedTuple):
     host: str
     port: int
     path: str
+    ca: str | None
+    """The file of the authority to trust; None: the system's."""
 
 
 class Response(NamedTuple):
@@ -48,7 +51,7 @@ class _DeadlineError(Exception):
     """The deadline passed."""
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str, ca: Authority = NO_AUTHORITY) -> Target:
     """The target in a URL (`http://HOST:PORT`, https), or in HOST:PORT or HOST alone. Raises UsageError."""
     url, default_port = (text, None) if "://" in text else (f"http://{text}", HTTP_PORT_DEFAULT)
     try:
@@ -66,7 +69,7 @@ def parse_target(text: str) -> Target:
     path = urllib.parse.quote(parts.path or "/", safe="/%") + (f"?{parts.query}" if parts.query else "")
     if port is None:
         port = default_port or (http.client.HTTPS_PORT if is_encrypted else http.client.HTTP_PORT)
-    return Target(url, is_encrypted, host, port, path)
+    return Target(url, is_encrypted, host, port, path, ca.file_for(is_encrypted, "https://"))
 
 
 def post(target: Target, body: str, timeout_seconds: int) -> Response:
@@ -91,7 +94,13 @@ def post(target: Target, body: str, timeout_seconds: int) -> Response:
 
 def _connection(target: Target) -> http.client.HTTPConnection:
     if target.is_encrypted:
-        return http.client.HTTPSConnection(target.host, target.port, context=ssl.create_default_context())
+        from pynun.authority import context_trusting  # seldom needed
+
+        try:
+            context = context_trusting(target.ca)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        return http.client.HTTPSConnection(target.host, target.port, context=context)
     return http.client.HTTPConnection(target.host, target.port)
 
 
@@ -127,10 +136,9 @@ def _failures_told(target: Target, timeout_seconds: int) -> Iterator[None]:
     except socket.gaierror as error:
         raise NoConnectionError(f"the host {target.host!r} of {url} is not known: {error.strerror}") from None
     except ssl.SSLCertVerificationError as error:
-        raise NoConnectionError(
-            f"the certificate of {url} is not trusted ({error.verify_message}); SSL_CERT_FILE=FILE names the"
-            " certificate of the authority that signed it"
-        ) from None
+        from pynun.authority import explain_distrust
+
+        raise NoConnectionError(f"the certificate of {url} {explain_distrust(error)}") from None
     except ssl.SSLError as error:
         raise NoConnectionError(f"no encrypted connection to {url} ({error.reason}); does it speak https?") from None
     except (http.client.IncompleteRead, http.client.RemoteDisconnected, ConnectionError):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 def run_shell(
     url: str,
+    ca: str | None,
     user: str | None,
     password: str | None,
     database: str | None,
@@ -66,6 +67,7 @@ def run_shell(
             database=database,
             token=token,
             user=database_user,
+            ca=ca,
             reconnect=is_interactive,
         )
     except ValueError as error:

@@ -29,6 +29,7 @@ READER_CHECK_S = 0.5
 
 def run_watch(
     url: str,
+    ca: str | None,
     user: str | None,
     password: str | None,
     database: str,
@@ -46,7 +47,7 @@ def run_watch(
     prepare_output()
     try:
         admin = None if user is None or password is None else (user, password)
-        client = Client(url, database=database, token=token, user=database_user, admin=admin)
+        client = Client(url, database=database, token=token, user=database_user, admin=admin, ca=ca)
         watch = client.watch(*keys, current=show_current)
     except ValueError as error:
         return fail(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
+from pynun.authority import context_trusting
 from pynun.client.errors import ProtocolError
 from pynun.client.frames import (
     Reply,
@@ -49,6 +50,7 @@ class ClientOptions(TypedDict, total=False):
     connect_timeout_s: float
     keepalive_s: float | None
     message_bytes_max: int
+    ca: str | None
     ssl_context: ssl.SSLContext | None
     jitter: Callable[[], float]
 
@@ -58,7 +60,7 @@ class Client:
 
     Arguments:
 
-    - `url`: such as `ws://127.0.0.1:3012`, or `wss://…` (then `ssl_context` may replace the system's defaults).
+    - `url`: such as `ws://127.0.0.1:3012`, or `wss://…` for TLS, which checks the server's certificate and name.
     - `database`, `token`, `user`: the database to select, with its token, or as a user with that user's token.
     - `admin`: the administrator's name and password, for `create_db`, `snapshot` and other commands of the admin.
     - `reconnect`: whether a lost connection is opened again, after 0.1 s at first, later 1 to 2 s. Login, database and
@@ -67,6 +69,8 @@ class Client:
     - `connect_timeout_s`: seconds for opening the network connection, and again for the handshake.
     - `keepalive_s`: seconds between pings, each of which must be answered within as many; None for no pings.
     - `message_bytes_max`: the longest message taken from the server.
+    - `ca`: for `wss://`, a PEM file with the certificate of the authority to trust, in place of the system's.
+    - `ssl_context`: for `wss://`, everything about TLS, in place of `ca`: a certificate of the client's, for example.
     - `jitter`: gives numbers in [0, 1) that spread the reconnects of many clients.
 
     Entering the context opens the first connection, without trying again. It raises `ConnectionFailed` if there is no
@@ -104,6 +108,7 @@ class Client:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         keepalive_s: float | None = KEEPALIVE_S,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        ca: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -116,6 +121,10 @@ class Client:
             commands.append(use_command(database, token, user))
         elif token is not None or user is not None:
             raise ValueError("a token or a user needs a database")
+        if ca is not None:
+            if ssl_context is not None:
+                raise ValueError("ca and ssl_context exclude each other")
+            ssl_context = context_trusting(ca)
         target = Target(url, ssl_context, connect_timeout_s, keepalive_s, message_bytes_max)
         self._keeper = Keeper(target, commands, is_reconnecting=reconnect, jitter=jitter)
 

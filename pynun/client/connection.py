@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FRAME_CHARACTERS_MAX = 16 * 1024
 """Requests are joined into one frame up to this; a longer request has a frame of its own."""
 RECEIVE_BYTES = 64 * 1024
+_REASON_BYTES_MAX = 200
 QUEUED_FRAMES_MAX = 64
 """Frames that trio-websocket may have read before the reader takes them."""
 GOODBYE_TIMEOUT_S = 2.0
@@ -307,4 +308,8 @@ def _rejection_status(group: BaseExceptionGroup[ConnectionRejected]) -> str:
     leaf: BaseException = group
     while isinstance(leaf, BaseExceptionGroup):
         leaf = leaf.exceptions[0]
-    return f"HTTP {leaf.status_code}" if isinstance(leaf, ConnectionRejected) else "no reason given"
+    if not isinstance(leaf, ConnectionRejected):
+        return "no reason given"
+    body = bytes(leaf.body or b"")[:_REASON_BYTES_MAX].decode(errors="replace").strip()
+    # What Nun-db servers say is one line; a page that some other server sends is no reason.
+    return f"HTTP {leaf.status_code}: {body}" if body and body.isprintable() else f"HTTP {leaf.status_code}"

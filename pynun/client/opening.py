@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import trio
 
+from pynun.authority import explain_distrust
 from pynun.client.errors import ConnectionFailed
 
 
@@ -30,6 +31,8 @@ class Target:
         if parts.username is not None or parts.password is not None:
             raise ValueError("give user and password as arguments, not in the URL")
         _ = parts.port  # raises ValueError if it is no port
+        if self.ssl_context is not None and not self.is_encrypted:
+            raise ValueError("an authority or an ssl_context is for wss:// URLs: ws:// is not encrypted")
 
     @property
     def is_encrypted(self) -> bool:
@@ -126,9 +129,9 @@ def _explain(error: BaseException) -> str:
     while isinstance(cause, BaseExceptionGroup) or isinstance(cause.__cause__, OSError | BaseExceptionGroup):
         cause = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else cast("BaseException", cause.__cause__)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {cause.verify_message}"
+        return f"its certificate {explain_distrust(cause)}"
     if isinstance(cause, ssl.SSLError):
-        return f"TLS failed: {cause.reason or cause}"
+        return f"TLS failed ({cause.reason or cause}); does it speak wss?"
     if isinstance(cause, OSError) and cause.strerror:
         # A positive number is the system's, and trio's own text around it is longer than it says.
         return os.strerror(cause.errno) if cause.errno is not None and cause.errno > 0 else cause.strerror

@@ -51,6 +51,7 @@ NO_ARBITER = Refusal("An conflitct happend and there is no arbiter client not co
 NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
 
 TOO_MANY_CONNECTIONS = "too many connections"
+NEEDS_TLS = "this port speaks TLS: use https:// or wss://"
 MESSAGE_TOO_BIG = "message too big"
 INVALID_UTF8 = "invalid utf-8"
 

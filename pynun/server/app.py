@@ -25,17 +25,17 @@ from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.listening import listen
 from pynun.server.passwords import Passwords
-from pynun.server.tls import Certificate, shake_hands
+from pynun.server.tls import Certificate, PlainTextError, shake_hands
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
-from pynun.transports.http import HTTP_REFUSAL, serve_http
+from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
 from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
 from pynun.transports.sockets import linger, send
-from pynun.transports.tcp import TCP_REFUSAL, serve_tcp
+from pynun.transports.tcp import TCP_PLAIN_TEXT_REFUSAL, TCP_REFUSAL, serve_tcp
 from pynun.transports.websocket import serve_websocket
 
 if TYPE_CHECKING:
@@ -189,12 +189,12 @@ class _Server:
             service = self._make_service(committer, connections)
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(check_peers, service)
-                for listener, serve, refusal in (
-                    (self._listeners.websocket, serve_websocket, HTTP_REFUSAL),
-                    (self._listeners.http, serve_http, HTTP_REFUSAL),
-                    (self._listeners.tcp, serve_tcp, TCP_REFUSAL),
+                for listener, serve, refusal, plain_text_refusal in (
+                    (self._listeners.websocket, serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),
+                    (self._listeners.http, serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),
+                    (self._listeners.tcp, serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL),
                 ):
-                    handler = partial(self._handle, serve, refusal, service, stopping)
+                    handler = partial(self._handle, serve, refusal, plain_text_refusal, service, stopping)
                     accepting.start_soon(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
@@ -249,7 +249,13 @@ class _Server:
         raise AssertionError("signals never end")
 
     async def _handle(
-        self, serve: Serve, refusal: bytes, service: Service, stopping: trio.Event, connection: Connection
+        self,
+        serve: Serve,
+        refusal: bytes,
+        plain_text_refusal: bytes,
+        service: Service,
+        stopping: trio.Event,
+        connection: Connection,
     ) -> None:
         """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
         if not self._admission.enter(connection.address):
@@ -260,6 +266,9 @@ class _Server:
                 try:
                     with trio.fail_after(service.handshake_seconds):
                         connection.socket = await shake_hands(connection.socket, self._certificate.context)
+                except PlainTextError:
+                    await self._say_last(connection.socket, plain_text_refusal)
+                    return
                 except (OSError, trio.TooSlowError) as error:
                     _log.debug("no TLS with %s: %s", connection.address, error)
                     return
@@ -278,14 +287,17 @@ class _Server:
                 self._admission.refused,
                 messages.TOO_MANY_CONNECTIONS,
             )
+        await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)
+
+    async def _say_last(self, connected: socket.socket, text: bytes) -> None:
+        """Say something before the caller closes, unless that is being done with many already."""
         if self._refusing >= limits.REFUSALS_MAX:
             return
         self._refusing += 1
         try:
             with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
-                if self._certificate is None:
-                    await send(connection.socket, refusal)
-                await linger(connection.socket)
+                await send(connected, text)
+                await linger(connected)
         finally:
             self._refusing -= 1
 

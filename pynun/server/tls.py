@@ -7,18 +7,21 @@ that the readers and outboxes are the same code.
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun.errors import StartError
 
 if TYPE_CHECKING:
-    import socket
     from pathlib import Path
 
 _log = logging.getLogger("nun_db")
+
+_HANDSHAKE_RECORD: Final = b"\x16"
+"""The first byte of TLS (RFC 8446 section 5.1)."""
 
 
 class Certificate:
@@ -59,8 +62,19 @@ class Certificate:
         return context
 
 
+class PlainTextError(OSError):
+    """The client does not speak TLS at all."""
+
+
 async def shake_hands(accepted: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """The socket with TLS on it. Raises OSError (ssl.SSLError) if the client does not speak it."""
+    """The socket with TLS on it.
+
+    Raises PlainTextError if what comes is no TLS, the socket being as it was; OSError (ssl.SSLError) if the handshake
+    fails, the socket being closed.
+    """
+    await trio.lowlevel.wait_readable(accepted)
+    if accepted.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE_RECORD, b""):
+        raise PlainTextError("what came is not TLS")
     wrapped = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
     try:
         while True:

@@ -32,11 +32,21 @@ _REASONS: Final = {
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
 }
-HTTP_REFUSAL: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n"
-    b"Connection: close\r\n\r\n%b" % (len(messages.TOO_MANY_CONNECTIONS), messages.TOO_MANY_CONNECTIONS.encode())
-)
+
+
+def _refusal(status: bytes, text: str) -> bytes:
+    """An answer that can be made before anything of the request is read."""
+    return (
+        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
+        % (status, len(text.encode()), text.encode())
+    )
+
+
+HTTP_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
 """What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
+
+HTTP_PLAIN_TEXT_REFUSAL: Final = _refusal(b"400 Bad Request", messages.NEEDS_TLS)
+"""What a client gets that speaks no TLS where the server does."""
 
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
 

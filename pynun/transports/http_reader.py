@@ -13,6 +13,8 @@ from pynun.language import messages
 
 @dataclass(frozen=True, slots=True)
 class Request:
+    """One complete request, as far as it matters to the answer."""
+
     body: bytes
     is_kept_alive: bool
     is_old: bool

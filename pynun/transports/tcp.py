@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
 """What a connection beyond the limits gets before it is closed."""
 
+TCP_PLAIN_TEXT_REFUSAL: Final = messages.error(messages.NEEDS_TLS).encode()
+"""What a client gets that speaks no TLS where the server does."""
+
 _GREETING: Final = messages.TCP_GREETING.encode()
 
 

@@ -310,10 +310,10 @@ async def test_encrypted_connection_is_checked(database: Database, tmp_path: Pat
         async with Client(url, database=database.name, token=database.token, ssl_context=client_side) as client:
             await client.set("k", "v")
             assert await client.get("k") == "v"
-        with pytest.raises(ConnectionFailed, match="its certificate is not trusted: self-signed certificate"):
+        with pytest.raises(ConnectionFailed, match=r"its certificate is not trusted \(self-signed certificate\)"):
             async with Client(url):
                 pytest.fail("the client must not open")
-        with pytest.raises(ConnectionFailed, match="TLS failed: WRONG_VERSION_NUMBER"):
+        with pytest.raises(ConnectionFailed, match=r"TLS failed \(WRONG_VERSION_NUMBER\); does it speak wss\?"):
             async with Client(f"wss://{database.server.tcp}"):  # speaks first, and no TLS
                 pytest.fail("the client must not open")
         nursery.cancel_scope.cancel()

@@ -13,6 +13,7 @@ import os
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 from abc import ABC, abstractmethod
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.support.server import Address
 
 TIMEOUT_SECONDS = 15.0
+SERVER_NAME = "localhost"  # what a server's certificate names, where there is one
 RECEIVE_BYTES_MAX = 1 << 20
 
 OPCODE_CONTINUATION = 0x0
@@ -46,7 +48,14 @@ class EndOfConnectionError(AssertionError):
 class Connection(ABC):
     """One connection to the server; a context manager that closes it."""
 
-    def __init__(self, address: Address, *, receive_buffer_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        source: str = "",
+    ) -> None:
         self.messages: list[str] = []  # what arrived and has not been taken
         self.is_ended = False  # whether the server has ended the connection
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -55,7 +64,10 @@ class Connection(ABC):
         self.socket.settimeout(TIMEOUT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            self.socket.bind((source, 0))
             self.socket.connect(address)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname=SERVER_NAME)
             self.begin(address)
         except BaseException:
             self.socket.close()
@@ -109,8 +121,10 @@ class Connection(ABC):
     def pump(self) -> bool:
         """Take what the socket has ready, waiting for it if there is nothing; say whether the connection still is."""
         try:
-            data = self.socket.recv(RECEIVE_BYTES_MAX)
-        except ConnectionResetError:
+            data = self._receive()
+        except ssl.SSLWantReadError:
+            return True  # what arrived was TLS's own
+        except (ConnectionResetError, ssl.SSLEOFError):
             data = b""
         if data:
             self.feed(data)
@@ -118,12 +132,28 @@ class Connection(ABC):
             self.is_ended = True
         return bool(data)
 
+    def _receive(self) -> bytes:
+        if not isinstance(self.socket, ssl.SSLSocket):
+            return self.socket.recv(RECEIVE_BYTES_MAX)
+        self._has_something(TIMEOUT_SECONDS)
+        self.socket.settimeout(0)
+        try:
+            return self.socket.recv(RECEIVE_BYTES_MAX)
+        finally:
+            self.socket.settimeout(TIMEOUT_SECONDS)
+
+    def _has_something(self, seconds: float) -> bool:
+        """Wait so long for something to receive; say whether there is. TLS may hold what the socket has no more."""
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
+        return bool(select.select([self], [], [], seconds)[0])
+
     def pump_until(self, condition: Callable[[], bool], *, timeout_seconds: float = TIMEOUT_SECONDS) -> bool:
         """Receive until a condition holds, the connection ends, or time is up; say whether the condition holds."""
         deadline = time.monotonic() + timeout_seconds
         while not condition():
             remaining = deadline - time.monotonic()
-            if self.is_ended or remaining <= 0 or not select.select([self], [], [], remaining)[0]:
+            if self.is_ended or remaining <= 0 or not self._has_something(remaining):
                 return condition()
             self.pump()
         return True
@@ -159,7 +189,7 @@ class Connection(ABC):
 
     def quiet(self, seconds: float = 0.1) -> list[str]:
         """Take everything that arrives until nothing did for so long: the way to show that something does not come."""
-        while not self.is_ended and select.select([self], [], [], seconds)[0]:
+        while not self.is_ended and self._has_something(seconds):
             self.pump()
         return self.take_all()
 
@@ -175,10 +205,18 @@ class Connection(ABC):
 class TcpClient(Connection):
     """A client of the line protocol; takes the greeting unless told not to."""
 
-    def __init__(self, address: Address, *, greeting: bool = True, receive_buffer_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        greeting: bool = True,
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        source: str = "",
+    ) -> None:
         self._rest = b""
         self._has_greeting = greeting
-        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
+        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes, tls=tls, source=source)
 
     def begin(self, address: Address) -> None:
         """Take the greeting."""
@@ -234,17 +272,29 @@ def text_frames(texts: Iterable[str]) -> bytes:
 
 
 class WebSocketClient(Connection):
-    """A WebSocket client; `close_code` and `pongs` hold what the server sent besides text."""
+    """A WebSocket client; `close_code`, `pongs` and `pings` hold what the server sent besides text."""
 
-    def __init__(self, address: Address, *, path: str = "/", receive_buffer_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        path: str = "/",
+        headers: Iterable[str] = (),
+        receive_buffer_bytes: int | None = None,
+        tls: ssl.SSLContext | None = None,
+        source: str = "",
+    ) -> None:
         self.close_code: int | None = None
         self.close_reason = ""
         self.pongs: list[bytes] = []
+        self.pings = 0
         self._path = path
         self._is_close_sent = False
         self._buffer = b""
         self._fragments = b""
-        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes)
+        self._headers = "".join(f"{header}\r\n" for header in headers)
+        self.answers_pings = True
+        super().__init__(address, receive_buffer_bytes=receive_buffer_bytes, tls=tls, source=source)
 
     @property
     def is_closing(self) -> bool:
@@ -256,7 +306,7 @@ class WebSocketClient(Connection):
         key = base64.b64encode(os.urandom(16)).decode()
         self.send_bytes(
             f"GET {self._path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{self._headers}\r\n".encode()
         )
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -312,7 +362,9 @@ class WebSocketClient(Connection):
                     with contextlib.suppress(OSError):
                         self._send_close(payload[:2])
             case 0x9:
-                self.send_bytes(encode_frame(OPCODE_PONG, payload))
+                self.pings += 1
+                if self.answers_pings:
+                    self.send_bytes(encode_frame(OPCODE_PONG, payload))
             case 0xA:
                 self.pongs.append(payload)
             case _:
@@ -353,9 +405,11 @@ class HttpResponse:
 class HttpClient:
     """One HTTP connection on which a test sends any bytes and reads the answers in order; a context manager."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None, source: str = "") -> None:
         self.address = address
-        self.socket = socket.create_connection(address, TIMEOUT_SECONDS)
+        self.socket = socket.create_connection(address, TIMEOUT_SECONDS, (source, 0))
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname=SERVER_NAME)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
 

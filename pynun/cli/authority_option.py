@@ -1,0 +1,28 @@
+"""Which certificate authority a command trusts: `--ca FILE`, else NUN_CA, else the system's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pynun.cli.errors import UsageError
+
+
+class Authority(NamedTuple):
+    """What was given."""
+
+    option: str | None
+    variable: str | None
+
+    def file_for(self, is_encrypted: bool, scheme: str) -> str | None:
+        """The file for a connection; None for the system's authorities, or without TLS.
+
+        Raises UsageError for an option that would do nothing: whoever gives it believes the connection to be encrypted.
+        """
+        if not is_encrypted:
+            if self.option:
+                raise UsageError(f"--ca is for {scheme} addresses: this one is not encrypted")
+            return None
+        return self.option or self.variable or None
+
+
+NO_AUTHORITY = Authority(None, None)
