@@ -1,0 +1,1 @@
+"""Tests of pynun/transports on real sockets of this process."""
