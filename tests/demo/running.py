@@ -53,7 +53,12 @@ class Demo:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()  # only a clean stop removes its folder
+        try:
+            self._process.communicate(timeout=STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
 
