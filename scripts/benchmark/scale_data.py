@@ -191,19 +191,20 @@ def measure_listing(plan: ScalePlan) -> Iterator[Section]:
             control.set_many(f"set hit-{number:03d} v" for number in range(HITS))
         loaded = 0
         for count in plan.listed_keys:
-            load_keys(server, loaded, count - loaded)
-            loaded = count
-            all_count = count + HITS + 1  # and $connections, which is there as soon as somebody is
+            own_count = count - HITS - 1  # and $connections, which is there as soon as somebody is
+            load_keys(server, loaded, own_count - loaded)
+            loaded = own_count
             point = section.add({"keys": count})
             prefix = _list_alone(server, "hit-*", HITS, plan.timing.seconds)
             point |= {"prefix_p50_ms": percentile(prefix, 0.5) / 1000, "prefix_p99_ms": percentile(prefix, 0.99) / 1000}
             point["suffix_p50_ms"] = percentile(_list_alone(server, "*00000007", 1, plan.timing.seconds), 0.5) / 1000
-            point["all_p50_ms"] = percentile(_list_alone(server, "", all_count, plan.timing.seconds), 0.5) / 1000
-            point["all_mib"] = (count * len(",key-00000000") + HITS * len(",hit-000")) / MIB
-            load = Load(connections=CONNECTIONS, gets_percent=50, key_count=count, key_sample=min(count, SAMPLE_MAX))
+            point["all_p50_ms"] = percentile(_list_alone(server, "", count, plan.timing.seconds), 0.5) / 1000
+            point["all_mib"] = (own_count * len(",key-00000000") + HITS * len(",hit-000")) / MIB
+            sample = min(own_count, SAMPLE_MAX)
+            load = Load(connections=CONNECTIONS, gets_percent=50, key_count=own_count, key_sample=sample)
             orders = orders_for(server, load, plan.timing)
             before = drive(server, orders, plan.timing).figures
-            with Generator(replace(crowd_order(server, "lister"), key_count=all_count)) as lister:
+            with Generator(replace(crowd_order(server, "lister"), key_count=count)) as lister:
                 lister.next_line()
                 during, _, [listed] = drive(server, orders, plan.timing, [lister])
             point |= {
