@@ -257,6 +257,18 @@ class Server:
         """Send a signal to the server's process."""
         self._running().send_signal(number)
 
+    def wait_output(self, text: str, *, after: int = 0, timeout_seconds: float = STOP_SECONDS_MAX) -> str:
+        """Wait until the server prints a line that holds a text, behind the first `after` lines; return the line."""
+        deadline = time.monotonic() + timeout_seconds
+        with self._changed:
+            while True:
+                for line in self.output[after:]:
+                    if text in line:
+                        return line
+                remaining = deadline - time.monotonic()
+                assert remaining > 0, f"no line with {text!r} after {timeout_seconds} s:\n{self.log_text()}"
+                self._changed.wait(remaining)
+
     def stop(self, timeout_seconds: float = STOP_SECONDS_MAX) -> int:
         """Ask the server to stop (SIGTERM), wait for its end, and return its exit code."""
         self.send_signal(signal.SIGTERM)
