@@ -262,21 +262,29 @@ class _Server:
             await self._refuse(connection, refusal)
             return
         try:
-            if self._certificate is not None:
-                try:
-                    with trio.fail_after(service.handshake_seconds):
-                        connection.socket = await shake_hands(connection.socket, self._certificate.context)
-                except PlainTextError:
-                    await self._say_last(connection.socket, plain_text_refusal)
-                    return
-                except (OSError, trio.TooSlowError) as error:
-                    _log.debug("no TLS with %s: %s", connection.address, error)
-                    return
+            if self._certificate is not None and not await self._encrypt(connection, plain_text_refusal, service):
+                return
             await serve(connection.socket, service, stopping)
         except Exception:
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
             self._admission.leave(connection.address)
+
+    async def _encrypt(self, connection: Connection, plain_text_refusal: bytes, service: Service) -> bool:
+        """Do the TLS handshake; False if there is nobody to serve."""
+        assert self._certificate is not None
+        with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:
+            service.waits_to_cancel.add(waiting)
+            try:
+                connection.socket = await shake_hands(connection.socket, self._certificate.context)
+                return True
+            except PlainTextError:
+                await self._say_last(connection.socket, plain_text_refusal)
+            except OSError as error:
+                _log.debug("no TLS with %s: %s", connection.address, error)
+            finally:
+                service.waits_to_cancel.discard(waiting)
+        return False
 
     async def _refuse(self, connection: Connection, refusal: bytes) -> None:
         """Say why, where that can be said without a handshake, and let the caller close."""

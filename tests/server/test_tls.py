@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.limits import STALLED_SECONDS
+from pynun.limits import STALLED_SECONDS, STOP_SECONDS
 from tests.support.certificates import Authority
 from tests.support.clients import (
     SERVER_NAME,
@@ -329,7 +329,9 @@ def test_a_stop_tells_everybody(new_server: Callable[..., Server], authority: Au
         socket.create_connection(server.tcp),  # its handshake has not begun
     ):
         assert tcp.ask(f"auth {ADMIN_USER} {ADMIN_PASSWORD}") == ["valid auth\n", OK]
+        began = time.monotonic()
         assert server.stop() == 0
+        assert time.monotonic() - began < STOP_SECONDS, "it waited for a handshake"
         assert websocket.wait_close() == 1001
         assert tcp.wait_end()
         assert http.is_ended()
