@@ -92,6 +92,18 @@ def test_a_reader_that_keeps_up_gets_every_value() -> None:
     run(test)
 
 
+def test_much_that_gathers_before_it_is_sent_is_not_conflated() -> None:
+    async def test(bench: OutboxBench) -> None:
+        for number in range(500):
+            bench.event("k", f"k={number} {'.' * 100}")
+        assert len(lines(await bench.read_all())) == 0
+        bench.flusher.flush()
+        assert len(lines(await bench.read_all())) == 500
+        assert bench.outbox.conflated_events == 0
+
+    run(test, bytes_max=100_000)
+
+
 def test_little_that_waits_is_not_conflated() -> None:
     async def test(bench: OutboxBench) -> None:
         bench.stall()
