@@ -20,7 +20,7 @@ FLUSH_BYTES: Final = 256 * 1024
 """Replies gathered while one chunk of commands runs, before they are sent ahead of its end."""
 
 SLICE_COMMANDS: Final = 256
-"""Commands of one message or request that run before others may: about a millisecond."""
+"""Commands of one connection that run before others may: about a millisecond."""
 
 CONFLATE_BYTES: Final = 1024 * 1024
 """Waiting for a slow reader beyond this, its watch events are conflated per key (docs/protocol.md section 9)."""

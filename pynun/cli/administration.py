@@ -9,6 +9,7 @@ from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedEr
 from pynun.cli.http_request import Response, Target, parse_target, post
 from pynun.cli.original_output import log_line, quoted
 from pynun.cli.replies import INVALID_AUTH, VALID_AUTH, find_failures, split_results
+from pynun.cli.standard_streams import Unwritten
 
 if TYPE_CHECKING:
     from pynun.cli.authority_option import Authority
@@ -27,6 +28,7 @@ def run_commands(
     """Log in, run the commands and print the reply on standard output.
 
     Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.
+    What the server is asked does not depend on whether anything can be printed.
     """
     target = parse_target(host, authority)
     body = f"auth {user} {password}; {commands}"
@@ -34,10 +36,14 @@ def run_commands(
         body.encode()
     except UnicodeEncodeError:
         raise UsageError("the commands are not valid UTF-8 text") from None
-    _print(log_line("nundb starting!"))
+    unwritten = Unwritten()
+    with unwritten.kept():
+        _print(log_line("nundb starting!"))
     response = post(target, body, timeout_seconds)
-    _print(f"Response {quoted(response.text)}")
+    with unwritten.kept():
+        _print(f"Response {quoted(response.text)}")
     _check(target, body, response)
+    unwritten.tell()
 
 
 def _check(target: Target, body: str, response: Response) -> None:

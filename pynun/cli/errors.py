@@ -18,6 +18,8 @@ class ExitCode(enum.IntEnum):
     """User or password is wrong."""
     NO_CONNECTION = 4
     """No server there, no answer in time, or not a Nun-db server."""
+    OUTPUT = 5
+    """Standard output can't be written."""
 
 
 class CommandError(PynunError):

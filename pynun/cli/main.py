@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pynun.cli.errors import CommandError
 
 INTERRUPTED_EXIT_CODE = 130
 """What shells give for a program ended by Ctrl-C (128 + SIGINT)."""
@@ -13,9 +17,39 @@ def main() -> NoReturn:
     """Run the command that the arguments of the process name, and exit with its code."""
     try:
         # Importing takes most of the time of a short command; a Ctrl-C then must not show a traceback either.
-        from pynun.cli.app import app
+        from pynun.cli import standard_streams
 
-        app(prog_name="nun-db")
+        standard_streams.prepare()
+        code = _run()
+        try:
+            standard_streams.finish()
+        except standard_streams.OutputError as error:
+            # A command that failed has told why, and with its own code.
+            code = code or _told(error)
+        except BrokenPipeError:
+            pass
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED_EXIT_CODE)
+        code = INTERRUPTED_EXIT_CODE
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command and return its exit code."""
+    from pynun.cli.app import app
+    from pynun.cli.standard_streams import OutputError
+
+    try:
+        app(prog_name="nun-db")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except OutputError as error:  # of --help
+        return _told(error)
+    except BrokenPipeError:
+        return 0  # whoever stops reading has read enough
     raise AssertionError("the app always exits")
+
+
+def _told(error: CommandError) -> int:
+    with contextlib.suppress(OSError):
+        print(f"nun-db: {error}", file=sys.stderr, flush=True)
+    return error.exit_code

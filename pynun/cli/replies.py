@@ -51,7 +51,7 @@ def split_results(reply: str) -> list[str]:
 
 def find_failures(body: str, results: list[str]) -> list[Failure]:
     """The commands of the request's body that failed, as the results of its reply say."""
-    commands = http_commands(body)
+    commands = list(http_commands(body))
     # Another number of results (the original can leave a message behind) gives no place to blame.
     matching = len(commands) == len(results)
     return [

@@ -7,7 +7,7 @@ clears the line or stops waiting for a reply.
 Anything else on standard input is a script: its lines are run one after the other, a `#` begins a line of comment,
 replies and the events that had come by then are printed on standard output. The first error ends the script, with its
 line on standard error and an exit code that is not 0; so does a lost connection, for nothing can be said about the
-command that was running.
+command that was running. What the server is asked does not depend on whether anybody reads the output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from pynun.cli.shell_lines import EXIT_WORDS, HELP_WORD, commands_of, first_word, help_text
-from pynun.cli.terminal import detach_standard_output, fail, prepare_output, printable, printable_for
+from pynun.cli.standard_streams import Unwritten
+from pynun.cli.terminal import fail, prepare_output, printable, printable_for
 from pynun.client import (
     ChangeEvent,
     ClientError,
@@ -54,7 +55,8 @@ def run_shell(
     """Run the shell to its end and return the exit code.
 
     Exit codes: 0 after `exit` or the end of the input; 1 for a command that the server refused (in a script), 2 for
-    input that can't be sent, 3 for wrong credentials, 4 if there is no server, or (in a script) no more.
+    input that can't be sent, 3 for wrong credentials, 4 if there is no server, or (in a script) no more. Raises
+    OutputError, in a script when it has run.
     """
     prepare_output()
     is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
@@ -84,35 +86,43 @@ def run_shell(
 
 def _run_script(client: SyncClient, lines: Iterable[bytes]) -> int:
     events = client.events()
-    try:
-        for number, encoded in enumerate(lines, start=1):
+    unwritten = Unwritten()
+    code = _run_lines(client, events, lines, unwritten)
+    if code == 0:
+        unwritten.tell()
+    return code
+
+
+def _run_lines(client: SyncClient, events: SyncEvents, lines: Iterable[bytes], unwritten: Unwritten) -> int:
+    for number, encoded in enumerate(lines, start=1):
+        try:
+            line = encoded.decode()  # as the protocol has it, whatever the locale says
+        except UnicodeDecodeError:
+            return fail(ValueError("this is not UTF-8 text"), f"line {number}")
+        for command in [] if line.lstrip().startswith("#") else commands_of(line):
+            name = first_word(command)
+            if name in EXIT_WORDS:
+                return 0
             try:
-                line = encoded.decode()  # as the protocol has it, whatever the locale says
-            except UnicodeDecodeError:
-                return fail(ValueError("this is not UTF-8 text"), f"line {number}")
-            for command in [] if line.lstrip().startswith("#") else commands_of(line):
-                name = first_word(command)
-                if name in EXIT_WORDS:
-                    return 0
-                try:
-                    _run_script_command(client, events, command)
-                except (ClientError, ValueError) as error:
-                    return fail(error, f"line {number}: {name}")
-    except BrokenPipeError:
-        detach_standard_output()
+                _run_script_command(client, events, command, unwritten)
+            except (ClientError, ValueError) as error:
+                return fail(error, f"line {number}: {name}")
     return 0
 
 
-def _run_script_command(client: SyncClient, events: SyncEvents, command: str) -> None:
+def _run_script_command(client: SyncClient, events: SyncEvents, command: str, unwritten: Unwritten) -> None:
     """Run one command and print what came before its reply, then the reply. Raises what the server refuses."""
     if first_word(command) == HELP_WORD:
-        print(_help(command), flush=True)
+        with unwritten.kept():
+            print(_help(command), flush=True)
         return
     reply = client.execute(command)
-    for event in events.take_waiting():  # the server sends a session its own events before its reply
-        print(printable_for(sys.stdout, _event_text(event)))
+    with unwritten.kept():
+        for event in events.take_waiting():  # the server sends a session its own events before its reply
+            print(printable_for(sys.stdout, _event_text(event)))
     raise_refusal(reply)
-    print(printable_for(sys.stdout, _reply_text(reply)), flush=True)
+    with unwritten.kept():
+        print(printable_for(sys.stdout, _reply_text(reply)), flush=True)
 
 
 # For a person

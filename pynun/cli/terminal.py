@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,11 +40,6 @@ def prepare_output() -> None:
     """Let standard output show what its encoding lacks as an escape sequence, rather than fail."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def detach_standard_output() -> None:
-    """After a BrokenPipeError: Python flushes standard output once more at its end, and must not complain then."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def fail(error: ClientError | ValueError, where: str = "") -> ExitCode:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from pynun.cli.terminal import detach_standard_output, fail, prepare_output, printable_for, say
+from pynun.cli.standard_streams import OutputError
+from pynun.cli.terminal import fail, prepare_output, printable_for, say
 from pynun.client import ChangeEvent, Client, ClientError, ConnectionLost, ConnectionRestored
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run_watch(
     """Follow `keys` and return the exit code; `output` is `text` or `json`, `show_current` prints the values first.
 
     Exit codes: 0 after Ctrl-C or when nobody reads any more, 1 for a refused command, 2 for arguments that can't be
-    sent, 3 for wrong credentials, 4 if there is no server at the beginning.
+    sent, 3 for wrong credentials, 4 if there is no server at the beginning. Raises OutputError.
     """
     prepare_output()
     try:
@@ -52,14 +53,19 @@ def run_watch(
     except ValueError as error:
         return fail(error)
     failures: list[ClientError] = []
+    unwritten = ""
     try:
         trio.run(_follow, client, watch, _json_line if output == "json" else _text_line)
     except* KeyboardInterrupt:
         pass
     except* BrokenPipeError:
-        detach_standard_output()
+        pass
+    except* OutputError as group:
+        unwritten = str(next(_leaves(group)))
     except* ClientError as group:
         failures = list(_leaves(group))
+    if unwritten:
+        raise OutputError(unwritten)
     return fail(failures[0]) if failures else 0
 
 
@@ -108,7 +114,7 @@ def _json_line(change: ChangeEvent) -> str:
     return json.dumps(members, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
 
 
-def _leaves(group: BaseExceptionGroup[ClientError]) -> Iterator[ClientError]:
+def _leaves[E: Exception](group: BaseExceptionGroup[E]) -> Iterator[E]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)

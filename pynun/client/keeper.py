@@ -267,7 +267,9 @@ class Keeper:
         while True:
             connection = await self._wait_connected()
             requests = [
-                (key, connection.send(Request(f"watch {key}"))) for key in watch.keys if key not in connection.watched
+                # Also for what is watched already: the server may have ended that, and does not say so.
+                (key, connection.send(Request(f"watch {key}")))
+                for key in watch.keys
             ]
             readings = [
                 connection.send(Request(f"get-safe {key}", on_message=partial(watch.put_reading, key)))

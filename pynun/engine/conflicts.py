@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from pynun.engine.changes import Entry
 from pynun.engine.database import CONNECTIONS_KEY
 from pynun.engine.events import Event
-from pynun.engine.permissions import is_secret_key
+from pynun.engine.permissions import is_security_key
 from pynun.engine.versions import IN_CONFLICT
 from pynun.language import messages
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
+
+
+PENDING_MAX = 1000
+"""Unresolved conflicts of one key; beyond them a change is refused until the arbiter has caught up."""
 
 
 def record_key(key: str, identifier: int | str) -> str:
@@ -46,8 +50,8 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
 
     Raises Refusal if it is not applied; with an arbiter the conflict is then recorded and handed on.
     """
-    if is_secret_key(key):
-        raise messages.INVALID_VERSION  # no arbiter sees secrets, and no record holds one
+    if is_security_key(key):
+        raise messages.INVALID_VERSION  # an arbiter need not be admin, and revoking must not wait for one
     match database.strategy:
         case "newer":
             return entry.version + 1
@@ -65,6 +69,8 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
         return messages.NO_ARBITER
     engine.check_changeable()
     pending = pending_of(engine, database, key)
+    if len(pending) >= PENDING_MAX:
+        return messages.too_many_conflicts(PENDING_MAX)
     if pending:
         version, old = given + len(pending), record_key(key, pending[-1])
     else:
@@ -84,7 +90,9 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
 
 def resolve(engine: Engine, database: Database, identifier: int, key: str, version: int, value: str) -> None:
     """An arbiter's decision: the record says so, and once nothing is pending the key gets the value."""
-    engine.change(database, record_key(key, identifier), messages.resolved(value))
+    record = record_key(key, identifier)
+    if engine.read(database, record) is not None:
+        engine.change(database, record, messages.resolved(value))
     index_key = _index_key(database, key, identifier)
     if engine.view.read(index_key) is not None:
         engine.put_silently(index_key, None)

@@ -29,6 +29,11 @@ def parse_strategy(word: str) -> Strategy:
     return "none"
 
 
+def watch_weight(key: str) -> int:
+    """How much the watch of a key counts towards the limit: one, and more for a key of thousands of characters."""
+    return 1 + len(key) // 1024
+
+
 class Database:
     """One database. Kept from its first use to the end of the process: its `$connections` count has to be."""
 
@@ -59,11 +64,16 @@ class Database:
 
     def watch(self, session: Session, key: str) -> None:
         """Watching twice is one watch."""
-        self.watchers.setdefault(key, {})[session] = None
-        session.watches[key] = None
+        if key not in session.watches:
+            self.watchers.setdefault(key, {})[session] = None
+            session.watches[key] = None
+            session.watches_weight += watch_weight(key)
 
     def unwatch(self, session: Session, key: str) -> None:
-        session.watches.pop(key, None)
+        if key not in session.watches:
+            return
+        del session.watches[key]
+        session.watches_weight -= watch_weight(key)
         watchers = self.watchers.get(key)
         if watchers is not None:
             watchers.pop(session, None)

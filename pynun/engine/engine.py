@@ -71,12 +71,13 @@ class Engine:
 
     def find_database(self, name: str) -> Database | None:
         """The database of that name, None if there is none."""
+        # Read also if it is known already: a reply that says so depends on it.
+        entry = self.view.read(_CATALOGUE + name.encode()) if name else None
+        if entry is None:
+            return None
         database = self._databases.get(name)
-        if database is None and name:
-            entry = self.view.read(_CATALOGUE + name.encode())
-            if entry is not None:
-                database = Database(name, entry.version, parse_strategy(entry.text))
-                self._databases[name] = database
+        if database is None:
+            database = self._databases[name] = Database(name, entry.version, parse_strategy(entry.text))
         return database
 
     def database(self, name: str) -> Database:

@@ -13,6 +13,9 @@ EVERYONE = "all"
 _DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it they are simply made again
 
 
+_DECISION_CHARACTERS_MAX = 256  # decisions on longer keys are not remembered: they would take the room of many
+
+
 class Permission(Enum):
     """The four kinds. The wire letter is the value; a letter that is none of them counts as `r`."""
 
@@ -97,6 +100,10 @@ class Rules:
         self._decisions: dict[tuple[Permission, str], bool] = {}
 
     def allow(self, permission: Permission, key: str) -> bool:
+        if not self._grants:
+            return False
+        if len(key) > _DECISION_CHARACTERS_MAX:
+            return self._decide(permission, key)
         decision = self._decisions.get((permission, key))
         if decision is None:
             decision = self._decide(permission, key)

@@ -37,6 +37,7 @@ class Session:
         "user",
         "view",
         "watches",
+        "watches_weight",
     )
 
     def __init__(self, engine: Engine, outbox: Outbox) -> None:
@@ -50,6 +51,8 @@ class Session:
         self.rules: Rules | None = None
         """What the user may do in the selected database; None: everything."""
         self.watches: dict[str, None] = {}
+        self.watches_weight = 0
+        """Sum of the watches' weights (`watch_weight`), which is what the limit is on."""
 
     # --- commands ----------------------------------------------------------------------------------------------
 
@@ -60,6 +63,8 @@ class Session:
         suspension with `next` and `send` until it ends, and execute nothing else on this session before that. No text
         raises an exception.
         """
+        if self.is_closed:
+            return None  # its client is being disconnected, and hears nothing any more
         view = self.view
         view.depends = 0
         parts = words(text)

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def websocket_commands(text: str) -> list[str]:
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def websocket_commands(text: str) -> Iterator[str]:
     """The commands of one text frame. A trailing `;` makes one more, empty command, as in the original."""
-    return text.split(";")
+    return _split(text)
 
 
-def http_commands(body: str) -> list[str]:
+def http_commands(body: str) -> Iterator[str]:
     """The commands of a request body: separated by `;`, each trimmed, empty ones skipped."""
-    return [command for part in body.split(";") if (command := part.strip())]
+    return (command for part in _split(body) if (command := part.strip()))
+
+
+def _split(text: str) -> Iterator[str]:
+    """The parts between semicolons, one at a time: a message may hold millions."""
+    start = 0
+    while (end := text.find(";", start)) >= 0:
+        yield text[start:end]
+        start = end + 1
+    yield text[start:]
 
 
 def words(text: str) -> list[str]:

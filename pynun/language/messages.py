@@ -102,6 +102,11 @@ def conflict_unresolved(record: str) -> Refusal:
     return Refusal(f"$$conflitct unresolved {record}")
 
 
+def too_many_conflicts(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many unresolved conflicts of this key: at most {most}")
+
+
 def too_many_watches(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many watched keys: at most {most}")

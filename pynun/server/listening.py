@@ -20,8 +20,8 @@ _log = logging.getLogger("nun_db")
 _BACKLOG: Final = 4096
 """Connections the kernel holds until they are accepted: all viewers of a hospital may come back at once."""
 
-_TRANSIENT: Final = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EINTR, errno.ENETDOWN, errno.EHOSTUNREACH})
-"""The client gave up before it was accepted (accept(2)): the next one may be waiting."""
+_OURS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
+"""Errors of accept(2) that are faults of ours. All others concern one client or pass: the next one may be waiting."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 """There is no descriptor or memory for another connection: clients that leave make room."""
@@ -63,15 +63,18 @@ class SocketListener(trio.abc.Listener[Connection]):
             except BlockingIOError:
                 continue
             except OSError as error:
-                if error.errno in _TRANSIENT:
-                    continue
+                if error.errno in _OURS:
+                    raise
                 if error.errno in _EXHAUSTED:
                     await self._wait_for_descriptors(error)
-                    continue
-                raise
-            accepted.setblocking(False)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._keep_alive(accepted)
+                continue
+            try:
+                accepted.setblocking(False)
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._keep_alive(accepted)
+            except OSError:
+                accepted.close()  # it was reset meanwhile
+                continue
             return Connection(accepted, peer[0])
 
     async def _wait_for_descriptors(self, error: OSError) -> None:

@@ -82,7 +82,9 @@ class Committer:
                     await self._hurry.wait()
             self._hurry = trio.Event()
             if view.batch.entries:
-                await self._write(view.take_batch())
+                batch = view.take_batch()
+                self._make_room()
+                await self._write(batch)
             if self._is_stopping and not view.batch.entries:
                 return
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pynun import limits
 from pynun.transports.reactor import ChunkReader, Outcome
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
@@ -31,12 +32,12 @@ class FrameReader(ChunkReader):
         outbox: Outbox,
         receiver: Receiver,
         service: Service,
-        commands_of: Callable[[str], Sequence[str]],
+        commands_of: Callable[[str], Iterable[str]],
     ) -> None:
         super().__init__(connected, outbox, service)
         self._execute = receiver.execute
         self._commands_of = commands_of
-        self.commands: Sequence[str] = ()
+        self.commands: Iterable[str] = ()
         """The commands of the message that holds several."""
 
     def keep(self, data: bytes | bytearray) -> None:
@@ -70,6 +71,7 @@ class FrameReader(ChunkReader):
         outcome = Outcome.WAIT
         execute = self._execute
         from_bytes = int.from_bytes
+        left = limits.SLICE_COMMANDS
         while size - position >= 2:
             first = chunk[position]
             length = chunk[position + 1] - 0x80
@@ -115,6 +117,10 @@ class FrameReader(ChunkReader):
             if suspension is not None:
                 self.suspension = suspension
                 outcome = Outcome.SUSPENDED
+                break
+            left -= 1
+            if not left:
+                outcome = Outcome.MORE
                 break
             if self._outbox.needs_flush and self._service.is_behind(self._outbox):
                 outcome = Outcome.FULL

@@ -108,6 +108,9 @@ async def _answer_all(connected: socket.socket, reader: RequestReader, service: 
         if not request.is_kept_alive:
             reader.refusal = None
             break
+        if sum(map(len, answers)) > limits.FLUSH_BYTES:
+            await send(connected, b"".join(answers))
+            answers.clear()
     else:
         request = None
     reader.complete.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httptools
 
@@ -41,16 +41,23 @@ class RequestReader:
         """What has arrived of the body of the request that has begun."""
         self.expects_continue = False
         """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
+        self._announced_bytes = 0
+        self._is_chunked = False
+        self._upgrade: Request | None = None  # asked for another protocol, and its body is not complete
         self.refusal: tuple[int, str] | None = None
         """Status and text if what came is no request that can be answered; nothing is read after it."""
 
     def feed(self, data: bytes) -> None:
         if self._is_in_head:
             self._head_bytes += len(data)
+        if self._upgrade is not None:
+            self._feed_upgrade(data)
+            return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # whoever asks for another protocol gets an answer in this one
+        except httptools.HttpParserUpgrade as upgrade:
+            # Whoever asks for another protocol gets an answer in this one. llhttp stops behind the head.
+            self._feed_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if self.refusal is None:
                 self.refusal = (400, f"not a valid HTTP request: {error}")
@@ -63,8 +70,11 @@ class RequestReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name[:1] in b"Cc" and name.lower() == b"content-length":
-            if value.isdigit() and int(value) > self._body_bytes_max:
+            self._announced_bytes = int(value) if value.isdigit() else 0
+            if self._announced_bytes > self._body_bytes_max:
                 self.refusal = (413, messages.MESSAGE_TOO_BIG)
+        elif name[:1] in b"Tt" and name.lower() == b"transfer-encoding":
+            self._is_chunked = True
         elif name[:1] in b"Ee" and name.lower() == b"expect":
             self.expects_continue = value.lower() == b"100-continue"
 
@@ -81,15 +91,31 @@ class RequestReader:
 
     def on_message_complete(self) -> None:
         parser = self._parser
-        self.complete.append(
-            Request(
-                body=b"".join(self._parts),
-                is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
-                is_old=parser.get_http_version() == "1.0",
-                is_bodiless=parser.get_method() == b"HEAD",
-            )
+        request = Request(
+            body=b"".join(self._parts),
+            is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+            is_old=parser.get_http_version() == "1.0",
+            is_bodiless=parser.get_method() == b"HEAD",
         )
+        if parser.should_upgrade():
+            self._upgrade = request
+            return
+        self.complete.append(request)
         self._parts = []
         self.body_bytes = 0
         self._is_in_head = True
         self.is_partial = self.expects_continue = False
+
+    def _feed_upgrade(self, data: bytes) -> None:
+        """The body of a request that asks for another protocol, by its announced length."""
+        assert self._upgrade is not None
+        if self._is_chunked:
+            self.refusal = (400, "not a valid HTTP request: a chunked body with an Upgrade header")
+            return
+        self._parts.append(data)
+        self.body_bytes += len(data)
+        if self.body_bytes >= self._announced_bytes and self.refusal is None:
+            body = b"".join(self._parts)[: self._announced_bytes]
+            self.complete.append(replace(self._upgrade, body=body))
+            self._parts = []
+            self.is_partial = self.expects_continue = False

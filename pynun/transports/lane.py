@@ -25,7 +25,7 @@ from pynun.transports.sockets import has_unread, linger, receive
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from trio_websocket import WebSocketConnection
 
@@ -48,7 +48,7 @@ class Lane(trio.abc.Stream):
         outbox: Outbox,
         receiver: Receiver,
         service: Service,
-        commands_of: Callable[[str], Sequence[str]],
+        commands_of: Callable[[str], Iterable[str]],
     ) -> None:
         self._socket = socket
         self._outbox = outbox
@@ -93,6 +93,11 @@ class Lane(trio.abc.Stream):
             self.on_gone()
         elif not self._outbox.is_stalled:
             self._outbox.send_raw(_PING)
+
+    async def wait_at_rest(self) -> None:
+        """Return when every command that has arrived has run."""
+        if not self._is_passthrough:
+            await self._reader.at_rest.wait()
 
     # --- trio.abc.Stream ---------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pynun import limits
 from pynun.language import messages
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import ChunkReader, Outcome
@@ -77,6 +78,9 @@ class LineReader(ChunkReader):
                 self.suspension = suspension
                 rest += b"\n".join(lines[place + 1 :])
                 return Outcome.SUSPENDED
+            if place + 1 == limits.SLICE_COMMANDS:
+                rest += b"\n".join(lines[place + 1 :])
+                return Outcome.MORE
             if outbox.needs_flush and self._service.is_behind(outbox):
                 rest += b"\n".join(lines[place + 1 :])
                 return Outcome.FULL

@@ -64,7 +64,7 @@ class _Held:
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self.items: list[bytes | Event] = []
-        self.dependent: list[int] = []
+        self.dependent: list[tuple[int, int]] = []
 
 
 class Outbox:
@@ -180,7 +180,7 @@ class Outbox:
             held.append(_Held(revision))
         last = held[-1]
         if revision and isinstance(item, bytes):
-            last.dependent.append(len(last.items))
+            last.dependent.append((len(last.items), revision))
         last.items.append(item)
         self._bytes += size
 
@@ -198,8 +198,8 @@ class Outbox:
                     if self._tombstones > 1024 and self._tombstones * 2 > len(self._ready):
                         self._compact()
                 self._slots[key] = len(self._ready)
-            if self._bytes > self._bytes_max:
-                self._overflow()
+            if self._bytes - (0 if self._unsent is None else len(self._unsent)) > self._bytes_max:
+                self._overflow()  # what is on its way does not count: it may be one long reply that is being read
                 return
         self._ready.append(data)
         self._bytes += len(data)
@@ -239,20 +239,18 @@ class Outbox:
         """Called by the committer: the batch `revision` is lost. Its replies become errors, its events never were."""
         refusal = self._encode_refusal((), messages.storage_failed(reason))
         for held in self._held:
-            if held.revision == revision:
-                for place in held.dependent:
-                    item = held.items[place]
-                    self._bytes += len(refusal) - len(item if isinstance(item, bytes) else b"")
+            for place, shown in held.dependent:
+                item = held.items[place]
+                if shown == revision and isinstance(item, bytes):
+                    self._bytes += len(refusal) - len(item)
                     held.items[place] = refusal
-                kept: list[bytes | Event] = []
-                for item in held.items:
-                    if isinstance(item, bytes) or item.revision != revision:
-                        kept.append(item)
-                    else:
-                        self._bytes -= len(self._encode_event(item))
-                held.items = kept
-                held.dependent = []
+            for place, item in enumerate(held.items):
+                if not isinstance(item, bytes) and item.revision == revision:
+                    self._bytes -= len(self._encode_event(item))
+                    held.items[place] = b""
         self.released(revision)
+        if not self._bytes and self._when_idle is not None:
+            self._when_idle.set()
 
     # --- sending -----------------------------------------------------------------------------------------------
 
@@ -368,7 +366,8 @@ class Outbox:
         """Return when less than the limit waits. A client that reads nothing meanwhile is disconnected."""
         self._flusher.flush()
         while self._bytes > self._bytes_max and not self._is_sealed:
-            self._when_moved = trio.Event()
+            if self._when_moved is None or self._when_moved.is_set():
+                self._when_moved = trio.Event()
             with trio.move_on_after(limits.STALLED_SECONDS) as scope:
                 await self._when_moved.wait()
             if scope.cancelled_caught and self.is_stalled and not self._is_sealed:

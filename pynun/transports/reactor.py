@@ -15,6 +15,7 @@ import enum
 import logging
 import select
 import ssl
+import time
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("nun_db")
 
-_ROUNDS_MAX: Final = 8
-"""Rounds over the ready sockets before trio's other tasks get their turn."""
+_TURN_SECONDS: Final = 0.003
+"""How long ready sockets are served before trio's other tasks (the committer, HTTP, time-outs) get their turn."""
+
+_READY_MAX: Final = 64
+"""Ready sockets looked at in one go."""
 
 _FLUSH_READERS: Final = 8
 """Readers served before what they have to say is sent: events for the same watchers leave together, and the clients
@@ -46,6 +50,8 @@ class Outcome(enum.Enum):
     """Everything complete has been used: more has to arrive."""
     END = enum.auto()
     """The peer closed or reset the connection."""
+    MORE = enum.auto()
+    """Many commands have run, and more are there: others are to have their turn first."""
     SUSPENDED = enum.auto()
     """A command waits for something: `ChunkReader.suspension`."""
     FULL = enum.auto()
@@ -68,6 +74,8 @@ class ChunkReader(ABC):
         self.outcome = Outcome.WAIT
         self.suspension: Suspension | None = None
         self.failure: Exception | None = None
+        self.at_rest = trio.Event()
+        """Set while the reader waits for more to arrive, with everything before answered or held."""
         self.has_heard = True
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
@@ -120,13 +128,20 @@ class ChunkReader(ABC):
                     await trio.lowlevel.checkpoint()
                     self.on_readable()
                 else:
+                    self.at_rest.set()
                     await service.reactor.wait(self)
+                    self.at_rest = trio.Event()
                 outcome = self.outcome
                 continue
             if outcome is Outcome.SUSPENDED:
                 assert self.suspension is not None
                 suspension, self.suspension = self.suspension, None
                 await service.settle(suspension)
+            elif outcome is Outcome.MORE:
+                service.flusher.flush()
+                await trio.lowlevel.checkpoint()
+                if service.committer.is_full:
+                    await service.committer.wait_for_room()
             elif outcome is Outcome.FULL:
                 await self._outbox.wait_for_room()
                 if service.committer.is_full:
@@ -199,10 +214,8 @@ class Reactor:
     def _serve_ready(self) -> None:
         flusher = self._flusher
         readers = self._readers
-        for _ in range(_ROUNDS_MAX):
-            ready = self._epoll.poll(0)
-            if not ready:
-                break
+        end = time.perf_counter() + _TURN_SECONDS
+        while ready := self._epoll.poll(0, _READY_MAX):
             for served, (descriptor, _) in enumerate(ready, 1):
                 waiting = readers.get(descriptor)
                 if waiting is None:
@@ -219,3 +232,5 @@ class Reactor:
                 if served % _FLUSH_READERS == 0:
                     flusher.flush()
             flusher.flush()
+            if time.perf_counter() > end:
+                return  # whoever is ready is so at the next turn too

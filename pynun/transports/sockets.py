@@ -52,10 +52,13 @@ async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTE
 
 
 async def send(connected: socket.socket, data: bytes) -> None:
-    """Send all of it. Raises as `receive` does."""
+    """Send all of it. Raises as `receive` does, and TimeoutError if the client reads nothing."""
     view = memoryview(data)
     while view:
         try:
             view = view[connected.send(view) :]
         except (BlockingIOError, ssl.SSLWantWriteError):
-            await trio.lowlevel.wait_writable(connected)
+            with trio.move_on_after(limits.STALLED_SECONDS) as waiting:
+                await trio.lowlevel.wait_writable(connected)
+            if waiting.cancelled_caught:
+                raise TimeoutError("the client reads nothing") from None

@@ -27,7 +27,7 @@ from pynun.transports.lane import Lane
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from pynun.transports.service import Receiver, Service
 
@@ -53,7 +53,7 @@ async def serve_receiver(
     stopping: trio.Event,
     outbox: FrameOutbox,
     receiver: Receiver,
-    commands_of: Callable[[str], Sequence[str]],
+    commands_of: Callable[[str], Iterable[str]],
     on_overflow: Callable[[], None],
     text_of: Callable[[bytes], str] = bytes.decode,
 ) -> None:
@@ -117,7 +117,7 @@ async def _pass_messages(
     receiver: Receiver,
     service: Service,
     outbox: FrameOutbox,
-    commands_of: Callable[[str], Sequence[str]],
+    commands_of: Callable[[str], Iterable[str]],
     text_of: Callable[[bytes], str],
 ) -> None:
     """The messages that the lane leaves to trio-websocket: fragmented, binary. Returns at the end of the connection."""
@@ -149,6 +149,7 @@ async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Eve
     """The server stops: what the client asked for is answered, then it is told."""
     await stopping.wait()
     with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+        await lane.wait_at_rest()
         await outbox.wait_sent()
         await lane.send_all(close_frame(GOING_AWAY, "the server is stopping"))
     scope.cancel()

@@ -130,7 +130,7 @@ def play(scenario: Scenario, connect: Callable[[], Talker]) -> None:
 
 def _commands(name: str, text: str) -> list[str]:
     if name.startswith("w"):
-        return websocket_commands(text)
+        return list(websocket_commands(text))
     return [line.removesuffix("\r") for line in text.split("\n")[:-1]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pynun.engine.conflicts import PENDING_MAX
 from tests.engine.world import START_NS, Client, World
 
 OK = ["ok \n"]
@@ -130,12 +131,19 @@ def test_a_key_that_is_removed_is_new_again(client: Client, arbiter: Client) -> 
     assert arbiter.outbox.take()
 
 
-def test_permissions_in_conflict_are_changed_by_an_arbiter_only(world: World, arbiter: Client) -> None:
+def test_permissions_are_handed_to_no_arbiter_and_can_always_be_revoked(world: World, arbiter: Client) -> None:
     admin = world.admin("use-db arb pwd", "set-permissions ana r *", "set-permissions ana r *")
-    conflict(admin, "rw *", "$$permission_$ana")
-    assert admin.ask("set-permissions ana x *")[0].startswith("error $$conflitct unresolved")
-    assert admin.ask("get-safe $$permission_$ana") == ["value-version -2 r *\n", *OK]
-    assert len(arbiter.outbox.take()) == 2
+    assert admin.ask("set-safe $$permission_$ana 0 rw *") == INVALID_VERSION
+    assert admin.ask("set-permissions ana x *") == OK
+    assert arbiter.outbox.take() == []
+
+
+def test_more_than_a_thousand_conflicts_of_a_key_are_refused(client: Client, arbiter: Client) -> None:
+    client.ask("set-safe k 5 now")
+    for _ in range(PENDING_MAX):
+        assert client.ask("set-safe k 0 late")[0].startswith("error $$conflitct unresolved")
+    assert client.ask("set-safe k 0 late") == ["error too many unresolved conflicts of this key: at most 1000 \n"]
+    assert len(arbiter.outbox.take()) == PENDING_MAX
 
 
 def test_the_count_of_connections_is_never_in_conflict(world: World, client: Client, arbiter: Client) -> None:

@@ -139,5 +139,5 @@ def test_a_command_within_an_operation_passes_the_same_gates(world: World) -> No
     assert ana.ask("rp 1 get b") == [ack, "permission denied\n", "error permission denied\n \n"]
     assert ana.ask("rp 1 get a") == [ack, "value <Empty>\n", *OK]
     assert ana.ask("rp 1 keys") == [ack, "keys ,$$permission_$ana,$$token,$$user_ana,$connections\n", *OK]
-    assert ana.ask("rp 1 arbiter") == [ack, *OK]
-    assert ana.ask("rp 1 rp 2 get a") == [ack, "ack 2 127.0.0.1:3014 \n", "value <Empty>\n", *OK]
+    assert ana.ask("rp 1 arbiter") == [ack, "permission denied\n", "error permission denied\n \n"]
+    assert ana.ask("rp 1 rp 2 get a") == [ack, "error rp can't hold another rp \n"]

@@ -296,12 +296,14 @@ def test_a_conflict_that_is_handed_on_waits_with_its_event(client: Client) -> No
     assert arbiter.outbox.events[-1].key is None
 
 
-def test_a_resolution_waits_for_its_own_batch_while_a_conflict_of_the_key_is_written(client: Client) -> None:
+def test_a_resolution_of_no_conflict_waits_for_what_it_saw(client: Client) -> None:
     arbiter = client.world.connect("use-db arb pwd", "arbiter", "set-safe k 4 now")
     arbiter.ask("set-safe k 0 late")
     client.world.begin_commit()
     assert arbiter.ask("resolve 7 arb k 5 of-no-conflict") == OK
-    assert arbiter.depends == client.world.view.batch.revision
+    writing = client.world.view.writing
+    assert writing is not None
+    assert arbiter.depends == writing.revision
 
 
 # --- scanning --------------------------------------------------------------------------------------------------

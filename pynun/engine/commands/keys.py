@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
     from pynun.engine.steps import Steps
 
-_ARGON2ID_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]{1,7},t=[0-9]{1,3},p=[0-9]{1,2}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+_ARGON2ID_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9],p=[0-9]\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 """A value that already is a hash is stored as it is (restore, migration). The bounds keep a check affordable."""
 
 _JOIN_KEYS = 8192

@@ -80,6 +80,14 @@ def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, A
 
 def create_user(session: Session, user: str, token: str) -> Steps:
     engine, database = session.engine, session.selected
+    key = user_key(user)
+
+    def read_hash() -> str | None:
+        entry = engine.read(database, key)
+        return None if entry is None else entry.text
+
+    if read_hash() is not None and (yield from _verified(session, token, read_hash)) is not None:
+        return None  # the same token again: no change, and nobody who came in with it is put out
     hash_text = yield from hashed(engine, database, token)
-    engine.change(database, user_key(user), hash_text)
+    engine.change(database, key, hash_text)
     return None

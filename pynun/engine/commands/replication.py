@@ -21,6 +21,8 @@ def accept(_session: Session) -> None:
 def operation(session: Session, identifier: str, text: str) -> Steps:
     """Acknowledge an operation, then run it: its messages follow the acknowledgement's."""
     acknowledgement = messages.acknowledgement(identifier, session.engine.context.address)
+    if text.startswith("rp "):
+        raise Refusal("rp can't hold another rp", (acknowledgement,))
     try:
         result: Result | Steps = session.perform(text)
         if isinstance(result, GeneratorType):

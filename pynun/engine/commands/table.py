@@ -194,7 +194,8 @@ COMMANDS: tuple[Command, ...] = (
         "Become an arbiter of the selected database: every unresolved conflict is sent at once, "
         "every later one as it comes.",
         database=True,
-        differs="An arbiter that left does not count as connected.",
+        differs="An arbiter that left does not count as connected. A user needs the permission to read `$conflicts`, "
+        "for it hears the values of every key in conflict; the original asks for none.",
     ),
     _row(
         "resolve",

@@ -5,17 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
-from pynun.engine.database import ARBITER_KEY
+from pynun.engine.database import ARBITER_KEY, watch_weight
 from pynun.engine.permissions import Permission, is_secret_key
+from pynun.engine.steps import Pause
 from pynun.language import messages
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session
+    from pynun.engine.steps import Steps
 
 
 def watch(session: Session, key: str) -> None:
     most = session.engine.context.watches_max
-    if len(session.watches) >= most and key not in session.watches:
+    if key not in session.watches and session.watches_weight + watch_weight(key) > most:
         raise messages.too_many_watches(most)
     session.selected.watch(session, key)
 
@@ -28,12 +30,29 @@ def unwatch_all(session: Session) -> None:
     session.selected.unwatch_all(session)
 
 
-def arbiter(session: Session) -> list[str]:
-    """From now on an arbiter; sent every unresolved record of the database first."""
+def arbiter(session: Session) -> Steps:
+    """From now on an arbiter; sent every unresolved record of the database first. It is a watch of `$conflicts`."""
+    session.check_permission(Permission.READ, ARBITER_KEY)
     database, engine = session.selected, session.engine
-    database.watch(session, ARBITER_KEY)
-    entries = (engine.read(database, record) for record in conflicts.pending_records(engine, database))
-    return [entry.text for entry in entries if entry is not None]
+    texts: dict[str, str] = {}
+    while True:
+        # What came while others had their turn is looked for again; the last look and the watch are one step.
+        missing = [record for record in conflicts.pending_records(engine, database) if record not in texts]
+        if not missing:
+            break
+        for number, record in enumerate(missing, 1):
+            entry = engine.read(database, record)
+            texts[record] = "" if entry is None else entry.text
+            if number % _SLICE_RECORDS == 0:
+                yield Pause()
+                if session.database is not database:
+                    raise messages.NO_DATABASE
+    watch(session, ARBITER_KEY)
+    return [text for text in texts.values() if text]
+
+
+_SLICE_RECORDS = 256
+"""Records read before others may work: about a millisecond."""
 
 
 def resolve(session: Session, identifier: int, name: str, key: str, version: int, value: str) -> None:
