@@ -58,7 +58,11 @@ tells the kind:
 | 2 | the command line makes no sense; nothing was sent |
 | 3 | user or password is wrong |
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |
+| 5 | standard output can't be written (a full disk, or it was closed); the server was asked all the same |
 | 130 | interrupted with Ctrl-C |
+
+A reader that stops reading (`nun-db exec … | head -1`) is no failure: the exit code is what it would have been, and a
+script of `nun-db shell` runs to its end.
 """
 
 

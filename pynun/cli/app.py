@@ -30,7 +30,8 @@ TIMEOUT_SECONDS_MAX = 24 * 60 * 60
 
 EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start; 2 the command line makes no sense; "
-    "3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 130 interrupted."
+    "3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 standard output can't be "
+    "written; 130 interrupted."
 )
 
 app = typer.Typer(

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from pynun.cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer, Iterator
+    from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
 STANDARD_OUTPUT = 1
 
@@ -31,7 +33,7 @@ class OutputError(CommandError, OSError):
 class _StandardOutput(io.FileIO):
     """Descriptor 1, whose failures can be told from those of all other files and sockets."""
 
-    def write(self, data: Buffer, /) -> int | None:
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write what fits. Raises OutputError, or BrokenPipeError when nobody reads."""
         try:
             return super().write(data)

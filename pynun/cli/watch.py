@@ -12,7 +12,7 @@ import json
 import select
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pynun.client import Events, Watch
 
 READER_CHECK_S = 0.5
+
+_Failure = TypeVar("_Failure", ClientError, OutputError)
 
 
 def run_watch(
@@ -114,7 +116,7 @@ def _json_line(change: ChangeEvent) -> str:
     return json.dumps(members, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
 
 
-def _leaves[E: Exception](group: BaseExceptionGroup[E]) -> Iterator[E]:
+def _leaves(group: BaseExceptionGroup[_Failure]) -> Iterator[_Failure]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)

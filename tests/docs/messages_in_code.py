@@ -30,6 +30,7 @@ _READ_BY_PEOPLE = frozenset(
         "DamageError",
         "NoConnectionError",
         "NotAuthenticatedError",
+        "OutputError",
         "SettingsError",
         "StartError",
         "UsageError",
