@@ -49,7 +49,7 @@ Response "valid auth\\n;create-db success\\n"
 ## Exit codes
 
 When something fails, one line on standard error (it begins with `nun-db:`) says what and what to do; the exit code
-tells the kind:
+tells the kind. Only a command line that can't be read is told in several lines: `Usage: …`, and `Error: …` with the reason.
 
 | code | meaning |
 |---|---|
@@ -60,6 +60,9 @@ tells the kind:
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |
 | 5 | standard output can't be written (a full disk, or it was closed); the server was asked all the same |
 | 130 | interrupted with Ctrl-C |
+
+A wrong token is 1 from `exec`, where it is one command of several that fails, and 3 from `shell` and `watch`, which log in
+with it.
 
 A reader that stops reading (`nun-db exec … | head -1`) is no failure: the exit code is what it would have been, and a
 script of `nun-db shell` runs to its end.

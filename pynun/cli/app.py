@@ -18,6 +18,7 @@ import typer
 from pynun import __version__
 from pynun.cli.authority_option import Authority
 from pynun.cli.errors import CommandError, ExitCode, UsageError
+from pynun.cli.usage_hints import HintingGroup
 from pynun.errors import PynunError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
+    cls=HintingGroup,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,

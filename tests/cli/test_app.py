@@ -54,6 +54,25 @@ def test_unknown_or_incomplete_arguments_are_a_usage_error(arguments: list[str])
     assert "Error: " in result.errors
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["exec", "-u", "a", "keys"], "No such option: -u (-u stands before the command)"),
+        (["watch", "-d", "x", "-p", "a", "k"], "No such option: -p (-p stands before the command)"),
+        (["exec", "-h", "http://127.0.0.1:1", "keys"], "No such option: -h (-h stands before the command)"),
+        (["create-db", "--ca", "f"], "No such option: --ca (--ca stands before the command)"),
+        (["-h"], "Option '-h' requires an argument. (-h names a host or address: help is --help)"),
+        (["start", "-h"], "Option '-h' requires an argument. (-h names a host or address: help is --help)"),
+        (["-u"], "Option '-u' requires an argument."),
+        (["exec", "--nonsense"], "No such option: --nonsense"),
+    ],
+)
+def test_a_usage_error_says_where_an_option_stands_and_what_help_is(arguments: list[str], told: str) -> None:
+    result = run(*arguments)
+    assert (result.code, result.output) == (2, "")
+    assert result.errors.splitlines()[-1] == f"Error: {told}"
+
+
 def test_exec_imports_only_what_it_needs() -> None:
     script = (
         "import sys\n"
