@@ -294,6 +294,8 @@ class Settings:
     argon2_memory_kib: int
     argon2_passes: int
     argon2_lanes: int
+    unknown: tuple[str, ...] = ()
+    """Variables whose names begin like those of settings, and are none: typing errors, most likely."""
     unused: tuple[str, ...]
     """The variables (or options) that were set and have no effect on a single node."""
 
@@ -330,7 +332,22 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     if (found["tls_cert"] is None) != (found["tls_key"] is None):
         one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if found["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
         raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
-    return Settings(**found, unused=tuple(unused))
+    return Settings(**found, unused=tuple(unused), unknown=_unknown(environ))
+
+
+_OTHER_VARIABLES = ("NUN_TOKEN", "NUN_CA", "NUN_TEST_")
+"""Beginnings of variables that belong to other commands, or to the tests."""
+
+
+def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
+    known = {name for setting in SETTINGS for name in (setting.name, f"{setting.name}_FILE")}
+    return tuple(
+        sorted(
+            name
+            for name in environ
+            if name.startswith("NUN_") and name not in known and not name.startswith(_OTHER_VARIABLES)
+        )
+    )
 
 
 def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:

@@ -68,7 +68,7 @@ def test_defaults_are_those_of_the_original() -> None:
 
 
 def test_every_row_is_a_field_or_without_effect_and_says_what_it_does() -> None:
-    fields = {field.name for field in dataclasses.fields(Settings)} - {"unused"}
+    fields = {field.name for field in dataclasses.fields(Settings)} - {"unused", "unknown"}
     assert {setting.field for setting in SETTINGS if setting.field} == fields
     assert all(setting.field or not setting.effect for setting in SETTINGS)
     assert all(setting.help.endswith(".") for setting in SETTINGS)
@@ -270,3 +270,9 @@ def test_any_text_gives_settings_or_an_error_of_one_line(name: str, text: str) -
     except SettingsError as error:
         told = str(error)
     assert told.isprintable()
+
+
+def test_variables_that_begin_like_settings_and_are_none_are_named() -> None:
+    environ = {"NUN_USER": "u", "NUN_PWD": "p", "NUN_ALLOWED_ORIGIN": "x", "NUN_TOKEN": "t", "NUN_CA": "c", "HOME": "/"}
+    assert load(environ, {}).unknown == ("NUN_ALLOWED_ORIGIN",)
+    assert load({"NUN_USER": "u", "NUN_PWD": "p"}, {}).unknown == ()

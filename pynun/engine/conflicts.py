@@ -50,13 +50,13 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
 
     Raises Refusal if it is not applied; with an arbiter the conflict is then recorded and handed on.
     """
-    if is_security_key(key):
-        raise messages.INVALID_VERSION  # an arbiter need not be admin, and revoking must not wait for one
     match database.strategy:
         case "newer":
             return entry.version + 1
         case "none":
             raise messages.INVALID_VERSION
+        case "arbiter" if is_security_key(key):
+            raise messages.INVALID_VERSION  # an arbiter need not be admin, and revoking must not wait for one
         case "arbiter" if key == CONNECTIONS_KEY:
             raise messages.INVALID_VERSION  # it is counted here and never stored: nothing of it can wait for a decision
         case "arbiter":

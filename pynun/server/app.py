@@ -65,6 +65,8 @@ def run(settings: Settings) -> None:
     logs.announce("nundb starting!")
     for name in settings.unused:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
+    for name in settings.unknown:
+        _log.warning("%s is not a setting of this server: look for a typing error", name)
     with contextlib.ExitStack() as stack:
         certificate = None
         if settings.tls_cert is not None and settings.tls_key is not None:
@@ -173,12 +175,29 @@ class _Server:
             committer = Committer(engine, self._store)
             password = self._settings.password
             engine.prepare(await self._passwords.admin_token_hash(engine.admin_token_hash(), password))
+            await self._store_admin_password(engine)
             async with trio.open_nursery() as ignoring:
                 async with trio.open_nursery() as committing:
                     committing.start_soon(committer.run)
                     await self._serve_connections(committer, signals, ignoring)
                     committer.stop()
                 ignoring.cancel_scope.cancel()
+
+    async def _store_admin_password(self, engine: Engine) -> None:
+        """On disk before anybody is served: else a password that was changed because it leaked would go on to be valid.
+
+        Raises StartError if it can't be stored.
+        """
+        if engine.view.batch.entries:
+            batch = engine.view.take_batch()
+            try:
+                await trio.to_thread.run_sync(self._store.write, batch, engine.view.operations)
+            except StorageError as error:
+                raise StartError(
+                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; "
+                    "make room there and start again"
+                ) from None
+            engine.view.written()
 
     async def _serve_connections(
         self, committer: Committer, signals: AsyncIterator[int], ignoring: trio.Nursery
@@ -246,6 +265,8 @@ class _Server:
                 return received
             if self._certificate is not None:
                 self._certificate.renew()
+            else:
+                _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")
         raise AssertionError("signals never end")
 
     async def _handle(

@@ -197,8 +197,12 @@ def _lock_folder(folder: Path) -> int:
             f"the data folder {folder} is in use by another nun-db server (process {owner or 'unknown'}): "
             "stop that one first, or choose another folder with NUN_DBS_DIR"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise StartError(_unusable(folder, error)) from None
     return descriptor
 
 

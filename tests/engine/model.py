@@ -25,19 +25,18 @@ class Base:
             watcher.told += texts if key in watcher.watches else ()
 
     def put(self, key: str, version: int, text: str) -> None:
-        self.keys[key] = (version, text)
-        self.changed.add(key)
+        self.keys[key], _ = (version, text), self.changed.add(key)
         self.tell(key, f"changed {key} {text}\n", f"changed-version {key} {version} {text}\n")
 
     def change(self, key: str, given: int, text: str, now: int) -> None:
-        is_secret = key == "$$token" or key.startswith("$$user_")
-        text = fake_hash(text) if is_secret and not text.startswith("$argon2id$") else text
+        if (key == "$$token" or key.startswith("$$user_")) and not text.startswith("$argon2id$"):
+            text = fake_hash(text)
         old, was = self.keys.get(key, (-1, ""))
         if key not in self.keys or (old != -2 and (given == -1 or given >= old)):
             self.put(key, max(old if given == -1 else given, -1) + 1, text)
-        elif self.strategy == "newer" and not is_secret:
+        elif self.strategy == "newer":
             self.put(key, old + 1, text)
-        elif self.strategy == "none" or is_secret or key == "$connections":
+        elif self.strategy == "none" or key.startswith("$$") or key == "$connections":
             raise m.INVALID_VERSION
         else:
             self.hand_on(key, old, was, given, text, now)
@@ -54,7 +53,8 @@ class Base:
         raise m.conflict_unresolved(record)
 
     def resolve(self, identifier: int, key: str, version: int, text: str) -> None:
-        self.force(f"$conflicts_{key}_{identifier}", 0, f"resolved {text}")
+        if (record := f"$conflicts_{key}_{identifier}") in self.keys:
+            self.force(record, 0, f"resolved {text}")
         self.pending[key] = [other for other in self.pending[key] if other != identifier]
         if not self.pending[key]:
             self.force(key, version + 1, text)

@@ -133,7 +133,8 @@ class Model:
             case "set-safe", str(key), int(version), str(text):
                 base.change(key, version, text, self.now)
             case "create-user", str(user), str(token):
-                base.change(f"$$user_{user}", -1, fake_hash(token), self.now)
+                if base.keys.get(f"$$user_{user}", (0, ""))[1] != fake_hash(token):  # the same token again is no change
+                    base.change(f"$$user_{user}", -1, fake_hash(token), self.now)
             case "set-permissions", str(user), str(text):
                 base.change(f"$$permission_${user}", -1, text, self.now)
             case "increment", str(key), int(step):
@@ -153,6 +154,8 @@ class Model:
             case "unwatch-all", *_:
                 client.watches.clear()
             case "arbiter", *_:
+                client.check("r", "$conflicts")
+                client.check(KINDS["watch"], "$conflicts")
                 client.watches.add("$conflicts")
                 return [base.keys[record][1] for record in self._unresolved(base) if record in base.keys]
         return []
@@ -223,6 +226,8 @@ class Model:
             client.check("w", key)
 
     def _run_operation(self, client: Client, acknowledgement: str, text: str) -> list[str]:
+        if text.startswith("rp "):
+            raise m.Refusal("rp can't hold another rp", (acknowledgement,))
         try:
             return [acknowledgement, *self._run(client, text)]
         except m.Refusal as refusal:

@@ -94,4 +94,4 @@ def test_a_frame_s_commands_put_together_are_the_frame(text: str) -> None:
 def test_a_body_s_commands_are_its_parts_in_order(text: str) -> None:
     commands = list(http_commands(text))
     assert commands == [part.strip() for part in text.split(";") if part.strip()]
-    assert http_commands(";".join(commands)) == commands
+    assert list(http_commands(";".join(commands))) == commands

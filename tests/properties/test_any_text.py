@@ -41,7 +41,12 @@ def clients() -> list[Client]:
     """One who said nothing yet, one with a database, an admin, an arbiter who is a named user."""
     world = World()
     chief = world.admin(*(f"create-db {name} {token(name)} arbiter" for name in DATABASES))
-    for command in ("use-db one one-pwd", "create-user ana ana-pwd", "set-permissions ana rwix a*", "set a 1"):
+    for command in (
+        "use-db one one-pwd",
+        "create-user ana ana-pwd",
+        "set-permissions ana rwix a*,$conflicts",
+        "set a 1",
+    ):
         chief.ask(command)
     return [
         world.connect(),
