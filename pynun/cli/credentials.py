@@ -70,12 +70,24 @@ def is_one_word(text: str) -> bool:
 
 
 def _ask(prompt: str, otherwise: str) -> str:
-    """Ask on the terminal, without showing what is typed. Raises UsageError with `otherwise` if there is none."""
-    if sys.stdin is None or not sys.stdin.isatty():
+    """Ask on the terminal, without showing what is typed. Raises UsageError with `otherwise` if there is none.
+
+    The terminal is the one that the process belongs to, whatever standard input is: a file of commands, say.
+    """
+    if not _is_terminal_there() and not sys.stdin.isatty():
         raise UsageError(otherwise)
-    import getpass  # seldom needed
+    import getpass  # seldom needed; asks on the same terminal
 
     try:
         return getpass.getpass(prompt)
     except EOFError:
         raise UsageError(otherwise) from None
+
+
+def _is_terminal_there() -> bool:
+    """Whether the process has a terminal of its own to ask on."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

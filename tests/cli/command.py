@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import select
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -56,15 +58,26 @@ def run(
         timeout=TIMEOUT_SECONDS,
         check=False,
         cwd=cwd or REPOSITORY,
+        start_new_session=True,  # without the terminal of whoever runs the tests, on which it would ask
     )
     return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
 
 
-def run_at_terminal(arguments: Sequence[str], answers: Sequence[tuple[str, str]]) -> tuple[int, str]:
-    """Run nun-db at a terminal of its own; give each answer when its prompt is seen. Returns exit code and screen."""
+def run_at_terminal(
+    arguments: Sequence[str], answers: Sequence[tuple[str, str]], *, redirection: str = ""
+) -> tuple[int, str]:
+    """Run nun-db at a terminal of its own; give each answer when its prompt is seen. Returns exit code and screen.
+
+    `redirection` is for the shell, such as `<<< "commands"`.
+    """
     ours, theirs = os.openpty()
+    command = command_line(*arguments)
+    if redirection:
+        command = ["bash", "-c", f"exec {shlex.join(command)} {redirection}"]
+    program = shutil.which(command[0])
+    assert program is not None, command
     process = subprocess.Popen(
-        [sys.executable, "-c", _AT_TERMINAL, str(theirs), *command_line(*arguments)],
+        [sys.executable, "-c", _AT_TERMINAL, str(theirs), program, *command[1:]],
         env=clean_environment({}),
         pass_fds=(theirs,),
         stdin=subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -247,18 +246,20 @@ def test_ctrl_c_ends_it_at_once_without_a_traceback() -> None:
     assert (process.returncode, errors) == (130, b"")
 
 
-def test_a_reader_of_standard_output_that_leaves_is_no_traceback() -> None:
-    ours, theirs = socket.socketpair()
-    ours.close()
-    with Peer(http_answer("valid auth\n;keys ,\n")) as peer, theirs:
-        process = subprocess.run(
-            command_line(*ADMIN, "-h", peer.url, "exec", "keys"),
-            env=clean_environment({}),
-            cwd=REPOSITORY,
-            stdout=theirs.fileno(),
-            stderr=subprocess.PIPE,
-            timeout=30,
-            check=False,
+@pytest.mark.parametrize("redirection", ["<<< 'use-db x t; keys'", "< <(echo 'use-db x t; keys')"])
+def test_the_password_is_asked_for_at_the_terminal_while_commands_come_from_elsewhere(redirection: str) -> None:
+    with Peer(http_answer("valid auth\n;empty;keys ,\n")) as peer:
+        code, screen = run_at_terminal(
+            ["-u", "root", "-h", peer.url, "exec", "-"],
+            [("Password of root: ", "typed-pwd")],
+            redirection=redirection,
         )
-    assert process.returncode == 1
-    assert b"Traceback" not in process.stderr
+    assert code == 0, screen
+    assert peer.body == b"auth root typed-pwd; use-db x t; keys\n"
+    assert "typed" not in screen
+
+
+def test_nothing_is_asked_without_a_terminal() -> None:
+    result = run("-u", "root", "exec", "-", standard_input=b"keys\n")
+    assert result.code == 2
+    assert one_line(result).startswith("the administrator's password is missing: ")
