@@ -31,15 +31,19 @@ from `NUN_PWD`, from the file that `--pwd-file` or `NUN_PWD_FILE` names, or from
 `NUN_TOKEN`, `--token-file` or a prompt; and `nun-db exec -` reads its commands from standard input:
 
 ```sh
-nun-db -u admin exec - <<< "use-db mydb token; create-user ana her-token"
+nun-db -u admin exec - <<< 'use-db mydb token; create-user ana her-token'
 ```
+
+The prompt appears on the terminal, also when standard input is a file or a pipe. Mind the quotes: in double quotes the shell
+replaces `$$`, as in `$$token`, by its process id; in single quotes it replaces nothing.
 
 The command line wins over the environment, and the environment over the defaults; an empty variable counts as not set.
 
 ## What create-db and exec print
 
 On standard output the two lines of the original, its log line and the server's reply as one string, one result a
-command: a message, `empty` where there is nothing to say, or an error's text.
+command: a message, `empty` where there is nothing to say, or an error's text. All commands run, also those behind one that
+fails; the line on standard error names the first that failed.
 
 ```
 [2023-09-24T21:32:22.005972013Z nun_db] nundb starting!

@@ -149,7 +149,7 @@ def start(
     """Start the server; stop it with Ctrl-C or SIGTERM.
 
     The data is in the folder NUN_DBS_DIR (dbs in the current directory when not set). ADDRESS is HOST:PORT,
-    [IPv6]:PORT or :PORT. The administrator's user and password must be given.
+    [IPv6]:PORT or :PORT. The administrator's user and password must be given. It goes on when its terminal is closed.
     """
     from pynun import settings
 
@@ -233,8 +233,10 @@ def execute(
 ) -> None:
     """Run commands on a running server, as the administrator.
 
-    What stands on the command line can be read in the list of processes: hand over commands with tokens in them on
-    standard input.
+    All commands run, also those behind one that fails; the exit code is then 1, and the line on standard error names
+    the first that failed. Within double quotes the shell puts its process id in place of $$ (as in $$token): use single
+    quotes. What stands on the command line can be read in the list of processes: hand over commands with tokens in
+    them on standard input.
     """
     from pynun.cli import administration, credentials
 

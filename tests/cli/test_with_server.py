@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,12 @@ def test_the_servers_other_ports_are_told_apart(shared_server: Server) -> None:
         assert result.code == 4
         assert result.errors.startswith("nun-db: ")
         assert result.errors.count("\n") == 1
+
+
+def test_it_goes_on_when_its_terminal_is_closed(server: Server) -> None:
+    server.send_signal(signal.SIGHUP)
+    assert run(*ADMIN, *at(server), "exec", "cluster-state").code == 0
+    assert server.stop() == 0
 
 
 def start(folder: Path, identity: tuple[str, ...], *options: str, **variables: str) -> Result:
