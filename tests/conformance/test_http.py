@@ -174,3 +174,27 @@ def test_a_client_that_leaves_in_the_middle_of_its_body(shared_server: Server) -
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + f"{SELECT}; set k half".encode()
         )
     assert http_post(shared_server.http, f"{SELECT}; get k; get $connections") == "empty;value v\n;value 1\n"
+
+
+@pytest.mark.parametrize("cut", [1, 40, 150, 400])
+def test_a_request_that_asks_for_another_protocol_is_answered_in_this_one(shared_server: Server, cut: int) -> None:
+    """curl --http2 and some Java clients ask for h2c with every request: its commands must run all the same."""
+    body = f"{SELECT}; set upgraded {cut}; get upgraded".encode()
+    head = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Length: %d\r\n\r\n" % len(body)
+    )
+    with HttpClient(shared_server.http) as client:
+        client.send_bytes((head + body)[:cut])
+        client.send_bytes((head + body)[cut:])
+        response = client.read_response()
+    assert (response.status, response.text) == (200, f"empty;empty;value {cut}\n")
+
+
+def test_pipelined_answers_leave_as_they_gather(shared_server: Server) -> None:
+    http_post(shared_server.http, f"{SELECT}; set wide {'w' * 200_000}")
+    body = f"{SELECT}; get wide".encode()
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with HttpClient(shared_server.http) as client:
+        client.send_bytes(request * 20)
+        assert {client.read_response().text for _ in range(20)} == {"empty;value " + "w" * 200_000 + "\n"}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -176,3 +178,32 @@ def test_text_that_is_no_handshake_is_refused(shared_server: Server) -> None:
         assert not plain.recv(4096).startswith(b"HTTP/1.1 101")
     with websocket_session(shared_server, DATABASE) as client:
         assert client.ask("get $connections") == ["value 1\n", OK]
+
+
+def test_one_connection_s_flood_of_commands_lets_the_others_work(shared_server: Server) -> None:
+    """Without turns, each of these answers waited for tens of thousands of commands; the bound is generous."""
+    stop = threading.Event()
+    frames = text_frames(["get nothing"] * 2_000)
+    with websocket_session(shared_server, DATABASE) as flooding, websocket_session(shared_server, DATABASE) as client:
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                while not stop.is_set():
+                    flooding.socket.sendall(frames)
+
+        def receive() -> None:
+            with contextlib.suppress(OSError):
+                while flooding.socket.recv(1 << 20):
+                    pass
+
+        threads = [threading.Thread(target=send), threading.Thread(target=receive)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(20):
+                assert client.ask(f"set beside-a-flood {number}", timeout_seconds=2.0) == [OK]
+        finally:
+            stop.set()
+            flooding.socket.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
