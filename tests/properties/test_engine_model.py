@@ -292,7 +292,7 @@ def _stored(world: World) -> State:
 
 
 TestEngineAndModel = EngineAndModel.TestCase
-TestEngineAndModel.settings = effort(400, steps=30)
+TestEngineAndModel.settings = effort(300, steps=30)
 TestEngineAndModel = pytest.mark.timeout(600)(TestEngineAndModel)
 
 

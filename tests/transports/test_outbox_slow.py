@@ -271,7 +271,6 @@ def test_there_is_room_while_little_waits() -> None:
     run(test, clock=MockClock())
 
 
-@pytest.mark.xfail(strict=True, reason="the second takes the place of the first, which then waits for nothing")
 def test_two_who_wait_for_room_both_go_on_when_there_is_some() -> None:
     async def test(bench: OutboxBench) -> None:
         bench.outbox.reply("x" * BYTES_MAX * 2, 0)
