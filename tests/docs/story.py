@@ -135,6 +135,9 @@ class Story:
             return
         if how == "run=server":
             assert re.search(r"-u user-name -p user-pwd start\b", block.text), f"{block}: not the documents' server"
+            for name, value in re.findall(r"\b(NUN_\w+)=(\S+)", block.text):
+                file = self._folder / value
+                self._server.environment[name] = str(file) if file.exists() else value
             self._need_server()
             printed = "\n".join(self._server.output) + "\n"
         elif how == "run=follow":
