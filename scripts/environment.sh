@@ -74,7 +74,7 @@ write_stamp() {
 make_environment() {
     if ! is_good runtime; then
         interpreter=$(choose_python) || exit 1
-        printf 'nun-db: making %s (once; this takes up to a minute)\n' "$venv" >&2
+        printf 'nun-db: making %s (once; this takes up to a minute, longer on a slow network)\n' "$venv" >&2
         rm -f "$venv/stamp-runtime" "$venv/stamp-development"
         rm -rf "$venv"
         "$interpreter" -m venv "$venv" || fail "$venv could not be made (see above)"
@@ -92,13 +92,22 @@ make_environment() {
     fi
 }
 
+# Says why the .venv that is there, or is not, does not serve, to whoever may not make it (anew).
+explain_unwritable() {
+    [ -e "$venv" ] || fail "cannot write in $root, where .venv has to be made"
+    who=$(id -un)
+    interpreter=$(readlink -m "$python")
+    [ -x "$python" ] || fail "$venv can't be used by $who: its Python, $interpreter, is missing or in a folder that only others may enter; as the owner of $root, run: PYTHON=/usr/bin/python3 scripts/run version"
+    fail "$venv has to be made anew, for the packages, the Python or the place of the checkout have changed, but $who can't write in $root; as its owner, run: scripts/run version"
+}
+
 ensure_environment() {
     venv=$root/.venv
     python=$venv/bin/python
     is_good "$1" && { [ "$1" = runtime ] || is_good runtime; } && return
     # In a subshell, so that the lock is given back however it ends and is never handed on to the server.
     (
-        [ -w "$root" ] || fail "cannot write in $root, where .venv has to be made"
+        [ -w "$root" ] || explain_unwritable
         exec 9>"$root/.venv.lock"
         flock 9 || fail "cannot lock $root/.venv.lock"
         make_environment "$1"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from tests.support.server import REPOSITORY
+from tests.support.server import REPOSITORY, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ def test_it_makes_the_environment_once_and_keeps_directory_and_arguments(checkou
     expected = f"{elsewhere}|{checkout}/.venv|exec|a b; c|*|\n"
     code, output, errors = run(checkout, "exec", "a b; c", "*", "", cwd=elsewhere)
     assert (code, output) == (0, expected), errors
-    assert errors == f"nun-db: making {checkout}/.venv (once; this takes up to a minute)\n"
+    assert errors == f"nun-db: making {checkout}/.venv (once; this takes up to a minute, longer on a slow network)\n"
 
     link = tmp_path / "nun-db"
     link.symlink_to(checkout / "scripts" / "run")
@@ -189,6 +189,45 @@ def test_a_chosen_python_that_does_not_serve_is_told(checkout: Path) -> None:
         "nun-db: PYTHON=/nowhere/python3 is not a Python of version 3.11 or newer; give the path of one, or unset"
         " PYTHON\n"
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run the script as another user")
+def test_an_environment_that_another_user_cannot_use_is_explained(checkout: Path) -> None:
+    with new_folder() as folder:  # which, unlike pytest's, may be entered by anybody
+        folder.chmod(0o755)
+        root = folder / "checkout"
+        shutil.copytree(checkout, root)
+        python = root / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to("/bin/sh")  # a program that everybody can run, and no stamp
+
+        def run_as_nobody() -> str:
+            process = subprocess.run(
+                [root / "scripts" / "run"],
+                cwd=folder,
+                env=environment(),
+                user="nobody",
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+            assert (process.returncode, process.stdout, process.stderr.count("\n")) == (1, "", 1)
+            return process.stderr
+
+        assert f"{root}/.venv has to be made anew, for the packages, the Python or the place" in run_as_nobody()
+        private = folder / "private"
+        private.mkdir(mode=0o700)
+        (private / "python").symlink_to(sys.executable)
+        python.unlink()
+        python.symlink_to(private / "python")
+        told = run_as_nobody()
+        assert told.startswith(
+            f"nun-db: {root}/.venv can't be used by nobody: its Python, {private}/python, is missing"
+        )
+        assert told.endswith("run: PYTHON=/usr/bin/python3 scripts/run version\n")
+        shutil.rmtree(root / ".venv")
+        assert run_as_nobody() == f"nun-db: cannot write in {root}, where .venv has to be made\n"
 
 
 def test_the_lock_files_pin_everything_and_name_no_source() -> None:
