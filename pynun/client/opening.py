@@ -104,7 +104,8 @@ async def open_stream(target: Target) -> ClientStream:
                 return ClientStream(await _open_encrypted_stream(target))
             return ClientStream(await trio.open_tcp_stream(target.host, target.port))
     except trio.TooSlowError:
-        raise target.failed("it did not answer in time") from None
+        hint = "; does it speak wss? Else use ws://" if target.is_encrypted else ""
+        raise target.failed(f"it did not answer in time{hint}") from None
     except OSError as error:  # also a name that can't be resolved
         raise target.failed(_explain(error)) from error
     except trio.BrokenResourceError as error:  # what TLS complains of is its cause

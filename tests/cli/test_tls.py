@@ -127,6 +127,7 @@ def test_tls_to_a_port_that_speaks_plain_text(shared_server: Server, authority: 
     watched = run(*trusted, "-h", f"wss://{shared_server.websocket}", "watch", "-d", "tls", "-t", "pwd", "k")
     assert (watched.code, watched.errors.count("\n")) == (4, 1)
     assert "cannot connect to wss://" in watched.errors
+    assert "does it speak wss?" in watched.errors
 
 
 def test_files_that_are_no_authority(server: Server, authority: Authority, disk_folder: Path) -> None:
@@ -155,3 +156,14 @@ def test_an_authority_for_a_connection_without_tls_is_refused(shared_server: Ser
         environment={"NUN_CA": str(authority.file)},
     )
     assert by_variable.code == 0
+
+
+@pytest.mark.parametrize("command", [("exec", "keys"), ("watch", "-d", "tls", "-t", "pwd", "k")])
+def test_a_missing_file_of_the_systems_authorities_is_named(
+    server: Server, disk_folder: Path, command: tuple[str, ...]
+) -> None:
+    missing = str(disk_folder / "missing.pem")
+    address = https(server) if command[0] == "exec" else wss(server)
+    result = run(*ADMIN, "-h", address, *command, environment={"SSL_CERT_FILE": missing})
+    assert (result.code, result.errors.count("\n")) == (4, 1)
+    assert result.errors.endswith(f"(SSL_CERT_FILE names {missing!r}, which can't be read)\n")
