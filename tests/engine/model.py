@@ -25,7 +25,7 @@ class Base:
             watcher.told += texts if key in watcher.watches else ()
 
     def put(self, key: str, version: int, text: str) -> None:
-        self.keys[key], _ = (version, text), self.changed.add(key)
+        self.keys[key], self.changed = (version, text), self.changed | {key}
         self.tell(key, f"changed {key} {text}\n", f"changed-version {key} {version} {text}\n")
 
     def change(self, key: str, given: int, text: str, now: int) -> None:

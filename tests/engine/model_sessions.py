@@ -78,7 +78,9 @@ class Model:
         except m.Refusal as refusal:
             told = [*refusal.messages, m.error(refusal.error)]
         for base in self.bases.values():
-            self._mind(base, base.changed)
+            changed, base.changed = base.changed, set()
+            self._mind(base, changed)
+            base.changed = set()  # of what the sessions that went changed
         client.told += told
 
     def _mind(self, base: Base, changed: set[str]) -> None:
@@ -89,7 +91,6 @@ class Model:
             secret = "$$token" if watcher.user == "all" else f"$$user_{watcher.user}"
             if {secret, f"$$user_{watcher.user}"} & changed and not watcher.is_admin:
                 self.leave(watcher)
-        changed.clear()
 
     def leave(self, client: Client) -> None:
         """A session goes away, or to another database."""
