@@ -90,6 +90,8 @@ class RequestReader:
             self._parts.append(data)
 
     def on_message_complete(self) -> None:
+        if self.refusal is not None:
+            return  # nothing is run of what is refused, even if it ends in the same read
         parser = self._parser
         request = Request(
             body=b"".join(self._parts),

@@ -179,6 +179,9 @@ class Outbox:
                 return
             held.append(_Held(revision))
         last = held[-1]
+        if 0 < revision < last.revision:
+            # It waits behind a later batch, and has to be told of its own as well.
+            self._flusher.view.add_waiter(revision, self)
         if revision and isinstance(item, bytes):
             last.dependent.append((len(last.items), revision))
         last.items.append(item)

@@ -167,9 +167,6 @@ def test_a_status_says_what_became_of_a_request(request_bytes: bytes, status: in
         assert [one[0] for one in told] == [status]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what fits of it is run as if it were all, when its end comes with what is too much"
-)
 @pytest.mark.parametrize(
     "too_much",
     [
