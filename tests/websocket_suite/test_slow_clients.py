@@ -7,6 +7,7 @@ happened inside the server, a round trip on another connection shows that its lo
 from __future__ import annotations
 
 import itertools
+import signal
 import socket
 import struct
 import time
@@ -46,13 +47,24 @@ def _other(server: Server) -> Iterator[WebSocketClient]:
 
 
 @pytest.fixture(name="slow")
-def _slow(server: Server, other: WebSocketClient) -> Iterator[WebSocketClient]:
+def _slow(server: Server, other: WebSocketClient) -> Iterator[SlowClient]:
     """A client that has asked for more than fits into the buffers, and does not read."""
-    with WebSocketClient(server.websocket, receive_buffer_bytes=4096) as slow:
+    with SlowClient(server.websocket, receive_buffer_bytes=4096) as slow:
         select(slow, DATABASE)
         slow.send("get big")
         slow.socket.recv(1, socket.MSG_PEEK)  # the reply has begun to arrive: as much as fits is on its way
         yield slow
+
+
+class SlowClient(WebSocketClient):
+    """Remembers how many messages came before the close frame."""
+
+    messages_at_close = 0
+
+    def _take_frame(self, opcode: int, is_final: bool, payload: bytes) -> None:
+        if opcode == OPCODE_CLOSE:
+            self.messages_at_close = len(self.messages)
+        super()._take_frame(opcode, is_final, payload)
 
 
 def _send_and_wait(slow: WebSocketClient, other: WebSocketClient, data: bytes) -> None:
@@ -99,3 +111,22 @@ def test_one_that_says_farewell_and_reads_no_more_is_let_go(slow: WebSocketClien
     assert other.ask("watch $connections") == [OK]
     slow.send_bytes(encode_frame(OPCODE_CLOSE, struct.pack("!H", 1000)))
     assert other.take()[0] == "changed $connections 1\n"
+
+
+def test_no_event_follows_a_close_frame(slow: SlowClient, other: WebSocketClient) -> None:
+    _send_and_wait(slow, other, text_frames(["watch watched"]))
+    slow.send_bytes(encode_frame(OPCODE_CLOSE, struct.pack("!H", 1000)))
+    for number in range(10):  # some of them when the server has read the farewell
+        assert other.ask(f"set watched {number}") == [OK]
+    assert slow.wait_end()
+    assert slow.close_code == 1000
+    assert slow.messages_at_close == len(slow.messages)
+
+
+def test_a_server_that_stops_tells_one_that_begins_to_read_in_time(
+    server: Server, slow: WebSocketClient, other: WebSocketClient
+) -> None:
+    server.send_signal(signal.SIGTERM)
+    assert other.wait_close() == 1001
+    assert slow.wait_close() == 1001
+    assert slow.take_all() == [f"value {BIG}\n", OK]
