@@ -5,7 +5,7 @@ import { ask, main, options } from '../javascript/harness.js';
 
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
 const PHONE = { viewport: { width: 360, height: 640 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
-const FOLLOW_MS_MAX = 1000;
+const FOLLOW_MS_MAX = 5000;
 const MOVES = 40;
 const VIEW_TEXTS = ['position-text', 'zoom-text', 'slice-text', 'window-text'];
 
@@ -225,8 +225,8 @@ const scenarios = {
     const second = await open(browser);
     await rename(first, 'Ana');
     await rename(second, 'Ben; Bè\u202e^ "x"');
-    await seesOthers(second, ['Ana'], 2000);
-    await seesOthers(first, ['Ben; Bè ^ "x"'], 2000);
+    await seesOthers(second, ['Ana'], 10_000);
+    await seesOthers(first, ['Ben; Bè ^ "x"'], 10_000);
     const { x, y } = await middle(second);
     await second.mouse.move(x + 60, y + 30, { steps: 4 });
     const pointer = first.locator('.pointer');
@@ -247,14 +247,14 @@ const scenarios = {
     await shows(late, 'slice-text', await text(first, 'slice-text'));
     await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"'], 2500);
     await seesOthers(first, ['Ben; Bè ^ "x"', lateName], 2500);
-    await shows(first, 'connections', '3 connected', 2000);
+    await shows(first, 'connections', '3 connected', 10_000);
     const colours = await first.locator('#people .dot').evaluateAll((dots) => dots.map((dot) => getComputedStyle(dot).backgroundColor));
     const there = await viewLike(late, here);
 
     quiet(first, second, late);
     let began = Date.now();
     await second.goto('about:blank');
-    await seesOthers(first, [lateName], 2000);
+    await seesOthers(first, [lateName], 10_000);
     const left = Date.now() - began;
     began = Date.now();
     // The tab dies without a word; its connection ends.
@@ -262,7 +262,7 @@ const scenarios = {
     session.send('Page.crash').catch(() => {});
     await seesOthers(first, [], 6000);
     const died = Date.now() - began;
-    await shows(first, 'connections', '1 connected', 2000);
+    await shows(first, 'connections', '1 connected', 10_000);
     quiet(first);
     return { label, offset, here, there, colours, left, died };
   },
@@ -277,7 +277,7 @@ const scenarios = {
       };
     });
     await ask('hostile');
-    await page.locator('#people .name').first().waitFor({ timeout: 2000 });
+    await page.locator('#people .name').first().waitFor({ timeout: 10_000 });
     const names = await others(page);
     const label = await page.locator('.pointer span').textContent();
     const injected = await page.locator('#people img, #people script, .pointer img, .pointer script, .leader img').count();
@@ -309,7 +309,7 @@ const scenarios = {
       await first.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
       await second.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
       const back = Date.now() - began;
-      await shows(second, 'slice-text', wanted, 2000);
+      await shows(second, 'slice-text', wanted, 10_000);
       await second.locator('#slice-on').click();
       await shows(first, 'slice-text', await text(second, 'slice-text'));
       await seesOthers(first, [await nameOf(second)], 4000);
