@@ -32,6 +32,7 @@ from benchmark.load import (
 from benchmark.wire import (
     OK_FRAME,
     OK_LINE,
+    PING_FRAME,
     RECEIVE_BYTES,
     REPLY_SECONDS_MAX,
     Address,
@@ -40,6 +41,7 @@ from benchmark.wire import (
     connect_websocket,
     encode_frame,
     handshake_request,
+    pong_frame,
     take_bytes,
 )
 
@@ -65,8 +67,9 @@ class CrowdOrder:
     """What carries it out."""
 
     role: str
-    """arrivals: all connect at once and stay. audience: watch one key, which is set when all have received the last
-    event. subscribers: watch keys of their own. loader: fills a database over TCP. lister: asks for keys."""
+    """arrivals: all connect at once and stay, doing nothing. audience: watch one key, which is set when all have
+    received the last event. subscribers: watch keys of their own. loader: fills a database over TCP. lister: asks for
+    keys."""
     host: str
     port: int
     database: str
@@ -130,12 +133,25 @@ class Arrivals:
                 self._advance(self._arrivals[descriptor])
         self._seconds = time.monotonic() - began
 
-    def run(self, _begin_ns: int, _end_ns: int) -> Result:
-        """How long each took from connecting to the answer to its login, and all together; they stay until the end."""
+    def run(self, _begin_ns: int, end_ns: int) -> Result:
+        """Stay until the end, and answer pings. `operations` is how many were answered.
+
+        Of interest is how long each took from connecting to the answer to its login, and all together.
+        """
+        result = Result(seconds=self._seconds)
         ones = array.array("Q", [1]) * len(self._latencies_ns)
-        return Result(
-            operations=len(self._arrivals), latency_us=count_latencies(self._latencies_ns, ones), seconds=self._seconds
-        )
+        result.latency_us = count_latencies(self._latencies_ns, ones)
+        cpu_before = time.process_time()
+        while (remaining_ns := end_ns - time.monotonic_ns()) > 0:
+            for descriptor, _event in self._poll.poll(remaining_ns / 1e9):
+                connection = self._arrivals[descriptor].socket
+                if (received := connection.recv(RECEIVE_BYTES)) == PING_FRAME:
+                    connection.send(pong_frame())
+                    result.operations += 1
+                elif not received:
+                    ended()
+        result.cpu_seconds = time.process_time() - cpu_before
+        return result
 
     def _start(self) -> None:
         order = self._order
@@ -185,8 +201,6 @@ class Arrivals:
         self._latencies_ns.append(time.monotonic_ns() - arrival.began_ns)
         arrival.began_ns = 0
         self._on_the_way -= 1
-        if not self._order.watches_presence:
-            self._poll.unregister(arrival.socket)
 
 
 class Audience:
@@ -362,7 +376,9 @@ class Lister:
     def _list(self) -> int:
         """How many keys are listed; each has a comma before it."""
         self._socket.sendall(self._request)
-        length = take_bytes(self._socket, 2)[1]
+        while (head := take_bytes(self._socket, 2)) == PING_FRAME:
+            self._socket.sendall(pong_frame())
+        length = head[1]
         if length >= 126:
             length = int.from_bytes(take_bytes(self._socket, 2 if length == 126 else 8), "big")
         missing, commas = length, 0

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from benchmark.wire import (
     OK_FRAME,
     OK_LINE,
+    PING_FRAME,
     RECEIVE_BYTES,
     REPLY_SECONDS_MAX,
     VALUE_BYTES,
@@ -39,6 +40,7 @@ from benchmark.wire import (
     encode_frame,
     encode_http_request,
     encode_redis_command,
+    pong_frame,
     take_bytes,
 )
 
@@ -400,10 +402,11 @@ class Writer:
 class Watcher:
     """One watching connection."""
 
-    __slots__ = ("half", "has_last", "is_stamped", "receive", "rest")
+    __slots__ = ("half", "has_last", "is_stamped", "receive", "rest", "send")
 
     def __init__(self, connection: socket.socket, is_stamped: bool) -> None:
         self.receive = connection.recv
+        self.send = connection.sendall
         self.is_stamped = is_stamped
         self.half = False
         """Whether `changed` has arrived and its `changed-version` not yet."""
@@ -449,6 +452,8 @@ class Watchers:
                 watcher = watchers[descriptor]
                 chunk = watcher.receive(RECEIVE_BYTES) or ended()
                 marks += chunk.count(STAMP_MARK)
+                if PING_FRAME in chunk:
+                    watcher.send(pong_frame())
                 if watcher.is_stamped:
                     self._read_stamps(watcher, chunk, clock(), latencies_ns)
                 else:

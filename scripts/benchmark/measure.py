@@ -52,6 +52,7 @@ class Figures:
     operations_per_second: float
     p50_ms: float
     p99_ms: float
+    max_ms: float = 0.0
     cpu_us_per_operation: float | None = None
     rss_anon_bytes: int | None = None
     rss_bytes: int | None = None
@@ -231,6 +232,7 @@ def drive(server: Server, orders: Sequence[Order], timing: Timing, background: S
         operations_per_second=operations / timing.seconds,
         p50_ms=percentile(latencies, 0.50) / 1000,
         p99_ms=percentile(latencies, 0.99) / 1000,
+        max_ms=max(latencies) / 1000,
         cpu_us_per_operation=None if server.pid is None else cpu / operations * 1e6,
         rss_anon_bytes=None if memory is None else memory.rss_anon_bytes,
         rss_bytes=None if memory is None else memory.rss_bytes,

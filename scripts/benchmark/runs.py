@@ -362,6 +362,7 @@ def median_figures(rounds: Iterable[Figures]) -> Figures | None:
         operations_per_second=statistics.median(one.operations_per_second for one in rounds),
         p50_ms=statistics.median(one.p50_ms for one in rounds),
         p99_ms=statistics.median(one.p99_ms for one in rounds),
+        max_ms=statistics.median(one.max_ms for one in rounds),
         cpu_us_per_operation=median(lambda one: one.cpu_us_per_operation),
         rss_anon_bytes=median_bytes(lambda one: one.rss_anon_bytes),
         rss_bytes=median_bytes(lambda one: one.rss_bytes),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from benchmark.sections import Section
 
 
+IDLE_SECONDS = 35.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalePlan:
     """What is measured, at which sizes."""
@@ -39,6 +42,8 @@ class ScalePlan:
     keys: Sequence[int]
     listed_keys: Sequence[int]
     connections: Sequence[int]
+    idle_seconds: float
+    """How long the idle are watched: silent clients are pinged every 30 s."""
     watchers: Sequence[int]
     watches: Sequence[int]
     watching_sessions: int
@@ -87,6 +92,7 @@ def plan_of(
         keys=up_to(keys_max, 1000, 100_000, 1_000_000),
         listed_keys=up_to(min(keys_max, 1_000_000), 1000, 10_000, 100_000),
         connections=up_to(connections_max, 100, 1000, 2500),
+        idle_seconds=timing.seconds if is_quick else IDLE_SECONDS,
         watchers=up_to(connections_max, 10, 100, 1000, 2500),
         watches=up_to(100_000 // few, 100, 1000, 10_000),
         watching_sessions=100,

@@ -52,6 +52,8 @@ def measure_connections(plan: ScalePlan) -> Iterator[Section]:
             Column("set_alone_per_second", f"set/s of {CONNECTIONS} alone"),
             Column("set_beside_idle_per_second", "beside the idle"),
             Column("set_beside_idle_p99_ms", "p99 ms", ".2f"),
+            Column("set_beside_idle_max_ms", "longest ms", ",.0f"),
+            Column("pings", "pings"),
             Column("set_all_per_second", "set/s of all"),
             Column("set_all_p50_ms", "p50 ms", ".1f"),
             Column("set_all_p99_ms", "p99 ms", ".1f"),
@@ -81,12 +83,14 @@ def _measure_connections_of(point: Point, count: int, server: Server, plan: Scal
             "kib_per_connection": (memory.rss_anon_bytes - before.rss_anon_bytes) / 1024 / count,
             "rss_anon_mib": memory.rss_anon_bytes / MIB,
         }
-        beside = measure(server, twenty, plan.timing)
-        point["set_beside_idle_per_second"] = beside.operations_per_second
-        point["set_beside_idle_p99_ms"] = beside.p99_ms
-        arrived = run_alone(arrivals, 0)
+        timing = replace(plan.timing, seconds=plan.idle_seconds)
+        beside, _, [arrived] = drive(server, orders_for(server, twenty, timing), timing, [arrivals])
         latencies = latencies_of([arrived])
         point |= {
+            "set_beside_idle_per_second": beside.operations_per_second,
+            "set_beside_idle_p99_ms": beside.p99_ms,
+            "set_beside_idle_max_ms": beside.max_ms,
+            "pings": arrived["operations"],
             "arrival_seconds": arrived["seconds"],
             "arrivals_per_second": count / arrived["seconds"],
             "ready_p50_ms": percentile(latencies, 0.5) / 1000,

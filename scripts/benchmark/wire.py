@@ -21,6 +21,8 @@ RECEIVE_BYTES = 256 * 1024
 
 OK_FRAME = b"\x81\x04ok \n"
 OK_LINE = b"ok \n"
+PING_FRAME = b"\x89\x00"
+"""What a client that says nothing gets now and then; occurs in no message of ASCII text."""
 VALUE_BYTES = 200
 
 
@@ -45,6 +47,11 @@ def encode_frame(payload: bytes, mask: bytes) -> bytes:
     else:
         head = struct.pack("!BBQ", 0x81, 0x80 | 127, length)
     return head + mask + apply_mask(payload, mask)
+
+
+def pong_frame() -> bytes:
+    """The answer to a ping (RFC 6455 section 5.5.3)."""
+    return b"\x8a\x80" + os.urandom(4)
 
 
 def apply_mask(payload: bytes, mask: bytes) -> bytes:
@@ -164,7 +171,8 @@ class Control:
 
     def next_message(self) -> str:
         """Wait for the next message. Raises WireError at the end of the connection, TimeoutError when none comes."""
-        head = self._take(2)
+        while (head := self._take(2)) == PING_FRAME:
+            self._socket.sendall(pong_frame())
         length = head[1] & 0x7F
         if length == 126:
             length = int.from_bytes(self._take(2), "big")

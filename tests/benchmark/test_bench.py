@@ -33,7 +33,7 @@ ROW_FIELDS = {
     "target", "holds", "error",
 }  # fmt: skip
 FIGURE_FIELDS = {
-    "operations_per_second", "p50_ms", "p99_ms", "cpu_us_per_operation", "rss_anon_bytes", "rss_bytes",
+    "operations_per_second", "p50_ms", "p99_ms", "max_ms", "cpu_us_per_operation", "rss_anon_bytes", "rss_bytes",
     "generator_cpu_share", "others_cpu_share",
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_a_scenario_against_baseline_server_and_limit(disk_folder: Path) -> None
         assert row["figures"].keys() == FIGURE_FIELDS
         assert row["rounds"] == [row["figures"]]
         assert row["figures"]["operations_per_second"] > 0
-        assert 0 < row["figures"]["p50_ms"] <= row["figures"]["p99_ms"]
+        assert 0 < row["figures"]["p50_ms"] <= row["figures"]["p99_ms"] <= row["figures"]["max_ms"]
         assert 0 < row["figures"]["rss_anon_bytes"] < row["figures"]["rss_bytes"]
         assert row["commit_ms"] > 0
     ours = rows[1]
@@ -132,8 +132,11 @@ def test_no_process_and_no_file_is_left_behind_when_interrupted(number: signal.S
         bench.wait(20)
     assert bench.returncode == (130 if number == signal.SIGINT else 128 + number)
     assert len(children) == 3, "two durabilities and a load generator"
-    for child in children:
-        assert not Path(f"/proc/{child}").exists(), command_line(child)
+    # One that was being started when the signal came ends by itself, for its standard input is closed.
+    deadline = time.monotonic() + 5
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, [command_line(child) for child in children]
+        time.sleep(0.01)
     assert list(disk_folder.iterdir()) == []
 
 
