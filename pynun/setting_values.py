@@ -7,10 +7,60 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Address(NamedTuple):
+    """A TCP address to listen on; an IPv6 host is without brackets here, port 0 means that the system chooses one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every IPv4 address of the machine. Raises ValueError."""
+    match = re.fullmatch(
+        r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:/\[\]@]*)):(?P<port>[0-9]{1,5})", text
+    )
+    if match is None or (match["ipv6"] and ":" not in match["ipv6"]) or int(match["port"]) > 65535:
+        raise ValueError("HOST:PORT, [IPv6]:PORT or :PORT, with a port from 0 to 65535")
+    return Address(match["ipv6"] or match["host"] or "0.0.0.0", int(match["port"]))
+
+
+_UNIT_BYTES = {
+    "": 1, "b": 1,
+    "k": 1024, "kib": 1024, "kb": 1000,
+    "m": 1024**2, "mib": 1024**2, "mb": 1000**2,
+    "g": 1024**3, "gib": 1024**3, "gb": 1000**3,
+}  # fmt: skip
+
+
+def size_bytes(smallest: int, largest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15}) ?([A-Za-z]{0,3})", text)
+        factor = _UNIT_BYTES.get(match[2].lower()) if match else None
+        if match is None or factor is None or not smallest <= int(match[1]) * factor <= largest:
+            raise ValueError(
+                f"a number of bytes, or one with the unit KiB, MiB or GiB, from {format_size(smallest)}"
+                f" to {format_size(largest)}"
+            )
+        return int(match[1]) * factor
+
+    return parse
+
+
+def format_size(size_bytes: int) -> str:
+    """The size in the largest binary unit that expresses it exactly: `16MiB`."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size_bytes and size_bytes % factor == 0:
+            return f"{size_bytes // factor}{unit}"
+    return str(size_bytes)
 
 
 def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
@@ -53,6 +103,13 @@ def file(text: str) -> Path:
     if "\0" in text:
         raise ValueError("the path of a file")
     return Path(text)
+
+
+def file_or_off(text: str) -> Path | None:
+    """A file; None for `off`."""
+    if "\0" in text:
+        raise ValueError("the path of a file, or off")
+    return None if text.lower() == "off" else Path(text)
 
 
 def host_and_port_text(text: str) -> str:

@@ -9,7 +9,6 @@ An empty value counts as not set, for that is what an unset variable becomes in 
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +18,9 @@ from pynun.errors import PynunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pynun.audit import AuditTrail
+    from pynun.setting_values import Address
 
 SECRET_FILE_BYTES_MAX = 64 * 1024
 """A longer file is not a secret but a mistake."""
@@ -39,16 +41,6 @@ class Durability(enum.Enum):
     RELAXED = "relaxed"
 
 
-class Address(NamedTuple):
-    """A TCP address to listen on; an IPv6 host is without brackets here, port 0 means that the system chooses one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
 class Credentials(NamedTuple):
     """Who the administrator is, as far as it is known: a prompt may still add what is None."""
 
@@ -57,46 +49,6 @@ class Credentials(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Credentials(user={self.user!r}, password={'<hidden>' if self.password else None})"
-
-
-def parse_address(text: str) -> Address:
-    """`HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every IPv4 address of the machine. Raises ValueError."""
-    match = re.fullmatch(
-        r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<host>[^\s:/\[\]@]*)):(?P<port>[0-9]{1,5})", text
-    )
-    if match is None or (match["ipv6"] and ":" not in match["ipv6"]) or int(match["port"]) > 65535:
-        raise ValueError("HOST:PORT, [IPv6]:PORT or :PORT, with a port from 0 to 65535")
-    return Address(match["ipv6"] or match["host"] or "0.0.0.0", int(match["port"]))
-
-
-_UNIT_BYTES = {
-    "": 1, "b": 1,
-    "k": 1024, "kib": 1024, "kb": 1000,
-    "m": 1024**2, "mib": 1024**2, "mb": 1000**2,
-    "g": 1024**3, "gib": 1024**3, "gb": 1000**3,
-}  # fmt: skip
-
-
-def _size_bytes(smallest: int, largest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        match = re.fullmatch(r"([0-9]{1,15}) ?([A-Za-z]{0,3})", text)
-        factor = _UNIT_BYTES.get(match[2].lower()) if match else None
-        if match is None or factor is None or not smallest <= int(match[1]) * factor <= largest:
-            raise ValueError(
-                f"a number of bytes, or one with the unit KiB, MiB or GiB, from {format_size(smallest)}"
-                f" to {format_size(largest)}"
-            )
-        return int(match[1]) * factor
-
-    return parse
-
-
-def format_size(size_bytes: int) -> str:
-    """The size in the largest binary unit that expresses it exactly: `16MiB`."""
-    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size_bytes and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return str(size_bytes)
 
 
 def _durability(text: str) -> Durability:
@@ -142,15 +94,15 @@ SETTINGS: tuple[Setting, ...] = (
         help="The folder of the data, made when missing; relative to the directory that the server is started in.",
     ),
     Setting(
-        name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=parse_address, field="websocket_address",
+        name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=values.parse_address, field="websocket_address",
         option="-w/--ws-address", help="Where WebSocket clients connect. Port 0: the system chooses a free one.",
     ),
     Setting(
-        name="NUN_HTTP_ADDR", default="0.0.0.0:3013", parse=parse_address, field="http_address",
+        name="NUN_HTTP_ADDR", default="0.0.0.0:3013", parse=values.parse_address, field="http_address",
         option="-h/--http-address", help="Where HTTP clients and the nun-db command connect.",
     ),
     Setting(
-        name="NUN_TCP_ADDR", default="0.0.0.0:3014", parse=parse_address, field="tcp_address",
+        name="NUN_TCP_ADDR", default="0.0.0.0:3014", parse=values.parse_address, field="tcp_address",
         option="-t/--tcp-address", help="Where TCP clients connect.",
     ),
     Setting(
@@ -162,16 +114,29 @@ SETTINGS: tuple[Setting, ...] = (
         field="log_level", help="How much is logged: off, error, warn, info, debug or trace, in any case.",
     ),
     Setting(
+        name="NUN_AUDIT_FILE", default="audit.jsonl", parse=values.file_or_off, field="audit_file",
+        help="The file of the audit trail (docs/audit.md), also a path relative to NUN_DBS_DIR; off: none, the trail is"
+        " on the log only.",
+    ),
+    Setting(
+        name="NUN_AUDIT_MAX_SIZE", default="10MiB", parse=values.size_bytes(4096, 1024**4), unit="bytes",
+        field="audit_bytes_max", help="The size at which that file is renamed and another begun.",
+    ),
+    Setting(
+        name="NUN_AUDIT_KEEP", default="10", parse=values.whole_number(0, 10_000), unit="files", field="audit_keep",
+        help="How many renamed files of the audit trail are kept.",
+    ),
+    Setting(
         name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
         help="always: what is acknowledged is on disk. relaxed: it follows within 100 ms; a crash may lose that much,"
         " never more.",
     ),
     Setting(
-        name="NUN_MAX_MESSAGE_SIZE", default="16MiB", parse=_size_bytes(1024, 1024**3), unit="bytes",
+        name="NUN_MAX_MESSAGE_SIZE", default="16MiB", parse=values.size_bytes(1024, 1024**3), unit="bytes",
         field="message_bytes_max", help="The largest message, request body or line that is accepted from a client.",
     ),
     Setting(
-        name="NUN_MAX_OUTBOX_SIZE", default="8MiB", parse=_size_bytes(64 * 1024, 1024**3), unit="bytes",
+        name="NUN_MAX_OUTBOX_SIZE", default="8MiB", parse=values.size_bytes(64 * 1024, 1024**3), unit="bytes",
         field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
     ),
     Setting(
@@ -282,6 +247,10 @@ class Settings:
     durability: Durability
     message_bytes_max: int
     outbox_bytes_max: int
+    audit_file: Path | None
+    """Relative to `data_dir`, unless it is absolute; None: no file."""
+    audit_bytes_max: int
+    audit_keep: int
     tls_cert: Path | None = None
     tls_key: Path | None = None
     connections_max: int = 10_000
@@ -348,6 +317,18 @@ def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
             if name.startswith("NUN_") and name not in known and not name.startswith(_OTHER_VARIABLES)
         )
     )
+
+
+def load_audit_trail(environ: Mapping[str, str], data_dir: Path) -> AuditTrail:
+    """The audit trail of the server on a data folder, for commands that work on the folder. Raises SettingsError."""
+    from pynun.audit import AuditTrail  # most commands need none, and start sooner
+
+    rows = {setting.field: setting for setting in SETTINGS}
+    file, bytes_max, keep = (
+        _parse(rows[field], _find(rows[field], environ, {}) or _Given(rows[field].default, rows[field].name))
+        for field in ("audit_file", "audit_bytes_max", "audit_keep")
+    )
+    return AuditTrail(None if file is None else data_dir / file, bytes_max=bytes_max, keep=keep)
 
 
 def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pynun import limits
 from pynun.engine.commands.table import COMMANDS
 from pynun.language.messages import Refusal
-from pynun.settings import SETTINGS, format_size
+from pynun.setting_values import format_size
+from pynun.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -9,17 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pynun.setting_values import Address, format_size, parse_address
 from pynun.settings import (
     SETTINGS,
-    Address,
     CredentialsMissingError,
     Durability,
     Settings,
     SettingsError,
-    format_size,
     load,
     load_credentials,
-    parse_address,
     read_secret_file,
 )
 
@@ -60,6 +58,9 @@ def test_defaults_are_those_of_the_original() -> None:
         durability=Durability.ALWAYS,
         message_bytes_max=16 * 1024 * 1024,
         outbox_bytes_max=8 * 1024 * 1024,
+        audit_file=Path("audit.jsonl"),
+        audit_bytes_max=10 * 1024 * 1024,
+        audit_keep=10,
         argon2_memory_kib=19456,
         argon2_passes=2,
         argon2_lanes=1,

@@ -27,7 +27,7 @@ from pynun.demo.guests import new_secret, prepare_guest
 from pynun.demo.page_server import PageServer
 from pynun.errors import PynunError, StartError
 from pynun.server.app import run
-from pynun.settings import Address
+from pynun.setting_values import Address, parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,7 +176,7 @@ class _ServerOutput(io.TextIOBase):
 
     def _take(self, line: str) -> None:
         if match := _LISTENING.search(line):
-            self._addresses[match[1]] = settings.parse_address(match[2])
+            self._addresses[match[1]] = parse_address(match[2])
         elif _READY.search(line):
             self._on_ready(self._addresses)
         elif _TROUBLE.search(line):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pynun.errors import StartError
 
 if TYPE_CHECKING:
-    from pynun.settings import Address
+    from pynun.setting_values import Address
 
 DATABASE: Final = "pynun-demo"
 USER: Final = "guest"

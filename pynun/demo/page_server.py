@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pynun.demo.addresses import local_names
 from pynun.errors import StartError
-from pynun.settings import Address
+from pynun.setting_values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ import trio
 from pynun.errors import StartError
 
 if TYPE_CHECKING:
-    from pynun.settings import Address
+    from pynun.setting_values import Address
 
 _log = logging.getLogger("nun_db")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MODULES = ("pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server", "pynun/storage")
+MODULES = ("pynun/audit.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server", "pynun/storage")
 SCRIPTS = ("scripts/environment.sh",)
 
 FRAGMENT_CHARACTERS_MIN = 12

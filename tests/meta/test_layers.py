@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli")
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
-BELOW_ALL = {"authority", "errors", "limits", "setting_values", "settings", "timestamps"}
+BELOW_ALL = {"audit", "authority", "errors", "limits", "setting_values", "settings", "timestamps"}
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 
 CLIENT_OF = {"__init__", "demo", "cli"}
