@@ -23,6 +23,7 @@ from pynun.errors import DamageError, StartError, StorageError
 from pynun.language import messages
 from pynun.server import logs
 from pynun.server.admission import Admission
+from pynun.server.allocator import return_large_blocks
 from pynun.server.listening import listen
 from pynun.server.passwords import Passwords
 from pynun.server.tls import Certificate, PlainTextError, shake_hands
@@ -60,6 +61,8 @@ _REFUSALS_LOGGED: Final = 100
 
 def run(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError."""
+    sys.setswitchinterval(limits.THREAD_SWITCH_SECONDS)
+    return_large_blocks()
     logs.configure(settings.log_level)
     descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")

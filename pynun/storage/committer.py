@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun.errors import MapFullError, StorageError
+from pynun.storage.writer_thread import WriterThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,9 @@ RELAXED_DELAY_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 0.5
 
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
-BATCH_ENTRIES_MAX: Final = 50_000
-"""A batch beyond either bound makes those who fill it wait for the disk (`Committer.wait_for_room`)."""
+BATCH_ENTRIES_MAX: Final = 2048
+"""A batch beyond either bound makes those who fill it wait for the disk (`Committer.wait_for_room`). The entries
+bound the memory that LMDB takes for changed pages, and keeps: 4 KiB for each, if they are far apart."""
 
 _log = logging.getLogger("nun_db")
 
@@ -44,6 +46,7 @@ class Committer:
         self._engine = engine
         self._view = engine.view
         self._store = store
+        self._writer = WriterThread(store.write)
         self._bell = trio.Event()
         self._hurry = trio.Event()
         self._room = trio.Event()
@@ -73,6 +76,10 @@ class Committer:
 
         Raises StorageError if the last batch of relaxed durability can't be written, and DamageError.
         """
+        with self._writer:
+            await self._run()
+
+    async def _run(self) -> None:
         view = self._view
         while True:
             await self._bell.wait()
@@ -123,7 +130,7 @@ class Committer:
         """Write a batch. A memory map that is full grows first, here on the loop, where nothing reads meanwhile."""
         while True:
             try:
-                await trio.to_thread.run_sync(self._store.write, batch, operations)
+                await self._writer.write(batch, operations)
             except MapFullError:
                 self._store.grow()
             else:

@@ -16,8 +16,9 @@ KEY_COUNT = 1000
 KEY_COUNT_MANY = 1_000_000
 IDLE_CONNECTIONS = 5000
 IDLE_KIB_MAX = 60.0
-GROWTH_MIB_MAX = 8.0
-"""How much more private memory a server may hold with many keys than with few: less than what an allocator keeps."""
+GROWTH_MIB_MAX = 16.0
+"""How much more private memory a server may hold with many keys than with few: what LMDB keeps for the changed pages
+of one full batch (`BATCH_ENTRIES_MAX` of pynun/storage/committer.py, 8 MiB), and what an allocator keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
