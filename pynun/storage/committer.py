@@ -89,9 +89,7 @@ class Committer:
                     await self._hurry.wait()
             self._hurry = trio.Event()
             if view.batch.entries:
-                batch = view.take_batch()
-                self._make_room()
-                await self._write(batch)
+                await self._write(self.begin())
             if self._is_stopping and not view.batch.entries:
                 return
 
@@ -101,6 +99,12 @@ class Committer:
         self._bell.set()
         self._hurry.set()
 
+    def begin(self) -> Batch:
+        """Take the batch being filled, to be written; the one before it must be on disk or lost."""
+        batch = self._view.take_batch()
+        self._make_room()
+        return batch
+
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
         while True:
@@ -108,7 +112,7 @@ class Committer:
                 await self._write_growing(batch, operations)
             except StorageError as error:
                 if not self._view.is_relaxed:
-                    self._lose(str(error))
+                    self.lose(str(error))
                     return
                 self._refuse_changes(batch, str(error))
                 if self._is_stopping:
@@ -119,6 +123,10 @@ class Committer:
         if self._engine.refused_changes is not None:
             self._engine.refused_changes = None
             _log.warning("changes can be stored again")
+        self.finish(batch)
+
+    def finish(self, batch: Batch) -> None:
+        """The batch is on disk: whoever waits for it is released."""
         self._view.written()
         self.durable_revision = batch.revision
         self._make_room()
@@ -145,7 +153,8 @@ class Committer:
         batch.waiters.clear()
         self.on_released()
 
-    def _lose(self, reason: str) -> None:
+    def lose(self, reason: str) -> None:
+        """The batch can't be written: it and the one filled meanwhile are forgotten, and whoever waits is told."""
         _log.error("changes can't be stored (%s): they were refused", reason)
         lost = self._view.drop()
         self._engine.reload_after_loss()

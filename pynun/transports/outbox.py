@@ -305,16 +305,34 @@ class Outbox:
         while self._unsent is not None and not self.is_broken:
             try:
                 await trio.lowlevel.wait_writable(self._socket)
-                sent = self._send(self._unsent)
-            except (BlockingIOError, ssl.SSLWantWriteError):
-                continue
             except (OSError, trio.ClosedResourceError):
                 self._break()
                 return
+            if self.send_rest():
+                return
+        self._resume()
+
+    def send_rest(self) -> bool:
+        """The kernel has room again: send what it did not take; True once it took all, or the connection is gone."""
+        if self._unsent is not None:
+            try:
+                sent = self._send(self._unsent)
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                return False
+            except OSError:
+                self._break()
+                return True
             self._bytes -= sent
             if self._when_moved is not None:
                 self._when_moved.set()
-            self._unsent = self._unsent[sent:] if sent < len(self._unsent) else None
+            if sent < len(self._unsent):
+                self._unsent = self._unsent[sent:]
+                return False
+            self._unsent = None
+        self._resume()
+        return True
+
+    def _resume(self) -> None:
         self.is_stalled = False
         if self._ready:
             self.flush()

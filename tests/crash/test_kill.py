@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.clients import http_post
-from tests.support.load import ConflictMaker, Reader, States, Writer, check_writer, read_states, start_writers
+from tests.support.lives import Life
+from tests.support.load import States, check_writer, read_states, start_writers
 from tests.support.sessions import create_database
 
 if TYPE_CHECKING:
@@ -30,21 +31,13 @@ DATABASE = "crash"
 CONFLICTS = "crashconflicts"
 
 
-def _kill_under_load(server: Server, seed: int) -> tuple[list[Writer], list[Reader], ConflictMaker]:
-    writers = start_writers(server, DATABASE, seed)
-    readers = [Reader(server, DATABASE, writer) for writer in writers]
-    conflicts = ConflictMaker(server, CONFLICTS, f"conflicts-{seed}")
-    threads: list[threading.Thread] = [*readers, conflicts]
-    for thread in threads:
-        thread.start()
+def _kill_under_load(server: Server, seed: int) -> Life:
+    life = Life(server, DATABASE, CONFLICTS, seed)
     # The moment of the kill is the point of the test; there is no event to wait for.
     threading.Event().wait(random.Random(seed).uniform(0.01, 0.3))
     server.kill()
-    for writer in writers:
-        writer.finish()
-    for thread in threads:
-        thread.join()
-    return writers, readers, conflicts
+    life.finish()
+    return life
 
 
 @pytest.mark.timeout(180)
@@ -58,19 +51,14 @@ def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) ->
     for seed in seeds:
         replay = f"replay with NUN_TEST_SEED={seed} NUN_TEST_KILLS={KILLS_PER_FOLDER}"
         try:
-            writers, readers, conflicts = _kill_under_load(server, seed)
+            life = _kill_under_load(server, seed)
             server.start()
-            states = read_states(server, DATABASE, [key for writer in writers for key in writer.keys])
-            for writer in writers:
-                check_writer(writer, states)
-            for reader in readers:
-                reader.check(states)
-            conflicts.check(server)
+            states = life.check()
         except BaseException as error:
             error.add_note(replay)
             raise
         settled |= states
-        changes += sum(writer.acknowledged for writer in writers)
+        changes += life.acknowledged
     assert read_states(server, DATABASE, list(settled)) == settled, "an earlier life's values changed later"
     print(f"{KILLS_PER_FOLDER} kills from seed {seeds[0]}: {changes} acknowledged changes, all there")
     assert changes > 20 * KILLS_PER_FOLDER, "too little load to mean anything"

@@ -7,13 +7,14 @@ are filled, written late, or lost; restarts; passwords that have to be checked a
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pynun.language.messages import OK
+from tests.engine.kept import CONNECTIONS, Kept, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import Client as ModelClient
 from tests.engine.model_sessions import Model
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World
@@ -25,22 +26,10 @@ if TYPE_CHECKING:
 
     from tests.engine.model import Base
 
-CONNECTIONS = "$connections"
 CLIENTS_MAX = 6
 
 numbers = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 4, 5))
 """Which client; the first is the admin."""
-
-
-class Kept(NamedTuple):
-    """What of a database is to outlive the process."""
-
-    strategy: str
-    keys: dict[str, tuple[int, str]]
-    pending: set[tuple[str, int]]
-
-
-State = dict[str, Kept]
 
 
 class EngineAndModel(RuleBasedStateMachine):
@@ -129,7 +118,7 @@ class EngineAndModel(RuleBasedStateMachine):
     def begin_commit(self) -> None:
         """The batch is taken away to be written."""
         self.world.begin_commit()
-        self.being_written = self._kept_by_model()
+        self.being_written = kept_by_model(self.model)
 
     @precondition(lambda self: self.being_written is not None)
     @rule()
@@ -147,7 +136,7 @@ class EngineAndModel(RuleBasedStateMachine):
             return
         self.world.lose()
         self.being_written = None
-        self._lose_in_model()
+        restore(self.model, self.durable)
 
     @rule(is_chosen=st.integers(0, 3))
     def restart(self, is_chosen: int) -> None:
@@ -175,7 +164,7 @@ class EngineAndModel(RuleBasedStateMachine):
     @invariant()
     def keep_the_same(self) -> None:
         """What commands read is what the model has."""
-        assert _kept_by_engine(self.world) == self._kept_by_model()
+        assert kept_by_engine(self.world.engine) == kept_by_model(self.model)
         for name, base in self.model.bases.items():
             database = self.world.engine.database(name)
             count = self.world.engine.read(database, CONNECTIONS)
@@ -193,7 +182,7 @@ class EngineAndModel(RuleBasedStateMachine):
         client, model_client = self.clients[number]
         self.world.time_ns += 1
         self.model.now = self.world.time_ns
-        before = self._kept_by_model()
+        before = kept_by_model(self.model)
         client.outbox.depends.clear()
         self.world.settle(client.session.execute(text))
         if "metrics-state" in text:  # what it says is no matter of the model
@@ -206,7 +195,7 @@ class EngineAndModel(RuleBasedStateMachine):
     def _check_dependence(self, client: Client, model_client: ModelClient, text: str, before: State) -> None:
         """A reply that shows what is not on disk waits for it."""
         view = self.world.view
-        if self._kept_by_model() != before:
+        if kept_by_model(self.model) != before:
             assert client.depends == view.batch.revision, text
         base = model_client.base
         if (
@@ -226,33 +215,6 @@ class EngineAndModel(RuleBasedStateMachine):
             for identifier in pending
         ]
 
-    def _kept_by_model(self) -> State:
-        return {
-            name: Kept(
-                base.strategy,
-                {key: entry for key, entry in base.keys.items() if key != CONNECTIONS},
-                {(key, identifier) for key, pending in base.pending.items() for identifier in pending},
-            )
-            for name, base in self.model.bases.items()
-        }
-
-    def _lose_in_model(self) -> None:
-        bases = self.model.bases
-        for name, base in list(bases.items()):
-            if name not in self.durable:
-                for watcher in list(base.watchers):
-                    self.model.leave(watcher)
-                del bases[name]
-                continue
-            kept = self.durable[name]
-            counted = base.keys.get(CONNECTIONS)
-            base.keys = dict(kept.keys) | ({} if counted is None else {CONNECTIONS: counted})
-            base.pending.clear()
-            for key, identifier in sorted(kept.pending, key=lambda pair: pair[1]):
-                base.pending[key].append(identifier)
-            for watcher in base.watchers:
-                watcher.prune()
-
 
 def _reads_unwritten(text: str, base: Base, durable: Kept | None) -> bool:
     """Whether a command that reads shows something that is not on disk."""
@@ -270,25 +232,9 @@ def _listed(keys_kept: Iterable[str]) -> set[str]:
     return {key for key in keys_kept if key != CONNECTIONS and not key.startswith("$$")}
 
 
-def _kept_by_engine(world: World) -> State:
-    engine = world.engine
-    state = {}
-    for name in engine.database_names():
-        database = engine.database(name)
-        entries = {key: engine.read(database, key) for key in engine.scan(database.prefix) if key != CONNECTIONS}
-        pending = {key.rpartition(" ")[::2] for key in engine.scan(database.pending_prefix)}
-        state[name] = Kept(
-            database.strategy,
-            {key: (entry.version, entry.text) for key, entry in entries.items() if entry is not None},
-            {(key, int(identifier)) for key, identifier in pending},
-        )
-        assert len(state[name].keys) == len(entries), "a key was listed that is not there"
-    return state
-
-
 def _stored(world: World) -> State:
     """What a process that starts now would find."""
-    return _kept_by_engine(World(deepcopy(world.store), is_prepared=False))
+    return kept_by_engine(World(deepcopy(world.store), is_prepared=False).engine)
 
 
 TestEngineAndModel = EngineAndModel.TestCase

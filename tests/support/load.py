@@ -105,6 +105,7 @@ class Writer(threading.Thread):
         self.sent: list[Change] = []
         self.acknowledged = 0
         self.is_told_to_stop = threading.Event()
+        self.pace_seconds = 0.0  # waited before each group of changes
         self.has_begun = threading.Event()  # something was acknowledged
         self.trouble: BaseException | None = None
         self._random = random.Random(seed + 1)
@@ -128,6 +129,8 @@ class Writer(threading.Thread):
 
     def next_changes(self) -> list[Change]:
         """Return the next few changes, noted as sent (before they are: a part of them may arrive)."""
+        if self.pace_seconds:
+            self.is_told_to_stop.wait(self.pace_seconds)
         changes = [self.source.next() for _ in range(self._random.randrange(1, 12))]
         self.sent += changes
         return changes
@@ -208,12 +211,21 @@ class HttpWriter(Writer):
                     self.acknowledge(OK if result == "empty" else f"error {result} \n")
 
 
+TRANSPORTS = ("websocket", "tcp", "http")
+
+
+def new_writer(server: Server, database: str, name: str, seed: int, *, transport: str) -> Writer:
+    """Return a writer on one of the transports, not started yet."""
+    if transport == "http":
+        return HttpWriter(server, database, name, seed)
+    return PipeliningWriter(server, database, name, seed, transport=transport)
+
+
 def start_writers(server: Server, database: str, seed: int) -> list[Writer]:
     """Start one writer on each transport and wait until each had something acknowledged."""
-    writers: list[Writer] = [
-        PipeliningWriter(server, database, f"ws-{seed}", seed, transport="websocket"),
-        PipeliningWriter(server, database, f"tcp-{seed}", seed + 1_000_000, transport="tcp"),
-        HttpWriter(server, database, f"http-{seed}", seed + 2_000_000),
+    writers = [
+        new_writer(server, database, f"{transport}-{seed}", seed + number * 1_000_000, transport=transport)
+        for number, transport in enumerate(TRANSPORTS)
     ]
     for writer in writers:
         writer.start()
@@ -312,17 +324,19 @@ class ConflictMaker(threading.Thread):
     `stages` holds, per key, how far it was acknowledged and how far it was sent: 1 written, 2 in conflict, 3 resolved.
     """
 
-    def __init__(self, server: Server, database: str, name: str) -> None:
+    def __init__(self, server: Server, database: str, name: str, *, pace_seconds: float = 0.0) -> None:
         super().__init__(name=name, daemon=True)
         self._server = server
         self._database = database
+        self._pace_seconds = pace_seconds
+        self.is_told_to_stop = threading.Event()
         self.acknowledged: dict[str, int] = {}
         self.sent: dict[str, int] = {}
         self.records: dict[str, str] = {}
         self.trouble: BaseException | None = None
 
     def run(self) -> None:
-        """Make conflicts until the connection ends."""
+        """Make conflicts until the connection ends or it is told to stop."""
         try:
             with (
                 contextlib.suppress(*_ENDED),
@@ -333,7 +347,7 @@ class ConflictMaker(threading.Thread):
                     select(connection, self._database)
                 arbiter.ask("arbiter")
                 number = 0
-                while True:
+                while not self.is_told_to_stop.wait(self._pace_seconds):
                     number += 1
                     self._make(arbiter, client, f"{self.name}-c{number}", is_resolved=number % 2 == 0)
         except BaseException as error:

@@ -208,10 +208,31 @@ class Server:
 
     def start(self) -> None:
         """Start the process and wait until it says that it is ready; raises ServerDiedError with its output if not."""
+        began = time.monotonic()
+        process = self._spawn()
+        with self._changed:
+            while not self._is_ready():
+                late = time.monotonic() > began + START_SECONDS_MAX
+                if late or not any(reader.is_alive() for reader in self._readers):
+                    break
+                self._changed.wait(0.05)
+        if not self._is_ready():
+            process.kill()  # does nothing if it has ended
+            code = self.wait(STOP_SECONDS_MAX)
+            raise ServerDiedError(f"not ready after {time.monotonic() - began:.1f} s, exit {code}:\n{self.log_text()}")
+        self.start_seconds = time.monotonic() - began
+        self._read_addresses()
+
+    def kill_while_starting(self, seconds: float) -> None:
+        """Start the process and end it at once (SIGKILL) after so many seconds, however far it is."""
+        self._spawn()
+        time.sleep(seconds)
+        self.kill()
+
+    def _spawn(self) -> subprocess.Popen[str]:
         assert not self.is_running, "the server is already running"
         self._output_mark = len(self.output)
-        began = time.monotonic()
-        self._process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             self.command_line(),
             env=clean_environment({**self.environment, "NUN_DBS_DIR": str(self.data_dir)}),
             cwd=REPOSITORY,
@@ -222,26 +243,15 @@ class Server:
             encoding="utf-8",
             errors="replace",
         )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         self._readers = [
             threading.Thread(target=self._collect, args=(stream, lines), daemon=True)
-            for stream, lines in ((self._process.stdout, self.output), (self._process.stderr, self.errors))
+            for stream, lines in ((process.stdout, self.output), (process.stderr, self.errors))
         ]
         for reader in self._readers:
             reader.start()
-        with self._changed:
-            while not self._is_ready():
-                late = time.monotonic() > began + START_SECONDS_MAX
-                if late or not any(reader.is_alive() for reader in self._readers):
-                    break
-                self._changed.wait(0.05)
-        if not self._is_ready():
-            self._process.kill()  # does nothing if it has ended
-            code = self.wait(STOP_SECONDS_MAX)
-            raise ServerDiedError(f"not ready after {time.monotonic() - began:.1f} s, exit {code}:\n{self.log_text()}")
-        self.start_seconds = time.monotonic() - began
-        self._read_addresses()
+        return process
 
     def wait(self, timeout_seconds: float) -> int:
         """Wait until the process has ended and all it printed is kept; return its exit code."""

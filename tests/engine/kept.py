@@ -1,0 +1,71 @@
+"""What outlives a process: of the engine, of the model, and how the model goes back to what it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pynun.engine.engine import Engine
+    from tests.engine.model_sessions import Model
+
+CONNECTIONS = "$connections"
+"""The one key that does not: it counts the sessions of the process."""
+
+
+class Kept(NamedTuple):
+    """What of a database is to outlive the process."""
+
+    strategy: str
+    keys: dict[str, tuple[int, str]]
+    pending: set[tuple[str, int]]
+
+
+State = dict[str, Kept]
+
+
+def kept_by_model(model: Model) -> State:
+    """What the model has, without the counts of connections."""
+    return {
+        name: Kept(
+            base.strategy,
+            {key: entry for key, entry in base.keys.items() if key != CONNECTIONS},
+            {(key, identifier) for key, pending in base.pending.items() for identifier in pending},
+        )
+        for name, base in model.bases.items()
+    }
+
+
+def kept_by_engine(engine: Engine) -> State:
+    """The same of an engine: what its commands would read."""
+    state = {}
+    for name in engine.database_names():
+        database = engine.database(name)
+        entries = {key: engine.read(database, key) for key in engine.scan(database.prefix) if key != CONNECTIONS}
+        pending = {key.rpartition(" ")[::2] for key in engine.scan(database.pending_prefix)}
+        state[name] = Kept(
+            database.strategy,
+            {key: (entry.version, entry.text) for key, entry in entries.items() if entry is not None},
+            {(key, int(identifier)) for key, identifier in pending},
+        )
+        assert len(state[name].keys) == len(entries), "a key was listed that is not there"
+    return state
+
+
+def restore(model: Model, durable: State) -> None:
+    """All that is not in `durable` is lost: whoever selected a lost database has left it, watches that only lost
+    permissions allowed end.
+    """
+    for name, base in list(model.bases.items()):
+        if name not in durable:
+            for watcher in list(base.watchers):
+                model.leave(watcher)
+            del model.bases[name]
+            continue
+        kept = durable[name]
+        counted = base.keys.get(CONNECTIONS)
+        base.keys = dict(kept.keys) | ({} if counted is None else {CONNECTIONS: counted})
+        base.pending.clear()
+        for key, identifier in sorted(kept.pending, key=lambda pair: pair[1]):
+            base.pending[key].append(identifier)
+        for watcher in base.watchers:
+            watcher.prune()

@@ -1,0 +1,1 @@
+"""Histories of concurrent clients, and whether each could have happened one command after another."""

@@ -1,0 +1,209 @@
+"""Concurrent clients that note what they sent and were told, and when: a history.
+
+Each client works on a connection of its own, one command at a time, on a few keys that all of them share. A command
+whose answer never came (the server was killed) is kept without an end: it may have happened or not. Then the client
+connects again. All times are of one monotonic clock, taken before the command is sent and after its answer came.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tests.support.clients import Connection, EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
+from tests.support.sessions import OK, TOKEN, select
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.support.server import Server
+
+Kind = Literal["get", "get-safe", "set", "set-safe", "increment", "remove"]
+KINDS: tuple[Kind, ...] = ("get", "get-safe", "set", "set-safe", "increment", "remove")
+_WEIGHTS = (3, 4, 4, 5, 5, 1)
+
+_RECONNECT_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a `get` (version 0) or `get-safe` was told of a key that is there."""
+
+    version: int
+    value: str
+
+
+@dataclass(slots=True)
+class Operation:
+    """One command of a history; `returned_ns` is None while, or if, its answer did not come."""
+
+    client: int
+    kind: Kind
+    key: str
+    version: int
+    value: str
+    called_ns: int
+    returned_ns: int | None = None
+    outcome: str = "unknown"
+    found: Found | None = None
+
+    @property
+    def command(self) -> str:
+        """The command's text."""
+        match self.kind:
+            case "set" | "increment":
+                return f"{self.kind} {self.key} {self.value}"
+            case "set-safe":
+                return f"set-safe {self.key} {self.version} {self.value}"
+            case _:
+                return f"{self.kind} {self.key}"
+
+    def as_json(self) -> dict[str, object]:
+        """The operation as the checker reads it."""
+        return {
+            "client": self.client,
+            "kind": self.kind,
+            "key": self.key,
+            "version": self.version,
+            "value": self.value,
+            "call": self.called_ns,
+            "return": self.returned_ns,
+            "outcome": self.outcome,
+            "found": None if self.found is None else {"version": self.found.version, "value": self.found.value},
+        }
+
+
+def understand(operation: Operation, answer: Sequence[str]) -> None:
+    """Note what the messages of an answer say (as on WebSocket and TCP). Raises AssertionError if it is none."""
+    match answer:
+        case ["ok \n"]:
+            operation.outcome = "ok"
+        case ["error Invalid version! \n"]:
+            operation.outcome = "conflict"
+        case ["error Key is not numeric \n"]:
+            operation.outcome = "not-numeric"
+        case [message, "ok \n"] if match := re.fullmatch(r"(?:value|value-version (-?[0-9]+)) (\S+)\n", message):
+            operation.outcome = "value"
+            if match[2] != "<Empty>":
+                operation.found = Found(int(match[1] or 0), match[2])
+        case _:
+            raise AssertionError(f"{operation.command!r} was answered {answer}")
+
+
+class HistoryClient(threading.Thread):
+    """One client: draws commands, sends them, notes the answers; connects again when the connection ends."""
+
+    def __init__(
+        self, server: Server, database: str, keys: Sequence[str], *, number: int, transport: str, seed: int
+    ) -> None:
+        super().__init__(name=f"client-{number}", daemon=True)
+        self._server = server
+        self._database = database
+        self._keys = keys
+        self._number = number
+        self._transport = transport
+        self._random = random.Random(seed * 1000 + number)
+        self._seen: dict[str, int] = {}  # the newest version that it was told, to name in set-safe
+        self._count = 0
+        self.is_told_to_stop = threading.Event()
+        self.operations: list[Operation] = []
+        self.trouble: BaseException | None = None
+
+    def run(self) -> None:
+        """Work until told to stop."""
+        try:
+            while not self.is_told_to_stop.is_set():
+                try:
+                    if self._transport == "http":
+                        with HttpClient(self._server.http) as http:
+                            self._work(lambda text: self._post(http, text))
+                    else:
+                        with self._connect() as connection:
+                            select(connection, self._database)
+                            self._work(connection.ask)
+                except (OSError, EndOfConnectionError):
+                    self.is_told_to_stop.wait(_RECONNECT_SECONDS)
+        except BaseException as error:
+            self.trouble = error
+
+    def _connect(self) -> Connection:
+        if self._transport == "websocket":
+            return WebSocketClient(self._server.websocket)
+        return TcpClient(self._server.tcp)
+
+    def _post(self, http: HttpClient, text: str) -> list[str]:
+        """The answer of a request with one command, as the other transports give it."""
+        response = http.request(f"use-db {self._database} {TOKEN};{text}")
+        assert response.status == 200, response
+        selected, _, result = response.text.partition(";")
+        assert selected == "empty", response
+        if result.startswith("value"):
+            return [result, OK]
+        return [OK] if result == "empty" else [f"error {result} \n"]
+
+    def _work(self, ask: Callable[[str], list[str]]) -> None:
+        while not self.is_told_to_stop.is_set():
+            operation = self._next()
+            self.operations.append(operation)
+            understand(operation, ask(operation.command))
+            operation.returned_ns = time.monotonic_ns()
+            if operation.kind == "get-safe" and operation.found is not None:
+                self._seen[operation.key] = operation.found.version
+
+    def _next(self) -> Operation:
+        kind = self._random.choices(KINDS, _WEIGHTS)[0]
+        key = self._random.choice(self._keys)
+        self._count += 1
+        version, value = 0, ""
+        if kind == "increment":
+            value = str(self._random.choice((1, 2, 5)))
+        elif kind in ("set", "set-safe"):
+            # A number of its own, so that it can be counted up and is still told from every other.
+            value = f"{self._number + 1}{self._count:06}00"
+            version = self._seen.get(key, -1) + self._random.choice((0, 0, 0, 1, -1))
+        return Operation(self._number, kind, key, version, value, time.monotonic_ns())
+
+
+def record(
+    server: Server,
+    database: str,
+    *,
+    seed: int,
+    seconds: float,
+    kills: int = 0,
+    clients: int = 6,
+    keys_count: int = 3,
+    operations_max: int = 6000,
+) -> list[Operation]:
+    """Have clients on all transports work for a while, and kill the server so often meanwhile; return the history."""
+    keys = [f"{database}-k{number}" for number in range(keys_count)]
+    transports = ("websocket", "tcp", "http")
+    workers = [
+        HistoryClient(server, database, keys, number=number, transport=transports[number % len(transports)], seed=seed)
+        for number in range(clients)
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        chance = random.Random(seed)
+        for _ in range(kills):
+            # The moment of the kill is the point; there is no event to wait for.
+            threading.Event().wait(seconds / kills * chance.uniform(0.3, 1.0))
+            server.kill()
+            server.start()
+        deadline = time.monotonic() + (seconds / kills / 2 if kills else seconds)
+        while time.monotonic() < deadline and sum(len(worker.operations) for worker in workers) < operations_max:
+            threading.Event().wait(0.02)
+    finally:
+        for worker in workers:
+            worker.is_told_to_stop.set()
+        for worker in workers:
+            worker.join()
+    for worker in workers:
+        if worker.trouble is not None:
+            raise worker.trouble
+    return sorted((one for worker in workers for one in worker.operations), key=lambda one: one.called_ns)

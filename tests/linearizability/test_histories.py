@@ -1,0 +1,93 @@
+"""What concurrent clients of a real server are told could have happened one command after another.
+
+Clients on all transports get, set, count and remove the same few keys; in some runs the server is killed meanwhile.
+`NUN_TEST_SEED` repeats what was sent, `NUN_TEST_EFFORT=N` makes each history N times as long.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.linearizability.checker import MissingCheckerError, Verdict, check, find_checker
+from tests.linearizability.histories import Operation, record
+from tests.support.server import Server
+from tests.support.sessions import create_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000_000)))
+EFFORT = max(int(os.environ.get("NUN_TEST_EFFORT", "0")), 1)
+OPERATIONS_MAX = 6000  # of a history: what the checker does in a moment
+
+pytestmark = pytest.mark.timeout(150 * EFFORT)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _checker() -> None:
+    try:
+        find_checker()
+    except MissingCheckerError as error:
+        pytest.skip(str(error))
+
+
+def _judge(history: list[Operation], folder: Path, *, strategy: str = "none") -> Verdict:
+    verdict = check(history, folder, strategy=strategy)
+    counts = {outcome: sum(one.outcome == outcome for one in history) for outcome in {one.outcome for one in history}}
+    print(f"seed {SEED}: {verdict.operations} operations on {verdict.keys} keys: {counts}")
+    return verdict
+
+
+@pytest.mark.parametrize("durability", ["always", "relaxed"])
+@pytest.mark.parametrize("strategy", ["none", "newer"])
+def test_histories_are_linearizable(
+    new_server: Callable[..., Server], disk_folder: Path, strategy: str, durability: str
+) -> None:
+    with new_server(NUN_DURABILITY=durability) as server:
+        create_database(server, "histories", strategy=strategy)
+        history = record(server, "histories", seed=SEED, seconds=1.0 * EFFORT, operations_max=OPERATIONS_MAX * EFFORT)
+    verdict = _judge(history, disk_folder, strategy=strategy)
+    assert verdict.is_linearizable, f"seed {SEED}: see {verdict.page}"
+    assert verdict.operations > 200, "too little to mean anything"
+    assert len({(one.client, one.kind) for one in history}) > 20, "every client does everything"
+
+
+def test_histories_with_kills_are_linearizable(new_server: Callable[..., Server], disk_folder: Path) -> None:
+    kills = 3 * EFFORT
+    with new_server() as server:
+        create_database(server, "histories", then="snapshot")
+        history = record(server, "histories", seed=SEED, seconds=0.6 * kills, kills=kills, keys_count=4)
+    verdict = _judge(history, disk_folder)
+    assert verdict.is_linearizable, f"seed {SEED}: see {verdict.page}"
+    assert verdict.unknown, "no command was on its way when the server was killed"
+
+
+def test_a_server_that_loses_what_it_acknowledged_is_found(
+    new_server: Callable[..., Server], disk_folder: Path
+) -> None:
+    """In relaxed durability a killed server may lose the last moment: the history must say so."""
+    with new_server(NUN_DURABILITY="relaxed") as server:
+        create_database(server, "histories", then="snapshot")
+        history = record(server, "histories", seed=SEED, seconds=1.2, kills=3)
+    verdict = _judge(history, disk_folder)
+    assert not verdict.is_linearizable
+    assert verdict.page is not None
+
+
+def test_a_server_that_acknowledges_before_others_see_the_change_is_found(disk_folder: Path) -> None:
+    wrapper = [sys.executable, "-m", "tests.linearizability.broken_server", "blind-to-changes"]
+    # Started whole first: what it reads while it makes its own database is not on disk yet either.
+    with Server(disk_folder / "dbs") as server:
+        create_database(server, "histories")
+        assert server.stop() == 0
+        server.wrapper = tuple(wrapper)
+        server.start()
+        history = record(server, "histories", seed=SEED, seconds=0.5)
+    verdict = _judge(history, disk_folder)
+    assert not verdict.is_linearizable
