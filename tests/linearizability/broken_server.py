@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from pynun.engine.changes import Entry
 
 
-def _read_from_disk(view: View, key: bytes) -> Entry | None:
-    if key in view.volatile:
-        return view.volatile[key]
-    return view.store.get(key)
+def _read_from_disk(self: View, key: bytes) -> Entry | None:
+    if key in self.volatile:
+        return self.volatile[key]
+    return self.store.get(key)
 
 
 def _run() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Need, Result, Suspension
     from pynun.transports.outbox import Flusher
 
-SLOW_OUTBOX_BYTES = 6 * 1024
+SLOW_OUTBOX_BYTES = 2 * 1024
 FAST_OUTBOX_BYTES = 1 << 30
 _EVENT = re.compile(r"(changed|changed-version|removed) (\S+)")
 

@@ -17,7 +17,7 @@ USERS: Final = ("ana", "bob")
 STRATEGIES: Final = ("none", "newer", "arbiter")
 
 _KEYS: Final = ("a", "ab", "a_1", "n", "ü", "a", "n", "$connections")
-_VALUES: Final = ("1", "2", "two words", "x", "", "ü🙂", "r a*", "long-" + "y" * 300)
+_VALUES: Final = ("1", "2", "two words", "x", "", "ü🙂", "r a*", "long-" + "y" * 120)
 _PATTERNS: Final = ("*", "a*", "*b", "a", "$*", "*1")
 _GRANTS: Final = ("rwix *", "r a*", "rw a*|rix n", "w *", "r *|rwx a")
 

@@ -71,6 +71,7 @@ class Simulation:
                 "suspensions",
                 "batches",
                 "disconnects",
+                "conflated events",
                 "losses",
                 "crashes",
                 "crashes before a write",
@@ -162,8 +163,9 @@ class Simulation:
         if len(self._clients) < self.sessions_max:
             client = self._connect(is_slow=self._chance.random() < 0.25)
             self._execute(client, drawing.use_database(self._chance))
-            if client.suspension is None and self._chance.random() < 0.5:
-                self._execute(client, f"watch {self._chance.choice('an')}")
+            for key in "an":
+                if client.suspension is None and (client.is_slow or self._chance.random() < 0.3):
+                    self._execute(client, f"watch {key}")
 
     def _someone_goes(self) -> None:
         if self._clients:
@@ -172,6 +174,7 @@ class Simulation:
     def _disconnect(self, client: SimulatedClient) -> None:
         """A client goes, in the middle of whatever it is: what was on the way to it is lost on the way."""
         self.counts["disconnects"] += 1
+        self.counts["conflated events"] += client.outbox.conflated_events
         self._note("disconnect", client.number)
         self._clients.remove(client)
         client.outbox.discard()
@@ -185,7 +188,7 @@ class Simulation:
         client = self._choose(lambda one: one.suspension is None and not one.outbox.is_full)
         if client is None:
             return
-        for _ in range(self._chance.randrange(1, 5)):
+        for _ in range(self._chance.randrange(1, 7)):
             if client in self._clients and client.suspension is None and not client.outbox.is_full:
                 self._execute(client, drawing.draw_command(self._chance, self._pending(), is_slow=client.is_slow))
 
@@ -360,7 +363,7 @@ class Simulation:
     def _slow_one_reads(self) -> None:
         client = self._choose(lambda one: one.is_slow)
         if client is not None:
-            self._read(client, self._chance.randrange(1, 800))
+            self._read(client, self._chance.choice((1, 50, 200, 2000)))
 
     def _read(self, client: SimulatedClient, count: int) -> None:
         self._note("read", client.number, count)
@@ -447,6 +450,7 @@ class Simulation:
         self._check_received()
         for client in self._clients:
             if client.is_slow:
+                self.counts["conflated events"] += client.outbox.conflated_events
                 client.check_slow()
             else:
                 assert not client.due, f"client {client.number} never got {client.due[0].data!r}"
@@ -454,16 +458,16 @@ class Simulation:
 
 
 _SHARES: Final[tuple[tuple[float, Callable[[Simulation], None]], ...]] = (
-    (39, Simulation._someone_asks),
+    (44, Simulation._someone_asks),
     (8.5, Simulation._someone_comes),
     (3, Simulation._someone_goes),
     (9.5, Simulation._someone_is_answered),
     (16, Simulation._disk_works),
     (12, Simulation._send),
-    (7, Simulation._slow_one_reads),
+    (3, Simulation._slow_one_reads),
     (1, Simulation._forget_credentials),
-    (3, Simulation._disk_is_full),
-    (1, Simulation._crash),
+    (2.5, Simulation._disk_is_full),
+    (0.5, Simulation._crash),
 )
 _ACTIONS: Final = tuple(
     (sum(share for share, _ in _SHARES[: place + 1]), action) for place, (_, action) in enumerate(_SHARES)

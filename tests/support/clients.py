@@ -45,6 +45,17 @@ class EndOfConnectionError(AssertionError):
     """The server ended the connection while a message was awaited."""
 
 
+def refuse_oneself(connected: socket.socket) -> None:
+    """Raises ConnectionRefusedError if a socket is connected to itself.
+
+    That happens on a port of the machine's own range on which nobody listens (a server that was killed), when the
+    system gives that very port to the client. It would keep the server from coming back.
+    """
+    if connected.getsockname() == connected.getpeername():
+        connected.close()
+        raise ConnectionRefusedError("connected to itself: nobody listens there")
+
+
 class Connection(ABC):
     """One connection to the server; a context manager that closes it."""
 
@@ -66,6 +77,7 @@ class Connection(ABC):
         try:
             self.socket.bind((source, 0))
             self.socket.connect(address)
+            refuse_oneself(self.socket)
             if tls is not None:
                 self.socket = tls.wrap_socket(self.socket, server_hostname=SERVER_NAME)
             self.begin(address)
@@ -408,6 +420,7 @@ class HttpClient:
     def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None, source: str = "") -> None:
         self.address = address
         self.socket = socket.create_connection(address, TIMEOUT_SECONDS, (source, 0))
+        refuse_oneself(self.socket)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname=SERVER_NAME)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -7,6 +7,7 @@ over a restart), and only the process that was started here is ever signalled. E
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -34,6 +35,8 @@ CHEAP_PASSWORDS = {"NUN_ARGON2_MEMORY_KIB": "8", "NUN_ARGON2_PASSES": "1", "NUN_
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 5.0  # issue's own promise: exit 0 within 5 s of SIGTERM
 
+PORT_ATTEMPTS = 10
+_PORT_IS_TAKEN = "Address already in use"
 _LISTENING = re.compile(r"listening: (websocket|http|tcp) (\S+):([0-9]+)")
 _READY = re.compile(r"\bready\b")
 
@@ -207,8 +210,25 @@ class Server:
         ]
 
     def start(self) -> None:
-        """Start the process and wait until it says that it is ready; raises ServerDiedError with its output if not."""
-        began = time.monotonic()
+        """Start the process and wait until it says that it is ready; raises ServerDiedError with its output if not.
+
+        On a restart another program may just have got one of the ports for a connection of its own: tried again.
+        """
+        for attempt in itertools.count(1):
+            errors_mark = len(self.errors)
+            began = time.monotonic()
+            if self._start_once(began):
+                self.start_seconds = time.monotonic() - began
+                self._read_addresses()
+                return
+            code = self.wait(STOP_SECONDS_MAX)
+            is_taken = any(_PORT_IS_TAKEN in line for line in self.errors[errors_mark:])
+            if not is_taken or attempt == PORT_ATTEMPTS:
+                seconds = time.monotonic() - began
+                raise ServerDiedError(f"not ready after {seconds:.1f} s, exit {code}:\n{self.log_text()}")
+            time.sleep(0.5)
+
+    def _start_once(self, began: float) -> bool:
         process = self._spawn()
         with self._changed:
             while not self._is_ready():
@@ -218,10 +238,7 @@ class Server:
                 self._changed.wait(0.05)
         if not self._is_ready():
             process.kill()  # does nothing if it has ended
-            code = self.wait(STOP_SECONDS_MAX)
-            raise ServerDiedError(f"not ready after {time.monotonic() - began:.1f} s, exit {code}:\n{self.log_text()}")
-        self.start_seconds = time.monotonic() - began
-        self._read_addresses()
+        return self._is_ready()
 
     def kill_while_starting(self, seconds: float) -> None:
         """Start the process and end it at once (SIGKILL) after so many seconds, however far it is."""
