@@ -10,12 +10,25 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
+_SPDX_OF = {
+    "Apache 2.0": "Apache-2.0",
+    "BSD License": "BSD-3-Clause",
+    "ISC License": "ISC",
+    "MIT License": "MIT",
+}
+"""How packages that do not use SPDX expressions state their licences."""
+
 _NOT_OURS = ("pip", "setuptools")
 """What venv itself puts there."""
 
 
 def licence(distribution: importlib.metadata.Distribution) -> str:
-    """The licence that a package's metadata states."""
+    """The licence that a package's metadata states, by its SPDX identifier if it can be told."""
+    stated = _stated_licence(distribution)
+    return _SPDX_OF.get(stated, stated)
+
+
+def _stated_licence(distribution: importlib.metadata.Distribution) -> str:
     metadata = distribution.metadata
     for field in ("License-Expression", "License"):
         values = metadata.get_all(field) or []

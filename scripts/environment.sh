@@ -1,6 +1,6 @@
-# Sourced by scripts/run and scripts/test: makes the virtual environment .venv from the lock files, once.
+# Sourced by scripts/run, scripts/test and others: makes the virtual environment .venv from the lock files, once.
 #
-# ensure_environment runtime|development
+# ensure_environment runtime|development|fuzzing
 #   Returns at once when .venv is good (a few ms: no Python is started). Else it is made anew under a lock, so that
 #   two that start together make it once; the stamp that calls it good is written last, so that one that was
 #   interrupted half way is never taken for good.
@@ -37,6 +37,7 @@ fingerprint() {
     case $1 in
         runtime) cat "$root/requirements.lock" "$root/scripts/environment.sh" ;;
         development) cat "$root/requirements.lock" "$root/requirements-dev.lock" "$root/scripts/environment.sh" ;;
+        fuzzing) cat "$root"/requirements*.lock "$root/scripts/environment.sh" ;;
     esac | sha256sum
 }
 
@@ -75,7 +76,7 @@ make_environment() {
     if ! is_good runtime; then
         interpreter=$(choose_python) || exit 1
         printf 'nun-db: making %s (once; this takes up to a minute, longer on a slow network)\n' "$venv" >&2
-        rm -f "$venv/stamp-runtime" "$venv/stamp-development"
+        rm -f "$venv/stamp-runtime" "$venv/stamp-development" "$venv/stamp-fuzzing"
         rm -rf "$venv"
         "$interpreter" -m venv "$venv" || fail "$venv could not be made (see above)"
         install_locked requirements.lock
@@ -84,11 +85,17 @@ make_environment() {
         printf '%s\n' "$root" >"$site_packages/pynun-checkout.pth"
         write_stamp runtime
     fi
-    if [ "$1" = development ] && ! is_good development; then
+    if [ "$1" != runtime ] && ! is_good development; then
         printf 'nun-db: adding the tools for development to %s\n' "$venv" >&2
         rm -f "$venv/stamp-development"
         install_locked requirements-dev.lock
         write_stamp development
+    fi
+    if [ "$1" = fuzzing ] && ! is_good fuzzing; then
+        printf 'nun-db: adding the fuzzer to %s\n' "$venv" >&2
+        rm -f "$venv/stamp-fuzzing"
+        install_locked requirements-fuzz.lock
+        write_stamp fuzzing
     fi
 }
 

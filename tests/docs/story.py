@@ -16,7 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.docs import session
-from tests.support.server import Address, Server, clean_environment
+from tests.support.server import REPOSITORY, Address, Server, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,11 @@ case " $* " in
     *" shell "* | *" watch "*) set -- -h "ws://$WEBSOCKET" "$@" ;;
 esac
 exec "$PYTHON" -P -m pynun "$@"
+"""
+
+_SBOM_STAND_IN = f"""\
+#!/bin/sh
+PYTHONPATH="{REPOSITORY}/scripts:{REPOSITORY}" exec "$PYTHON" -P "{REPOSITORY}/scripts/bill_of_materials.py" "$@"
 """
 
 _VARIABLE_PARTS = (
@@ -110,8 +115,12 @@ class Story:
         self._server = Server(folder / "dbs")
         scripts = folder / "scripts"
         scripts.mkdir()
-        for stand_in in (scripts / "run", folder / "nun-db"):
-            stand_in.write_text(_STAND_IN)
+        for stand_in, text in (
+            (scripts / "run", _STAND_IN),
+            (folder / "nun-db", _STAND_IN),
+            (scripts / "sbom", _SBOM_STAND_IN),
+        ):
+            stand_in.write_text(text)
             stand_in.chmod(0o755)
 
     def end(self) -> None:
