@@ -30,8 +30,8 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._body_bytes_max = body_bytes_max
         self._parts: list[bytes] = []
-        self._head_bytes = 0
-        self._is_in_head = True
+        self._framing_bytes = 0
+        """What has arrived since a head was complete or a part of a body came: of the next head, or of trailers."""
         self.complete: deque[Request] = deque()
         self.is_partial = False
         """Whether a request has begun and is not complete."""
@@ -48,8 +48,7 @@ class RequestReader:
         """Status and text if what came is no request that can be answered; nothing is read after it."""
 
     def feed(self, data: bytes) -> None:
-        if self._is_in_head:
-            self._head_bytes += len(data)
+        self._framing_bytes += len(data)
         if self._upgrade is not None:
             self._feed_upgrade(data)
             return
@@ -61,12 +60,14 @@ class RequestReader:
         except httptools.HttpParserError as error:
             if self.refusal is None:
                 self.refusal = (400, f"not a valid HTTP request: {error}")
-        if self._is_in_head and self._head_bytes > limits.HANDSHAKE_BYTES_MAX:
+        if self._framing_bytes > limits.HANDSHAKE_BYTES_MAX:  # httptools keeps a header until it is complete
             self.refusal = (431, "the head of the request is too big")
 
     def on_message_begin(self) -> None:
         self.is_partial = True
         self.begun += 1
+        self._announced_bytes = 0
+        self._is_chunked = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name[:1] in b"Cc" and name.lower() == b"content-length":
@@ -79,10 +80,10 @@ class RequestReader:
             self.expects_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        self._head_bytes = 0
+        self._framing_bytes = 0
 
     def on_body(self, data: bytes) -> None:
+        self._framing_bytes = 0
         self.body_bytes += len(data)
         if self.body_bytes > self._body_bytes_max:
             self.refusal = (413, messages.MESSAGE_TOO_BIG)
@@ -105,7 +106,7 @@ class RequestReader:
         self.complete.append(request)
         self._parts = []
         self.body_bytes = 0
-        self._is_in_head = True
+        self._framing_bytes = 0
         self.is_partial = self.expects_continue = False
 
     def _feed_upgrade(self, data: bytes) -> None:

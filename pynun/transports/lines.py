@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pynun.engine.events import Event
-    from pynun.engine.session import Session
     from pynun.engine.steps import Result
-    from pynun.transports.service import Service
+    from pynun.transports.service import Receiver, Service
 
 
 class LineOutbox(Outbox):
@@ -47,9 +46,9 @@ _OK_LINE: Final = messages.OK.encode()
 class LineReader(ChunkReader):
     """Cuts lines and runs them."""
 
-    def __init__(self, connected: socket.socket, outbox: LineOutbox, session: Session, service: Service) -> None:
+    def __init__(self, connected: socket.socket, outbox: LineOutbox, receiver: Receiver, service: Service) -> None:
         super().__init__(connected, outbox, service)
-        self._execute = session.execute
+        self._execute = receiver.execute
         self._line_bytes_max = service.message_bytes_max
 
     def feed(self, data: bytes) -> Outcome:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from pynun.engine.commands.table import BY_NAME, COMMANDS
+from tests.engine.answers import DATABASES
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, fake_hash
 
-DATABASES = ("one", "two", "three")
 USERS = ("ana", "bob")
 KEYS = ("a", "ab", "a_1", "n", "ü")
 SPECIAL_KEYS = (

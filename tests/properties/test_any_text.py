@@ -6,14 +6,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pynun.language.framing import http_commands, websocket_commands
-from tests.engine.world import Client, World
-from tests.properties.command_texts import DATABASES, commands, token
+from tests.engine.answers import check_answer, is_event, new_clients
+from tests.properties.command_texts import commands
 from tests.properties.effort import effort
 
 characters = st.characters(exclude_categories=["Cs"])  # what decoded UTF-8 can hold: no lone surrogates
 anything = st.text(st.sampled_from(" ;\n\r\t\0$*|,_-1") | characters, max_size=40)
-
-_OF_SEVERAL_LINES = ("dbs-list ", "process-info ", "metrics-state ")
 
 
 @st.composite
@@ -37,52 +35,18 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
-def clients() -> list[Client]:
-    """One who said nothing yet, one with a database, an admin, an arbiter who is a named user."""
-    world = World()
-    chief = world.admin(*(f"create-db {name} {token(name)} arbiter" for name in DATABASES))
-    for command in (
-        "use-db one one-pwd",
-        "create-user ana ana-pwd",
-        "set-permissions ana rwix a*,$conflicts",
-        "set a 1",
-    ):
-        chief.ask(command)
-    return [
-        world.connect(),
-        world.connect("use-db one one-pwd"),
-        chief,
-        world.connect("use-db one ana ana-pwd", "arbiter", "watch a"),
-    ]
-
-
-def check_answer(told: list[str]) -> None:
-    """A command's messages: each one line, then one end."""
-    ends = [
-        message for message in told if message == "ok \n" or (message.startswith("error ") and message.endswith(" \n"))
-    ]
-    assert told, "no answer"
-    assert told[-1] in ends, told
-    assert len(ends) == 1, told
-    for message in told:
-        if message.startswith("resolve "):
-            assert "\n" not in message
-        elif not message.startswith((*_OF_SEVERAL_LINES, "error error no-db-selected\n", "error permission denied\n")):
-            assert message.index("\n") == len(message) - 1, "a text of the client broke a line"
-
-
 @given(texts=st.lists(anything | mutated(), min_size=1, max_size=12))
 @example(["\ud7ff\ue000\U0010ffff"])
 @example(["set k " + "x" * 1_000_000, "get k", "keys " + "k" * 100_000, "get " + "k" * 100_000, "s" * 1_000_000])
 @example([" " * 100_000, ";" * 100_000, "\n" * 100_000, "resolve 1 " + " " * 100_000])
 @effort(150)
 def test_any_text_is_answered_by_messages_and_one_end(texts: list[str]) -> None:
-    asking = clients()
+    asking = new_clients()
     for number, text in enumerate(texts):
         client = asking[number % len(asking)]
         for other in asking:
             other.outbox.take()
-        check_answer([message for message in client.ask(text) if not message.startswith(("changed", "removed"))])
+        check_answer([message for message in client.ask(text) if not is_event(message)])
 
 
 @given(data=st.binary(max_size=60) | mutated().map(lambda text: text.encode()[1:-1]))
@@ -92,7 +56,7 @@ def test_any_bytes_that_are_text_give_commands_that_are_answered(data: bytes) ->
         text = data.decode()
     except UnicodeDecodeError:
         return
-    client = clients()[1]
+    client = new_clients()[1]
     for command in (*websocket_commands(text), *http_commands(text)):
         client.outbox.take()
-        check_answer([message for message in client.ask(command) if not message.startswith(("changed", "removed"))])
+        check_answer([message for message in client.ask(command) if not is_event(message)])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from pynun.transports.tcp import serve_tcp
 from pynun.transports.websocket import serve_websocket
+from tests.engine.answers import DATABASES
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World
-from tests.properties.command_texts import DATABASES, commands, token
+from tests.properties.command_texts import commands, token
 from tests.properties.effort import effort
 from tests.transports.service_bench import converse, cut, open_service
 from tests.transports.websocket_frames import FIN, HANDSHAKE, PING, PONG, Received, frame, frames_of, text

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from pynun import limits
 from pynun.engine.changes import Entry, View
 from pynun.transports.http import serve_http
 from pynun.transports.http_reader import RequestReader
@@ -177,6 +178,35 @@ def test_a_status_says_what_became_of_a_request(request_bytes: bytes, status: in
 def test_nothing_is_run_of_a_body_that_is_too_big(too_much: bytes) -> None:
     for told in answers([too_much], cut(too_much, [100, 200])):
         assert told == [(413, "message too big")]
+
+
+@pytest.mark.parametrize("unending", [b"0\r\nTrailer: ", b"1;extension="])
+def test_what_surrounds_a_chunked_body_is_bounded_as_a_head_is(unending: bytes) -> None:
+    """httptools keeps a header until its end: without a bound a client could fill the memory with one."""
+    reader = RequestReader(BODY_BYTES_MAX)
+    reader.feed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nget a\r\n" + unending)
+    fed_bytes = 0
+    while reader.refusal is None:
+        reader.feed(b"x" * 1000)
+        fed_bytes += 1000
+        assert fed_bytes <= limits.HANDSHAKE_BYTES_MAX + 1000
+    assert reader.refusal[0] == 431
+    assert not reader.complete
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+
+
+@pytest.mark.parametrize("first", [post("get a"), chunked(b"get a")], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    "second",
+    [b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n", b"POST / HTTP/1.1\r\nContent-Length: 2\r\n" + UPGRADE + b"\r\n;;"],
+    ids=["none", "length"],
+)
+def test_the_body_of_one_request_says_nothing_of_the_next_ones(first: bytes, second: bytes) -> None:
+    stream = first + second
+    for told in answers([stream], [first, second], cut(stream, [*range(1, len(stream), 7)])):
+        assert told == [(200, "error no-db-selected\n"), (200, "")]
 
 
 def test_a_reader_says_whether_a_request_has_begun() -> None:

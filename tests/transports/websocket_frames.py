@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.utilities import RemoteProtocolError
 
 FIN = 0x80
@@ -62,31 +62,58 @@ class Expected(NamedTuple):
     """Whether the protocol has nothing against it: pings behind it may still be answered (section 5.5.1)."""
 
 
+class Meaning:
+    """What a stream of frames means, by an implementation that knows nothing of ours; fed in any pieces."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes]] = []
+        """Complete messages ("message", its bytes) and pings ("ping", its payload), in their order."""
+        self.close: int | None = None
+        """The code of the close frame that came, or 1002 or 1007 for what is wrong: nothing more is heard."""
+        self.is_refused_by_us = False
+        self._connection = Connection(ConnectionType.SERVER)
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """More of the stream."""
+        if self.close is not None:
+            return
+        try:
+            self._connection.receive_data(data)
+            for event in self._connection.events():
+                if not self._take(event):
+                    return
+        except RemoteProtocolError as error:
+            hint = error.event_hint
+            self.close = hint.code if isinstance(hint, CloseConnection) else 1002
+
+    def _take(self, event: Event) -> bool:
+        match event:
+            case TextMessage() | BytesMessage():
+                self._parts.append(event.data.encode() if isinstance(event, TextMessage) else bytes(event.data))
+                if event.message_finished:
+                    message, self._parts = b"".join(self._parts), []
+                    try:
+                        message.decode()
+                    except UnicodeDecodeError:  # a binary message that is no text
+                        self.is_refused_by_us = True
+                        self.close = 1007
+                    else:
+                        self.heard.append(("message", message))
+            case Ping():
+                self.heard.append(("ping", bytes(event.payload)))
+            case CloseConnection():
+                self.close = event.code
+        return self.close is None
+
+
 def expected(stream: bytes) -> Expected:
-    """What a stream of frames means, by an implementation that knows nothing of ours."""
-    connection = Connection(ConnectionType.SERVER)
-    texts: list[str] = []
-    pings: list[bytes] = []
-    parts: list[bytes] = []
-    connection.receive_data(stream)
-    try:
-        for event in connection.events():
-            match event:
-                case TextMessage() | BytesMessage():
-                    parts.append(event.data.encode() if isinstance(event, TextMessage) else bytes(event.data))
-                    if event.message_finished:
-                        texts.append(b"".join(parts).decode())
-                        parts = []
-                case Ping():
-                    pings.append(bytes(event.payload))
-                case CloseConnection():
-                    return Expected(texts, pings, event.code)
-    except RemoteProtocolError as error:
-        hint = error.event_hint
-        return Expected(texts, pings, hint.code if isinstance(hint, CloseConnection) else 1002)
-    except UnicodeDecodeError:  # a binary message that is no text
-        return Expected(texts, pings, 1007, is_refused_by_us=True)
-    return Expected(texts, pings, None)
+    """What a whole stream of frames means."""
+    meaning = Meaning()
+    meaning.feed(stream)
+    texts = [data.decode() for kind, data in meaning.heard if kind == "message"]
+    pings = [data for kind, data in meaning.heard if kind == "ping"]
+    return Expected(texts, pings, meaning.close, meaning.is_refused_by_us)
 
 
 class Received(NamedTuple):
