@@ -91,7 +91,7 @@ def _soak(options: argparse.Namespace, seed: int, folder: Path, about: dict[str,
             steady.run_rounds(
                 run,
                 seconds / 2,
-                slow_seconds=1.0 if is_short else 10.0,
+                slow_seconds=4.0 if is_short else 10.0,
                 round_seconds=2.0 if is_short else steady.ROUND_SECONDS,
             )
             if options.kills:

@@ -48,7 +48,8 @@ def summary(figures: Figures) -> str:
         f"{figures.kills} kills under load ({figures.kills_while_starting} more while starting), "
         f"{figures.clean_restarts} clean restarts, {figures.acknowledged:,} acknowledged changes, "
         f"{figures.connections:,} connections, {figures.cuts:,} of them cut in the middle of a command, "
-        f"{figures.events:,} events to watchers; the longest start took {figures.start_seconds_max:.1f} s"
+        f"{figures.events:,} events to watchers ({figures.events_left_out:,} older ones left out for slow readers); "
+        f"the longest start took {figures.start_seconds_max:.1f} s"
     )
 
 

@@ -35,6 +35,8 @@ class Figures:
     acknowledged: int = 0
     connections: int = 0
     events: int = 0
+    events_left_out: int = 0
+    """Those that slow readers did not get, because a newer one of the same key came before they read."""
     cuts: int = 0
     kills: int = 0
     kills_while_starting: int = 0

@@ -41,7 +41,7 @@ class _Visitors(threading.Thread):
         super().__init__(name=f"visitors-{seed}", daemon=True)
         self._server = run.server
         self._random = random.Random(seed)
-        self._key = f"visited-{seed}"
+        self.key = f"visited-{seed}"
         self.is_told_to_stop = threading.Event()
         self.visits = 0
         self.trouble: BaseException | None = None
@@ -61,18 +61,18 @@ class _Visitors(threading.Thread):
             case "http":
                 with HttpClient(self._server.http) as http:
                     for _ in range(self._random.randrange(1, 4)):
-                        body = f"use-db {DATABASE} {TOKEN};set {self._key} {value};get {self._key}"
+                        body = f"use-db {DATABASE} {TOKEN};set {self.key} {value};get {self.key}"
                         assert http.request(body).text == f"empty;empty;value {value}\n"
             case transport:
                 with (
                     WebSocketClient(self._server.websocket) if transport == "websocket" else TcpClient(self._server.tcp)
                 ) as client:
                     select(client, DATABASE)
-                    client.ask(f"watch {self._key}")
+                    client.ask(f"watch {self.key}")
                     client.ask("watch $connections")
                     # Its own event, and any of $connections, come before or behind.
-                    answer = client.ask(f"set {self._key} {value}")
-                    assert f"changed {self._key} {value}\n" in answer, answer[:5]
+                    answer = client.ask(f"set {self.key} {value}")
+                    assert f"changed {self.key} {value}\n" in answer, answer[:5]
                     assert answer[-1] == OK, answer[-1]
                     if self._random.random() < 0.5:
                         client.close()
@@ -146,14 +146,15 @@ def run_rounds(run: Run, seconds: float, *, slow_seconds: float, round_seconds: 
 def _run_round(run: Run, name: str, until: float, slow_seconds: float) -> None:
     seed = run.chance.randrange(1 << 30)
     slots = [_Slot(run, f"{name}-{transport}", transport) for transport in TRANSPORTS]
-    keys = [key for slot in slots for key in slot.keys]
+    visitors = [_Visitors(run, number) for number in range(2)]
+    # The visitors' values are large: what waits for a slow reader is soon so much that only the newest is kept.
+    keys = [*(key for slot in slots for key in slot.keys), *(one.key for one in visitors)]
     watchers = [
         KeyWatcher(run.server, DATABASE, keys, seed + place, transport=transport, pause_seconds=pause)
         for place, (transport, pause) in enumerate(
             [("websocket", 0.05), ("tcp", 0.05), ("websocket", slow_seconds), ("tcp", slow_seconds)]
         )
     ]
-    visitors = [_Visitors(run, number) for number in range(2)]
     cutter = Cutter(run.server, DATABASE, f"{name}-cut", seed, pace_seconds=0.1)
     conflicts = ConflictMaker(run.server, CONFLICTS, f"{name}-conflicts", pace_seconds=CONFLICT_PACE_SECONDS)
     for watcher in watchers:
@@ -180,6 +181,7 @@ def _run_round(run: Run, name: str, until: float, slow_seconds: float) -> None:
         other.join()
         if other.trouble is not None:
             raise other.trouble
+    final |= read_states(run.server, DATABASE, [one.key for one in visitors])
     for watcher in watchers:
         watcher.finish(final)
     cutter.check(run.server)
@@ -190,6 +192,9 @@ def _run_round(run: Run, name: str, until: float, slow_seconds: float) -> None:
     figures.acknowledged += sum(conflicts.acknowledged.values())
     figures.cuts += cutter.cuts
     figures.events += sum(watcher.events for watcher in watchers)
+    figures.events_left_out += sum(
+        max(fast.events - slow.events, 0) for fast, slow in zip(watchers[:2], watchers[2:], strict=True)
+    )
     figures.connections += sum(one.visits for one in visitors) + cutter.cuts + len(watchers) + 2
     for prefix in (f"{name}-", "visited-"):
         run.remove_all(prefix)

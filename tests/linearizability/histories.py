@@ -26,6 +26,9 @@ Kind = Literal["get", "get-safe", "set", "set-safe", "increment", "remove"]
 KINDS: tuple[Kind, ...] = ("get", "get-safe", "set", "set-safe", "increment", "remove")
 _WEIGHTS = (3, 4, 4, 5, 5, 1)
 
+SECONDS_MAX = 20.0
+CLIENT_OPERATIONS_MIN = 40
+
 _RECONNECT_SECONDS = 0.02
 
 
@@ -179,7 +182,10 @@ def record(
     keys_count: int = 3,
     operations_max: int = 6000,
 ) -> list[Operation]:
-    """Have clients on all transports work for a while, and kill the server so often meanwhile; return the history."""
+    """Have clients on all transports work for a while, and kill the server so often meanwhile; return the history.
+
+    On a slow machine it takes longer, until each client has done a little since the last start.
+    """
     keys = [f"{database}-k{number}" for number in range(keys_count)]
     transports = ("websocket", "tcp", "http")
     workers = [
@@ -195,8 +201,17 @@ def record(
             threading.Event().wait(seconds / kills * chance.uniform(0.3, 1.0))
             server.kill()
             server.start()
-        deadline = time.monotonic() + (seconds / kills / 2 if kills else seconds)
-        while time.monotonic() < deadline and sum(len(worker.operations) for worker in workers) < operations_max:
+        last_start = time.monotonic()
+        done_before = [len(worker.operations) for worker in workers]
+        while (now := time.monotonic()) < last_start + SECONDS_MAX:
+            done = [len(worker.operations) for worker in workers]
+            if sum(done) > operations_max:
+                break
+            is_enough = all(
+                count - before >= CLIENT_OPERATIONS_MIN for count, before in zip(done, done_before, strict=True)
+            )
+            if is_enough and now > last_start + (seconds / kills / 2 if kills else seconds):
+                break
             threading.Event().wait(0.02)
     finally:
         for worker in workers:
