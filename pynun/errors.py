@@ -19,3 +19,7 @@ class MapFullError(StorageError):
 
 class DamageError(PynunError):
     """The data file is damaged, or its state unknown: the server must stop."""
+
+
+class BackupError(PynunError):
+    """A backup can't be made, is not whole, or can't be restored."""

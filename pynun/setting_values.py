@@ -72,6 +72,21 @@ def whole_number(smallest: int, largest: int) -> Callable[[str], int]:
     return parse
 
 
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def duration_seconds(smallest: int, largest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,9}) ?([smhdw]?)", text.lower())
+        if match is None or not smallest <= int(match[1]) * _UNIT_SECONDS[match[2]] <= largest:
+            raise ValueError(
+                f"a number of seconds, or one with the unit s, m, h, d or w, from {smallest}s to {largest // 86_400}d"
+            )
+        return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+    return parse
+
+
 def word(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() not in words:

@@ -94,6 +94,19 @@ SETTINGS: tuple[Setting, ...] = (
         help="The folder of the data, made when missing; relative to the directory that the server is started in.",
     ),
     Setting(
+        name="NUN_BACKUP_DIR", default="", parse=values.folder, field="backup_dir",
+        help="A folder, which must be there, for backups on a schedule (docs/backup.md). Not given: none are made.",
+    ),
+    Setting(
+        name="NUN_BACKUP_INTERVAL", default="1d", parse=values.duration_seconds(1, 3660 * 86_400), unit="s",
+        field="backup_interval_seconds", help="How often a backup is made in NUN_BACKUP_DIR, counted from the newest"
+        " one there, also over restarts: 6h, 1d, or a number of seconds.",
+    ),
+    Setting(
+        name="NUN_BACKUP_KEEP", default="7", parse=values.whole_number(1, 100_000), unit="backups",
+        field="backup_keep", help="How many of them are kept; the oldest is removed once a new one is complete.",
+    ),
+    Setting(
         name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=values.parse_address, field="websocket_address",
         option="-w/--ws-address", help="Where WebSocket clients connect. Port 0: the system chooses a free one.",
     ),
@@ -260,6 +273,9 @@ class Settings:
     handshake_seconds: int = 15
     idle_seconds: int = 45
     allowed_origins: tuple[str, ...] = ()
+    backup_dir: Path | None = None
+    backup_interval_seconds: int = 86_400
+    backup_keep: int = 7
     argon2_memory_kib: int
     argon2_passes: int
     argon2_lanes: int

@@ -13,7 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
-COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "demo", "version")
+COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "backup", "verify", "restore", "demo", "version")
 COLUMNS = 100
 
 INTRODUCTION = """\
@@ -58,7 +58,7 @@ tells the kind. Only a command line that can't be read is told in several lines:
 | code | meaning |
 |---|---|
 | 0 | everything succeeded |
-| 1 | the server refused a command, or (`start`) could not start |
+| 1 | the server refused a command, or (`start`) could not start; a backup could not be made or restored, or is damaged |
 | 2 | the command line makes no sense; nothing was sent |
 | 3 | user or password is wrong |
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |

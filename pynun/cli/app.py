@@ -6,23 +6,20 @@ is imported here; each command imports what it needs when it runs.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pynun import __version__
+from pynun.cli import backup
 from pynun.cli.authority_option import Authority
-from pynun.cli.errors import CommandError, ExitCode, UsageError
+from pynun.cli.errors import UsageError
+from pynun.cli.failures import failures_shown
 from pynun.cli.usage_hints import HintingGroup
-from pynun.errors import PynunError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
 DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
@@ -30,9 +27,9 @@ TIMEOUT_SECONDS_DEFAULT = 30
 TIMEOUT_SECONDS_MAX = 24 * 60 * 60
 
 EPILOG = (
-    "Exit codes: 0 success; 1 the server refused a command, or could not start; 2 the command line makes no sense; "
-    "3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 standard output can't be "
-    "written; 130 interrupted."
+    "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is not whole; 2 the "
+    "command line makes no sense; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
+    "standard output can't be written; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -154,7 +151,7 @@ def start(
     from pynun import settings
 
     given: Connection = context.obj
-    with _failures_shown():
+    with failures_shown():
         if given.password and given.password_file:
             raise UsageError("-p/--pwd and --pwd-file exclude each other")
         password = given.password
@@ -208,7 +205,7 @@ def create_db(
     from pynun.cli import administration, credentials
 
     given: Connection = context.obj
-    with _failures_shown():
+    with failures_shown():
         if not credentials.is_one_word(database):
             raise UsageError("a database's name can't be empty or hold blanks, semicolons or line breaks")
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
@@ -241,7 +238,7 @@ def execute(
     from pynun.cli import administration, credentials
 
     given: Connection = context.obj
-    with _failures_shown():
+    with failures_shown():
         if commands == "-":
             commands = _read_standard_input()
         if not commands.strip(" ;\r\n"):
@@ -274,7 +271,7 @@ def shell(
     With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first.
     """
     given: Connection = context.obj
-    with _failures_shown():
+    with failures_shown():
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         user, password = _optional_administrator(given)
@@ -312,7 +309,7 @@ def watch(
     from pynun.cli import credentials
 
     given: Connection = context.obj
-    with _failures_shown():
+    with failures_shown():
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         if not all(credentials.is_one_word(key) for key in keys):
@@ -352,7 +349,7 @@ def demo(
 
     It starts a server of its own and serves the page, without internet, until Ctrl-C.
     """
-    with _failures_shown():
+    with failures_shown():
         from pynun.cli.demo import run
 
         run(host, lan, port, websocket_port, data_dir)
@@ -406,11 +403,4 @@ def _require_database_token(database: str, database_user: str | None, token: str
     return credentials.require_token(token, token_file, of)
 
 
-@contextlib.contextmanager
-def _failures_shown() -> Iterator[None]:
-    """Trouble that a person has to read becomes one line on standard error and the exit code that fits."""
-    try:
-        yield
-    except PynunError as error:
-        typer.echo(f"nun-db: {error}", err=True)
-        raise typer.Exit(error.exit_code if isinstance(error, CommandError) else ExitCode.REFUSED) from None
+backup.register(app)

@@ -24,6 +24,7 @@ from pynun.language import messages
 from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
+from pynun.server.backups import clear_dead_readers, make_backups
 from pynun.server.listening import listen
 from pynun.server.passwords import Passwords
 from pynun.server.tls import Certificate, PlainTextError, shake_hands
@@ -211,6 +212,8 @@ class _Server:
             service = self._make_service(committer, connections)
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(check_peers, service)
+                accepting.start_soon(clear_dead_readers, self._store)
+                accepting.start_soon(make_backups, self._settings)
                 for listener, serve, refusal, plain_text_refusal in (
                     (self._listeners.websocket, serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),
                     (self._listeners.http, serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
     from pynun.engine.changes import Batch, Entry
 
-_MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
+MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
 space refuses the first, the map grows by doubling when it is full."""
 
 _FULL_BYTES: Final = 1 << 20
 """A disk with less room than this counts as full when a write failed."""
 
-_DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
+DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
 """What LMDB says when the file, and not the room for it, is the trouble."""
 
 
@@ -43,7 +43,7 @@ class LmdbStore:
     def __init__(self, folder: Path) -> None:
         """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
         self.folder = folder
-        self._lock = _lock_folder(folder)
+        self._lock = lock_folder(folder)
         try:
             self._environment = _open_environment(folder)
             try:
@@ -131,7 +131,7 @@ class LmdbStore:
             self._write(batch, operations)
         except lmdb.MapFullError:
             raise MapFullError("the memory map of the data is full") from None
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise DamageError(_damaged(self.folder, error)) from error
         except (lmdb.Error, OSError) as error:
             raise StorageError(self._reason(error)) from error
@@ -140,14 +140,14 @@ class LmdbStore:
         """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
         if shutil.disk_usage(self.folder).free < _FULL_BYTES:
             return os.strerror(errno.ENOSPC)
-        return _reason(error)
+        return reason(error)
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread reads or writes. Raises StorageError."""
         try:
             self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
         except (lmdb.Error, OSError) as error:
-            raise StorageError(_reason(error)) from error
+            raise StorageError(reason(error)) from error
 
     def _write(self, batch: Batch, operations: int) -> None:
         puts: list[tuple[bytes, bytes]] = []
@@ -163,6 +163,10 @@ class LmdbStore:
             for key in removals:
                 transaction.delete(key)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+
+    def clear_dead_readers(self) -> None:
+        """Forget readers in other processes (backups) that were killed: they would keep the file growing."""
+        self._environment.reader_check()
 
     def close(self) -> None:
         """Give the folder back. Everything written is on disk already."""
@@ -181,11 +185,16 @@ def _count_with_prefix(ordered: list[bytes], prefix: bytes) -> int:
     return low
 
 
-def _lock_folder(folder: Path) -> int:
-    """Make the folder if it is missing and lock it for this process. Raises StartError."""
+def lock_folder(folder: Path) -> int:
+    """Make the folder if it is missing and lock it for this process, as long as the returned descriptor is open.
+
+    Raises StartError.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(folder / schema.LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Followed, a link would have root, in a restore, overwrite what another user points at.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(folder / schema.LOCK_FILE, flags, 0o600)
     except OSError as error:
         raise StartError(_unusable(folder, error)) from None
     try:
@@ -207,7 +216,7 @@ def _lock_folder(folder: Path) -> int:
 
 
 def _open_environment(folder: Path) -> lmdb.Environment:
-    for size in _MAP_BYTES:
+    for size in MAP_BYTES:
         try:
             return lmdb.open(str(folder), map_size=size, max_dbs=2, mode=0o600, max_readers=16, max_spare_txns=2)
         except lmdb.MemoryError:
@@ -230,17 +239,17 @@ def _not_ours(folder: Path) -> str:
 
 
 def _damaged(folder: Path, error: Exception) -> str:
-    return f"the data in {folder} can't be read ({_reason(error)}): it was left untouched; restore a backup"
+    return f"the data in {folder} can't be read ({reason(error)}): it was left untouched; restore a backup"
 
 
 def _unusable(folder: Path, error: Exception) -> str:
     return (
-        f"the data folder {folder} can't be used: {_reason(error)}; "
+        f"the data folder {folder} can't be used: {reason(error)}; "
         "give the user of the server write access, or choose another folder with NUN_DBS_DIR"
     )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Why, in the system's words: `No space left on device`, without LMDB's prefixes and paths."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

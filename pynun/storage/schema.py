@@ -27,11 +27,16 @@ FORMAT: Final = 1
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "server.lock"
+READERS_FILE: Final = "lock.mdb"
+"""Made by LMDB."""
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"
 FORMAT_KEY: Final = b"format"
 STATE_KEY: Final = b"state"
+
+ID_BYTES: Final = 4
+"""Every stored key begins with so many bytes that say what it belongs to."""
 
 KEY_BYTES_MAX: Final = 511
 _DIGEST_BYTES: Final = 32

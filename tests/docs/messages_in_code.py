@@ -25,6 +25,7 @@ FRAGMENT_CHARACTERS_MIN = 12
 
 _READ_BY_PEOPLE = frozenset(
     {
+        "BackupError",
         "CommandError",
         "CredentialsMissingError",
         "DamageError",

@@ -114,7 +114,7 @@ def test_the_store_is_told_the_operations_of_its_batch_only() -> None:
 
 
 def test_a_full_map_grows_and_nobody_notices(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_store, "_MAP_BYTES", (128 * 1024,))
+    monkeypatch.setattr(lmdb_store, "MAP_BYTES", (128 * 1024,))
 
     async def main() -> None:
         store = LmdbStore(disk_folder / "dbs")

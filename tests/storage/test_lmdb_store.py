@@ -252,7 +252,7 @@ def test_a_folder_that_is_not_writable_is_refused(disk_folder: Path) -> None:
 def test_a_full_map_says_so_keeps_what_it_has_and_takes_more_after_growing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lmdb_store, "_MAP_BYTES", (256 * 1024,))
+    monkeypatch.setattr(lmdb_store, "MAP_BYTES", (256 * 1024,))
     store = LmdbStore(folder)
     store.write(batch_of(1, k="kept"), operations=1)
     big = batch_of(2, k="new", **{f"k{number}": "x" * 50_000 for number in range(20)})

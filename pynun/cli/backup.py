@@ -1,0 +1,182 @@
+"""`nun-db backup`, `nun-db verify` and `nun-db restore`: their options, and what they print.
+
+They work on the data folder itself, so they need no server, no network and no password, but the right to read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pynun.cli.failures import failures_shown
+
+if TYPE_CHECKING:
+    from pynun.storage.backup_file import Verified
+
+PROGRESS_SECONDS = 0.1
+"""The progress is shown anew so often."""
+
+_DataDirectory = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(backup)
+    app.command()(verify)
+    app.command()(restore)
+
+
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
+    data_dir: _DataDirectory = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If FILE is there, replace it once the new backup is complete.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Back up all data into one file, while the server runs or not.
+
+    Run it where the data folder is, as the user of the server or as root: it reads the folder, and asks no server. The
+    server goes on meanwhile. FILE has its name only when it is complete, on disk and verified.
+    """
+    with failures_shown():
+        from pynun.storage.backup import make_backup
+        from pynun.storage.children import lower_priority
+
+        lower_priority()
+        with _Progress() as progress:
+            made = make_backup(_folder(data_dir), Path(file), progress.show, is_replacing=replace)
+        if as_json:
+            _print_json(dataclasses.asdict(made))
+        else:
+            typer.echo(
+                f"{file}: {_counted(made.databases, 'database')}, {_counted(made.keys, 'key')}, {_size(made.bytes)};"
+                f" complete and verified ({made.seconds:.1f} s)"
+            )
+
+
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    as_json: _Json = False,
+) -> None:
+    """Check a backup: its checksum, its pages and every entry; show what is in it.
+
+    The exit code is 1 if it is damaged. The file is not changed, and no server or data folder is needed.
+    """
+    with failures_shown():
+        from pynun.storage.backup_file import verify_backup
+
+        with _Progress() as progress:
+            verified = verify_backup(Path(file), progress.show)
+        if as_json:
+            _print_json({"file": file, **_described(verified)})
+        else:
+            contents = verified.contents
+            typer.echo(f"{file}: whole; made {contents.made} by version {contents.version}, format {contents.format}")
+            for name, keys in sorted(verified.counts.databases.items()):
+                typer.echo(f"  {_printable(name)}: {_counted(keys, 'key')}")
+
+
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    data_dir: _DataDirectory = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If the folder has data, put the backup in its place and keep it aside.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Put a backup into the data folder, which is made when missing. The server must be stopped.
+
+    The backup is verified first. Whatever happens meanwhile, the folder has the old data or the new.
+    """
+    with failures_shown():
+        from pynun.storage.restore import restore_backup
+
+        folder = _folder(data_dir)
+        with _Progress() as progress:
+            restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
+        if as_json:
+            kept = str(restored.kept) if restored.kept else None
+            _print_json({"file": file, "folder": str(folder), "kept": kept, **_described(restored.verified)})
+        else:
+            contents = restored.verified.contents
+            typer.echo(
+                f"{folder}: the data of {contents.made} is in it ({_counted(contents.databases, 'database')},"
+                f" {_counted(contents.keys, 'key')}); start the server"
+            )
+            if restored.kept:
+                typer.echo(f"The data that was there before is kept: {restored.kept}; remove it when all is well")
+
+
+class _Progress:
+    """A line on the terminal that says how far it is; nothing where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+        self._next = 0.0
+        self._width = 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_shown:
+            self._put("")
+
+    def show(self, step: str, done: int, total: int) -> None:
+        """Show a step of the work; `total` is 0 where nobody knows it, and an upper bound while copying."""
+        now = time.monotonic()
+        if self._is_shown and (now >= self._next or not total):
+            self._next = now + PROGRESS_SECONDS
+            self._put(f"{step}: {_size(done)} of {_size(total)}" if total else f"{step} …")
+
+    def _put(self, text: str) -> None:
+        sys.stderr.write(f"\r{text.ljust(self._width)}\r{text}")
+        sys.stderr.flush()
+        self._width = len(text)
+
+
+def _folder(data_dir: str | None) -> Path:
+    return Path(data_dir or os.environ.get("NUN_DBS_DIR") or "dbs")
+
+
+def _described(verified: Verified) -> dict[str, object]:
+    return {
+        "bytes": verified.file_bytes,
+        "sha256": verified.sha256,
+        **dataclasses.asdict(verified.contents),
+        "keys_by_database": verified.counts.databases,
+    }
+
+
+def _print_json(described: dict[str, object]) -> None:
+    typer.echo(json.dumps(described))
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def _size(size_bytes: int) -> str:
+    """A size to read: `12.3 MiB`."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]

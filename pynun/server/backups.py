@@ -1,0 +1,124 @@
+"""Backups on a schedule (NUN_BACKUP_DIR). Each is made by a process of its own, at the lowest priority.
+
+A backup that fails is a warning and is tried again; it never stops the server, nor does a folder that is not there:
+the disk of the backups may come back later than the server does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from pynun import limits
+from pynun.storage import backup_folder
+from pynun.storage.children import command, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pynun.settings import Settings
+    from pynun.storage.lmdb_store import LmdbStore
+
+_log = logging.getLogger("nun_db")
+
+_Result = TypeVar("_Result")
+
+_LOOK_SECONDS_MAX: Final = 3600.0
+"""Wait no longer without a look at the clock, which somebody may set."""
+
+
+async def clear_dead_readers(store: LmdbStore) -> None:
+    """Forget, for ever again, readers of the data that were killed."""
+    while True:
+        await trio.sleep(limits.DEAD_READERS_SECONDS)
+        store.clear_dead_readers()
+
+
+async def make_backups(settings: Settings) -> None:
+    """Make backups on the schedule until cancelled; a backup that is being made then is given up."""
+    folder = settings.backup_dir
+    if folder is None:
+        return
+    _log.info(
+        "backups: every %d s in %s, of which the newest %d are kept",
+        settings.backup_interval_seconds,
+        folder,
+        settings.backup_keep,
+    )
+    retry_seconds = min(limits.BACKUP_RETRY_SECONDS, settings.backup_interval_seconds)
+    while True:
+        try:
+            due_seconds = await _apart(_look, folder, settings.backup_interval_seconds)
+            if due_seconds > 0:
+                await trio.sleep(min(due_seconds, _LOOK_SECONDS_MAX))
+                continue
+            failure = await _make(settings.data_dir, folder / backup_folder.new_name(time.time()))
+            if failure is None:
+                for old in await _apart(backup_folder.remove_oldest, folder, settings.backup_keep):
+                    _log.info("old backup removed: %s", old)
+                continue
+        except OSError as error:
+            failure = f"the folder {folder} can't be used: {error.strerror}; make it, writable for the server's user"
+        _log.warning(
+            "no backup was made (%s): the server goes on, older backups stay, and the next try is in %d s",
+            failure,
+            retry_seconds,
+        )
+        await trio.sleep(retry_seconds)
+
+
+async def _apart(function: Callable[[Path, int], _Result], folder: Path, number: int) -> _Result:
+    """Call it in a thread: the folder may be on a disk of the network that does not answer."""
+    return await trio.to_thread.run_sync(function, folder, number, abandon_on_cancel=True)
+
+
+def _look(folder: Path, interval_seconds: int) -> float:
+    """How long the next backup has time. Raises OSError if none could be made."""
+    backup_folder.remove_leftovers(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return backup_folder.seconds_until_due(folder, interval_seconds, time.time())
+
+
+async def _make(data_dir: Path, file: Path) -> str | None:
+    """Have a process make a backup. Returns why it did not."""
+    try:
+        made = await trio.run_process(
+            command("pynun.storage.backup", str(data_dir), str(file)),
+            env=environment(),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            start_new_session=True,
+            deliver_cancel=_kill,
+        )
+    except BaseException:  # cancelled
+        with contextlib.suppress(OSError):
+            backup_folder.remove_leftovers(file.parent)
+        raise
+    try:
+        told: dict[str, object] = json.loads(made.stdout)
+    except ValueError:
+        last_line = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return last_line or f"its process ended with {made.returncode}"
+    if "failed" in told:
+        return str(told["failed"])
+    _log.info(
+        "backup made: %s (%s databases, %s keys, %s bytes, %s s)",
+        *(told[name] for name in ("file", "databases", "keys", "bytes", "seconds")),
+    )
+    return None
+
+
+async def _kill(process: trio.Process) -> None:
+    """End it. A child of its own ends when nobody reads its pipe."""
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()

@@ -1,0 +1,121 @@
+"""A file that appears under its name only when it is complete and on disk.
+
+It is written in the same folder under a name of its own (`partial_name`), with mode 0600, and locked while it is
+written. So what a killed process left behind is told from what another process is writing, and removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+from pynun.errors import BackupError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+SUFFIX: Final = ".partial"
+
+SYNC_BYTES: Final = 8 << 20
+"""Synced after so many bytes: a server's commits on the same disk would have to wait for all that has piled up."""
+
+
+def partial_name(name: str) -> str:
+    """The name that a file has until it is complete."""
+    return f".{name}{SUFFIX}"
+
+
+class PartialFile:
+    """A new file, removed again unless `finish` was called; a context manager."""
+
+    def __init__(self, final: Path) -> None:
+        """Make the file. Raises BackupError if another process is writing it, and OSError."""
+        self.final = final
+        self.path = final.with_name(partial_name(final.name))
+        self._is_finished = False
+        self._unsynced_bytes = 0
+        self.descriptor = self._make()
+
+    def _make(self) -> int:
+        while True:
+            remove_leftover(self.path)
+            with contextlib.suppress(FileExistsError):
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                # Between these two lines another process may have taken it for a leftover.
+                if _locks(descriptor) and _is_at(descriptor, self.path):
+                    return descriptor
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._is_finished:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+        os.close(self.descriptor)
+
+    def write(self, data: bytes) -> None:
+        """Append. Never so much at once that others' syncs would have to wait for it. Raises OSError."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self.descriptor, rest) :]
+        self._unsynced_bytes += len(data)
+        if self._unsynced_bytes >= SYNC_BYTES:
+            os.fdatasync(self.descriptor)
+            self._unsynced_bytes = 0
+
+    def finish(self) -> None:
+        """Sync the file, give it its name (in place of a file that has it), and sync the folder. Raises OSError."""
+        os.fsync(self.descriptor)
+        self.path.rename(self.final)
+        self._is_finished = True
+        sync_folder(self.final.parent)
+
+
+def remove_leftover(path: Path) -> bool:
+    """Remove a partial file that nobody writes; says whether there was one.
+
+    Raises BackupError if somebody does, and OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        if not _locks(descriptor):
+            raise BackupError(f"another process is writing {path}: wait until it is done")
+        if _is_at(descriptor, path):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
