@@ -19,6 +19,7 @@ import trio
 from pynun import limits
 from pynun.storage import backup_folder
 from pynun.storage.children import command, environment
+from pynun.storage.partial_file import partial_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ async def _make(data_dir: Path, file: Path) -> str | None:
         )
     except BaseException:  # cancelled
         with contextlib.suppress(OSError):
-            backup_folder.remove_leftovers(file.parent)
+            file.with_name(partial_name(file.name)).unlink()
         raise
     try:
         told: dict[str, object] = json.loads(made.stdout)
