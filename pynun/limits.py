@@ -55,3 +55,12 @@ DEAD_READERS_SECONDS: Final = 5.0
 
 BACKUP_RETRY_SECONDS: Final = 300.0
 """After a failed backup on a schedule, the next try; sooner where the interval is shorter."""
+
+DISK_FREE_BYTES_MIN: Final = 1024 * 1024
+"""A disk with less room than this counts as full: the next commit of many changes may fail."""
+
+MONITORS_MAX: Final = 32
+"""Connections at once to an address that NUN_METRICS names; they don't count as clients."""
+
+METRICS_DATABASES_MAX: Final = 50
+"""Databases that the metrics name: a server may have thousands, and a monitor keeps every series for months."""

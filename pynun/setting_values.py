@@ -153,3 +153,13 @@ def origins(text: str) -> tuple[str, ...]:
 
 def text(text: str) -> str:
     return text
+
+
+def metrics(text: str) -> bool | Address:
+    """Whether the HTTP port shows metrics, or where else they are shown."""
+    if text.lower() in ("on", "off"):
+        return text.lower() == "on"
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise ValueError(f"on, off, or {error}") from None

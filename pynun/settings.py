@@ -140,6 +140,15 @@ SETTINGS: tuple[Setting, ...] = (
         help="How many renamed files of the audit trail are kept.",
     ),
     Setting(
+        name="NUN_LOG_FORMAT", default="text", parse=values.word("text", "json"), field="log_format",
+        help="text: lines to read. json: one object a line, with time, level, logger and message, for a collector.",
+    ),
+    Setting(
+        name="NUN_METRICS", default="on", parse=values.metrics, field="metrics",
+        help="on: GET /metrics on the HTTP port answers in the format of Prometheus. off: it does not. HOST:PORT: only"
+        " there, on a port that runs no commands and answers /healthz too.",
+    ),
+    Setting(
         name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
         help="always: what is acknowledged is on disk. relaxed: it follows within 100 ms; a crash may lose that much,"
         " never more.",
@@ -257,6 +266,8 @@ class Settings:
     external_address: str | None
     replicate_addresses: tuple[str, ...]
     log_level: str
+    log_format: str = "text"
+    metrics: bool | Address = True
     durability: Durability
     message_bytes_max: int
     outbox_bytes_max: int

@@ -13,7 +13,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
-COMMANDS = ("", "start", "create-db", "exec", "shell", "watch", "backup", "verify", "restore", "demo", "version")
+COMMANDS = (
+    "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore", "demo",
+    "version",
+)  # fmt: skip
 COLUMNS = 100
 
 INTRODUCTION = """\

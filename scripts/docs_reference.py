@@ -204,6 +204,8 @@ _EXAMPLES: Final = {
     "NUN_TCP_ADDR": ":3014",
     "NUN_EXTERNAL_ADDR": "nun-db.example.org:3014",
     "NUN_LOG_LEVEL": "warn",
+    "NUN_LOG_FORMAT": "json",
+    "NUN_METRICS": "127.0.0.1:3019",
     "NUN_DURABILITY": "relaxed",
     "NUN_MAX_MESSAGE_SIZE": "4MiB",
     "NUN_MAX_OUTBOX_SIZE": "32MiB",
@@ -324,6 +326,11 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "HTTP: a request that is no valid HTTP, too big, or not UTF-8",
             "",
             "is answered with status 400, 408, 413 or 431 and a line of text",
+        ),
+        Difference(
+            "HTTP: `GET` or `HEAD` of `/healthz` and `/metrics`, without a body",
+            "is a request without commands, answered with nothing",
+            "says whether the server is ready, and its figures: [monitoring.md](monitoring.md)",
         ),
     ),
     "Data": (

@@ -26,6 +26,13 @@ DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
 TIMEOUT_SECONDS_DEFAULT = 30
 TIMEOUT_SECONDS_MAX = 24 * 60 * 60
 
+Timeout = Annotated[
+    int,
+    typer.Option(
+        "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
+    ),
+]
+
 EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is not whole; 2 the "
     "command line makes no sense; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
@@ -99,8 +106,8 @@ def connection(
             "-h",
             "--host",
             metavar="URL",
-            help=f"The server: for create-db and exec its HTTP address, default {DEFAULT_HTTP_URL}; for shell and watch"
-            f" its WebSocket address, default {DEFAULT_WEBSOCKET_URL}.",
+            help=f"The server: for create-db, exec, status and top its HTTP address, default {DEFAULT_HTTP_URL}; for"
+            f" shell and watch its WebSocket address, default {DEFAULT_WEBSOCKET_URL}.",
         ),
     ] = None,
     ca: Annotated[
@@ -194,12 +201,7 @@ def create_db(
         Strategy | None,
         typer.Option("--strategy", help="What happens to conflicting changes; the server's default is none."),
     ] = None,
-    timeout: Annotated[
-        int,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
-        ),
-    ] = TIMEOUT_SECONDS_DEFAULT,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a database on a running server."""
     from pynun.cli import administration, credentials
@@ -221,12 +223,7 @@ def execute(
         str,
         typer.Argument(metavar="COMMANDS", help="Commands separated by semicolons; - reads them from standard input."),
     ],
-    timeout: Annotated[
-        int,
-        typer.Option(
-            "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
-        ),
-    ] = TIMEOUT_SECONDS_DEFAULT,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Run commands on a running server, as the administrator.
 
@@ -353,6 +350,34 @@ def demo(
         from pynun.cli.demo import run
 
         run(host, lan, port, websocket_port, data_dir)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Show whether a running server is ready, and what it does.
+
+    The exit code is 0 when it is ready, 1 when it is not, 4 when there is no answer. No password is needed.
+    """
+    given: Connection = context.obj
+    with failures_shown():
+        from pynun.cli.status import run_status
+
+        code = run_status(given.host or DEFAULT_HTTP_URL, given.authority, timeout, as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def top(context: typer.Context) -> None:
+    """Show what a running server does, live, until q or Ctrl-C."""
+    given: Connection = context.obj
+    with failures_shown():
+        from pynun.cli.top import run_top
+
+        run_top(given.host or DEFAULT_HTTP_URL, given.authority)
 
 
 @app.command()

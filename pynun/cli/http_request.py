@@ -74,13 +74,26 @@ def parse_target(text: str, ca: Authority = NO_AUTHORITY) -> Target:
 
 def post(target: Target, body: str, timeout_seconds: int) -> Response:
     """Post the text and wait for the whole reply. Raises NoConnectionError when there is none."""
-    with _failures_told(target, timeout_seconds), _deadline(timeout_seconds):
+    with _failures_told(target, timeout_seconds, "; whether the commands ran is not known"):
+        return _exchange(target, "POST", target.path, body.encode(), timeout_seconds)
+
+
+def get(target: Target, page: str, timeout_seconds: int) -> Response:
+    """Get one of the server's own pages (`/healthz`). Raises NoConnectionError when there is no answer."""
+    path = target.path.partition("?")[0].rstrip("/") + page
+    with _failures_told(target, timeout_seconds):
+        return _exchange(target, "GET", path, None, timeout_seconds)
+
+
+def _exchange(target: Target, method: str, path: str, body: bytes | None, timeout_seconds: int) -> Response:
+    with _deadline(timeout_seconds):
         connection = _connection(target)
         try:
             connection.connect()
-            connection.request(
-                "POST", target.path, body.encode(), {"Content-Type": "text/plain; charset=UTF-8", "Connection": "close"}
-            )
+            headers = {"Connection": "close"}
+            if body is not None:
+                headers["Content-Type"] = "text/plain; charset=UTF-8"
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             content = response.read(REPLY_BYTES_MAX + 1)
             if len(content) > REPLY_BYTES_MAX:
@@ -121,10 +134,9 @@ def _deadline(timeout_seconds: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _failures_told(target: Target, timeout_seconds: int) -> Iterator[None]:
-    """Everything that can go wrong on the way, as one line saying what to do."""
+def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> Iterator[None]:
+    """Everything that can go wrong on the way, as one line saying what to do, and `unknown` where that is so."""
     url = target.url
-    unknown = "; whether the commands ran is not known"
     try:
         yield
     except _DeadlineError:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine.changes import Entry, View
+from pynun.engine.counters import Counters
 from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY, Database, Strategy, parse_strategy
 from pynun.engine.permissions import (
     EVERYONE,
@@ -62,6 +63,7 @@ class Engine:
     def __init__(self, store: Store, context: Context, *, revision: int, operations: int, is_relaxed: bool) -> None:
         self.context = context
         self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
+        self.counters = Counters()
         self._databases: dict[str, Database] = {}
         self._last_conflict_id = 0
         self.refused_changes: str | None = None
@@ -108,6 +110,10 @@ class Engine:
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
         return [name for name in self.scan(_CATALOGUE) if name]
+
+    def databases_in_use(self) -> list[Database]:
+        """The databases that sessions have selected."""
+        return [database for database in self._databases.values() if database.sessions]
 
     def prepare(self, admin_token_hash: str) -> None:
         """Before the first session: the admin database is there, and its token is the admin password's hash."""

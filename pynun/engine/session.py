@@ -28,7 +28,9 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "counters",
         "database",
+        "done",
         "engine",
         "is_admin",
         "is_closed",
@@ -43,6 +45,8 @@ class Session:
     def __init__(self, engine: Engine, outbox: Outbox) -> None:
         self.engine = engine
         self.view = engine.view
+        self.counters = engine.counters
+        self.done = engine.counters.done
         self.outbox = outbox
         self.is_admin = False
         self.is_closed = False
@@ -91,12 +95,20 @@ class Session:
             result = command.handler(self, *arguments)
         except Refusal as refusal:
             refusal.__traceback__ = None  # refusals are shared: a kept traceback would grow and keep frames alive
+            self._count_refusal(command)
             self.outbox.refuse(refusal.messages, refusal.error, view.depends)
             return None
         if type(result) is GeneratorType:
-            return self._suspend(result)
+            return self._suspend(result, command)
+        self.done[command.place] += 1
         self.outbox.reply(result, view.depends)
         return None
+
+    def _count_refusal(self, command: Command | None) -> None:
+        if command is None:
+            self.counters.unknown += 1
+        else:
+            self.counters.refused[command.place] += 1
 
     def _pass_gates(self, command: Command) -> None:
         if command.needs_admin and not self.is_admin:
@@ -133,16 +145,16 @@ class Session:
             return self.is_admin
         return self.rules is None or self.rules.allow(permission, key)
 
-    def _suspend(self, steps: Steps) -> Suspension | None:
+    def _suspend(self, steps: Steps, command: Command) -> Suspension | None:
         """Run a command's steps up to its first need; if there is none, the command is done at once."""
-        suspension = self._drive(steps)
+        suspension = self._drive(steps, command)
         try:
             first = next(suspension)
         except StopIteration:
             return None
         return _with_first(first, suspension)
 
-    def _drive(self, steps: Steps) -> Suspension:
+    def _drive(self, steps: Steps, command: Command) -> Suspension:
         view = self.view
         depends = view.depends
         answer: Answer = None
@@ -151,10 +163,12 @@ class Session:
             try:
                 need = steps.send(answer)
             except StopIteration as stop:
+                self.done[command.place] += 1
                 self.outbox.reply(stop.value, max(depends, view.depends))
                 return
             except Refusal as refusal:
                 refusal.__traceback__ = None
+                self._count_refusal(command)
                 self.outbox.refuse(refusal.messages, refusal.error, max(depends, view.depends))
                 return
             depends = max(depends, view.depends)

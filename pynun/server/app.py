@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
@@ -25,9 +25,12 @@ from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
 from pynun.server.backups import clear_dead_readers, make_backups
+from pynun.server.health import Phase
 from pynun.server.listening import listen
+from pynun.server.monitoring import Monitoring
 from pynun.server.passwords import Passwords
 from pynun.server.tls import Certificate, PlainTextError, shake_hands
+from pynun.setting_values import Address
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
     from pynun.server.listening import Connection, SocketListener
     from pynun.settings import Settings
 
-    Serve = Callable[[socket.socket, Service, trio.Event], Awaitable[None]]
 
 _log = logging.getLogger("nun_db")
 
@@ -55,6 +57,20 @@ _DURABILITY_MEANING: Final = {
     Durability.ALWAYS: "what is answered is on disk",
     Durability.RELAXED: "a crash may lose the last 100 ms of changes",
 }
+
+
+class _Transport(NamedTuple):
+    """How the connections of one listener are served."""
+
+    name: str
+    serve: Callable[[socket.socket, Service, trio.Event], Awaitable[None]]
+    refusal: bytes
+    plain_text_refusal: bytes
+
+
+_WEBSOCKET: Final = _Transport("websocket", serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+_HTTP: Final = _Transport("http", serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+_TCP: Final = _Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL)
 
 _REFUSALS_LOGGED: Final = 100
 """One line in the log for so many refused connections."""
@@ -64,7 +80,7 @@ def run(settings: Settings) -> None:
     """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError."""
     sys.setswitchinterval(limits.THREAD_SWITCH_SECONDS)
     return_large_blocks()
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")
     for name in settings.unused:
@@ -90,6 +106,8 @@ def run(settings: Settings) -> None:
         stack.callback(store.close)
         try:
             trio.run(_Server(settings, store, listeners, certificate, admission).serve)
+        except* StartError as group:
+            raise StartError(str(_first(group))) from group
         except* DamageError as group:
             raise StartError(f"the server stopped: {_first(group)}") from group
         except* StorageError as group:
@@ -113,14 +131,17 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class _Listeners:
-    """The three listeners, opened before anything else: a port that is taken is the commonest failure."""
+    """The listeners, opened before anything else: a port that is taken is the commonest failure."""
 
     def __init__(self, settings: Settings) -> None:
         self._opened: list[SocketListener] = []
+        self.metrics: SocketListener | None = None
         try:
             self.websocket = self._open("websocket", "NUN_WS_ADDR", settings)
             self.http = self._open("http", "NUN_HTTP_ADDR", settings)
             self.tcp = self._open("tcp", "NUN_TCP_ADDR", settings)
+            if isinstance(settings.metrics, Address):
+                self.metrics = listen("metrics", "NUN_METRICS", settings.metrics, settings.idle_seconds)
         except BaseException:
             self.close()
             raise
@@ -130,9 +151,14 @@ class _Listeners:
         self._opened.append(listener)
         return listener
 
-    def close(self) -> None:
+    def close_to_clients(self) -> None:
         for listener in self._opened:
             listener.close()
+
+    def close(self) -> None:
+        self.close_to_clients()
+        if self.metrics is not None:
+            self.metrics.close()
 
 
 class _Server:
@@ -170,22 +196,32 @@ class _Server:
         )
         self._store = store
         self._admission = admission
+        self._monitoring = Monitoring(settings, store, self._passwords)
         self._refusing = 0
 
     async def serve(self) -> None:
         """Serve until a signal."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            engine = self._engine
-            committer = Committer(engine, self._store)
-            password = self._settings.password
-            engine.prepare(await self._passwords.admin_token_hash(engine.admin_token_hash(), password))
-            await self._store_admin_password(engine)
-            async with trio.open_nursery() as ignoring:
-                async with trio.open_nursery() as committing:
-                    committing.start_soon(committer.run)
-                    await self._serve_connections(committer, signals, ignoring)
-                    committer.stop()
-                ignoring.cancel_scope.cancel()
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._monitoring.run)
+                if self._listeners.metrics is not None:
+                    watching.start_soon(self._monitoring.serve, self._listeners.metrics, self._certificate)
+                await self._serve_data(signals)
+                watching.cancel_scope.cancel()
+
+    async def _serve_data(self, signals: AsyncIterator[int]) -> None:
+        """Make the data ready, then serve it until a signal."""
+        engine = self._engine
+        committer = self._monitoring.health.committer = Committer(engine, self._store)
+        password = self._settings.password
+        engine.prepare(await self._passwords.admin_token_hash(engine.admin_token_hash(), password))
+        await self._store_admin_password(engine)
+        async with trio.open_nursery() as ignoring:
+            async with trio.open_nursery() as committing:
+                committing.start_soon(committer.run)
+                await self._serve_connections(committer, signals, ignoring)
+                committer.stop()
+            ignoring.cancel_scope.cancel()
 
     async def _store_admin_password(self, engine: Engine) -> None:
         """On disk before anybody is served: else a password that was changed because it leaked would go on to be valid.
@@ -214,21 +250,23 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(make_backups, self._settings)
-                for listener, serve, refusal, plain_text_refusal in (
-                    (self._listeners.websocket, serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),
-                    (self._listeners.http, serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL),
-                    (self._listeners.tcp, serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL),
+                for listener, transport in (
+                    (self._listeners.websocket, _WEBSOCKET),
+                    (self._listeners.http, _HTTP),
+                    (self._listeners.tcp, _TCP),
                 ):
-                    handler = partial(self._handle, serve, refusal, plain_text_refusal, service, stopping)
+                    handler = partial(self._handle, transport, service, stopping)
                     accepting.start_soon(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
                 self._announce()
+                self._monitoring.health.phase = Phase.READY
                 received = await self._wait_for_stop(signals)
+                self._monitoring.health.phase = Phase.STOPPING
                 ignoring.start_soon(_ignore, signals)
                 _log.info("stopping on %s", signal.Signals(received).name)
                 accepting.cancel_scope.cancel()
-            self._listeners.close()
+            self._listeners.close_to_clients()
             stopping.set()
             for waiting in service.waits_to_cancel:
                 waiting.cancel()
@@ -238,7 +276,7 @@ class _Server:
         settings = self._settings
         flusher = Flusher(self._engine.view, connections)
         committer.on_released = flusher.flush
-        return Service(
+        service = Service(
             self._engine,
             committer,
             flusher,
@@ -249,6 +287,8 @@ class _Server:
             idle_seconds=settings.idle_seconds,
             allowed_origins=settings.allowed_origins,
         )
+        self._monitoring.watch(service)
+        return service
 
     def _announce(self) -> None:
         settings, listeners = self._settings, self._listeners
@@ -259,9 +299,15 @@ class _Server:
         )
         if settings.tls_cert is not None:
             logs.announce(f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} (SIGHUP reads it again)")
-        logs.announce(f"listening: websocket {listeners.websocket.address}")
-        logs.announce(f"listening: http {listeners.http.address}")
-        logs.announce(f"listening: tcp {listeners.tcp.address}")
+        for transport, listener in (
+            ("websocket", listeners.websocket),
+            ("http", listeners.http),
+            ("tcp", listeners.tcp),
+            ("metrics", listeners.metrics),
+        ):
+            if listener is not None:
+                text = f"listening: {transport} {listener.address}"
+                logs.announce(text, transport=transport, address=listener.address)
         logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
@@ -277,27 +323,32 @@ class _Server:
 
     async def _handle(
         self,
-        serve: Serve,
-        refusal: bytes,
-        plain_text_refusal: bytes,
+        transport: _Transport,
         service: Service,
         stopping: trio.Event,
         connection: Connection,
     ) -> None:
         """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
         if not self._admission.enter(connection.address):
-            await self._refuse(connection, refusal)
+            service.counters.refused["limit"] += 1
+            await self._refuse(connection, transport.refusal)
             return
         try:
-            if self._certificate is not None and not await self._encrypt(connection, plain_text_refusal, service):
+            if self._certificate is not None and not await self._encrypt(connection, transport, service):
                 return
-            await serve(connection.socket, service, stopping)
+            service.counters.opened[transport.name] += 1
+            service.counters.open[transport.name] += 1
+            try:
+                await transport.serve(connection.socket, service, stopping)
+            finally:
+                service.counters.open[transport.name] -= 1
         except Exception:
+            service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
             self._admission.leave(connection.address)
 
-    async def _encrypt(self, connection: Connection, plain_text_refusal: bytes, service: Service) -> bool:
+    async def _encrypt(self, connection: Connection, transport: _Transport, service: Service) -> bool:
         """Do the TLS handshake; False if there is nobody to serve."""
         assert self._certificate is not None
         with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:
@@ -306,11 +357,12 @@ class _Server:
                 connection.socket = await shake_hands(connection.socket, self._certificate.context)
                 return True
             except PlainTextError:
-                await self._say_last(connection.socket, plain_text_refusal)
+                await self._say_last(connection.socket, transport.plain_text_refusal)
             except OSError as error:
                 _log.debug("no TLS with %s: %s", connection.address, error)
             finally:
                 service.waits_to_cancel.discard(waiting)
+        service.counters.refused["tls"] += 1
         return False
 
     async def _refuse(self, connection: Connection, refusal: bytes) -> None:

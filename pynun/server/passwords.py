@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, assert_never
 
@@ -17,6 +18,7 @@ import trio
 
 from pynun import limits
 from pynun.engine.steps import HashSecret, Pause, VerifySecret
+from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
     from pynun.engine.steps import Answer, Need
@@ -32,6 +34,8 @@ class Passwords:
         self._verified: OrderedDict[bytes, None] = OrderedDict()
         self._running: dict[bytes, trio.Event] = {}
         self._stand_in: str | None = None
+        self.check_seconds = Histogram()
+        """How long commands waited for a hash to be computed, those before it included."""
 
     def is_verified(self, hash_text: str, secret: str) -> bool:
         """True if this pair has been verified or made in this process. Takes about a microsecond."""
@@ -63,10 +67,16 @@ class Passwords:
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need of the engine."""
+        if isinstance(need, Pause):
+            await trio.lowlevel.checkpoint()
+            return None
+        began = time.perf_counter()
+        answer = await self._compute(need)
+        self.check_seconds.observe(time.perf_counter() - began)
+        return answer
+
+    async def _compute(self, need: VerifySecret | HashSecret) -> Answer:
         match need:
-            case Pause():
-                await trio.lowlevel.checkpoint()
-                return None
             case HashSecret():
                 hash_text = await trio.to_thread.run_sync(self.hash_now, need.secret, limiter=self._limiter)
                 self._remember(hash_text, need.secret)

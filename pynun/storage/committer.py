@@ -12,11 +12,14 @@ and tries again until it is on disk.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun.errors import MapFullError, StorageError
+from pynun.histogram import Histogram
 from pynun.storage.writer_thread import WriterThread
 
 if TYPE_CHECKING:
@@ -31,10 +34,15 @@ RELAXED_DELAY_SECONDS: Final = 0.05
 
 RETRY_SECONDS: Final = 0.5
 
+PROBE_SECONDS: Final = 2.0
+"""After a batch was lost, and while nothing comes to be written, an empty one is tried so often: is there room now?"""
+
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 2048
 """A batch beyond either bound makes those who fill it wait for the disk (`Committer.wait_for_room`). The entries
 bound the memory that LMDB takes for changed pages, and keeps: 4 KiB for each, if they are far apart."""
+
+ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 _log = logging.getLogger("nun_db")
 
@@ -52,11 +60,24 @@ class Committer:
         self._room = trio.Event()
         self._is_stopping = False
         self.durable_revision = store.revision
+        self.commit_seconds = Histogram()
+        """How long writing a batch to the disk took."""
+        self.commit_entries = Histogram(ENTRIES_BOUNDS)
+        """How many changed keys a batch that was written had."""
+        self.durable_seconds = Histogram()
+        """From a batch's first change to its being on disk."""
+        self.failures = 0
+        """Batches that could not be written."""
+        self._first_change_at = 0.0  # of the batch being filled
+        self._changed_at = 0.0  # the same of the batch being written
+        self.failure: str | None = None
+        """Why the last commit failed; None when it did not."""
         self.on_released: Callable[[], None] = lambda: None
         """Called after the waiters of a batch were told: what they held back may leave now."""
         self._view.on_first_change = self._ring
 
     def _ring(self) -> None:
+        self._first_change_at = time.perf_counter()
         self._bell.set()
 
     @property
@@ -82,7 +103,8 @@ class Committer:
     async def _run(self) -> None:
         view = self._view
         while True:
-            await self._bell.wait()
+            with trio.move_on_after(math.inf if self.failure is None else PROBE_SECONDS):
+                await self._bell.wait()
             self._bell = trio.Event()
             if view.is_relaxed and not self._is_stopping:
                 with trio.move_on_after(RELAXED_DELAY_SECONDS):
@@ -90,6 +112,8 @@ class Committer:
             self._hurry = trio.Event()
             if view.batch.entries:
                 await self._write(self.begin())
+            elif self.failure is not None and not self._is_stopping:
+                await self._probe()
             if self._is_stopping and not view.batch.entries:
                 return
 
@@ -101,16 +125,38 @@ class Committer:
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""
+        self._changed_at = self._first_change_at
         batch = self._view.take_batch()
         self._make_room()
         return batch
 
+    async def _probe(self) -> None:
+        """Find out whether commits work again, by one without changes."""
+        batch = self._view.take_batch()
+        try:
+            await self._write_growing(batch, self._view.operations - self._view.batch.operations)
+        except StorageError as error:
+            self.failure = str(error)
+        else:
+            self._succeeded()
+        self._view.written()
+        for waiter in batch.waiters:
+            waiter.released(batch.revision)
+
+    def _succeeded(self) -> None:
+        if self.failure is not None:
+            self.failure = None
+            self._engine.refused_changes = None
+            _log.warning("changes can be stored again")
+
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
         while True:
+            began = time.perf_counter()
             try:
                 await self._write_growing(batch, operations)
             except StorageError as error:
+                self.failures += 1
                 if not self._view.is_relaxed:
                     self.lose(str(error))
                     return
@@ -120,9 +166,11 @@ class Committer:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
-        if self._engine.refused_changes is not None:
-            self._engine.refused_changes = None
-            _log.warning("changes can be stored again")
+        now = time.perf_counter()
+        self.commit_seconds.observe(now - began)
+        self.commit_entries.observe(len(batch.entries))
+        self.durable_seconds.observe(now - self._changed_at)
+        self._succeeded()
         self.finish(batch)
 
     def finish(self, batch: Batch) -> None:
@@ -147,7 +195,7 @@ class Committer:
     def _refuse_changes(self, batch: Batch, reason: str) -> None:
         if self._engine.refused_changes is None:
             _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
-        self._engine.refused_changes = reason
+        self._engine.refused_changes = self.failure = reason
         for waiter in batch.waiters:
             waiter.failed(batch.revision, reason)
         batch.waiters.clear()
@@ -156,6 +204,7 @@ class Committer:
     def lose(self, reason: str) -> None:
         """The batch can't be written: it and the one filled meanwhile are forgotten, and whoever waits is told."""
         _log.error("changes can't be stored (%s): they were refused", reason)
+        self.failure = reason
         lost = self._view.drop()
         self._engine.reload_after_loss()
         self._make_room()

@@ -12,8 +12,9 @@ import fcntl
 import os
 import shutil
 import struct
+import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import lmdb
 
@@ -37,12 +38,24 @@ DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, l
 """What LMDB says when the file, and not the room for it, is the trouble."""
 
 
+class Slice(NamedTuple):
+    """What was found in a part of the data."""
+
+    totals: dict[int, tuple[int, int]]
+    """Keys and bytes by the identifier of a database; the bytes with those of its index of conflicts."""
+    names: dict[int, str]
+    """Names of databases by their identifier, as far as they were in this part."""
+    following: bytes | None
+    """Where the next part begins; None at the end."""
+
+
 class LmdbStore:
     """The data folder, opened. Only one process at a time has it."""
 
     def __init__(self, folder: Path) -> None:
         """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
         self.folder = folder
+        self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         self._lock = lock_folder(folder)
         try:
             self._environment = _open_environment(folder)
@@ -119,6 +132,47 @@ class LmdbStore:
         names = [full.get(name, name) for name in stored]
         return [name[4:] for name in names if name.startswith(start)], following, False
 
+    def measure(self, position: bytes, count_max: int) -> Slice:
+        """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
+
+        Raises StorageError.
+        """
+        totals: dict[int, tuple[int, int]] = {}
+        names: dict[int, str] = {}
+        following: bytes | None = None
+        try:
+            with (
+                self._reading_in_thread,
+                self._environment.begin(db=self._data, buffers=True) as transaction,
+                transaction.cursor() as cursor,
+            ):
+                cursor.set_range(position)
+                for count, (key, value) in enumerate(cursor.iternext()):
+                    if count == count_max:
+                        following = bytes(key)
+                        break
+                    prefix = int.from_bytes(key[:4], "big")
+                    identifier = prefix & ~schema.CONFLICT_BIT
+                    keys, stored_bytes = totals.get(identifier, (0, 0))
+                    totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
+                    if not prefix and len(key) > 4:
+                        entry = schema.decode_value(bytes(key), bytes(value))
+                        names[entry.version] = bytes(key[4:]).decode()
+        except lmdb.Error as error:
+            raise StorageError(reason(error)) from error
+        return Slice(totals, names, following)
+
+    @property
+    def entries(self) -> int:
+        """How many keys are stored, of all databases and our own."""
+        with self._environment.begin() as transaction:
+            return int(transaction.stat(self._data)["entries"])
+
+    @property
+    def used_bytes(self) -> int:
+        """How far the data file has been used so far; pages in it that are free again count too."""
+        return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
+
     # --- writing -----------------------------------------------------------------------------------------------
 
     def write(self, batch: Batch, operations: int) -> None:
@@ -143,9 +197,10 @@ class LmdbStore:
         return reason(error)
 
     def grow(self) -> None:
-        """Double the memory map. Only while no thread reads or writes. Raises StorageError."""
+        """Double the memory map. Only while no thread writes. Raises StorageError."""
         try:
-            self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+            with self._reading_in_thread:
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
         except (lmdb.Error, OSError) as error:
             raise StorageError(reason(error)) from error
 

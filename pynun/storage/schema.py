@@ -38,6 +38,9 @@ STATE_KEY: Final = b"state"
 ID_BYTES: Final = 4
 """Every stored key begins with so many bytes that say what it belongs to."""
 
+CONFLICT_BIT: Final = 0x8000_0000
+"""Set in the first four bytes of a stored key: the index of unresolved conflicts."""
+
 KEY_BYTES_MAX: Final = 511
 _DIGEST_BYTES: Final = 32
 PREFIX_BYTES: Final = KEY_BYTES_MAX - 1 - _DIGEST_BYTES

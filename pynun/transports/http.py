@@ -1,7 +1,7 @@
 """HTTP: a request body of commands, results joined by `;`, a fresh session for each (docs/protocol.md section 1).
 
-Any method that llhttp knows and any path. Keep-alive, chunked bodies and pipelined requests are understood; requests
-are answered one after another (RFC 9112 section 9.3.2).
+Any method that llhttp knows and any path, but for the server's own pages (`pages.py`). Keep-alive, chunked bodies and
+pipelined requests are understood; requests are answered one after another (RFC 9112 section 9.3.2).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import trio
 from pynun import limits
 from pynun.language import framing, messages
 from pynun.transports.http_reader import RequestReader
+from pynun.transports.pages import PLAIN_TEXT, Page, path_of
 from pynun.transports.results import ResultsOutbox
 from pynun.transports.sockets import linger, receive, send
 
@@ -22,15 +23,18 @@ if TYPE_CHECKING:
     import socket
 
     from pynun.transports.http_reader import Request
+    from pynun.transports.pages import Pages
     from pynun.transports.service import Service
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS: Final = {
     200: b"OK",
     400: b"Bad Request",
+    404: b"Not Found",
     408: b"Request Timeout",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
 }
 
 
@@ -49,6 +53,9 @@ HTTP_PLAIN_TEXT_REFUSAL: Final = _refusal(b"400 Bad Request", messages.NEEDS_TLS
 """What a client gets that speaks no TLS where the server does."""
 
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
+
+
+_NO_PAGE: Final = Page(404, b"this port answers GET /healthz and GET /metrics, and runs no commands\n")
 
 
 class _ResultsTooBigError(Exception):
@@ -74,12 +81,41 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
                     service.waits_to_cancel.discard(waiting)
             if waiting.cancelled_caught:
                 if reader.is_partial and not stopping.is_set():
+                    service.counters.http_answers[408] += 1
                     await _refuse(connected, 408, "the request did not come to its end in time")
                 return
             if not data:
                 return
             reader.feed(data)
             if not await _answer_all(connected, reader, service):
+                return
+    except OSError:
+        return  # the client is gone
+
+
+async def serve_pages(connected: socket.socket, pages: Pages) -> None:
+    """One connection of a port that answers with pages only, and runs no command."""
+    reader = RequestReader(0)
+    try:
+        while True:
+            with trio.move_on_after(limits.HTTP_IDLE_SECONDS) as waiting:
+                while not reader.complete and reader.refusal is None:
+                    data = await receive(connected)
+                    if not data:
+                        return
+                    reader.feed(data)
+            if waiting.cancelled_caught:
+                return
+            while reader.complete:
+                request = reader.complete.popleft()
+                make_page = pages.get(path_of(request.page))
+                page = _NO_PAGE if make_page is None else await make_page()
+                await send(connected, page_response(page, request))
+                if not request.is_kept_alive:
+                    await linger(connected)
+                    return
+            if reader.refusal is not None:
+                await _refuse(connected, *reader.refusal)
                 return
     except OSError:
         return  # the client is gone
@@ -97,14 +133,7 @@ async def _answer_all(connected: socket.socket, reader: RequestReader, service: 
     """Answer the requests that are complete; False when the connection is to end."""
     answers: list[bytes] = []
     for request in reader.complete:
-        try:
-            answer = await _run(request.body.decode(), service)
-        except _ResultsTooBigError:
-            answers.append(_response(413, _RESULTS_TOO_BIG, request))
-        except UnicodeDecodeError:
-            answers.append(_response(400, messages.INVALID_UTF8, request))
-        else:
-            answers.append(_response(200, answer, request))
+        answers.append(await _answer(request, service))
         if not request.is_kept_alive:
             reader.refusal = None
             break
@@ -120,12 +149,35 @@ async def _answer_all(connected: socket.socket, reader: RequestReader, service: 
         await linger(connected)
         return False
     if reader.refusal is not None:
+        service.counters.http_answers[reader.refusal[0]] += 1
         await _refuse(connected, *reader.refusal)
         return False
     if reader.expects_continue:
         reader.expects_continue = False
         await send(connected, _CONTINUE)
     return True
+
+
+async def _answer(request: Request, service: Service) -> bytes:
+    """The answer to one request: one of the server's pages, else the results of its commands."""
+    make_page = service.pages.get(path_of(request.page)) if request.page else None
+    if make_page is not None:
+        page = await make_page()
+    else:
+        began = time.perf_counter()
+        page = await _results(request, service)
+        service.counters.http_request_seconds.observe(time.perf_counter() - began)
+    service.counters.http_answers[page.status] += 1
+    return page_response(page, request)
+
+
+async def _results(request: Request, service: Service) -> Page:
+    try:
+        return Page(200, (await _run(request.body.decode(), service)).encode())
+    except _ResultsTooBigError:
+        return Page(413, _RESULTS_TOO_BIG.encode())
+    except UnicodeDecodeError:
+        return Page(400, messages.INVALID_UTF8.encode())
 
 
 async def _run(body: str, service: Service) -> str:
@@ -152,22 +204,27 @@ async def _run(body: str, service: Service) -> str:
 
 async def _refuse(connected: socket.socket, status: int, text: str) -> None:
     """An answer to what is no request that can be answered; the connection ends behind it."""
-    await send(connected, _response(status, text))
+    await send(connected, _response(status, text.encode()))
     await linger(connected)
 
 
-def _response(status: int, text: str, request: Request | None = None) -> bytes:
+def page_response(page: Page, request: Request) -> bytes:
+    """The answer that is a page."""
+    return _response(page.status, page.body, request, page.content_type)
+
+
+def _response(status: int, body: bytes, request: Request | None = None, content_type: bytes = PLAIN_TEXT) -> bytes:
     """Head and body; without a request, the connection ends behind it."""
-    body = text.encode()
     connection = b""
     if request is None or not request.is_kept_alive:
         connection = b"Connection: close\r\n"
     elif request.is_old:
         connection = b"Connection: keep-alive\r\n"
-    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%b\r\n" % (
+    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n" % (
         status,
         _REASONS[status],
         _date(),
+        content_type,
         len(body),
         connection,
     )

@@ -21,6 +21,8 @@ class Request:
     """HTTP/1.0: the client has to be told that the connection is kept."""
     is_bodiless: bool
     """A HEAD request: the answer has a head only."""
+    page: bytes = b""
+    """The target of a GET or HEAD without a body, which may be one of the server's own pages."""
 
 
 class RequestReader:
@@ -32,6 +34,7 @@ class RequestReader:
         self._parts: list[bytes] = []
         self._framing_bytes = 0
         """What has arrived since a head was complete or a part of a body came: of the next head, or of trailers."""
+        self._target = b""
         self.complete: deque[Request] = deque()
         self.is_partial = False
         """Whether a request has begun and is not complete."""
@@ -68,6 +71,10 @@ class RequestReader:
         self.begun += 1
         self._announced_bytes = 0
         self._is_chunked = False
+        self._target = b""
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if name[:1] in b"Cc" and name.lower() == b"content-length":
@@ -94,11 +101,13 @@ class RequestReader:
         if self.refusal is not None:
             return  # nothing is run of what is refused, even if it ends in the same read
         parser = self._parser
+        method = parser.get_method()
         request = Request(
             body=b"".join(self._parts),
             is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             is_old=parser.get_http_version() == "1.0",
-            is_bodiless=parser.get_method() == b"HEAD",
+            is_bodiless=method == b"HEAD",
+            page=self._target if not self.body_bytes and method in (b"GET", b"HEAD") else b"",
         )
         if parser.should_upgrade():
             self._upgrade = request
@@ -119,6 +128,6 @@ class RequestReader:
         self.body_bytes += len(data)
         if self.body_bytes >= self._announced_bytes and self.refusal is None:
             body = b"".join(self._parts)[: self._announced_bytes]
-            self.complete.append(replace(self._upgrade, body=body))
+            self.complete.append(replace(self._upgrade, body=body, page=b"" if body else self._upgrade.page))
             self._parts = []
             self.is_partial = self.expects_continue = False

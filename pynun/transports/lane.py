@@ -74,6 +74,11 @@ class Lane(trio.abc.Stream):
         self._opened.set()
 
     @property
+    def outbox(self) -> Outbox:
+        """What waits for the client."""
+        return self._outbox
+
+    @property
     def is_passthrough(self) -> bool:
         """Whether messages reach the session through trio-websocket and not through the lane."""
         return self._is_passthrough
@@ -195,6 +200,7 @@ class Lane(trio.abc.Stream):
                     self._is_passthrough = True
                     return reader.take_rest()
                 case Outcome.TOO_BIG:
+                    self._service.counters.dropped["message_too_big"] += 1
                     await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
                     return b""
                 case Outcome.END:

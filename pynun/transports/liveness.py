@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 if TYPE_CHECKING:
+    from pynun.transports.outbox import Outbox
     from pynun.transports.service import Service
 
 CHECKS: Final = 3
@@ -33,6 +34,10 @@ _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED_MS = 2, 3, 8 + 12
 
 class Peer(Protocol):
     """A connection that is checked."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for its client."""
 
     def check_alive(self, idle_seconds: float) -> None:
         """Called `CHECKS` times in the idle time: end the connection if its peer is gone."""

@@ -21,6 +21,7 @@ import trio
 
 from pynun import limits
 from pynun.language import messages
+from pynun.transports.counters import Counters
 
 if TYPE_CHECKING:
     import socket
@@ -37,12 +38,13 @@ _TLS_PIECE_BYTES: Final = 16 * 1024
 class Flusher:
     """The outboxes that have something to send, sent together when a chunk of commands is done or a batch on disk."""
 
-    __slots__ = ("_dirty", "nursery", "view")
+    __slots__ = ("_dirty", "counters", "nursery", "view")
 
     def __init__(self, view: View, nursery: trio.Nursery) -> None:
         self.view = view
         self.nursery = nursery
         """Where the tasks of stalled outboxes run."""
+        self.counters = Counters()
         self._dirty: list[Outbox] = []
 
     def add(self, outbox: Outbox) -> None:
@@ -198,6 +200,7 @@ class Outbox:
                     self._ready[place] = b""
                     self._tombstones += 1
                     self.conflated_events += 1
+                    self._flusher.counters.conflated_events += 1
                     if self._tombstones > 1024 and self._tombstones * 2 > len(self._ready):
                         self._compact()
                 self._slots[key] = len(self._ready)
@@ -358,6 +361,7 @@ class Outbox:
 
     def _overflow(self) -> None:
         """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""
+        self._flusher.counters.dropped["slow_reader"] += 1
         self._is_sealed = self._is_complete = True
         self._ready = []
         self._held.clear()
@@ -372,6 +376,11 @@ class Outbox:
         self.flush()
 
     # --- waiting -----------------------------------------------------------------------------------------------
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits: for the disk, for its turn, for the client to read."""
+        return self._bytes
 
     @property
     def needs_flush(self) -> bool:

@@ -157,6 +157,7 @@ class Reactor:
 
     def __init__(self, flusher: Flusher) -> None:
         self._flusher = flusher
+        self._turn_seconds = flusher.counters.turn_seconds
         self._epoll = select.epoll()
         self._readers: dict[int, tuple[ChunkReader, trio.lowlevel.Task]] = {}
         self._running: trio.CancelScope | None = None
@@ -214,7 +215,8 @@ class Reactor:
     def _serve_ready(self) -> None:
         flusher = self._flusher
         readers = self._readers
-        end = time.perf_counter() + _TURN_SECONDS
+        began = now = time.perf_counter()
+        end = began + _TURN_SECONDS
         while ready := self._epoll.poll(0, _READY_MAX):
             for served, (descriptor, _) in enumerate(ready, 1):
                 waiting = readers.get(descriptor)
@@ -232,5 +234,7 @@ class Reactor:
                 if served % _FLUSH_READERS == 0:
                     flusher.flush()
             flusher.flush()
-            if time.perf_counter() > end:
-                return  # whoever is ready is so at the next turn too
+            now = time.perf_counter()
+            if now > end:
+                break  # whoever is ready is so at the next turn too
+        self._turn_seconds.observe(now - began)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pynun.storage.committer import Committer
     from pynun.transports.liveness import Peer
     from pynun.transports.outbox import Flusher, Outbox
+    from pynun.transports.pages import Pages
 
 
 class Resolver(Protocol):
@@ -41,12 +42,14 @@ class Service:
     __slots__ = (
         "allowed_origins",
         "committer",
+        "counters",
         "engine",
         "flusher",
         "handshake_seconds",
         "idle_seconds",
         "message_bytes_max",
         "outbox_bytes_max",
+        "pages",
         "peers",
         "reactor",
         "resolver",
@@ -69,6 +72,7 @@ class Service:
         self.engine = engine
         self.committer = committer
         self.flusher = flusher
+        self.counters = flusher.counters
         self.reactor = Reactor(flusher)
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
@@ -77,6 +81,8 @@ class Service:
         self.idle_seconds = idle_seconds
         self.allowed_origins = frozenset(allowed_origins)
         """Origins of web pages that may connect by WebSocket; empty: all."""
+        self.pages: Pages = {}
+        """The HTTP port's own pages."""
         self.peers: set[Peer] = set()
         """The open connections with a session that lasts, to be checked (`liveness`)."""
         self.waits_to_cancel: set[trio.CancelScope] = set()

@@ -39,7 +39,7 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
-            peer = _Peer(connected, nursery.cancel_scope)
+            peer = _Peer(connected, outbox, service, nursery.cancel_scope)
             service.peers.add(peer)
             outbox.send_raw(_GREETING)
             service.flusher.flush()
@@ -60,12 +60,15 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
 class _Peer:
     """The client of one connection, as `liveness` sees it: the protocol has no ping, so its machine must do."""
 
-    def __init__(self, connected: socket.socket, scope: trio.CancelScope) -> None:
+    def __init__(self, connected: socket.socket, outbox: LineOutbox, service: Service, scope: trio.CancelScope) -> None:
         self._socket = connected
+        self.outbox = outbox
+        self._counters = service.counters
         self._scope = scope
 
     def check_alive(self, idle_seconds: float) -> None:
-        if is_machine_gone(self._socket, idle_seconds):
+        if is_machine_gone(self._socket, idle_seconds) and not self._scope.cancel_called:
+            self._counters.dropped["gone"] += 1
             self._scope.cancel()
 
 
@@ -81,6 +84,7 @@ async def _run_lines(connected: socket.socket, service: Service, session: Sessio
         case Outcome.END:
             return
         case Outcome.TOO_BIG:
+            service.counters.dropped["message_too_big"] += 1
             outbox.refuse((), messages.MESSAGE_TOO_BIG, 0)
         case outcome:
             raise AssertionError(outcome)

@@ -71,7 +71,7 @@ async def serve_receiver(
                 nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
                 lane.connection = connection
-                lane.on_gone = partial(_leave, on_overflow, nursery.cancel_scope)
+                lane.on_gone = partial(_leave, service, on_overflow, nursery.cancel_scope)
                 service.peers.add(lane)
                 lane.open()
                 await _pass_messages(connection, lane, receiver, service, outbox, commands_of, text_of)
@@ -95,13 +95,16 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
                 receive_buffer_size=limits.RECEIVE_BYTES,
             )
             if not _is_allowed(request, service):
+                service.counters.refused["origin"] += 1
                 await request.reject(403, body=b"this page may not connect (NUN_ALLOWED_ORIGINS)\n")
                 return None
             return await request.accept()
         except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
+            service.counters.refused["handshake"] += 1
             return None
         finally:
             service.waits_to_cancel.discard(scope)
+    service.counters.refused["handshake"] += 1
     return None
 
 
@@ -139,10 +142,12 @@ async def _pass_messages(
             await service.committer.wait_for_room()
 
 
-def _leave(on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
+def _leave(service: Service, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
     """The client is not there any more: it leaves the session at once."""
-    on_leaving()
-    scope.cancel()
+    if not scope.cancel_called:
+        service.counters.dropped["gone"] += 1
+        on_leaving()
+        scope.cancel()
 
 
 async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope) -> None:

@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[2]
 LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli")
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
-BELOW_ALL = {"audit", "authority", "errors", "limits", "setting_values", "settings", "timestamps"}
+BELOW_ALL = {"audit", "authority", "errors", "histogram", "limits", "setting_values", "settings", "timestamps"}
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 
 CLIENT_OF = {"__init__", "demo", "cli"}
@@ -25,6 +25,7 @@ ONLY_IN = {
     "typer": ("pynun/cli/",),
     "trio": ("pynun/storage/", "pynun/transports/", "pynun/server/", "pynun/cli/", "pynun/client/", "pynun/demo/"),
     "trio_websocket": ("pynun/transports/", "pynun/client/"),
+    "prometheus_client": ("pynun/server/", "pynun/cli/"),
     "prompt_toolkit": ("pynun/cli/",),
     "httptools": ("pynun/transports/",),
 }

@@ -37,7 +37,7 @@ STOP_SECONDS_MAX = 5.0  # issue's own promise: exit 0 within 5 s of SIGTERM
 
 PORT_ATTEMPTS = 10
 _PORT_IS_TAKEN = "Address already in use"
-_LISTENING = re.compile(r"listening: (websocket|http|tcp) (\S+):([0-9]+)")
+_LISTENING = re.compile(r"listening: (websocket|http|tcp|metrics) (\S+):([0-9]+)")
 _READY = re.compile(r"\bready\b")
 
 
@@ -145,6 +145,7 @@ class Server:
         self.websocket = Address("127.0.0.1", 0)
         self.http = Address("127.0.0.1", 0)
         self.tcp = Address("127.0.0.1", 0)
+        self.metrics: Address | None = None  # where NUN_METRICS names an address of its own
         self.output: list[str] = []  # lines of standard output, of every start
         self.errors: list[str] = []  # lines of standard error, of every start
         self.start_seconds = 0.0  # from the start of the process to its line "ready"
@@ -351,6 +352,7 @@ class Server:
         for line in self.output[self._output_mark :]:
             if match := _LISTENING.search(line):
                 found[match[1]] = Address(match[2], int(match[3]))
+        self.metrics = found.pop("metrics", None)
         if found.keys() != {"websocket", "http", "tcp"}:
             raise ServerDiedError(f"expected three `listening:` lines, got {found}:\n{self.log_text()}")
         self.websocket, self.http, self.tcp = found["websocket"], found["http"], found["tcp"]

@@ -34,6 +34,8 @@ def auth(session: Session, user: str, password: str) -> Steps:
         return engine.admin_token_hash() if user == engine.context.admin_user else None
 
     is_valid = yield from _verified(session, password, read_hash)
+    if is_valid is None:
+        engine.counters.failed_logins["admin"] += 1
     session.set_admin(is_valid is not None)
     return messages.VALID_AUTH if session.is_admin else messages.INVALID_AUTH
 
@@ -48,6 +50,7 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         return None if entry is None else entry.text
 
     if (yield from _verified(session, token, read_hash)) is None:
+        engine.counters.failed_logins["database"] += 1
         raise messages.INVALID_TOKEN
     if engine.find_database(name) is not database:
         raise messages.NOT_A_DATABASE

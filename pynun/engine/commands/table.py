@@ -6,6 +6,7 @@ from it. Rows stand in the order of the reference.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ class Command:
     differs: str | None = None
     """How it deliberately differs from the original, for docs/differences.md."""
     parse: Callable[[list[str]], tuple[Any, ...]] = lambda _words: ()
+    place: int = 0
+    """Which row of the table it is: where the command is counted (`pynun/engine/counters.py`)."""
 
     @property
     def usage(self) -> str:
@@ -64,7 +67,11 @@ def _row(
         permission=permission,
         differs=differs,
         parse=shape.parse,
+        place=next(_places),
     )
+
+
+_places = itertools.count()
 
 
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."

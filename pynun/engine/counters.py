@@ -1,0 +1,21 @@
+"""What the engine counts for whoever watches the server: plain numbers that only grow, read when somebody asks."""
+
+from __future__ import annotations
+
+from pynun.engine.commands.table import COMMANDS
+
+
+class Counters:
+    """The counters of one engine. Commands are counted at the place of their row in the command table."""
+
+    __slots__ = ("done", "failed_logins", "refused", "unknown")
+
+    def __init__(self) -> None:
+        self.done = [0] * len(COMMANDS)
+        """Commands that were answered, by their row."""
+        self.refused = [0] * len(COMMANDS)
+        """Commands that were answered with an error, by their row."""
+        self.unknown = 0
+        """Texts that are no command."""
+        self.failed_logins = {"admin": 0, "database": 0}
+        """Wrong passwords and tokens: of `auth`, and of `use-db`."""

@@ -1,0 +1,90 @@
+"""How many keys and bytes each database has: measured now and then, beside the work, when somebody wants to know.
+
+LMDB knows only the sum of all databases, and counting with every change would cost every change. So the data is read
+through in a thread, in small slices with pauses five times as long, and not again before a minute is over, or fifty
+times what it took: it never takes more than a few hundredths of one core.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from pynun.errors import StorageError
+
+if TYPE_CHECKING:
+    from pynun.storage.lmdb_store import LmdbStore
+
+_log = logging.getLogger("nun_db")
+
+_SLICE_KEYS: Final = 1000
+"""About a millisecond."""
+
+_PAUSES: Final = 5
+"""Pauses are so many times as long as what they follow."""
+
+_AGE_SECONDS_MIN: Final = 60.0
+_AGE_MIN: Final = 50
+"""What was measured counts as new for so many seconds, and for so many times what it took."""
+
+
+class Size(NamedTuple):
+    """One database."""
+
+    keys: int
+    stored_bytes: int
+    """Keys and values as they are stored, without what LMDB adds."""
+
+
+class DatabaseSizes:
+    """The sizes of all databases of a store."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+        self._is_wanted = trio.Event()
+        self._is_known = trio.Event()
+        self._new_until = 0.0
+        self.by_name: dict[str, Size] = {}
+        self.measured_at: float | None = None
+        """Seconds since 1970; None before the first time."""
+
+    async def want(self) -> None:
+        """Have what is old measured again. Waits for the first time to end, for a second at most."""
+        if trio.current_time() >= self._new_until:
+            self._is_wanted.set()
+        with trio.move_on_after(1.0):
+            await self._is_known.wait()
+
+    async def run(self) -> None:
+        """Measure when it is wanted, for ever."""
+        while True:
+            await self._is_wanted.wait()
+            began = trio.current_time()
+            try:
+                self.by_name = await self._measure()
+            except StorageError as error:
+                _log.debug("the sizes of the databases could not be measured: %s", error)
+            else:
+                self.measured_at = time.time()
+                self._is_known.set()
+            self._is_wanted = trio.Event()
+            took = trio.current_time() - began
+            self._new_until = trio.current_time() + max(_AGE_SECONDS_MIN, _AGE_MIN * took / _PAUSES)
+
+    async def _measure(self) -> dict[str, Size]:
+        totals: dict[int, tuple[int, int]] = {}
+        names: dict[int, str] = {}
+        position: bytes | None = b""
+        while position is not None:
+            began = trio.current_time()
+            found = await trio.to_thread.run_sync(self._store.measure, position, _SLICE_KEYS)
+            names |= found.names
+            for identifier, (keys, stored_bytes) in found.totals.items():
+                before = totals.get(identifier, (0, 0))
+                totals[identifier] = before[0] + keys, before[1] + stored_bytes
+            position = found.following
+            await trio.sleep(_PAUSES * (trio.current_time() - began))
+        return {name: Size(*totals.get(identifier, (0, 0))) for identifier, name in sorted(names.items())}

@@ -1,0 +1,62 @@
+"""Whether the server can do its work now, and if not, why not: the page /healthz (docs/monitoring.md).
+
+Ready means: connections are accepted and changes can be stored. The page is plain text: `ok`, or `not ready: REASON`.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.transports.pages import Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pynun.storage.committer import Committer
+
+DISK_FULL: Final = "the disk of the data is full"
+
+
+class Phase(enum.Enum):
+    """Where in its life the server is; the value is why it is not ready then."""
+
+    STARTING = "starting"
+    READY = ""
+    STOPPING = "stopping"
+
+
+class Health:
+    """The health of one server."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.phase = Phase.STARTING
+        self.committer: Committer | None = None
+        """Known once the data is served."""
+
+    async def reason(self) -> str | None:
+        """Why the server is not ready; None when it is.
+
+        The disk is asked in a thread: one that does not answer (a file server that is gone) must not stop the loop.
+        """
+        if self.phase is not Phase.READY:
+            return str(self.phase.value)
+        failure = None if self.committer is None else self.committer.failure
+        if failure is not None:
+            return f"changes can't be stored: {failure}"
+        try:
+            usage = await trio.to_thread.run_sync(shutil.disk_usage, self._data_dir, abandon_on_cancel=True)
+        except OSError as error:
+            return f"the folder of the data can't be looked at: {os.strerror(error.errno or 0)}"
+        return DISK_FULL if usage.free < limits.DISK_FREE_BYTES_MIN else None
+
+    async def page(self) -> Page:
+        """The page /healthz: 200 when ready, else 503."""
+        reason = await self.reason()
+        return Page(200, b"ok\n") if reason is None else Page(503, f"not ready: {reason}\n".encode())

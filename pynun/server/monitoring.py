@@ -1,0 +1,128 @@
+"""How the server is watched: its pages /healthz and /metrics, and the address of their own that NUN_METRICS may name.
+
+That address answers from the time the loop runs to the end of the stop, so also while the server is starting and
+stopping; there no commands are run, and connections do not count as clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.histogram import Histogram
+from pynun.server.database_sizes import DatabaseSizes
+from pynun.server.health import Health
+from pynun.server.tls import shake_hands
+from pynun.transports.http import serve_pages
+from pynun.transports.pages import Page
+
+if TYPE_CHECKING:
+    from pynun.server.listening import Connection, SocketListener
+    from pynun.server.metrics import Metrics
+    from pynun.server.passwords import Passwords
+    from pynun.server.tls import Certificate
+    from pynun.settings import Settings
+    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.transports.pages import Pages
+    from pynun.transports.service import Service
+
+_log = logging.getLogger("nun_db")
+
+_DELAY_SECONDS: Final = 1.0
+"""How often the delay of the loop is measured."""
+
+_OFF: Final = Page(404, b"metrics are off (NUN_METRICS=off)\n")
+_ELSEWHERE: Final = Page(404, b"metrics have an address of their own (NUN_METRICS)\n")
+_NOT_YET: Final = Page(503, b"not ready: starting\n")
+
+
+class Monitoring:
+    """What one server shows of itself."""
+
+    def __init__(self, settings: Settings, store: LmdbStore, passwords: Passwords) -> None:
+        self._handshake_seconds = settings.handshake_seconds
+        self._store = store
+        self._passwords = passwords
+        self._connections = 0
+        self._sizes = DatabaseSizes(store)
+        self._loop_delay_seconds = Histogram()
+        self._service: Service | None = None
+        self._metrics: Metrics | None = None
+        self.health = Health(settings.data_dir)
+        own = {b"/healthz": self.health.page, b"/metrics": self._metrics_page}
+        self._own_pages: Pages = own
+        self.pages: Pages = own
+        """The pages of the HTTP port."""
+        if settings.metrics is not True:
+            self.pages = {**own, b"/metrics": partial(_always, _ELSEWHERE if settings.metrics else _OFF)}
+
+    def watch(self, service: Service) -> None:
+        """From now on there is something to measure."""
+        self._service = service
+        service.pages = self.pages
+
+    async def run(self) -> None:
+        """Measure what only a task can, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sizes.run)
+            while True:
+                due = trio.current_time() + _DELAY_SECONDS
+                await trio.sleep_until(due)
+                self._loop_delay_seconds.observe(trio.current_time() - due)
+
+    async def serve(self, listener: SocketListener, certificate: Certificate | None) -> None:
+        """Answer on an address of its own, for ever."""
+        async with trio.open_nursery() as nursery:
+            handler = partial(self._handle, certificate)
+            await trio.serve_listeners(handler, [listener], handler_nursery=nursery)
+
+    async def _metrics_page(self) -> Page:
+        service = self._service
+        if service is None or self.health.committer is None:
+            return _NOT_YET
+        if self._metrics is None:
+            self._metrics = await trio.to_thread.run_sync(self._make_metrics, service)
+        return await self._metrics.page(await self.health.reason())
+
+    def _make_metrics(self, service: Service) -> Metrics:
+        """Only who is watched pays for the library: its time, in a thread, and its memory."""
+        from pynun.server.metrics import Metrics, Sources
+
+        assert self.health.committer is not None
+        return Metrics(
+            Sources(
+                self._store,
+                self.health.committer,
+                service,
+                self._passwords,
+                self._sizes,
+                self._loop_delay_seconds,
+            )
+        )
+
+    async def _handle(self, certificate: Certificate | None, connection: Connection) -> None:
+        if self._connections >= limits.MONITORS_MAX:
+            return
+        self._connections += 1
+        try:
+            if certificate is None or await self._encrypt(certificate, connection):
+                await serve_pages(connection.socket, self._own_pages)
+        except Exception:
+            _log.exception("a connection was closed after an internal error; please report this")
+        finally:
+            self._connections -= 1
+
+    async def _encrypt(self, certificate: Certificate, connection: Connection) -> bool:
+        with trio.move_on_after(self._handshake_seconds), contextlib.suppress(OSError):
+            connection.socket = await shake_hands(connection.socket, certificate.context)
+            return True
+        return False
+
+
+async def _always(page: Page) -> Page:
+    return page

@@ -1,0 +1,121 @@
+"""`nun-db status`: ready or not, for a person and for scripts."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.clients import TcpClient, WebSocketClient, http_post
+from tests.support.server import Server, nun_db
+from tests.support.watched import growth_forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
+    with new_server() as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images images-pwd")
+        with WebSocketClient(server.websocket) as client, TcpClient(server.tcp) as other:
+            client.ask("use-db images images-pwd")
+            client.ask("watch a")
+            client.ask("set a 1")
+            client.ask("no such command")
+            other.ask("use-db images wrong")
+            done = nun_db("-h", f"http://{server.http}", "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"http://{server.http}: ready, version ")
+    assert "connections  websocket 1  http 1  tcp 1; 0 refused so far" in lines
+    assert "sessions     1, 1 keys watched" in lines
+    assert any(
+        line.startswith("commands     ") and line.endswith("of which 2 refused; 1 failed logins") for line in lines
+    )
+    table = [line.split() for line in lines[lines.index("") + 9 :]]
+    assert ["database", "sessions", "keys", "bytes"] in table
+    assert ["images", "1", "2"] in [row[:3] for row in table]
+    assert all(len(line) < 80 for line in lines[1:])
+
+
+def test_scripts_get_one_object(shared_server: Server) -> None:
+    done = nun_db("-h", f"http://{shared_server.http}", "status", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert (said["ready"], said["reason"], said["url"]) == (True, None, f"http://{shared_server.http}")
+    assert said["metrics"]["nun_db_ready"] == [{"labels": {}, "value": 1}]
+    transports = {sample["labels"]["transport"] for sample in said["metrics"]["nun_db_connections"]}
+    assert transports == {"websocket", "http", "tcp"}
+
+
+def test_a_server_that_is_not_ready_is_exit_code_1(new_server: Callable[..., Server]) -> None:
+    with new_server() as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images images-pwd")
+        with growth_forbidden(server), TcpClient(server.tcp) as client:
+            client.ask("use-db images images-pwd")
+            client.ask("set big " + "x" * 4_000_000)
+            done = nun_db("-h", f"http://{server.http}", "status")
+            as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
+    assert done.returncode == as_json.returncode == 1
+    assert "NOT READY: changes can't be stored: File too large" in done.stdout.splitlines()[0]
+    assert json.loads(as_json.stdout)["reason"] == "changes can't be stored: File too large"
+
+
+def test_without_metrics_it_still_says_whether_it_is_ready(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_METRICS="off") as server:
+        done = nun_db("-h", f"http://{server.http}", "status")
+        as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
+    assert done.returncode == as_json.returncode == 0
+    assert done.stdout.splitlines() == [f"http://{server.http}: ready", "no figures: metrics are off (NUN_METRICS=off)"]
+    assert json.loads(as_json.stdout)["metrics"] is None
+
+
+def test_an_address_of_its_own_and_tls(disk_folder: Path) -> None:
+    authority = Authority(disk_folder)
+    environment = {**authority.environment(), "NUN_METRICS": "127.0.0.1:0"}
+    with Server(disk_folder / "dbs", environment=environment) as server:
+        assert server.metrics is not None
+        url = f"https://localhost:{server.metrics.port}"
+        done = nun_db("-h", url, "--ca", str(authority.file), "status")
+        distrusting = nun_db("-h", url, "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{url}: ready, version")
+    assert distrusting.returncode == 4
+
+
+def test_no_server_is_exit_code_4() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        done = nun_db("-h", f"127.0.0.1:{free.getsockname()[1]}", "status")
+    assert done.returncode == 4
+    assert "nothing listens at http://127.0.0.1:" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",  # as the original's server does
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+)
+def test_another_program_is_exit_code_4(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reply() -> None:
+            connected, _ = listening.accept()
+            with connected:
+                connected.recv(4096)
+                connected.sendall(answer)
+
+        replying = threading.Thread(target=reply)
+        replying.start()
+        done = nun_db("-h", f"127.0.0.1:{listening.getsockname()[1]}", "status")
+        replying.join(10)
+    assert done.returncode == 4
+    assert "does not say how it is" in done.stderr

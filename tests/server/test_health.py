@@ -1,0 +1,119 @@
+"""GET /healthz: `ok` when the server can do its work, else why not (docs/monitoring.md)."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.clients import TcpClient
+from tests.support.server import Address, Server
+from tests.support.watched import fill, growth_forbidden, request, small_disk, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+AUTH = b"auth user-name user-pwd"
+
+
+def test_a_server_that_is_ready_says_ok(shared_server: Server) -> None:
+    assert request(shared_server.http, "/healthz") == (200, "ok\n", "text/plain; charset=UTF-8")
+    assert request(shared_server.http, "/healthz?from=monitor").text == "ok\n"
+    assert request(shared_server.http, f"http://{shared_server.http}/healthz").text == "ok\n"
+    head = request(shared_server.http, "/healthz", "HEAD")
+    assert (head.status, head.text) == (200, "")
+
+
+def test_any_other_request_is_a_body_of_commands(shared_server: Server) -> None:
+    assert request(shared_server.http, "/healthz", "POST", AUTH).text == "valid auth\n"
+    assert request(shared_server.http, "/healthz", "GET", AUTH).text == "valid auth\n"
+    assert request(shared_server.http, "/healthz", "PUT", AUTH).text == "valid auth\n"
+    assert request(shared_server.http, "/healthz", "POST", b"").text == ""
+    assert request(shared_server.http, "/healthz/more", "GET") == (200, "", "text/plain; charset=UTF-8")
+    assert request(shared_server.http, "/", "GET", AUTH).text == "valid auth\n"
+
+
+@pytest.mark.parametrize("durability", ["always", "relaxed"])
+def test_changes_that_can_not_be_stored_are_told_until_they_can(
+    new_server: Callable[..., Server], durability: str
+) -> None:
+    with new_server(NUN_DURABILITY=durability) as server, TcpClient(server.tcp) as client:
+        client.ask(f"auth {server.credentials}")
+        client.ask("create-db health health-pwd")
+        client.ask("use-db health health-pwd")
+        with growth_forbidden(server):
+            client.ask("set big " + "x" * 4_000_000)
+            wait_until(lambda: request(server.http, "/healthz").status == 503)
+            assert request(server.http, "/healthz").text == "not ready: changes can't be stored: File too large\n"
+        # Nobody writes anything, and still it is seen that writing works again.
+        wait_until(lambda: request(server.http, "/healthz").text == "ok\n")
+        assert client.ask("set small 1")[-1] == "ok \n"
+
+
+def test_a_disk_that_is_full_is_told_until_there_is_room(disk_folder: Path) -> None:
+    with small_disk(disk_folder / "disk", "8m") as disk, Server(disk / "dbs") as server:
+        assert request(server.http, "/healthz").text == "ok\n"
+        filler = disk / "filler"
+        fill(filler)
+        answer = request(server.http, "/healthz")
+        assert (answer.status, answer.text) == (503, "not ready: the disk of the data is full\n")
+        filler.unlink()
+        assert request(server.http, "/healthz").text == "ok\n"
+
+
+def test_an_address_of_its_own_runs_no_commands(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_METRICS="127.0.0.1:0") as server:
+        assert server.metrics is not None
+        assert request(server.metrics, "/healthz").text == "ok\n"
+        assert request(server.metrics, "/").status == 404
+        assert request(server.metrics, "/healthz", "POST").status == 404
+        refused = request(server.metrics, "/healthz", "POST", AUTH)
+        assert (refused.status, refused.text) == (413, "message too big")
+
+
+def test_an_address_of_its_own_answers_from_the_start_to_the_end_of_the_stop(new_server: Callable[..., Server]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", free.getsockname()[1])
+    server = new_server(NUN_METRICS=str(address), NUN_ARGON2_MEMORY_KIB="65536", NUN_ARGON2_PASSES="15")
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    try:
+        wait_until(lambda: _told(address) == "not ready: starting\n")
+    finally:
+        starting.join()
+    assert _told(address) == "ok\n"
+    with socket.create_connection(server.tcp) as silent:  # who does not hang up keeps the stop waiting
+        silent.settimeout(10.0)
+        assert silent.recv(10) == b"ok \n"
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        try:
+            wait_until(lambda: _told(address) == "not ready: stopping\n")
+        finally:
+            silent.close()
+            stopping.join()
+    assert server.exit_code == 0
+
+
+def _told(address: Address) -> str:
+    """What /healthz says there; nothing while nobody listens."""
+    try:
+        return request(address, "/healthz").text
+    except OSError:
+        return ""
+
+
+def test_with_tls_it_is_told_by_tls(disk_folder: Path) -> None:
+    certificates = Authority(disk_folder)
+    environment = {**certificates.environment(), "NUN_METRICS": "127.0.0.1:0"}
+    with Server(disk_folder / "dbs", environment=environment) as server:
+        assert server.metrics is not None
+        for address in (server.http, server.metrics):
+            assert request(address, "/healthz", tls=certificates.trusting()).text == "ok\n"
+        plain = request(server.http, "/healthz")
+        assert plain.status == 400

@@ -1,0 +1,338 @@
+"""GET /metrics: what the server counts, in the format of Prometheus (docs/monitoring.md)."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pynun import limits
+from tests.support.certificates import Authority
+from tests.support.clients import TcpClient, WebSocketClient, http_post
+from tests.support.server import ADMIN_PASSWORD, Address, Server
+from tests.support.watched import growth_forbidden, request, wait_until
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from prometheus_client.core import Metric
+
+    from tests.support.clients import Connection
+
+SECRET = "a-token-nobody-may-see"
+
+
+class Scrape:
+    """One look at the metrics."""
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+        answer = request(address, "/metrics", tls=tls)
+        assert answer.status == 200, answer
+        assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+        self.text = answer.text
+        self.families: dict[str, Metric] = {
+            family.name: family for family in text_string_to_metric_families(answer.text)
+        }
+        self.values = {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in self.families.values()
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """The one number of that name with exactly these labels."""
+        return self.values[name, tuple(sorted(labels.items()))]
+
+
+@pytest.fixture
+def watched(new_server: Callable[..., Server]) -> Iterator[Server]:
+    """A running server with a database of its own."""
+    with new_server() as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images {SECRET}; create-db other other-pwd")
+        yield server
+
+
+def enter(client: Connection, database: str = "images", token: str = SECRET) -> None:
+    assert client.ask(f"use-db {database} {token}")[-1] == "ok \n"
+
+
+def test_commands_are_counted_by_name_and_outcome(watched: Server) -> None:
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        before = Scrape(watched.http)
+        for number in range(7):
+            client.ask(f"set key-{number} value")
+        client.ask("get key-1")
+        client.ask("ls")
+        client.ask("keys")
+        client.ask("increment key-1")
+        client.ask("nothing-we-know key-1")
+        client.ask("another")
+        client.ask("create-db not allowed")
+        after = Scrape(watched.http)
+
+    def more(command: str, outcome: str) -> float:
+        name = "nun_db_commands_total"
+        labels = {"command": command, "outcome": outcome}
+        return after.value(name, **labels) - before.value(name, **labels)
+
+    assert more("set", "ok") == 7
+    assert more("get", "ok") == 1
+    assert more("keys", "ok") == 2, "an alias counts as its command"
+    assert (more("increment", "ok"), more("increment", "refused")) == (0, 1)
+    assert (more("create-db", "ok"), more("create-db", "refused")) == (0, 1)
+    assert more("unknown", "refused") == 2
+    assert "nothing-we-know" not in after.text
+    assert 'command="ls"' not in after.text
+
+
+def test_sessions_and_connections_are_counted_where_they_are(watched: Server) -> None:
+    with (
+        TcpClient(watched.tcp) as tcp,
+        WebSocketClient(watched.websocket) as one,
+        WebSocketClient(watched.websocket) as two,
+        WebSocketClient(watched.websocket),
+    ):
+        enter(tcp)
+        enter(one)
+        enter(two, "other", "other-pwd")
+        one.ask("watch a")
+        two.ask("watch a")
+        two.ask("watch b")
+        scrape = Scrape(watched.http)
+        assert scrape.value("nun_db_connections", transport="websocket") == 3
+        assert scrape.value("nun_db_connections", transport="tcp") == 1
+        assert scrape.value("nun_db_connections", transport="http") == 1, "the one that asks"
+        assert scrape.value("nun_db_sessions", database="images", transport="websocket") == 1
+        assert scrape.value("nun_db_sessions", database="images", transport="tcp") == 1
+        assert scrape.value("nun_db_sessions", database="other", transport="websocket") == 1
+        assert scrape.value("nun_db_watches") == 3
+    wait_until(lambda: Scrape(watched.http).value("nun_db_connections", transport="websocket") == 0)
+    after = Scrape(watched.http)
+    assert after.value("nun_db_connections", transport="tcp") == 0
+    assert after.value("nun_db_connections_opened_total", transport="websocket") == 3
+    assert after.value("nun_db_watches") == 0
+    assert ("nun_db_sessions", (("database", "images"), ("transport", "tcp"))) not in after.values
+
+
+def test_wrong_passwords_are_counted(watched: Server) -> None:
+    with WebSocketClient(watched.websocket) as client:
+        client.ask("auth user-name wrong")
+        client.ask("auth nobody wrong")
+        client.ask("use-db images wrong")
+        client.ask("use-db images nobody wrong")
+        client.ask(f"use-db images {SECRET}")
+    scrape = Scrape(watched.http)
+    assert scrape.value("nun_db_failed_logins_total", kind="admin") == 2
+    assert scrape.value("nun_db_failed_logins_total", kind="database") == 2
+
+
+def test_times_and_commits_are_measured(watched: Server) -> None:
+    before = Scrape(watched.http)
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        for number in range(20):
+            client.ask(f"set key {number}")
+    after = Scrape(watched.http)
+
+    def more(name: str) -> float:
+        return after.value(name) - before.value(name)
+
+    assert more("nun_db_commit_seconds_count") >= 20, "each was answered before the next was sent"
+    assert more("nun_db_commit_entries_sum") >= 20
+    assert more("nun_db_commit_seconds_sum") > 0
+    assert more("nun_db_durable_seconds_count") == more("nun_db_commit_seconds_count")
+    assert more("nun_db_durable_seconds_sum") >= more("nun_db_commit_seconds_sum")
+    assert more("nun_db_turn_seconds_count") >= 20
+    assert after.value("nun_db_password_seconds_count") >= 2
+    assert after.value("nun_db_http_request_seconds_count") == 1, "pages are not counted as requests of commands"
+    assert after.value("nun_db_commit_seconds_bucket", le="+Inf") == after.value("nun_db_commit_seconds_count")
+    wait_until(lambda: Scrape(watched.http).value("nun_db_loop_delay_seconds_count") >= 1)
+
+
+def test_sizes_of_databases_are_measured(watched: Server) -> None:
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        for number in range(30):
+            client.ask(f"set key-{number:03} {'x' * 100}")
+        client.ask(f"set {'long' * 500} {'x' * 100}")
+    scrape = Scrape(watched.http)  # the first measures
+    assert scrape.value("nun_db_databases") == 3
+    assert scrape.value("nun_db_database_keys", database="images") == 32, "with $$token"
+    assert 31 * 100 < scrape.value("nun_db_database_bytes", database="images") < 31 * 200 + 3000
+    assert scrape.value("nun_db_database_keys", database="other") == 1
+    assert scrape.value("nun_db_database_keys", database="all others") == 0
+    assert abs(scrape.value("nun_db_databases_measured_timestamp_seconds") - time.time()) < 60
+    assert scrape.value("nun_db_stored_entries") > 34
+    size_bytes = (watched.data_dir / "data.mdb").stat().st_size
+    assert scrape.value("nun_db_data_file_bytes") == size_bytes
+    assert 0 < scrape.value("nun_db_data_used_bytes") <= size_bytes
+    assert 0 < scrape.value("nun_db_disk_free_bytes") < scrape.value("nun_db_disk_bytes")
+
+
+def test_thousands_of_databases_make_no_thousands_of_series(watched: Server) -> None:
+    names = [f"many-{number:03}" for number in range(limits.METRICS_DATABASES_MAX + 30)]
+    commands = ";".join(f"create-db {name} pwd" for name in names)
+    http_post(watched.http, f"auth {watched.credentials};{commands}")
+    clients = [TcpClient(watched.tcp) for _ in names]
+    try:
+        for client, name in zip(clients, names, strict=True):
+            enter(client, name, "pwd")
+        scrape = Scrape(watched.http)
+    finally:
+        for client in clients:
+            client.abandon()
+    for name in ("nun_db_sessions", "nun_db_database_keys", "nun_db_database_bytes"):
+        databases = {sample.labels["database"] for sample in scrape.families[name].samples}
+        assert len(databases) == limits.METRICS_DATABASES_MAX + 1
+        assert "all others" in databases
+    assert scrape.value("nun_db_sessions", database="all others", transport="tcp") == 30
+    assert scrape.value("nun_db_databases") == len(names) + 3
+    samples = scrape.families["nun_db_sessions"].samples
+    assert sum(sample.value for sample in samples) == len(names)
+
+
+def test_no_secret_no_key_and_no_user_is_shown(watched: Server) -> None:
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        client.ask(f"auth {watched.credentials}")
+        client.ask("create-user a-user-of-it another-secret")
+        client.ask("set patient-4711 seen")
+        client.ask("watch patient-4711")
+        client.ask("patient-4711 as a command")
+        text = Scrape(watched.http).text
+    for hidden in (SECRET, ADMIN_PASSWORD, watched.user, "a-user-of-it", "another-secret", "patient-4711", "argon2"):
+        assert hidden not in text
+
+
+def test_slow_readers_are_seen_before_and_after_they_are_dropped(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_MAX_OUTBOX_SIZE="4MiB") as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images {SECRET}")
+        with TcpClient(server.tcp) as writer, TcpClient(server.tcp, receive_buffer_bytes=4096) as slow:
+            enter(writer)
+            enter(slow)
+            slow.ask("watch picture")
+            for number in range(200):
+                writer.ask(f"set picture {number}-{'x' * 50_000}")
+            scrape = Scrape(server.http)
+            assert scrape.value("nun_db_stalled_clients") == 1
+            assert scrape.value("nun_db_outbox_bytes") > 100_000
+            assert scrape.value("nun_db_outbox_largest_bytes") <= scrape.value("nun_db_outbox_bytes")
+            assert scrape.value("nun_db_conflated_events_total") > 10
+            assert scrape.value("nun_db_dropped_sessions_total", reason="slow_reader") == 0
+            for number in range(150):
+                slow.send(f"watch many-{number}")
+            for number in range(150):
+                writer.ask(f"set many-{number} {'x' * 50_000}")
+            wait_until(lambda: Scrape(server.http).value("nun_db_dropped_sessions_total", reason="slow_reader") == 1)
+    assert server.exit_code == 0
+
+
+def test_dropped_and_refused_clients_are_counted_by_reason(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_MAX_MESSAGE_SIZE="2KiB", NUN_MAX_CONNECTIONS="3") as server:
+        with TcpClient(server.tcp) as tcp, WebSocketClient(server.websocket) as websocket:
+            tcp.send("x" * 5000)
+            websocket.send("x" * 5000)
+            tcp.wait_end()
+            websocket.wait_end()
+        wait_until(lambda: Scrape(server.http).value("nun_db_connections", transport="tcp") == 0)
+        assert Scrape(server.http).value("nun_db_dropped_sessions_total", reason="message_too_big") == 2
+        assert request(server.websocket, "/").status == 400
+        wait_until(lambda: Scrape(server.http).value("nun_db_connections_refused_total", reason="handshake") == 1)
+        assert request(server.http, "/", "POST", b"x" * 5000).status == 413
+        assert Scrape(server.http).value("nun_db_http_answers_total", status="413") == 1
+
+
+def test_more_connections_than_allowed_are_counted_and_leave_the_own_address_open(
+    new_server: Callable[..., Server],
+) -> None:
+    with new_server(NUN_MAX_CONNECTIONS="1", NUN_METRICS="127.0.0.1:0") as server:
+        assert server.metrics is not None
+        with TcpClient(server.tcp):
+            with socket.create_connection(server.tcp) as refused:
+                assert refused.recv(100) == b"error too many connections \n"
+            scrape = Scrape(server.metrics)
+            assert scrape.value("nun_db_connections_refused_total", reason="limit") == 1
+            assert scrape.value("nun_db_connections", transport="tcp") == 1
+            assert scrape.value("nun_db_connections", transport="http") == 0
+
+
+def test_commits_that_fail_are_counted_and_the_server_is_not_ready(watched: Server) -> None:
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        with growth_forbidden(watched):
+            client.ask("set big " + "x" * 4_000_000)
+            scrape = Scrape(watched.http)
+            assert scrape.value("nun_db_ready") == 0
+            assert scrape.value("nun_db_commit_failures_total") == 1
+        wait_until(lambda: Scrape(watched.http).value("nun_db_ready") == 1)
+
+
+def test_off_means_that_there_are_none(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_METRICS="off") as server:
+        assert request(server.http, "/metrics")[:2] == (404, "metrics are off (NUN_METRICS=off)\n")
+        assert request(server.http, "/healthz").text == "ok\n"
+
+
+def test_an_address_of_its_own_is_the_only_one(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_METRICS="127.0.0.1:0") as server:
+        assert server.metrics is not None
+        assert request(server.http, "/metrics")[:2] == (404, "metrics have an address of their own (NUN_METRICS)\n")
+        assert Scrape(server.metrics).value("nun_db_ready") == 1
+
+
+def test_with_tls_they_are_told_by_tls(disk_folder: Path) -> None:
+    authority = Authority(disk_folder)
+    with Server(disk_folder / "dbs", environment=authority.environment()) as server:
+        request(server.http, "/healthz")  # plain text
+        scrape = Scrape(server.http, authority.trusting())
+        assert scrape.value("nun_db_connections_refused_total", reason="tls") == 1
+
+
+def test_any_other_request_for_it_is_a_body_of_commands(watched: Server) -> None:
+    assert request(watched.http, "/metrics", "POST", b"auth a b").text == "invalid auth\n"
+    assert request(watched.http, "/metrics", "GET", b"auth a b").text == "invalid auth\n"
+
+
+def test_what_the_system_says_of_the_process_is_there(watched: Server) -> None:
+    scrape = Scrape(watched.http)
+    assert scrape.value("process_resident_memory_bytes") > 10e6
+    assert scrape.value("process_open_fds") > 5
+    assert scrape.value("process_cpu_seconds_total") > 0
+    assert time.time() - 300 < scrape.value("process_start_time_seconds") <= time.time() + 1
+    assert re.fullmatch(r"3\.[0-9.]+", scrape.families["nun_db_build_info"].samples[0].labels["python"])
+
+
+def test_a_server_under_load_answers_at_once(watched: Server) -> None:
+    """Four clients that always have commands under way, and a look each 50 ms."""
+    is_over = threading.Event()
+
+    def write(number: int) -> None:
+        with WebSocketClient(watched.websocket) as client:
+            enter(client)
+            while not is_over.is_set():
+                client.ask_all(*(f"set key-{number} {place}" for place in range(50)))
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for writer in writers:
+        writer.start()
+    try:
+        Scrape(watched.http)
+        took = []
+        for _ in range(30):
+            began = time.perf_counter()
+            Scrape(watched.http)
+            took.append(time.perf_counter() - began)
+            time.sleep(0.05)
+    finally:
+        is_over.set()
+        for writer in writers:
+            writer.join()
+    assert sorted(took)[len(took) // 2] < 1.0

@@ -1,0 +1,86 @@
+"""A server's own pages, as a monitor asks for them; and disks that are full."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import resource
+import subprocess
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.support.server import Address, Server
+
+ANSWER_SECONDS_MAX = 15.0
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    text: str
+    content_type: str
+
+
+def request(
+    address: Address, path: str, method: str = "GET", body: bytes | None = None, tls: ssl.SSLContext | None = None
+) -> Answer:
+    """Make one request and return its answer."""
+    connection = (
+        http.client.HTTPConnection(*address, timeout=ANSWER_SECONDS_MAX)
+        if tls is None
+        else http.client.HTTPSConnection("localhost", address.port, timeout=ANSWER_SECONDS_MAX, context=tls)
+    )
+    with contextlib.closing(connection):
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return Answer(response.status, response.read().decode(), response.getheader("Content-Type", ""))
+
+
+def wait_until(is_so: Callable[[], bool], seconds_max: float = 20.0) -> None:
+    """Wait until something is so; an assertion fails if that takes too long."""
+    deadline = time.monotonic() + seconds_max
+    while not is_so():
+        assert time.monotonic() < deadline, f"not so within {seconds_max} s"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def growth_forbidden(server: Server) -> Iterator[None]:
+    """Let no file of the server grow, for the time of the block: to LMDB a disk that is full."""
+    before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    size_bytes = (server.data_dir / "data.mdb").stat().st_size
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of that size (`8m`) mounted on a folder; skips the test where that is not allowed."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def fill(file: Path) -> None:
+    """Write a file until the disk is full."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(65536))
