@@ -108,6 +108,23 @@ def password(text: str) -> str:
     return text
 
 
+class Identity(NamedTuple):
+    """Who a process runs as: the numbers of a user and a group."""
+
+    user: int
+    group: int
+
+    def __str__(self) -> str:
+        return f"{self.user}:{self.group}"
+
+
+def identity(text: str) -> Identity:
+    match = re.fullmatch(r"([1-9][0-9]{0,9}):([1-9][0-9]{0,9})", text)
+    if match is None or max(map(int, match.groups())) >= 2**32 - 1:
+        raise ValueError("USER:GROUP, both as numbers and neither of them 0, such as 65532:65532")
+    return Identity(int(match[1]), int(match[2]))
+
+
 def folder(text: str) -> Path:
     if "\0" in text:
         raise ValueError("the path of a folder")

@@ -107,6 +107,11 @@ SETTINGS: tuple[Setting, ...] = (
         field="backup_keep", help="How many of them are kept; the oldest is removed once a new one is complete.",
     ),
     Setting(
+        name="NUN_RUN_AS", default="", parse=values.identity, field="run_as",
+        help="The user and group (numbers) to go on as when root starts the server; they get the data folder. The"
+        " container image sets it to 65532:65532. No effect when the server is not started as root.",
+    ),
+    Setting(
         name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=values.parse_address, field="websocket_address",
         option="-w/--ws-address", help="Where WebSocket clients connect. Port 0: the system chooses a free one.",
     ),
@@ -275,6 +280,7 @@ class Settings:
     """Relative to `data_dir`, unless it is absolute; None: no file."""
     audit_bytes_max: int
     audit_keep: int
+    run_as: values.Identity | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
     connections_max: int = 10_000

@@ -199,6 +199,7 @@ _EXAMPLES: Final = {
     "NUN_BACKUP_DIR": "/var/backups/nun-db",
     "NUN_BACKUP_INTERVAL": "6h",
     "NUN_BACKUP_KEEP": "28",
+    "NUN_RUN_AS": "65532:65532",
     "NUN_WS_ADDR": "127.0.0.1:3012",
     "NUN_HTTP_ADDR": "[::1]:3013",
     "NUN_TCP_ADDR": ":3014",

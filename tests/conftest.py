@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.chromium import running_chromium
+from tests.support.packages import make_packages
 from tests.support.server import Server, new_folder
 
 if TYPE_CHECKING:
@@ -57,3 +58,9 @@ def chromium() -> Iterator[str]:
     """The address that a running Chromium is driven from; skips the test where there is none."""
     with running_chromium() as endpoint:
         yield endpoint
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the packages for this machine's architecture and every supported Python, and pynun's own."""
+    return make_packages(tmp_path_factory.mktemp("packages"))

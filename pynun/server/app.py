@@ -29,6 +29,7 @@ from pynun.server.health import Phase
 from pynun.server.listening import listen
 from pynun.server.monitoring import Monitoring
 from pynun.server.passwords import Passwords
+from pynun.server.privileges import step_down
 from pynun.server.tls import Certificate, PlainTextError, shake_hands
 from pynun.setting_values import Address
 from pynun.settings import Durability
@@ -102,6 +103,10 @@ def run(settings: Settings) -> None:
         admission = Admission(connections_max=connections_max, per_address_max=settings.connections_per_address_max)
         listeners = _Listeners(settings)
         stack.callback(listeners.close)
+        if settings.run_as is not None:
+            step_down(
+                settings.run_as, settings.data_dir, [path for path in (settings.tls_cert, settings.tls_key) if path]
+            )
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         try:

@@ -29,6 +29,8 @@ DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "server.lock"
 READERS_FILE: Final = "lock.mdb"
 """Made by LMDB."""
+FILES: Final = (DATA_FILE, READERS_FILE, LOCK_FILE)
+"""All that the store makes in the data folder."""
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULES = ("pynun/audit.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server", "pynun/storage")
-SCRIPTS = ("scripts/environment.sh",)
+SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
 
 FRAGMENT_CHARACTERS_MIN = 12
 """Shorter parts of a message (`; `, ` can't`) say nothing by themselves."""

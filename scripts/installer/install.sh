@@ -1,0 +1,603 @@
+#!/bin/sh
+# Installs pynun from the unpacked bundle that this file lies in, without any network. sh install.sh --help says how.
+#
+# Whatever fails takes back what this run has made. Settings and data that are there are never changed. The generated
+# password is written to the settings file and shown on the terminal, and goes nowhere else: into no argument of a
+# program, no log.
+set -eu
+umask 022
+LC_ALL=C
+export LC_ALL
+# What the machine sets for other programs of its own must not reach this one.
+unset PYTHONPATH PYTHONHOME CDPATH
+
+usage() {
+    cat <<'TEXT'
+usage: sh install.sh [--upgrade | --rollback] [options]
+
+Installs pynun, or does again what is missing of an installation. Settings and data that are there are kept.
+
+  --upgrade         install this bundle's version in place of the installed one
+  --rollback        go back to the version before the last upgrade
+  --dry-run         check everything, say what would be done, and change nothing
+
+  --prefix DIR      the program, default /opt/pynun
+  --data-dir DIR    the data, default /var/lib/pynun
+  --config-dir DIR  the settings, default /etc/pynun
+  --unit-dir DIR    the unit of systemd, default /etc/systemd/system
+  --bin-dir DIR     the link nun-db, default /usr/local/bin
+  --user NAME       who the server runs as, default pynun; made when missing
+  --python FILE     the Python to use, 3.11 to 3.13; default: the first that is found
+  --no-systemd      for a machine without systemd: no unit; says how to start the server
+  --no-start        don't start the server
+TEXT
+}
+
+say() { printf '%s\n' "$1"; }
+step() { printf '%s\n' "- $1"; }
+warn() { printf 'install.sh: %s\n' "$1" >&2; }
+fail() {
+    printf 'install.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+# --- taking back what was made
+
+# Commands that take back what this run has made, one a line, the newest first. Paths in them hold no blanks (see
+# check_path).
+undo=
+on_failure() { undo="$1
+$undo"; }
+
+finish() {
+    code=$?
+    trap - EXIT
+    trap '' INT TERM HUP
+    if [ "$code" != 0 ] && [ -n "$undo" ]; then
+        warn "it failed; taking back what was done"
+        printf '%s' "$undo" | while IFS= read -r command; do
+            [ -z "$command" ] || eval "$command" || warn "this could not be taken back: $command"
+        done
+    fi
+    [ -z "$scratch" ] || rm -rf "$scratch"
+    exit "$code"
+}
+scratch=
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# --- options
+
+mode=install
+dry_run=
+prefix=/opt/pynun
+data_dir=/var/lib/pynun
+config_dir=/etc/pynun
+unit_dir=/etc/systemd/system
+bin_dir=/usr/local/bin
+user=pynun
+python=
+systemd=yes
+start=yes
+user_made=no
+given=
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --prefix | --data-dir | --config-dir | --unit-dir | --bin-dir | --user | --python)
+            [ $# -ge 2 ] || fail "$1 needs a value; see sh install.sh --help"
+            case $1 in
+                --prefix) prefix=$2 ;;
+                --data-dir) data_dir=$2 given="$given $1" ;;
+                --config-dir) config_dir=$2 given="$given $1" ;;
+                --unit-dir) unit_dir=$2 given="$given $1" ;;
+                --bin-dir) bin_dir=$2 given="$given $1" ;;
+                --user) user=$2 given="$given $1" ;;
+                --python) python=$2 ;;
+            esac
+            shift
+            ;;
+        --upgrade) mode=upgrade ;;
+        --rollback | --undo) mode=rollback ;;
+        --dry-run) dry_run=yes ;;
+        --no-systemd) systemd=no given="$given $1" ;;
+        --no-start) start=no ;;
+        --help)
+            usage
+            exit 0
+            ;;
+        *) fail "unknown option $1; see sh install.sh --help" ;;
+    esac
+    shift
+done
+
+check_path() {
+    case $2 in
+        *[!A-Za-z0-9._/-]* | *..* | *//* | */) fail "$1: $2 is not accepted; accepted: an absolute path of letters, digits and . _ -" ;;
+        /*/*) ;;
+        *) fail "$1: $2 is not accepted; accepted: an absolute path, at least two folders deep" ;;
+    esac
+}
+check_path --prefix "$prefix"
+check_path --data-dir "$data_dir"
+check_path --config-dir "$config_dir"
+check_path --unit-dir "$unit_dir"
+check_path --bin-dir "$bin_dir"
+case $user in
+    "" | root | [!a-z_]* | *[!a-z0-9_-]*) fail "--user: $user is not accepted; accepted: a name of small letters, digits, _ and -, and not root" ;;
+esac
+
+here=$(cd "$(dirname "$0")" && pwd -P)
+settings=$config_dir/pynun.env
+conf=$prefix/install.conf
+
+# --- what is there
+
+conf_value() { sed -n "s/^$1=//p" "$conf"; }
+
+is_installed() { [ -r "$conf" ] && [ -L "$prefix/current" ]; }
+
+# The version that a link (current, previous) names.
+linked() { readlink "$prefix/$1" 2>/dev/null | sed 's#^versions/##'; }
+
+read_conf() {
+    [ -z "$given" ] || for name in $given; do
+        case $name in
+            --data-dir) is_same "$name" "$data_dir" data_dir ;;
+            --config-dir) is_same "$name" "$config_dir" config_dir ;;
+            --unit-dir) is_same "$name" "$unit_dir" unit_dir ;;
+            --bin-dir) is_same "$name" "$bin_dir" bin_dir ;;
+            --user) is_same "$name" "$user" user ;;
+        esac
+    done
+    data_dir=$(conf_value data_dir)
+    config_dir=$(conf_value config_dir)
+    unit_dir=$(conf_value unit_dir)
+    bin_dir=$(conf_value bin_dir)
+    user=$(conf_value user)
+    systemd=$(conf_value systemd)
+    user_made=$(conf_value user_made)
+    settings=$config_dir/pynun.env
+}
+is_same() {
+    [ "$2" = "$(conf_value "$3")" ] ||
+        fail "$1 can't be changed afterwards: it is $(conf_value "$3") since the installation; uninstall first (the data is kept)"
+}
+
+# Is systemd in charge of this machine, and does it have a say in this installation?
+has_systemd() { [ "$systemd" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; }
+
+is_active() { has_systemd && systemctl --quiet is-active pynun; }
+
+# --- checks
+
+check_root() {
+    [ "$(id -u)" = 0 ] || [ -n "$dry_run" ] || fail "it must be run by root: sudo sh install.sh"
+}
+
+check_bundle() {
+    for name in SHA256SUMS VERSION ARCHITECTURE wheels/requirements.txt; do
+        [ -r "$here/$name" ] || fail "$here is not a whole bundle, $name is missing: unpack the bundle again, and run the install.sh in it"
+    done
+    command -v sha256sum >/dev/null 2>&1 || fail "sha256sum is missing; it is a part of coreutils"
+    if ! damaged=$(cd "$here" && sha256sum -c SHA256SUMS 2>&1 | grep -v ': OK$'); then damaged=; fi
+    [ -z "$damaged" ] || fail "the bundle is damaged or was changed, nothing was installed; copy it again. sha256sum says:
+$damaged"
+    for file in "$here"/wheels/*; do
+        grep -q "  wheels/${file##*/}\$" "$here/SHA256SUMS" || fail "wheels/${file##*/} does not belong to the bundle; unpack it again, into an empty folder"
+    done
+    version=$(cat "$here/VERSION")
+    architecture=$(cat "$here/ARCHITECTURE")
+    [ "$architecture" = "$(uname -m)" ] || fail "this bundle is for $architecture, this machine is $(uname -m): take the bundle for that"
+    step "the bundle is whole: pynun $version for $architecture"
+}
+
+# What a Python must be: told by itself, on one line; nothing if it will do.
+judge_python() {
+    "$1" -I - <<'PYTHON' 2>/dev/null || printf 'it does not run'
+import os, platform, sys
+def judge():
+    if sys.implementation.name != "cpython" or not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return "it is %s %d.%d" % (sys.implementation.name, *sys.version_info[:2])
+    libc, number = platform.libc_ver()
+    if libc != "glibc" or tuple(map(int, number.split(".")[:2])) < (2, 28):
+        return "its C library is not glibc 2.28 or newer"
+    try:
+        import ctypes, ssl, venv
+    except ImportError as error:
+        return "its module %s is missing" % error.name
+    if os.geteuid() == 0 and os.fork() == 0:
+        # As somebody else: the server won't be root.
+        try:
+            os.setgroups([]); os.setgid(65534); os.setuid(65534)
+            os.execv(sys.executable, [sys.executable, "-I", "-c", "import ssl"])
+        except OSError:
+            os._exit(1)
+    if os.geteuid() == 0 and os.wait()[1] != 0:
+        return "only root can run it"
+    return ""
+print(judge())
+PYTHON
+}
+
+choose_python() {
+    looked=
+    for candidate in ${python:-python3.13 python3.12 python3.11 python3 /usr/bin/python3 /usr/local/bin/python3}; do
+        found=$(command -v "$candidate" 2>/dev/null) || continue
+        verdict=$(judge_python "$found")
+        if [ -z "$verdict" ]; then
+            python=$found
+            step "Python: $python"
+            return
+        fi
+        looked="$looked; $found: $verdict"
+    done
+    fail "no suitable Python was found: 3.11, 3.12 or 3.13 with its module venv is needed, such as Debian's package python3 on 12 and 13; --python FILE names one${looked}"
+}
+
+check_room() {
+    place=$prefix
+    while [ ! -d "$place" ]; do place=$(dirname "$place"); done
+    free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge 153600 ] || fail "too little room in $place: 150 MB are needed, $((free / 1024)) MB are free"
+}
+
+# One at a time.
+take_lock() {
+    made_prefix=$(missing_top "$prefix")
+    mkdir -p "$prefix"
+    [ -z "$made_prefix" ] || on_failure "rm -rf $made_prefix"
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>"$prefix/.lock"
+        flock -n 9 || fail "another install.sh is at work in $prefix: wait for its end"
+    fi
+}
+
+# The topmost folder of a path that does not exist; nothing if all do.
+missing_top() {
+    missing=
+    path=$1
+    while [ ! -e "$path" ]; do
+        missing=$path
+        path=$(dirname "$path")
+    done
+    printf '%s' "$missing"
+}
+
+# --- the pieces
+
+# The program: a virtual environment of its own for each version.
+make_version() {
+    target=$prefix/versions/$version
+    if is_complete "$version" && cmp -s "$here/SHA256SUMS" "$target/share/pynun/SHA256SUMS"; then
+        step "the program is there: $target"
+        return
+    fi
+    mkdir -p "$prefix/versions"
+    if [ -e "$target" ]; then
+        rm -rf "$target.replaced"
+        mv "$target" "$target.replaced"
+        on_failure "mv $target.replaced $target"
+    fi
+    on_failure "rm -rf $target"
+    "$python" -I -m venv --without-pip "$target" || fail "the virtual environment $target could not be made (see above)"
+    # The machine's own settings of pip must not lend a hand: what is missing in the bundle has to show.
+    pip=$(echo "$here"/wheels/pip-*.whl)
+    env -i PATH="$PATH" HOME="$scratch" TMPDIR="$scratch" PIP_CONFIG_FILE=/dev/null \
+        "$target/bin/python" -I "$pip/pip" install --isolated --no-index --find-links "$here/wheels" \
+        --only-binary :all: --require-hashes --no-deps --no-compile --no-cache-dir --quiet --no-input \
+        --disable-pip-version-check --root-user-action ignore --requirement "$here/wheels/requirements.txt" ||
+        fail "the packages could not be installed (see above)"
+    "$target/bin/python" -I -m compileall -q "$target/lib" || fail "the packages could not be compiled (see above)"
+    mkdir -p "$target/share/pynun"
+    for name in SHA256SUMS LICENSE CHANGELOG.md sbom.json docs install.sh uninstall.sh pynun.service data_folder.py; do
+        [ ! -e "$here/$name" ] || cp -R "$here/$name" "$target/share/pynun/"
+    done
+    "$target/bin/nun-db" version >/dev/null || fail "the installed program does not run (see above)"
+    touch "$target/.complete"
+    rm -rf "$target.replaced"
+    step "the program is in $target"
+}
+
+is_complete() { [ -e "$prefix/versions/$1/.complete" ] && "$prefix/versions/$1/bin/python" -I -c 'import lmdb' 2>/dev/null; }
+
+make_user() {
+    if id -u "$user" >/dev/null 2>&1; then
+        return
+    fi
+    command -v useradd >/dev/null 2>&1 || fail "there is no user $user, and no useradd to make it with: make it yourself, then run this again"
+    useradd --system --user-group --home-dir "$data_dir" --no-create-home --shell /usr/sbin/nologin "$user" ||
+        fail "the user $user could not be made (see above)"
+    on_failure "userdel $user"
+    user_made=yes
+    step "the server runs as the new user $user"
+}
+
+make_data_dir() {
+    if [ ! -e "$data_dir" ]; then
+        made=$(missing_top "$data_dir")
+        mkdir -p "$data_dir"
+        on_failure "rm -rf $made"
+        chmod 0700 "$data_dir"
+        chown "$user:$(id -gn "$user")" "$data_dir"
+        step "the data will be in $data_dir"
+    elif [ "$(stat -c %U "$data_dir")" != "$user" ]; then
+        warn "$data_dir belongs to $(stat -c %U "$data_dir"); the server needs it: chown -R $user: $data_dir"
+    fi
+}
+
+# The settings with a new password; those that are there stay as they are.
+make_settings() {
+    password=
+    [ ! -e "$settings" ] || return 0
+    made=$(missing_top "$config_dir")
+    mkdir -p "$config_dir"
+    [ -z "$made" ] || on_failure "rm -rf $made"
+    password=$("$python" -I -c 'import secrets; print(secrets.token_urlsafe(18))')
+    on_failure "rm -f $settings $settings.new"
+    (
+        umask 077
+        cat >"$settings.new" <<TEXT
+# The settings of pynun, one a line: NAME=VALUE. All are in docs/configuration.md.
+# After a change: systemctl restart pynun
+NUN_USER=admin
+NUN_PWD=$password
+NUN_DBS_DIR=$data_dir
+# Viewers need port 3012 alone. The two others are for this machine only; without these lines, they are open to all.
+NUN_HTTP_ADDR=127.0.0.1:3013
+NUN_TCP_ADDR=127.0.0.1:3014
+TEXT
+    )
+    mv "$settings.new" "$settings"
+    step "the settings are in $settings"
+}
+
+show_password() {
+    [ -n "$password" ] || return 0
+    # On a terminal only: everything else may be kept somewhere.
+    if [ -t 1 ]; then
+        say ""
+        say "The administrator's user is admin, the password (shown this once): $password"
+        say "It is also in $settings, which only root can read."
+    else
+        say ""
+        say "The administrator's user is admin; the password is in $settings, which only root can read."
+    fi
+}
+
+make_unit() {
+    [ "$systemd" = yes ] || return 0
+    template=$prefix/versions/$1/share/pynun/pynun.service
+    unit=$unit_dir/pynun.service
+    made=$(missing_top "$unit_dir")
+    mkdir -p "$unit_dir"
+    [ -z "$made" ] || on_failure "rm -rf $made"
+    sed -e "s#@PREFIX@#$prefix#g" -e "s#@DATA_DIR@#$data_dir#g" -e "s#@CONFIG_DIR@#$config_dir#g" -e "s#@USER@#$user#g" \
+        -e "s#@GROUP@#$(id -gn "$user")#g" "$template" >"$scratch/pynun.service"
+    if has_systemd; then on_failure "systemctl daemon-reload"; fi
+    if [ -e "$unit" ]; then
+        if cmp -s "$scratch/pynun.service" "$unit"; then return 0; fi
+        cp "$unit" "$scratch/pynun.service.before"
+        on_failure "cp $scratch/pynun.service.before $unit"
+    else
+        on_failure "rm -f $unit"
+    fi
+    cp "$scratch/pynun.service" "$unit"
+    chmod 0644 "$unit"
+    if has_systemd; then
+        systemctl daemon-reload
+    fi
+    step "the unit of systemd is $unit"
+}
+
+make_link() {
+    link=$bin_dir/nun-db
+    wanted=$prefix/current/bin/nun-db
+    if [ -L "$link" ] && [ "$(readlink "$link")" = "$wanted" ]; then return 0; fi
+    if [ -e "$link" ] || [ -L "$link" ]; then
+        fail "$link is there already, and is not of this installation: move it away, or choose another folder with --bin-dir"
+    fi
+    mkdir -p "$bin_dir"
+    on_failure "rm -f $link"
+    ln -s "$wanted" "$link"
+}
+
+# Point a link at a version, at one stroke.
+point() {
+    before=$(linked "$1")
+    if [ "$before" = "$2" ]; then return 0; fi
+    if [ -n "$before" ]; then
+        on_failure "ln -sfn versions/$before $prefix/$1"
+    else
+        on_failure "rm -f $prefix/$1"
+    fi
+    ln -sfn "versions/$2" "$prefix/$1.new"
+    mv -Tf "$prefix/$1.new" "$prefix/$1"
+}
+
+# What uninstall.sh and later runs need to know, and those two scripts themselves.
+make_conf() {
+    [ -z "$fresh" ] || on_failure "rm -f $conf $prefix/install.sh $prefix/uninstall.sh"
+    for name in install.sh uninstall.sh; do
+        [ "$here" = "$prefix" ] || cp "$here/$name" "$prefix/$name.new"
+        [ "$here" = "$prefix" ] || mv -f "$prefix/$name.new" "$prefix/$name"
+    done
+    cat >"$conf.new" <<TEXT
+data_dir=$data_dir
+config_dir=$config_dir
+unit_dir=$unit_dir
+bin_dir=$bin_dir
+user=$user
+user_made=$user_made
+systemd=$systemd
+TEXT
+    mv -f "$conf.new" "$conf"
+}
+
+# --- starting and stopping
+
+# The value of a setting in the settings file, without quotes around it.
+setting() { sed -n "s/^$1=//p" "$settings" | tail -n 1 | sed "s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/"; }
+
+# Wait until the server says that it is ready. Its exit code: is it?
+wait_ready() {
+    tries=0
+    while [ "$tries" -lt 60 ]; do
+        if answer=$(NUN_HTTP_ADDR=$(setting NUN_HTTP_ADDR) NUN_TLS_CERT=$(setting NUN_TLS_CERT) \
+            "$prefix/current/bin/python" -P -m pynun.cli.health 2>&1) && is_active; then
+            return 0
+        fi
+        sleep 0.5
+        tries=$((tries + 1))
+    done
+    warn "$answer"
+    return 1
+}
+
+start_server() {
+    if ! has_systemd; then
+        [ "$systemd" = no ] || warn "systemd does not run here: the unit is installed, and the server was not started"
+        say ""
+        say "Start the server with (a shell of root):"
+        say "  ( set -a; . $settings; NUN_RUN_AS=$(id -u "$user"):$(id -g "$user"); exec $prefix/current/bin/nun-db start )"
+        return 0
+    fi
+    if [ "$start" = no ]; then
+        say "Start the server with: systemctl enable --now pynun"
+        return 0
+    fi
+    [ -z "$fresh" ] || on_failure "systemctl --quiet disable --now pynun"
+    systemctl --quiet enable pynun
+    systemctl restart pynun || fail "systemd could not start pynun; journalctl -u pynun says why"
+    wait_ready || fail "the server is not ready after 30 seconds; journalctl -u pynun says why"
+    step "the server runs: systemctl status pynun"
+}
+
+# --- upgrade and rollback
+
+data_folder() {
+    "$prefix/versions/$1/bin/python" -I "$prefix/versions/$1/share/pynun/data_folder.py" "$2" "$data_dir" ${3:+"$3"}
+}
+
+stop_server() {
+    was_active=no
+    if is_active; then
+        was_active=yes
+        on_failure "systemctl restart pynun"
+        systemctl stop pynun || fail "systemd could not stop pynun; journalctl -u pynun says why"
+    fi
+    data_folder "$1" unused || fail "a server still runs on $data_dir: stop it, then run this again"
+}
+
+restart_server() {
+    if [ "$was_active" = yes ]; then
+        systemctl restart pynun || fail "systemd could not start pynun; journalctl -u pynun says why"
+        wait_ready || fail "the server is not ready after 30 seconds; journalctl -u pynun says why"
+        step "the server runs: systemctl status pynun"
+    else
+        say "The server was not running, and was not started."
+    fi
+}
+
+upgrade() {
+    old=$(linked current)
+    if [ "$old" = "$version" ] && is_complete "$version"; then
+        say "pynun $version is installed already."
+        return 0
+    fi
+    newest=$(printf '%s\n%s\n' "$old" "$version" | sort -V | tail -n 1)
+    [ "$newest" = "$version" ] || fail "version $old is installed, newer than this bundle's $version: to go back, use --rollback"
+    make_version
+    data_folder "$version" check || fail "the data can't be used by version $version (see above); nothing was changed"
+    stop_server "$version"
+    copy=$data_dir-backups/before-$version
+    rm -rf "$copy"
+    on_failure "rm -rf $copy"
+    data_folder "$version" copy "$copy" || fail "the data could not be copied to $copy (see above)"
+    step "a copy of the data is in $copy"
+    point current "$version"
+    point previous "$old"
+    make_unit "$version"
+    restart_server
+    make_conf
+    remove_others
+    undo=
+    say "pynun $version is installed in place of $old. To go back: sh $prefix/install.sh --rollback"
+}
+
+# All but the current version and the one before it.
+remove_others() {
+    for folder in "$prefix"/versions/*; do
+        name=${folder##*/}
+        [ "$name" = "$(linked current)" ] || [ "$name" = "$(linked previous)" ] || rm -rf "$folder"
+    done
+}
+
+rollback() {
+    old=$(linked current)
+    version=$(linked previous)
+    [ -n "$version" ] || fail "there is no version to go back to: nothing was upgraded"
+    is_complete "$version" || fail "version $version can't be used any more: $prefix/versions/$version is not whole"
+    if ! data_folder "$version" check; then
+        fail "the data can't be used by version $version (see above), nothing was changed. The copy from before the upgrade is $data_dir-backups/before-$old: docs/upgrade.md says how to put it in place"
+    fi
+    if [ -n "$dry_run" ]; then
+        say "Nothing was changed. Without --dry-run, pynun $version would take the place of $old."
+        exit 0
+    fi
+    stop_server "$version"
+    point current "$version"
+    point previous "$old"
+    make_unit "$version"
+    restart_server
+    undo=
+    say "pynun $version is in use again in place of $old; the data is as it is. To undo this: sh $prefix/install.sh --rollback"
+}
+
+# --- the whole
+
+check_root
+scratch=$(mktemp -d)
+fresh=yes
+if is_installed; then
+    fresh=
+    read_conf
+elif [ "$mode" != install ]; then
+    fail "pynun is not installed in $prefix: run sh install.sh without --$mode, or name the folder with --prefix"
+fi
+
+if [ "$mode" = rollback ]; then
+    [ -n "$dry_run" ] || take_lock
+    rollback
+    exit 0
+fi
+
+check_bundle
+if [ "$mode" = install ] && is_installed && [ "$(linked current)" != "$version" ]; then
+    fail "version $(linked current) is installed in $prefix: run sh install.sh --upgrade for $version"
+fi
+choose_python
+check_room
+if [ -n "$dry_run" ]; then
+    say "Nothing was changed. Without --dry-run: $mode of pynun $version to $prefix, data in $data_dir, settings in $settings, user $user."
+    exit 0
+fi
+take_lock
+if [ "$mode" = upgrade ]; then
+    upgrade
+    exit 0
+fi
+make_version
+make_user
+make_data_dir
+make_settings
+point current "$version"
+make_link
+make_unit "$version"
+make_conf
+start_server
+undo=
+say ""
+say "pynun $version is installed in $prefix. What to do next: $prefix/current/share/pynun/docs"
+show_password

@@ -1,0 +1,97 @@
+#!/bin/sh
+# Takes pynun off this machine. The data and the settings stay, unless --purge is given. install.sh leaves it in the
+# folder of the program: sh /opt/pynun/uninstall.sh
+set -eu
+LC_ALL=C
+export LC_ALL
+unset CDPATH
+
+usage() {
+    cat <<'TEXT'
+usage: sh uninstall.sh [--purge] [--yes]
+
+Stops the server and removes the program. The data, its copies and the settings stay.
+
+  --purge   remove these too, and the user that was made for the server
+  --yes     don't ask
+TEXT
+}
+
+say() { printf '%s\n' "$1"; }
+fail() {
+    printf 'uninstall.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+purge=
+yes=
+while [ $# -gt 0 ]; do
+    case $1 in
+        --purge) purge=yes ;;
+        --yes) yes=yes ;;
+        --help)
+            usage
+            exit 0
+            ;;
+        *) fail "unknown option $1; see sh uninstall.sh --help" ;;
+    esac
+    shift
+done
+
+prefix=$(cd "$(dirname "$0")" && pwd -P)
+conf=$prefix/install.conf
+[ "$(id -u)" = 0 ] || fail "it must be run by root: sudo sh $prefix/uninstall.sh"
+[ -r "$conf" ] || fail "pynun is not installed in $prefix: run the uninstall.sh of the folder that it is installed in"
+conf_value() { sed -n "s/^$1=//p" "$conf"; }
+data_dir=$(conf_value data_dir)
+config_dir=$(conf_value config_dir)
+unit=$(conf_value unit_dir)/pynun.service
+link=$(conf_value bin_dir)/nun-db
+user=$(conf_value user)
+
+# The answer must be the given word.
+ask() {
+    [ -z "$yes" ] || return 0
+    [ -t 0 ] || fail "nobody is there to ask: give --yes to remove it without asking"
+    printf '%s Type %s to go on: ' "$1" "$2"
+    read -r answer || answer=
+    [ "$answer" = "$2" ] || fail "nothing was removed"
+}
+if [ -n "$purge" ]; then
+    ask "This removes pynun, all its data in $data_dir and its copies in $data_dir-backups." purge
+else
+    ask "This removes pynun from $prefix; the data in $data_dir and the settings in $config_dir stay." yes
+fi
+
+if [ "$(conf_value systemd)" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
+    systemctl --quiet disable --now pynun || fail "systemd could not stop pynun, nothing was removed; journalctl -u pynun says why"
+fi
+# Whoever runs a server by hand has to stop it: its files must not go away under it.
+helper=$prefix/current/share/pynun/data_folder.py
+if [ -x "$prefix/current/bin/python" ] && [ -r "$helper" ]; then
+    "$prefix/current/bin/python" -I "$helper" unused "$data_dir" 2>/dev/null ||
+        fail "a server still runs on $data_dir, nothing was removed: stop it, then run this again"
+fi
+
+if [ -e "$unit" ]; then
+    rm -f "$unit"
+    [ ! -d /run/systemd/system ] || systemctl daemon-reload || :
+fi
+if [ -L "$link" ] && [ "$(readlink "$link")" = "$prefix/current/bin/nun-db" ]; then rm -f "$link"; fi
+user_made=$(conf_value user_made)
+rm -rf "$prefix/versions" "$prefix/current" "$prefix/previous"
+rm -f "$conf" "$prefix/install.sh" "$prefix/.lock" "$prefix/uninstall.sh"
+rmdir "$prefix" 2>/dev/null || say "$prefix holds other files, and stays."
+say "The program is removed."
+
+if [ -z "$purge" ]; then
+    say "Kept: the data in $data_dir, the settings in $config_dir, the user $user. A new installation takes them up again."
+    exit 0
+fi
+rm -rf "$data_dir" "$data_dir-backups"
+rm -f "$config_dir/pynun.env"
+rmdir "$config_dir" 2>/dev/null || say "$config_dir holds other files, and stays."
+if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
+    userdel "$user" || say "The user $user could not be removed."
+fi
+say "The data, the settings and the user are removed."

@@ -1,0 +1,1 @@
+"""The container image, built and run for real by a docker daemon of the tests' own."""
