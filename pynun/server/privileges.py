@@ -40,7 +40,11 @@ def step_down(identity: Identity, folder: Path, files: Iterable[Path] = ()) -> N
     if os.geteuid() != 0:
         return
     try:
-        _prepare_folder(identity, folder)
+        can_use = _can_use(identity, folder)
+    except OSError as error:
+        raise StartError(_cannot_change(identity, error)) from None
+    try:
+        _prepare_folder(identity, folder, can_use)
     except OSError as error:
         raise StartError(
             f"the data folder {folder} can't be handed over to the user {identity}: {error.strerror}; give it to that"
@@ -51,10 +55,7 @@ def step_down(identity: Identity, folder: Path, files: Iterable[Path] = ()) -> N
         os.setresgid(identity.group, identity.group, identity.group)
         os.setresuid(identity.user, identity.user, identity.user)
     except OSError as error:
-        raise StartError(
-            f"can't go on as the user {identity}: {error.strerror}; let the container keep the capabilities SETUID,"
-            f" SETGID and CHOWN, or start it as that user (docker run --user {identity})"
-        ) from None
+        raise StartError(_cannot_change(identity, error)) from None
     _log.info("runs as the user %s (NUN_RUN_AS); it was started as root", identity)
     for path in files:
         if not os.access(path, os.R_OK):
@@ -66,7 +67,14 @@ def step_down(identity: Identity, folder: Path, files: Iterable[Path] = ()) -> N
             )
 
 
-def _prepare_folder(identity: Identity, folder: Path) -> None:
+def _cannot_change(identity: Identity, error: OSError) -> str:
+    return (
+        f"can't go on as the user {identity}: {error.strerror}; let the container keep the capabilities SETUID,"
+        f" SETGID and CHOWN, or start it as that user (docker run --user {identity})"
+    )
+
+
+def _prepare_folder(identity: Identity, folder: Path, can_use: bool) -> None:
     """See to it that the user has the folder, and in it the server's files. Raises OSError, and StartError."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -75,7 +83,7 @@ def _prepare_folder(identity: Identity, folder: Path) -> None:
         return  # opening the folder will tell, in its own words
     for path in made:
         os.chown(path, identity.user, identity.group)
-    if not _can_use(identity, folder):
+    if not made and not can_use:
         _refuse_other_things(identity, folder)
         os.chown(folder, identity.user, identity.group)
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -44,8 +45,9 @@ def engine() -> Iterator[Engine]:
 def context(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder to build the image in: the packages, and docker/ of this checkout."""
     folder = tmp_path_factory.mktemp("context")
-    (folder / "wheels").symlink_to(packages)
-    (folder / "docker").symlink_to(REPOSITORY / "docker")
+    shutil.copytree(packages, folder / "wheels")
+    shutil.copytree(REPOSITORY / "docker", folder / "docker")
+    shutil.copy2(REPOSITORY / ".dockerignore", folder)
     return folder
 
 

@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -203,7 +202,7 @@ def running_engine() -> Iterator[Engine]:
             _wait_started(engine, process, log)
             yield engine
         finally:
-            _stop(engine, process)
+            _stop(process)
             _remove_control_groups(parent)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -218,10 +217,7 @@ def _wait_started(engine: Engine, process: subprocess.Popen[str], log: IO[str]) 
         time.sleep(0.1)
 
 
-def _stop(engine: Engine, process: subprocess.Popen[str]) -> None:
-    """End the daemon, politely first; with its process id namespace ends everything that it started."""
-    with contextlib.suppress(ProcessLookupError, OSError, IndexError):
-        os.kill(engine.pid, signal.SIGTERM)
-        process.wait(STOP_SECONDS_MAX)
-    process.kill()  # does nothing if it has ended
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the daemon at once: with its process id namespace ends everything that it started, and nothing is kept."""
+    process.kill()
     process.wait(STOP_SECONDS_MAX)
