@@ -104,9 +104,8 @@ def run(settings: Settings) -> None:
         listeners = _Listeners(settings)
         stack.callback(listeners.close)
         if settings.run_as is not None:
-            step_down(
-                settings.run_as, settings.data_dir, [path for path in (settings.tls_cert, settings.tls_key) if path]
-            )
+            tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
+            step_down(settings.run_as, settings.data_dir, settings.audit_file, tls_files)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         try:

@@ -31,11 +31,11 @@ _OF_A_FILE_SYSTEM: Final = frozenset({"lost+found"})
 """What is in an empty folder where a disk is mounted."""
 
 
-def step_down(identity: Identity, folder: Path, files: Iterable[Path] = ()) -> None:
+def step_down(identity: Identity, folder: Path, audit_file: Path | None, files: Iterable[Path] = ()) -> None:
     """Go on as another user, who owns the data folder from then on. Does nothing unless this process is root.
 
-    `files` are those that the server may have to read again later (a renewed certificate's): the log says which it
-    won't be able to. Raises StartError that says what to do.
+    `audit_file` may lie in that folder, with older ones beside it. `files` are those that the server may have to read
+    again later (a renewed certificate's): the log says which it won't be able to. Raises StartError that says what to do.
     """
     if os.geteuid() != 0:
         return
@@ -44,7 +44,7 @@ def step_down(identity: Identity, folder: Path, files: Iterable[Path] = ()) -> N
     except OSError as error:
         raise StartError(_cannot_change(identity, error)) from None
     try:
-        _prepare_folder(identity, folder, can_use)
+        _prepare_folder(identity, folder, audit_file, can_use)
     except OSError as error:
         raise StartError(
             f"the data folder {folder} can't be handed over to the user {identity}: {error.strerror}; give it to that"
@@ -74,7 +74,7 @@ def _cannot_change(identity: Identity, error: OSError) -> str:
     )
 
 
-def _prepare_folder(identity: Identity, folder: Path, can_use: bool) -> None:
+def _prepare_folder(identity: Identity, folder: Path, audit_file: Path | None, can_use: bool) -> None:
     """See to it that the user has the folder, and in it the server's files. Raises OSError, and StartError."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
@@ -87,8 +87,11 @@ def _prepare_folder(identity: Identity, folder: Path, can_use: bool) -> None:
         _refuse_other_things(identity, folder)
         os.chown(folder, identity.user, identity.group)
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
-    for name in schema.FILES:
-        _hand_over(identity, folder / name)
+    own = [folder / name for name in schema.FILES]
+    if audit_file is not None and (folder / audit_file).parent == folder:
+        own += folder.glob(f"{audit_file.name}*")
+    for path in own:
+        _hand_over(identity, path)
 
 
 def _can_use(identity: Identity, folder: Path) -> bool:

@@ -161,8 +161,9 @@ read_conf() {
     settings=$config_dir/pynun.env
 }
 is_same() {
-    [ "$2" = "$(conf_value "$3")" ] ||
-        fail "$1 can't be changed afterwards: it is $(conf_value "$3") since the installation; uninstall first (the data is kept)"
+    chosen=$(conf_value "$3")
+    [ "$2" = "$chosen" ] ||
+        fail "$1 can't be changed afterwards: it is $chosen since the installation; uninstall first (the data is kept)"
 }
 
 # Is systemd in charge of this machine, and does it have a say in this installation?
@@ -189,7 +190,8 @@ $damaged"
     done
     version=$(cat "$here/VERSION")
     architecture=$(cat "$here/ARCHITECTURE")
-    [ "$architecture" = "$(uname -m)" ] || fail "this bundle is for $architecture, this machine is $(uname -m): take the bundle for that"
+    machine=$(uname -m)
+    [ "$architecture" = "$machine" ] || fail "this bundle is for $architecture, this machine is $machine: take the bundle for that"
     step "the bundle is whole: pynun $version for $architecture"
 }
 
@@ -240,7 +242,8 @@ check_room() {
     place=$prefix
     while [ ! -d "$place" ]; do place=$(dirname "$place"); done
     free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
-    [ "$free" -ge 153600 ] || fail "too little room in $place: 150 MB are needed, $((free / 1024)) MB are free"
+    free=$((free / 1024))
+    [ "$free" -ge 150 ] || fail "too little room in $place: 150 MB are needed, $free MB are free"
 }
 
 # One at a time.
@@ -539,8 +542,9 @@ rollback() {
     version=$(linked previous)
     [ -n "$version" ] || fail "there is no version to go back to: nothing was upgraded"
     is_complete "$version" || fail "version $version can't be used any more: $prefix/versions/$version is not whole"
+    copy=$data_dir-backups/before-$old
     if ! data_folder "$version" check; then
-        fail "the data can't be used by version $version (see above), nothing was changed. The copy from before the upgrade is $data_dir-backups/before-$old: docs/upgrade.md says how to put it in place"
+        fail "the data can't be used by version $version (see above), nothing was changed. The copy from before the upgrade is $copy: docs/upgrade.md says how to put it in place"
     fi
     if [ -n "$dry_run" ]; then
         say "Nothing was changed. Without --dry-run, pynun $version would take the place of $old."
@@ -574,8 +578,9 @@ if [ "$mode" = rollback ]; then
 fi
 
 check_bundle
-if [ "$mode" = install ] && is_installed && [ "$(linked current)" != "$version" ]; then
-    fail "version $(linked current) is installed in $prefix: run sh install.sh --upgrade for $version"
+installed=$(linked current)
+if [ "$mode" = install ] && is_installed && [ "$installed" != "$version" ]; then
+    fail "version $installed is installed in $prefix: run sh install.sh --upgrade for $version"
 fi
 choose_python
 check_room
