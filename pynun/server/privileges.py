@@ -35,7 +35,7 @@ def step_down(identity: Identity, folder: Path, audit_file: Path | None, files: 
     """Go on as another user, who owns the data folder from then on. Does nothing unless this process is root.
 
     `audit_file` may lie in that folder, with older ones beside it. `files` are those that the server may have to read
-    again later (a renewed certificate's): the log says which it won't be able to. Raises StartError that says what to do.
+    again later (a renewed certificate's): the log says which it won't be able to. Raises StartError, with what to do.
     """
     if os.geteuid() != 0:
         return
