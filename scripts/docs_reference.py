@@ -362,6 +362,11 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "costs about 20 ms of Argon2id, at most two at a time, off the main thread; a right one is remembered in "
             "memory and then costs microseconds",
         ),
+        Difference(
+            "the administrator's password at a start",
+            "that of the start is valid",
+            "so too, unless it is that of the start before and was changed since: then the changed one stays valid",
+        ),
         Difference("logs and messages", "", "show no password and no token, at no level"),
     ),
     "Limits": (
@@ -415,7 +420,12 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "on the command line, where every user of the machine can read them",
             "also from the environment, a file or a prompt; `exec -` reads commands from standard input",
         ),
-        Difference("more commands", "", "`shell`, `watch`, `version`, `create-db --strategy`"),
+        Difference(
+            "more commands",
+            "",
+            "`shell`, `watch`, `version`, `databases`, `users`, `permissions`, `sessions`, `password`, "
+            "`create-db --strategy`",
+        ),
     ),
 }
 

@@ -61,6 +61,12 @@ class Store(Protocol):
         own limit may not be.
         """
 
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How many entries a slice of those under `prefix` (four bytes of a database) holds, and bytes of key and text.
+
+        Begins at `position`, and says where to go on or None, as `scan` does.
+        """
+
 
 _NOT_CHANGED: Final = Entry(0, "")  # compared by identity: "this batch says nothing of the key"
 

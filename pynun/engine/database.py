@@ -20,6 +20,9 @@ ARBITER_KEY = "$conflicts"
 
 _PENDING_BIT = 0x8000_0000
 
+HOUSEKEEPING = _PENDING_BIT.to_bytes(4, "big")
+"""Stored keys of the server's own notes begin with it: no database has the identifier 0."""
+
 
 def parse_strategy(word: str) -> Strategy:
     """The strategy that `word` names; unknown words mean `none` (docs/protocol.md section 2)."""
@@ -29,23 +32,30 @@ def parse_strategy(word: str) -> Strategy:
     return "none"
 
 
+def prefixes(identifier: int) -> tuple[bytes, bytes]:
+    """What stored keys of a database begin with: of its data, and of the index of its unresolved conflicts.
+
+    A key of the index is `KEY ID`; a key holds no space.
+    """
+    return identifier.to_bytes(4, "big"), (identifier | _PENDING_BIT).to_bytes(4, "big")
+
+
 def watch_weight(key: str) -> int:
     """How much the watch of a key counts towards the limit: one, and more for a key of thousands of characters."""
     return 1 + len(key) // 1024
 
 
 class Database:
-    """One database. Kept from its first use to the end of the process: its `$connections` count has to be."""
+    """One database. Kept from its first use until it is dropped: its `$connections` count has to be."""
 
-    __slots__ = ("name", "pending_prefix", "prefix", "rules", "sessions", "strategy", "watchers")
+    __slots__ = ("is_dropped", "name", "pending_prefix", "prefix", "rules", "sessions", "strategy", "watchers")
 
     def __init__(self, name: str, identifier: int, strategy: Strategy) -> None:
         self.name = name
         self.strategy: Strategy = strategy
-        self.prefix = identifier.to_bytes(4, "big")
-        """Stored keys of this database begin with it."""
-        self.pending_prefix = (identifier | _PENDING_BIT).to_bytes(4, "big")
-        """Stored keys of the index of unresolved conflicts, `KEY ID`, begin with it (a key holds no space)."""
+        self.is_dropped = False
+        self.prefix, self.pending_prefix = prefixes(identifier)
+        """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
         self.sessions: dict[Session, None] = {}
         self.watchers: dict[str, dict[Session, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()

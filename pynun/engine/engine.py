@@ -9,9 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pynun.engine import dropping
 from pynun.engine.changes import Entry, View
 from pynun.engine.counters import Counters
-from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY, Database, Strategy, parse_strategy
+from pynun.engine.database import (
+    ADMIN_DATABASE,
+    CONNECTIONS_KEY,
+    HOUSEKEEPING,
+    Database,
+    Strategy,
+    parse_strategy,
+    prefixes,
+)
 from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
@@ -27,12 +36,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pynun.engine.changes import Store
+    from pynun.engine.session import Session
     from pynun.engine.steps import Credentials
 
-_CATALOGUE: Final = bytes(4)
+CATALOGUE: Final = bytes(4)
 """Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""
-_LAST_IDENTIFIER: Final = _CATALOGUE
+_LAST_IDENTIFIER: Final = CATALOGUE
 """The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
+
+_START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
+"""The stored key of the hash of the admin password that was given at the last start."""
 
 _MEASURED_READS = 100
 
@@ -65,16 +78,21 @@ class Engine:
         self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
         self.counters = Counters()
         self._databases: dict[str, Database] = {}
+        self.sessions: dict[int, Session] = {}
+        """Those that are open, by their number, which grows."""
+        self._sessions_entered = 0
         self._last_conflict_id = 0
         self.refused_changes: str | None = None
         """Set while the store can't take changes: why. Commands that change data are refused with it."""
+        self.on_drop: Callable[[], None] = lambda: None
+        """Called when a database was dropped: its keys are there to be removed (`dropping`)."""
 
     # --- databases ---------------------------------------------------------------------------------------------
 
     def find_database(self, name: str) -> Database | None:
         """The database of that name, None if there is none."""
         # Read also if it is known already: a reply that says so depends on it.
-        entry = self.view.read(_CATALOGUE + name.encode()) if name else None
+        entry = self.view.read(CATALOGUE + name.encode()) if name else None
         if entry is None:
             return None
         database = self._databases.get(name)
@@ -97,7 +115,7 @@ class Engine:
         last = self.view.read(_LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
         self.view.write(_LAST_IDENTIFIER, Entry(identifier, ""))
-        self.view.write(_CATALOGUE + name.encode(), Entry(identifier, strategy))
+        self.view.write(CATALOGUE + name.encode(), Entry(identifier, strategy))
         if name != ADMIN_DATABASE:
             self.view.count_operation()
         database = Database(name, identifier, strategy)
@@ -107,21 +125,56 @@ class Engine:
         self._put(admin, name, Entry(0, "{}"))
         return database
 
+    def drop_database(self, database: Database) -> None:
+        """Take a database away at once: its name, its data, its sessions. Raises Refusal while that can't be stored.
+
+        Sessions that had it selected are told nothing, like those whose token is changed: an event that nobody asked
+        for would be taken for a reply. Every later command of theirs that needs a database is refused.
+        """
+        if database.name == ADMIN_DATABASE:
+            raise messages.ADMIN_NOT_DROPPABLE
+        self.check_changeable()
+        self.view.write(CATALOGUE + database.name.encode(), None)
+        dropping.note(self.view, database)
+        self.view.count_operation()
+        del self._databases[database.name]
+        database.is_dropped = True
+        database.watchers.clear()
+        for session in database.sessions:
+            session.lose_database()
+        database.sessions.clear()
+        self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
+        admin = self.database(ADMIN_DATABASE)
+        if self.read(admin, database.name) is not None:
+            self.view.write(admin.stored_key(database.name), None)
+            admin.notify(database.name, messages.removed(database.name), self.view.depends)
+        self.on_drop()
+
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
-        return [name for name in self.scan(_CATALOGUE) if name]
+        return [name for name in self.scan(CATALOGUE) if name]
 
     def databases_in_use(self) -> list[Database]:
         """The databases that sessions have selected."""
         return [database for database in self._databases.values() if database.sessions]
 
-    def prepare(self, admin_token_hash: str) -> None:
-        """Before the first session: the admin database is there, and its token is the admin password's hash."""
+    def prepare(self, admin_token_hash: str, start_password_hash: str | None = None) -> None:
+        """Before the first session: the admin database is there, and its token is the admin password's hash.
+
+        `start_password_hash` is that of the password given at this start, to be compared with that of the next.
+        """
         admin = self.find_database(ADMIN_DATABASE)
         if admin is None:
             self.create_database(ADMIN_DATABASE, admin_token_hash, "newer")
         elif self.admin_token_hash() != admin_token_hash:
             self.change(admin, "$$token", admin_token_hash)
+        if start_password_hash not in (None, self.start_password_hash()):
+            self.view.write(_START_PASSWORD, Entry(0, start_password_hash))
+
+    def start_password_hash(self) -> str | None:
+        """The hash of the password that was given at the last start; None before the first."""
+        entry = self.view.read(_START_PASSWORD)
+        return None if entry is None else entry.text
 
     def admin_token_hash(self) -> str | None:
         """The hash of the admin password; None before the first start."""
@@ -244,6 +297,12 @@ class Engine:
 
     # --- presence and permissions ------------------------------------------------------------------------------
 
+    def enter(self, session: Session) -> int:
+        """A session opens; the number that it gets."""
+        self._sessions_entered += 1
+        self.sessions[self._sessions_entered] = session
+        return self._sessions_entered
+
     def count_connections(self, database: Database) -> None:
         """The number of sessions that have the database selected changed: `$connections` says so."""
         old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
@@ -279,7 +338,8 @@ class Engine:
     def reload_after_loss(self) -> None:
         """Changes that sessions acted on were lost (the commit failed): read again what is remembered of them."""
         for name, database in list(self._databases.items()):
-            if self.view.read(_CATALOGUE + name.encode()) is None:
+            entry = self.view.read(CATALOGUE + name.encode())
+            if entry is None or prefixes(entry.version)[0] != database.prefix:  # gone, or another one of that name
                 for session in list(database.sessions):
                     session.leave()
                 del self._databases[name]

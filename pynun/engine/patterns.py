@@ -24,6 +24,33 @@ class Pattern:
             case "substring":
                 return self.text in key
 
+    def covers(self, other: Pattern) -> bool:
+        """Whether every key that `other` matches is matched by this one too."""
+        match self.kind, other.kind:
+            case "all", _:
+                return True
+            case _, "all":
+                return False
+            case "prefix", "prefix":
+                return other.text.startswith(self.text)
+            case "suffix", "suffix":
+                return other.text.endswith(self.text)
+            case "substring", _:
+                return self.text in other.text
+        return False
+
+    def __str__(self) -> str:
+        """As it is written."""
+        match self.kind:
+            case "all":
+                return "*"
+            case "prefix":
+                return f"{self.text}*"
+            case "suffix":
+                return f"*{self.text}"
+            case "substring":
+                return self.text
+
 
 def parse_pattern(pattern: str) -> Pattern:
     """Read a pattern: one that ends in `*` is a prefix, one that begins with `*` a suffix, with every `*` removed."""

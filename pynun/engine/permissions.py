@@ -34,6 +34,11 @@ class Grant(NamedTuple):
     kinds: frozenset[Permission]
     patterns: tuple[Pattern, ...]
 
+    def __str__(self) -> str:
+        """As it is written: kinds in the order `rwix`."""
+        kinds = "".join(kind.value for kind in Permission if kind in self.kinds)
+        return f"{kinds} {','.join(map(str, self.patterns))}"
+
 
 def permission_key(user: str) -> str:
     return f"$$permission_${user}"
@@ -113,10 +118,14 @@ class Rules:
         return decision
 
     def _decide(self, permission: Permission, key: str) -> bool:
-        return any(
-            permission in grant.kinds and any(pattern.matches(key) for pattern in grant.patterns)
-            for grant in self._grants
-        )
+        return self.ruling_grant(permission, key) is not None
+
+    def ruling_grant(self, permission: Permission, key: str) -> Grant | None:
+        """The first grant that allows this kind on this key; None: it is denied."""
+        for grant in self._grants:
+            if permission in grant.kinds and any(pattern.matches(key) for pattern in grant.patterns):
+                return grant
+        return None
 
 
 NO_GRANTS = Rules(())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
+    from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
 
 
@@ -32,18 +33,24 @@ class Session:
         "database",
         "done",
         "engine",
+        "identifier",
         "is_admin",
         "is_closed",
+        "origin",
         "outbox",
         "rules",
+        "since_ns",
         "user",
         "view",
         "watches",
         "watches_weight",
     )
 
-    def __init__(self, engine: Engine, outbox: Outbox) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, origin: Origin | None = None) -> None:
         self.engine = engine
+        self.origin = origin
+        self.since_ns = engine.context.time_ns()
+        self.identifier = engine.enter(self)
         self.view = engine.view
         self.counters = engine.counters
         self.done = engine.counters.done
@@ -209,6 +216,14 @@ class Session:
             self.rules = None
             self.engine.count_connections(database)
 
+    def lose_database(self) -> None:
+        """The selected database was dropped, with all who watched: nothing is counted or told any more."""
+        self.database = None
+        self.user = EVERYONE
+        self.rules = None
+        self.watches.clear()
+        self.watches_weight = 0
+
     def set_rules(self, rules: Rules | None) -> None:
         """Other rules from now on; watches that they don't allow end (docs/protocol.md section 2)."""
         self.rules = rules
@@ -229,6 +244,7 @@ class Session:
         """The client is gone: its watches and its place in the count go with it. Safe to call twice."""
         if not self.is_closed:
             self.is_closed = True
+            del self.engine.sessions[self.identifier]
             self.leave()
 
 

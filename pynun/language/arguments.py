@@ -121,8 +121,7 @@ def _parse_operation(words: list[str]) -> tuple[str, str]:
 
 
 def _database_and_key(words: list[str], rest: str) -> tuple[str, str]:
-    if len(words) < 2 or not words[1]:
-        raise Refusal(f"{words[0]} must contain a db name")
+    _parse_database(words)
     if not rest:
         raise missing_key(words[0])
     return words[1], rest
@@ -152,6 +151,65 @@ def _parse_debug(words: list[str]) -> tuple[str]:
     return (words[1],)
 
 
+def _parse_database(words: list[str]) -> tuple[str]:
+    if len(words) < 2 or not words[1]:
+        raise Refusal(f"{words[0]} must contain a db name")
+    return (words[1],)
+
+
+def _parse_database_user(words: list[str]) -> tuple[str, str]:
+    user = _rest(words)
+    _parse_database(words)
+    if not user or " " in user:
+        raise Refusal(f"{words[0]} must be followed by a database and a user")
+    return words[1], user
+
+
+def _parse_database_user_token(words: list[str]) -> tuple[str, str, str]:
+    user, _, token = _rest(words).partition(" ")
+    _parse_database(words)
+    if not user or not token or " " in token:
+        raise Refusal(f"{words[0]} must be followed by a database, a user and a token")
+    return words[1], user, token
+
+
+def _parse_grant(words: list[str]) -> tuple[str, str, str, str]:
+    """Stricter than `set-permissions`: a slip of the finger must not grant or revoke something else."""
+    parts = _rest(words).split(" ")
+    _parse_database(words)
+    if len(parts) != 3 or not all(parts) or not parts[2].strip(","):
+        raise Refusal(f"{words[0]} must be followed by a database, a user, kinds and patterns")
+    if set(parts[1]) - set("rwix"):
+        raise Refusal("kinds are letters of r (read), w (write), i (increment) and x (remove)")
+    if "|" in parts[2]:
+        raise Refusal("a pattern can't hold a bar")
+    return words[1], parts[0], parts[1], parts[2]
+
+
+def _parse_question(words: list[str]) -> tuple[str, str, str, str]:
+    parts = _rest(words).split(" ")
+    _parse_database(words)
+    if len(parts) != 3 or not all(parts):
+        raise Refusal(f"{words[0]} must be followed by a database, a user, a kind and a key")
+    if parts[1] not in tuple("rwix"):
+        raise Refusal("a kind is one of r (read), w (write), i (increment) and x (remove)")
+    return words[1], parts[0], parts[1], parts[2]
+
+
+def _parse_session(words: list[str]) -> tuple[int]:
+    identifier = parse_integer(words[1]) if len(words) > 1 else None
+    if identifier is None:
+        raise Refusal(f"{words[0]} must be followed by the id of a session")
+    return (identifier,)
+
+
+def _parse_password(words: list[str]) -> tuple[str]:
+    password = " ".join(words[1:])  # as `auth` reads it: with the blanks that are in it
+    if not password:
+        raise Refusal(f"{words[0]} must be followed by a password")
+    return (password,)
+
+
 NOTHING = Shape("", lambda _words: ())
 IGNORED = Shape("[…]", lambda _words: ())
 KEY = Shape("KEY", lambda words: (_key(words),))
@@ -159,6 +217,16 @@ KEY_VALUE = Shape("KEY VALUE", _parse_key_value)
 KEY_VERSION_VALUE = Shape("KEY VERSION VALUE", _parse_key_version_value)
 KEY_STEP = Shape("KEY [N]", lambda words: (_key(words), _step(_rest(words))))
 PATTERN = Shape("[PATTERN]", lambda words: (words[1] if len(words) > 1 else "",))
+AFTER = Shape("[AFTER]", lambda words: (words[1] if len(words) > 1 else "",))
+AFTER_SESSION = Shape("[ID]", lambda words: ((parse_integer(words[1]) if len(words) > 1 else None) or 0,))
+SESSION = Shape("ID", _parse_session)
+PASSWORD = Shape("PASSWORD", _parse_password)
+DATABASE = Shape("DATABASE", _parse_database)
+DATABASE_AFTER = Shape("DATABASE [AFTER]", lambda words: (*_parse_database(words), _rest(words)))
+DATABASE_USER = Shape("DATABASE USER", _parse_database_user)
+DATABASE_USER_TOKEN = Shape("DATABASE USER TOKEN", _parse_database_user_token)
+GRANT = Shape("DATABASE USER KINDS PATTERNS", _parse_grant)
+QUESTION = Shape("DATABASE USER r|w|i|x KEY", _parse_question)
 CREDENTIALS = Shape("USER PASSWORD", _parse_credentials)
 CREATE_DATABASE = Shape("NAME TOKEN [none|newer|arbiter]", _parse_create_database)
 USE = Shape("DATABASE [USER] TOKEN", _parse_use)

@@ -6,10 +6,11 @@ Rules (docs/protocol.md sections 1, 2 and 5): a message ends in a newline, excep
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 EMPTY_VALUE = "<Empty>"
 """What stands for the value of an absent key (docs/protocol.md section 2)."""
@@ -34,6 +35,7 @@ TCP_GREETING = OK
 VALID_AUTH = "valid auth\n"
 INVALID_AUTH = "invalid auth\n"
 CREATE_DB_SUCCESS = "create-db success\n"
+DROP_DB_SUCCESS = "drop-db success\n"
 
 EMPTY_COMMAND = Refusal("empty command")
 NOT_AUTH = Refusal("Not auth")
@@ -43,6 +45,13 @@ PERMISSION_DENIED = Refusal("permission denied\n", ("permission denied\n",))
 INVALID_TOKEN = Refusal("Invalid token")
 NOT_A_DATABASE = Refusal("Not a valid database name")
 DATABASE_EXISTS = Refusal("database already exists")
+ADMIN_NOT_DROPPABLE = Refusal("$admin can't be dropped")
+USER_EXISTS = Refusal("user already exists")
+NO_USER = Refusal("Not a valid user name")
+RESERVED_USER = Refusal("all is nobody's name: whoever comes with the database's token is called so")
+NO_SESSION = Refusal("no session has this id")
+NOT_DISCONNECTABLE = Refusal("this session is one request, and ends by itself")
+NOTHING_TO_REVOKE = Refusal("the user's permissions hold none of these kinds on just these patterns")
 TOKEN_NOT_REMOVABLE = Refusal("$$token key cannot be removed")
 NOT_NUMERIC = Refusal("Key is not numeric")
 OUT_OF_RANGE = Refusal("increment out of range")
@@ -50,6 +59,7 @@ INVALID_VERSION = Refusal("Invalid version!")
 NO_ARBITER = Refusal("An conflitct happend and there is no arbiter client not connected")
 NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
 
+DISCONNECTED = "disconnected by the administrator"
 TOO_MANY_CONNECTIONS = "too many connections"
 NEEDS_TLS = "this port speaks TLS: use https:// or wss://"
 MESSAGE_TOO_BIG = "message too big"
@@ -153,6 +163,11 @@ def process_info(process_id: int) -> str:
 
 def commands_list(names: Iterable[str]) -> str:
     return "commands-list " + "".join(f",{name}" for name in names) + "\n"
+
+
+def report(name: str, members: Mapping[str, Any]) -> str:
+    """The answer of a command of this server's own that programs read: one word, and a JSON object on the same line."""
+    return f"{name} {json.dumps(members, ensure_ascii=False, separators=(',', ':'))}\n"
 
 
 def acknowledgement(operation_id: str, address: str) -> str:

@@ -36,6 +36,7 @@ from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.sweeper import Sweeper
 from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
 from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
@@ -218,7 +219,15 @@ class _Server:
         engine = self._engine
         committer = self._monitoring.health.committer = Committer(engine, self._store)
         password = self._settings.password
-        engine.prepare(await self._passwords.admin_token_hash(engine.admin_token_hash(), password))
+        in_force, given = await self._passwords.admin_token_hash(
+            engine.admin_token_hash(), engine.start_password_hash(), password
+        )
+        engine.prepare(in_force, given)
+        if given != in_force:
+            _log.warning(
+                "NUN_PWD is an old password: the administrator's was changed by a command since, and that one is"
+                " valid; give it to the server too"
+            )
         await self._store_admin_password(engine)
         async with trio.open_nursery() as ignoring:
             async with trio.open_nursery() as committing:
@@ -253,6 +262,7 @@ class _Server:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
+                accepting.start_soon(Sweeper(self._engine).run)
                 accepting.start_soon(make_backups, self._settings)
                 for listener, transport in (
                     (self._listeners.websocket, _WEBSOCKET),

@@ -57,13 +57,25 @@ class Passwords:
             return False
         return True
 
-    async def admin_token_hash(self, stored: str | None, password: str) -> str:
-        """The stored hash if it is the password's, else a new one: the password given at the start rules."""
+    async def admin_token_hash(self, stored: str | None, at_last_start: str | None, password: str) -> tuple[str, str]:
+        """Which hash the admin password has from this start on, and which the password given at this start has.
+
+        `stored` is the hash in force, `at_last_start` that of the password given at the last start. A password that is
+        given for the first time rules. One that was given before does not undo what was changed since: else the next
+        restart would bring back a password that was changed because it leaked.
+        """
         if stored is not None and await self._verify(VerifySecret(stored, password)):
-            return stored
+            return stored, stored
+        if (
+            stored is not None
+            and at_last_start is not None
+            and at_last_start != stored
+            and await self._verify(VerifySecret(at_last_start, password))
+        ):
+            return stored, at_last_start
         hash_text = await self.answer(HashSecret(password))
         assert isinstance(hash_text, str)
-        return hash_text
+        return hash_text, hash_text
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need of the engine."""

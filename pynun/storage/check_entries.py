@@ -85,8 +85,8 @@ def count(path: str) -> Counts:
                         counts[text] = 0
                 elif prefix in names:
                     counts[names[prefix]] += 1
-                elif prefix[0] & 0x80:
-                    conflicts += 1
+                elif prefix[0] & 0x80 and bytes((prefix[0] & 0x7F,)) + prefix[1:] in names:
+                    conflicts += 1  # of a database that is there; what is left of a dropped one counts for nothing
     return Counts(format=number, revision=revision, databases=counts, conflicts=conflicts)
 
 

@@ -173,6 +173,24 @@ class LmdbStore:
         """How far the data file has been used so far; pages in it that are free again count too."""
         return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
 
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
+        count = size = 0
+        with (
+            self._environment.begin(db=self._data, buffers=True) as transaction,
+            transaction.cursor() as cursor,
+        ):
+            if not cursor.set_range(position or prefix):
+                return 0, 0, None
+            for key, value in cursor.iternext():
+                if key[: len(prefix)] != prefix:
+                    break
+                if count == count_max:
+                    return count, size, bytes(key)
+                count += 1
+                size += schema.text_bytes(key, value)
+        return count, size, None
+
     # --- writing -----------------------------------------------------------------------------------------------
 
     def write(self, batch: Batch, operations: int) -> None:

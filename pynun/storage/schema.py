@@ -5,9 +5,15 @@ One LMDB environment in the data folder, with two named databases:
 - `meta`: `format` (this number, 4 bytes), `state` (revision and operations, 8 bytes each).
 - `data`: stored keys to stored values, of all Nun-db databases.
 
-All integers are big endian. A stored key is four bytes and text: the id of a Nun-db database and a key; the id with
-its highest bit set and `KEY ID`, the index of unresolved conflicts; four zero bytes and a database's name, the
-catalogue. A stored value is a version (8 bytes, signed) and text.
+All integers are big endian. A stored key is four bytes and text:
+
+- the id of a Nun-db database and a key;
+- the id with its highest bit set and `KEY ID`: the index of unresolved conflicts;
+- four zero bytes and a database's name: the catalogue. No id is given twice;
+- four zero bytes with the highest bit set and words: the server's own notes. `dropped ID`: a database whose name is
+  gone and whose keys may not be yet; `start-password`: the hash of the password given at the last start.
+
+A stored value is a version (8 bytes, signed) and text.
 
 LMDB takes keys of up to 511 bytes. A longer one is stored under its first bytes, the byte 0xFF (which UTF-8 never
 has) and its SHA-256, with length (4 bytes) and bytes of the full key between version and text of the value: so a
@@ -61,7 +67,7 @@ def stored_key(key: bytes) -> bytes:
     return key[:PREFIX_BYTES] + bytes((_LONG_MARK,)) + hashlib.sha256(key).digest()
 
 
-def is_long(stored: bytes) -> bool:
+def is_long(stored: bytes | memoryview) -> bool:
     """Whether an LMDB key stands for a longer key that is in the value."""
     return len(stored) == KEY_BYTES_MAX and stored[PREFIX_BYTES] == _LONG_MARK
 
@@ -84,6 +90,13 @@ def long_key(value: bytes) -> bytes:
     """The full key (four bytes and text) out of the value of a long one."""
     _, length = _long_head.unpack_from(value)
     return value[_long_head.size : _long_head.size + length]
+
+
+def text_bytes(stored: memoryview, value: memoryview) -> int:
+    """How many bytes key and text of an entry have, without what is stored beside them; of views of both."""
+    if is_long(stored):
+        return len(value) - _long_head.size - ID_BYTES
+    return len(stored) - ID_BYTES + len(value) - _version.size
 
 
 def encode_state(revision: int, operations: int) -> bytes:

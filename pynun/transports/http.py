@@ -15,6 +15,7 @@ import trio
 from pynun import limits
 from pynun.language import framing, messages
 from pynun.transports.http_reader import RequestReader
+from pynun.transports.origin import ConnectionOrigin
 from pynun.transports.pages import PLAIN_TEXT, Page, path_of
 from pynun.transports.results import ResultsOutbox
 from pynun.transports.sockets import linger, receive, send
@@ -133,7 +134,7 @@ async def _answer_all(connected: socket.socket, reader: RequestReader, service: 
     """Answer the requests that are complete; False when the connection is to end."""
     answers: list[bytes] = []
     for request in reader.complete:
-        answers.append(await _answer(request, service))
+        answers.append(await _answer(request, connected, service))
         if not request.is_kept_alive:
             reader.refusal = None
             break
@@ -158,32 +159,32 @@ async def _answer_all(connected: socket.socket, reader: RequestReader, service: 
     return True
 
 
-async def _answer(request: Request, service: Service) -> bytes:
+async def _answer(request: Request, connected: socket.socket, service: Service) -> bytes:
     """The answer to one request: one of the server's pages, else the results of its commands."""
     make_page = service.pages.get(path_of(request.page)) if request.page else None
     if make_page is not None:
         page = await make_page()
     else:
         began = time.perf_counter()
-        page = await _results(request, service)
+        page = await _results(request, connected, service)
         service.counters.http_request_seconds.observe(time.perf_counter() - began)
     service.counters.http_answers[page.status] += 1
     return page_response(page, request)
 
 
-async def _results(request: Request, service: Service) -> Page:
+async def _results(request: Request, connected: socket.socket, service: Service) -> Page:
     try:
-        return Page(200, (await _run(request.body.decode(), service)).encode())
+        return Page(200, (await _run(request.body.decode(), connected, service)).encode())
     except _ResultsTooBigError:
         return Page(413, _RESULTS_TOO_BIG.encode())
     except UnicodeDecodeError:
         return Page(400, messages.INVALID_UTF8.encode())
 
 
-async def _run(body: str, service: Service) -> str:
+async def _run(body: str, connected: socket.socket, service: Service) -> str:
     """The results of a body's commands, in a session of their own."""
     outbox = ResultsOutbox(service.engine.view)
-    session = service.open_session(outbox)
+    session = service.open_session(outbox, ConnectionOrigin("http", connected, outbox))
     try:
         for number, command in enumerate(framing.http_commands(body), 1):
             if outbox.size > service.outbox_bytes_max:  # with the last result: one alone may be longer than that

@@ -29,6 +29,11 @@ class ResultsOutbox:
         self._dependent: dict[int, list[int]] = {}  # revision -> places of the results that show its changes
         self._when_released: trio.Event | None = None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits to be sent: about one byte for each character."""
+        return self.size
+
     def reply(self, result: Result, depends: int) -> None:
         if result is None or result == []:
             text = _EMPTY_RESULT

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pynun.engine import events
     from pynun.engine.engine import Engine
+    from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
     from pynun.transports.liveness import Peer
@@ -88,8 +89,8 @@ class Service:
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 
-    def open_session(self, outbox: events.Outbox) -> Session:
-        return Session(self.engine, outbox)
+    def open_session(self, outbox: events.Outbox, origin: Origin | None = None) -> Session:
+        return Session(self.engine, outbox, origin)
 
     def is_behind(self, outbox: Outbox) -> bool:
         """Send what has gathered; True if so much is left, for client or disk, that its sender must wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -10,6 +11,7 @@ from pynun import limits
 from pynun.language import messages
 from pynun.transports.lines import LineOutbox, LineReader
 from pynun.transports.liveness import is_machine_gone
+from pynun.transports.origin import ConnectionOrigin
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import linger
 
@@ -31,7 +33,8 @@ _GREETING: Final = messages.TCP_GREETING.encode()
 async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
     """One connection, from its greeting to its end."""
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
-    session = service.open_session(outbox)
+    origin = ConnectionOrigin("tcp", connected, outbox)
+    session = service.open_session(outbox, origin)
     peer: _Peer | None = None
     overflowed = trio.Event()
     outbox.on_overflow = overflowed.set
@@ -39,6 +42,7 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
+            origin.on_disconnect = partial(_disconnect, session, outbox, nursery.cancel_scope)
             peer = _Peer(connected, outbox, service, nursery.cancel_scope)
             service.peers.add(peer)
             outbox.send_raw(_GREETING)
@@ -55,6 +59,13 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
         service.reactor.forget(connected)
         session.close()
         service.flusher.flush()
+
+
+def _disconnect(session: Session, outbox: LineOutbox, scope: trio.CancelScope) -> None:
+    """The administrator wants this connection ended: it leaves its session at once, and is told why."""
+    session.close()
+    outbox.complete(messages.error(messages.DISCONNECTED).encode())
+    scope.cancel()
 
 
 class _Peer:

@@ -21,9 +21,10 @@ from trio_websocket import (
 )
 
 from pynun import limits
-from pynun.language import framing
+from pynun.language import framing, messages
 from pynun.transports.frames import FrameOutbox, close_frame
 from pynun.transports.lane import Lane
+from pynun.transports.origin import ConnectionOrigin
 
 if TYPE_CHECKING:
     import socket
@@ -33,15 +34,19 @@ if TYPE_CHECKING:
 
 GOING_AWAY: Final = 1001
 INVALID_TEXT: Final = 1007
+POLICY: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 
 
 async def serve_websocket(socket: socket.socket, service: Service, stopping: trio.Event) -> None:
     """One connection, from its handshake to its end."""
     outbox = FrameOutbox(socket, service.flusher, service.outbox_bytes_max)
-    session = service.open_session(outbox)
+    origin = ConnectionOrigin("websocket", socket, outbox)
+    session = service.open_session(outbox, origin)
     try:
-        await serve_receiver(socket, service, stopping, outbox, session, framing.websocket_commands, session.close)
+        await serve_receiver(
+            socket, service, stopping, outbox, session, framing.websocket_commands, session.close, origin=origin
+        )
     finally:
         session.close()
         service.flusher.flush()
@@ -56,6 +61,7 @@ async def serve_receiver(
     commands_of: Callable[[str], Iterable[str]],
     on_overflow: Callable[[], None],
     text_of: Callable[[bytes], str] = bytes.decode,
+    origin: ConnectionOrigin | None = None,
 ) -> None:
     """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
 
@@ -70,6 +76,10 @@ async def serve_receiver(
             if connection is not None:
                 nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
+                if origin is not None:
+                    origin.on_disconnect = partial(
+                        nursery.start_soon, _disconnect, lane, outbox, on_overflow, nursery.cancel_scope
+                    )
                 lane.connection = connection
                 lane.on_gone = partial(_leave, service, on_overflow, nursery.cancel_scope)
                 service.peers.add(lane)
@@ -77,6 +87,8 @@ async def serve_receiver(
                 await _pass_messages(connection, lane, receiver, service, outbox, commands_of, text_of)
             nursery.cancel_scope.cancel()
     finally:
+        if origin is not None:
+            origin.on_disconnect = None
         service.peers.discard(lane)
         await lane.aclose()
 
@@ -157,6 +169,15 @@ async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Eve
         await lane.wait_at_rest()
         await outbox.wait_sent()
         await lane.send_all(close_frame(GOING_AWAY, "the server is stopping"))
+    scope.cancel()
+
+
+async def _disconnect(lane: Lane, outbox: FrameOutbox, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
+    """The administrator wants this connection ended: it leaves its session at once, and is told why if it reads."""
+    on_leaving()
+    with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
+        await lane.send_all(close_frame(POLICY, messages.DISCONNECTED))
+        await outbox.wait_sent()
     scope.cancel()
 
 

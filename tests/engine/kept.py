@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pynun.engine.engine import Engine
+    from tests.engine.model import Base
     from tests.engine.model_sessions import Model
 
 CONNECTIONS = "$connections"
 """The one key that does not: it counts the sessions of the process."""
 
 
-class Kept(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Kept:
     """What of a database is to outlive the process."""
 
     strategy: str
     keys: dict[str, tuple[int, str]]
     pending: set[tuple[str, int]]
+    base: Base | None = field(default=None, compare=False, repr=False)
+    """The model's database itself: another one of the same name is not the same."""
 
 
 State = dict[str, Kept]
@@ -30,6 +35,7 @@ def kept_by_model(model: Model) -> State:
             base.strategy,
             {key: entry for key, entry in base.keys.items() if key != CONNECTIONS},
             {(key, identifier) for key, pending in base.pending.items() for identifier in pending},
+            base,
         )
         for name, base in model.bases.items()
     }
@@ -53,15 +59,16 @@ def kept_by_engine(engine: Engine) -> State:
 
 def restore(model: Model, durable: State) -> None:
     """All that is not in `durable` is lost: whoever selected a lost database has left it, watches that only lost
-    permissions allowed end.
+    permissions allowed end, and what was dropped is back.
     """
     for name, base in list(model.bases.items()):
-        if name not in durable:
+        if name not in durable or durable[name].base is not base:  # never made, or made in the place of another one
             for watcher in list(base.watchers):
                 model.leave(watcher)
             del model.bases[name]
-            continue
-        kept = durable[name]
+    for name, kept in durable.items():
+        assert kept.base is not None
+        base = model.bases.setdefault(name, kept.base)
         counted = base.keys.get(CONNECTIONS)
         base.keys = dict(kept.keys) | ({} if counted is None else {CONNECTIONS: counted})
         base.pending.clear()

@@ -1,12 +1,14 @@
 """Who may do what, and which command does what to the keys of `model.py` (docs/protocol.md sections 2 and 3).
 
-The words of a command are read by the language, which has tests of its own. `metrics-state` is left out: what it says
-is not a matter of these rules.
+The words of a command are read by the language, which has tests of its own. Left out is what only looks or has no
+meaning here (`NOT_HERE`): what it says is not a matter of these rules.
 """
 
 from __future__ import annotations
 
+from pynun.engine import granting
 from pynun.engine.commands.table import BY_NAME
+from pynun.engine.permissions import parse_grants
 from pynun.language import messages as m
 from tests.engine.model import Base
 from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
@@ -14,6 +16,18 @@ from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
 KINDS = {"get": "r", "get-safe": "r", "watch": "r", "set": "w", "set-safe": "w", "increment": "i", "remove": "x"}
 WITH_BASE = {"create-user", "set-permissions", "keys", "unwatch", "unwatch-all", "arbiter"}
 FOR_ALL = {*KINDS, *WITH_BASE, "auth", "use-db", "resolve"} - {"create-user", "set-permissions"}
+
+
+NOT_HERE = (
+    "metrics-state",
+    "list-dbs",
+    "db-size",
+    "list-users",
+    "explain-permission",
+    "list-sessions",
+    "disconnect",
+)
+"""Commands that change nothing, and whose answers have tests of their own."""
 
 
 def matches(pattern: str, key: str) -> bool:
@@ -70,6 +84,7 @@ class Model:
         admin.keys["$admin"] = (0, "{}")
         self.bases = {"$admin": admin}
         self.now = 0
+        self.admins: list[Client] = []
 
     def execute(self, client: Client, text: str) -> None:
         """Run one command."""
@@ -166,6 +181,7 @@ class Model:
             case "auth", str(user), str(password):
                 hash_text = self.bases["$admin"].keys["$$token"][1]
                 client.is_admin = user == ADMIN_USER and hash_text == fake_hash(password)
+                self.admins.append(client)
                 if not client.is_admin:
                     client.prune()
                 return [m.VALID_AUTH if client.is_admin else m.INVALID_AUTH]
@@ -175,6 +191,17 @@ class Model:
                 self.bases[name] = Base(name, strategy, token)
                 self.bases["$admin"].put(name, 0, "{}")
                 return [m.CREATE_DB_SUCCESS]
+            case "drop-db", str(name):
+                self._drop(self._base(name))
+                return ["drop-db success\n"]
+            case "set-password", str(password):
+                for other in self.admins:
+                    if other is not client:
+                        other.is_admin = False
+                        other.prune()
+                self.bases["$admin"].change("$$token", -1, fake_hash(password), self.now)
+            case (("add-user" | "set-token" | "remove-user" | "grant" | "revoke"), str(name), str(user), *more):
+                return self._administer(self._base(name), str(command[0]), user, *map(str, more))
             case "use-db", str(name), user, str(token):
                 self._use(client, self._base(name), user if isinstance(user, str) else None, token)
             case "resolve", int(identifier), str(name), str(key), int(version), str(text):
@@ -203,6 +230,48 @@ class Model:
             case "debug", str(what):
                 return self._debug(client, what)
         return []
+
+    def _drop(self, base: Base) -> None:
+        if base.name == "$admin":
+            raise m.ADMIN_NOT_DROPPABLE
+        del self.bases[base.name]
+        for watcher in base.watchers:
+            watcher.base, watcher.user, watcher.watches = None, "all", set()
+        base.watchers.clear()
+        base.keys.pop("$connections", None)
+        self.bases["$admin"].remove(base.name)
+
+    def _administer(self, base: Base, name: str, user: str, *words: str) -> list[str]:
+        secret = "$$token" if user == "all" and name == "set-token" else f"$$user_{user}"
+        permissions = f"$$permission_${user}"
+        if user == "all" and name in ("add-user", "remove-user"):
+            raise m.RESERVED_USER
+        if name == "add-user" and secret in base.keys:
+            raise m.USER_EXISTS
+        is_there = secret in base.keys or user == "all" or (name == "remove-user" and permissions in base.keys)
+        if name != "add-user" and not is_there:
+            raise m.NO_USER
+        match name:
+            case "add-user" | "set-token":
+                base.change(secret, -1, words[0], self.now)
+            case "remove-user":
+                base.remove(secret)
+                base.remove(permissions)
+            case _:
+                return [self._grant(base, name == "grant", user, permissions, " ".join(words))]
+        return []
+
+    def _grant(self, base: Base, is_granted: bool, user: str, key: str, text: str) -> str:
+        old = base.keys[key][1] if key in base.keys else None
+        grants = parse_grants(text)
+        new = granting.added(old or "", grants) if is_granted else granting.taken(old or "", grants)
+        if new is None:
+            raise m.NOTHING_TO_REVOKE
+        if new != old:
+            base.change(key, -1, new, self.now)
+        still = [] if is_granted else [str(one) for one in granting.still_granted(new, grants)]
+        report = {"database": base.name, "user": user, "permissions": new, "is_first": old is None}
+        return m.report("permissions", report | {"still_allowed": still})
 
     def _use(self, client: Client, base: Base, user: str | None, token: str) -> None:
         if base.keys.get("$$token" if user is None else f"$$user_{user}", (0, ""))[1] != fake_hash(token):

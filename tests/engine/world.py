@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.changes import Batch, View
     from pynun.engine.events import Event
+    from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Result, Suspension
     from tests.storage.faulty_store import WritableStore
 
@@ -99,13 +100,29 @@ class RecordingOutbox:
         return told
 
 
+class Visitor:
+    """A client whose connection can be ended; `is_ended` says whether it was."""
+
+    transport = "tcp"
+    address = "192.0.2.7"
+    waiting_bytes = 12
+
+    def __init__(self) -> None:
+        self.is_ended = False
+
+    def disconnect(self) -> bool:
+        """End it."""
+        self.is_ended = True
+        return True
+
+
 class Client:
     """A session and what its client sees."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, origin: Origin | None = None) -> None:
         self.world = world
         self.outbox = RecordingOutbox(world.engine.view)
-        self.session = Session(world.engine, self.outbox)
+        self.session = Session(world.engine, self.outbox, origin)
 
     def ask(self, text: str) -> list[str]:
         """Run one command to its end; everything that this client was told since it asked last."""

@@ -51,6 +51,16 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
         ("x k 9223372036854775807", ("k", 9223372036854775807)),
         ("x k 9223372036854775808", ("k", 1)),
     ],
+    "AFTER": [("x", ("",)), ("x ", ("",)), ("x d", ("d",)), ("x d more", ("d",))],
+    "AFTER_SESSION": [("x", (0,)), ("x 7", (7,)), ("x seven", (0,)), ("x 7 8", (7,))],
+    "SESSION": [("x 7", (7,)), ("x 7 8", (7,))],
+    "PASSWORD": [("x p", ("p",)), ("x two words", ("two words",)), ("x a b  c", ("a b  c",))],
+    "DATABASE": [("x d", ("d",)), ("x d more", ("d",))],
+    "DATABASE_AFTER": [("x d", ("d", "")), ("x d ", ("d", "")), ("x d ana", ("d", "ana"))],
+    "DATABASE_USER": [("x d ana", ("d", "ana"))],
+    "DATABASE_USER_TOKEN": [("x d ana t", ("d", "ana", "t"))],
+    "GRANT": [("x d ana rwix a*", ("d", "ana", "rwix", "a*")), ("x d ana r a*,*b,c", ("d", "ana", "r", "a*,*b,c"))],
+    "QUESTION": [("x d ana w k", ("d", "ana", "w", "k"))],
     "PATTERN": [("x", ("",)), ("x ", ("",)), ("x a*", ("a*",)), ("x a* b", ("a*",))],
     "CREDENTIALS": [
         ("x", ("", "")),
@@ -149,6 +159,39 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("x d", "x must contain a key"),
         ("x d ", "x must contain a key"),
     ],
+    "SESSION": [(text, "x must be followed by the id of a session") for text in ("x", "x ", "x seven", "x  7")],
+    "PASSWORD": [("x", "x must be followed by a password"), ("x ", "x must be followed by a password")],
+    "DATABASE": [("x", "x must contain a db name"), ("x ", "x must contain a db name")],
+    "DATABASE_AFTER": [("x", "x must contain a db name"), ("x  a", "x must contain a db name")],
+    "DATABASE_USER": [
+        ("x", "x must contain a db name"),
+        *((text, "x must be followed by a database and a user") for text in ("x d", "x d ", "x d ana more")),
+    ],
+    "DATABASE_USER_TOKEN": [
+        ("x", "x must contain a db name"),
+        *(
+            (text, "x must be followed by a database, a user and a token")
+            for text in ("x d", "x d ana", "x d ana ", "x d  t", "x d ana two words")
+        ),
+    ],
+    "GRANT": [
+        ("x", "x must contain a db name"),
+        *(
+            (text, "x must be followed by a database, a user, kinds and patterns")
+            for text in ("x d", "x d ana", "x d ana r", "x d ana r ", "x d ana r ,", "x d ana r a b", "x d  r a")
+        ),
+        ("x d ana q a", "kinds are letters of r (read), w (write), i (increment) and x (remove)"),
+        ("x d ana r a|w b*", "x must be followed by a database, a user, kinds and patterns"),
+        ("x d ana r a|b", "a pattern can't hold a bar"),
+    ],
+    "QUESTION": [
+        ("x", "x must contain a db name"),
+        *(
+            (text, "x must be followed by a database, a user, a kind and a key")
+            for text in ("x d", "x d ana r", "x d ana r ", "x d ana r k more")
+        ),
+        ("x d ana rw k", "a kind is one of r (read), w (write), i (increment) and x (remove)"),
+    ],
     "REPLICATE_INCREMENT": [
         ("x", "x must contain a db name"),
         ("x  k", "x must contain a db name"),
@@ -158,7 +201,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
     "DEBUG": [("x", "command is mandatory"), ("x ", "command is mandatory"), ("x  list-dbs", "command is mandatory")],
 }
 
-NEVER_REFUSED = {"NOTHING", "IGNORED", "PATTERN", "CREDENTIALS", "SNAPSHOT"}
+NEVER_REFUSED = {"NOTHING", "IGNORED", "AFTER", "AFTER_SESSION", "PATTERN", "CREDENTIALS", "SNAPSHOT"}
 
 SHAPES = {name: shape for name, shape in vars(arguments).items() if isinstance(shape, Shape)}
 

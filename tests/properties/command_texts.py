@@ -62,6 +62,10 @@ _WORDS: dict[str, st.SearchStrategy[str]] = {
     "KEY": keys,
     "VALUE": values,
     "VERSION": versions,
+    "PATTERNS": st.sampled_from(("*", "a*", "*b", "a", "a*,n", "*,a*", "ab*", "a|b")),
+    "[AFTER]": databases,
+    "[ID]": st.sampled_from(("1", "3", "x")),
+    "r|w|i|x": st.sampled_from(("r", "w", "i", "x", "q")),
     "[N]": st.sampled_from(("1", "-3", "9223372036854775807", "-9223372036854775808", "x", "99999999999999999999")),
     "[PATTERN]": st.sampled_from(("", "*", "a*", "*b", "a", "$$", "$*", "n")),
     "ID": st.sampled_from(("1", "7", "x")),
@@ -81,6 +85,11 @@ _RIGHT_ONES: dict[str, st.SearchStrategy[str]] = {
     "create-user": users.map(lambda name: f"create-user {name} {token(name)}"),
     "create-db": databases.flatmap(
         lambda name: st.sampled_from(STRATEGIES).map(lambda strategy: f"create-db {name} {token(name)} {strategy}")
+    ),
+    "set-password": st.just(f"set-password {ADMIN_PASSWORD}"),
+    "add-user": st.tuples(databases, users).map(lambda pair: f"add-user {pair[0]} {pair[1]} {token(pair[1])}"),
+    "set-token": st.tuples(databases, users).map(
+        lambda pair: f"set-token {pair[0]} {pair[1]} {token(pair[0] if pair[1] == 'all' else pair[1])}"
     ),
     "auth": st.just(f"auth {ADMIN_USER} {ADMIN_PASSWORD}"),
 }

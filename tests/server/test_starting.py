@@ -290,3 +290,24 @@ def test_a_changed_admin_password_takes_effect(server: Server) -> None:
         "valid auth\n;empty;value {}\n"
     )
     assert http_post(server.http, "use-db kept pwd; get k") == "empty;value v\n"
+
+
+def test_an_old_password_at_the_start_does_not_undo_a_change(server: Server) -> None:
+    """What was changed because it leaked must not come back with the next restart; a new one given at a start rules."""
+    old = server.password
+    assert http_post(server.http, f"auth {server.credentials}; set-password changed-pwd") == "valid auth\n;empty"
+    for _ in range(2):
+        server.restart()
+        server.wait_output("NUN_PWD is an old password: the administrator's was changed by a command since")
+        assert http_post(server.http, f"auth {server.user} {old}") == "invalid auth\n"
+        assert http_post(server.http, f"auth {server.user} changed-pwd") == "valid auth\n"
+        server.output.clear()
+    server.stop()
+    server.password = "changed-pwd"
+    server.start()
+    assert "old password" not in server.log_text()
+    server.stop()
+    server.password = old  # not what the last start was given: it is wanted
+    server.start()
+    assert http_post(server.http, f"auth {server.user} {old}") == "valid auth\n"
+    assert http_post(server.http, f"auth {server.user} changed-pwd") == "invalid auth\n"

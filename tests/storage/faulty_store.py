@@ -32,6 +32,9 @@ class WritableStore(Protocol):
     def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start`."""
 
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How large a slice of the entries under `prefix` is."""
+
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable. Raises StorageError."""
 
@@ -73,6 +76,10 @@ class FaultyStore:
     def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start`."""
         return self.inner.scan(start, position, count_max)
+
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How large a slice of the entries under `prefix` is."""
+        return self.inner.measure_database(prefix, position, count_max)
 
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable, after the delay and unless the failure that it was told of."""

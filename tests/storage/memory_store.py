@@ -26,6 +26,13 @@ class MemoryStore:
         following = names[count_max] if len(names) > count_max else None
         return [name[4:] for name in names[:count_max]], following, True
 
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
+        names = sorted(name for name in self.entries if name.startswith(prefix) and name >= position)
+        following = names[count_max] if len(names) > count_max else None
+        size = sum(len(name) - 4 + len(self.entries[name].text.encode()) for name in names[:count_max])
+        return len(names[:count_max]), size, following
+
     def write(self, batch: Batch, operations: int) -> None:
         """Take over a batch as a whole."""
         for key, entry in batch.entries.items():

@@ -205,6 +205,31 @@ def test_a_key_that_goes_while_a_scan_is_under_way_takes_no_other_along(store: W
     assert store.scan(DATABASE, position, 10)[0] == [b"d", b"e", b"f"]
 
 
+# --- measuring -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slice_keys", [1, 2, 3, 100])
+def test_entries_are_counted_with_the_bytes_of_key_and_text(store: WritableStore, slice_keys: int) -> None:
+    names = ["a", "ü", "k" * 507, "k" * 508, STEM + "a" * 60]
+    write(store, {DATABASE + name.encode(): Entry(3, "ö" * number) for number, name in enumerate(names)})
+    put(store, "of another", "k" * 600, database=NEXT)
+    count = size = 0
+    position: bytes | None = b""
+    while position is not None:
+        found, found_bytes, position = store.measure_database(DATABASE, position, slice_keys)
+        assert found <= slice_keys
+        count += found
+        size += found_bytes
+    assert count == len(names)
+    assert size == sum(len(name.encode()) + 2 * number for number, name in enumerate(names))
+
+
+def test_nothing_is_counted_of_nothing(store: WritableStore) -> None:
+    assert store.measure_database(DATABASE, b"", 10) == (0, 0, None)
+    put(store, "a", database=NEXT)
+    assert store.measure_database(DATABASE, b"", 10) == (0, 0, None)
+
+
 # --- any history at all ----------------------------------------------------------------------------------------
 
 _texts = st.sampled_from(("", "v", "ü🙂", "x" * 2000))

@@ -325,11 +325,12 @@ def test_an_unknown_name_costs_a_computation_like_a_wrong_secret(door: Door) -> 
 
 def test_the_stored_hash_stays_while_the_password_is_the_same() -> None:
     async def test(passwords: Passwords) -> None:
-        stored = await passwords.admin_token_hash(None, "secret")
+        stored, given = await passwords.admin_token_hash(None, None, "secret")
+        assert given == stored
         assert new_passwords().verify_now(stored, "secret")
         assert passwords.is_verified(stored, "secret")
         again = new_passwords()
-        assert await again.admin_token_hash(stored, "secret") == stored
+        assert await again.admin_token_hash(stored, stored, "secret") == (stored, stored)
         assert again.is_verified(stored, "secret")
 
     run(test)
@@ -337,10 +338,20 @@ def test_the_stored_hash_stays_while_the_password_is_the_same() -> None:
 
 def test_another_password_at_the_start_rules() -> None:
     async def test(passwords: Passwords) -> None:
-        stored = await passwords.admin_token_hash(None, "secret")
-        new = await passwords.admin_token_hash(stored, "other")
-        assert new != stored
-        assert passwords.verify_now(new, "other")
-        assert not passwords.verify_now(new, "secret")
+        stored, _ = await passwords.admin_token_hash(None, None, "secret")
+        for at_last_start in (None, stored, await hashed(passwords, "before")):
+            new, given = await passwords.admin_token_hash(stored, at_last_start, "other")
+            assert given == new != stored
+            assert passwords.verify_now(new, "other")
+            assert not passwords.verify_now(new, "secret")
+
+    run(test)
+
+
+def test_a_password_given_before_does_not_undo_what_was_changed_since() -> None:
+    async def test(passwords: Passwords) -> None:
+        given_before, changed = await hashed(passwords, "old"), await hashed(passwords, "new")
+        assert await passwords.admin_token_hash(changed, given_before, "old") == (changed, given_before)
+        assert await passwords.admin_token_hash(changed, given_before, "new") == (changed, changed)
 
     run(test)

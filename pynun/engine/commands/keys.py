@@ -124,6 +124,8 @@ def keys(session: Session, pattern_text: str) -> Steps:
     while True:
         losses = view.losses
         message = yield from _list_keys(session, database, parse_pattern(pattern_text))
+        if database.is_dropped:
+            raise messages.NO_DATABASE
         if view.losses == losses:  # else it lists what was lost meanwhile, and is made again
             return message
 

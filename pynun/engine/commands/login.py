@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.database import parse_strategy
+from pynun.engine.database import ADMIN_DATABASE, parse_strategy
 from pynun.engine.permissions import EVERYONE, user_key
 from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.language import messages
@@ -93,4 +93,19 @@ def create_user(session: Session, user: str, token: str) -> Steps:
         return None  # the same token again: no change, and nobody who came in with it is put out
     hash_text = yield from hashed(engine, database, token)
     engine.change(database, key, hash_text)
+    return None
+
+
+def set_password(session: Session, password: str) -> Steps:
+    """Change the admin password. Every other session that logged in with the old one is admin no more."""
+    engine = session.engine
+    admin = engine.database(ADMIN_DATABASE)
+    hash_text = yield from hashed(engine, admin, password)
+    if not session.is_admin:
+        raise messages.NOT_AUTH  # somebody else has changed it meanwhile
+    engine.check_changeable()
+    for one in list(engine.sessions.values()):
+        if one is not session and one.is_admin:
+            one.set_admin(False)
+    engine.change(admin, "$$token", hash_text)
     return None

@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynun.engine.commands import admin, keys, login, replication, watches
+from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
 from pynun.engine.permissions import Permission
 from pynun.language import arguments as shapes
 
@@ -74,6 +74,7 @@ def _row(
 _places = itertools.count()
 
 
+_OURS = "The original does not know it."
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
 
 COMMANDS: tuple[Command, ...] = (
@@ -242,6 +243,121 @@ COMMANDS: tuple[Command, ...] = (
         "unresolved records; the original lists nothing.",
     ),
     _row("list-commands", shapes.NOTHING, admin.list_commands, "The names of all commands.", admin=True),
+    # --- administration, of this server's own
+    _row(
+        "list-dbs",
+        shapes.AFTER,
+        databases.list_databases,
+        "List the databases for a program: `databases JSON`, with name, strategy and connections of each, in the "
+        "order of their names. At most 500; `next` is then what to give as AFTER for those that follow, else null. "
+        "`being_removed` counts dropped databases that still have keys on the disk.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "db-size",
+        shapes.DATABASE,
+        databases.measure_database,
+        "How large a database is: `database-size JSON`, with the number of its keys on disk (those of users and "
+        "permissions too) and the bytes that they and their values take.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "drop-db",
+        shapes.DATABASE,
+        databases.drop_database,
+        "Take a database away with its keys, users and permissions: `drop-db success`. Sessions that had it selected "
+        "are told nothing and have none selected then. The disk's room is given back behind the answer.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "list-users",
+        shapes.DATABASE_AFTER,
+        users.list_users,
+        "List the users of a named database for a program: `users JSON`, with user, whether it has a token, "
+        "permissions (null: none were set) and connections of each, in the order of their names. At most 500; "
+        "`next` as in `list-dbs`. `all` stands for whoever comes with the database's own token.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "add-user",
+        shapes.DATABASE_USER_TOKEN,
+        users.add_user,
+        "Create a user of a named database; refused if there is one.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "set-token",
+        shapes.DATABASE_USER_TOKEN,
+        users.set_token,
+        "Give a user of a named database another token; with `all` as the user, the database itself. Whoever came in "
+        "with the old one is out.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "remove-user",
+        shapes.DATABASE_USER,
+        users.remove_user,
+        "Remove a user of a named database, with its permissions. Whoever came in as the user is out.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "grant",
+        shapes.GRANT,
+        users.grant,
+        "Add to what a user of a named database may do, and say what that is now: `permissions JSON`.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "revoke",
+        shapes.GRANT,
+        users.revoke,
+        "Take kinds on just these patterns from what a user of a named database may do: `permissions JSON`, whose "
+        "`still_allowed` names what wider patterns allow all the same.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "explain-permission",
+        shapes.QUESTION,
+        users.explain,
+        "Whether a user of a named database may do something to a key, and what decides: `permission JSON`.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "list-sessions",
+        shapes.AFTER_SESSION,
+        sessions.list_sessions,
+        "List the open sessions for a program: `sessions JSON`. At most 500; `next` is then the ID to give for those "
+        "that follow, else null.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "disconnect",
+        shapes.SESSION,
+        sessions.disconnect,
+        "End the connection of a session, which may connect again: WebSocket closes with 1008, TCP says "
+        "`error disconnected by the administrator`.",
+        admin=True,
+        differs=_OURS,
+    ),
+    _row(
+        "set-password",
+        shapes.PASSWORD,
+        login.set_password,
+        "Change the admin password. Every other session that had logged in is admin no more.",
+        admin=True,
+        differs=_OURS,
+    ),
     # --- the original's cluster protocol
     _row(
         "rp",

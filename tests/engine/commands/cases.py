@@ -3,14 +3,15 @@
 `who` names the session that asks: `nobody` has said nothing yet; `client` has selected the database `d` by its token;
 `admin` is the admin without a database; `chief` is the admin with `d` selected; `arbiter` is one of the database `arb`.
 In `d` (strategy none) the key `k` is 1 with version 0, `word` is text and `full` the highest number. In `arb` the key
-`k` is in conflict over the record `$conflicts_k_1700000000000000001`.
+`k` is in conflict over the record `$conflicts_k_1700000000000000001`. Session 3 is that
+of a visitor; the one that asks is the fourth.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.engine.world import ADDRESS, ADMIN_PASSWORD, ADMIN_USER, PROCESS_ID, START_NS, World
+from tests.engine.world import ADDRESS, ADMIN_PASSWORD, ADMIN_USER, PROCESS_ID, START_NS, Client, Visitor, World
 
 OK = "ok \n"
 ID = START_NS + 1
@@ -47,6 +48,38 @@ def _no_key(name: str, who: str = "client") -> tuple[Case, ...]:
     error = _error(f"{name} must contain a key")
     return tuple(_case(who, text, error) for text in (name, f"{name} ", f"{name}  v"))
 
+
+def _permissions(user: str, text: str, is_first: str = "false") -> str:
+    return (
+        f'permissions {{"database":"d","user":"{user}","permissions":"{text}","is_first":{is_first},'
+        '"still_allowed":[]}\n'
+    )
+
+
+def _permission(user: str, kind: str, key: str, allowed: str, reason: str, rule: str = "null") -> str:
+    return (
+        f'permission {{"database":"d","user":"{user}","kind":"{kind}","key":"{key}","allowed":{allowed},'
+        f'"reason":"{reason}","rule":{rule}}}\n'
+    )
+
+
+_DBS = tuple(
+    f'{{"name":"{name}","strategy":"{strategy}","connections":0}}'
+    for name, strategy in (("$admin", "newer"), ("arb", "arbiter"), ("d", "none"))
+)
+_END = '"next":null,"being_removed":0'
+_ANA = '{"user":"ana","has_token":true,"permissions":"r a*","connections":0}'
+_VISITOR = (
+    '{"id":3,"transport":"tcp","address":"192.0.2.7","database":null,"user":null,"is_admin":false,'
+    '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":12,"is_this":false}'
+)
+_SESSION = (
+    '{"id":4,"transport":null,"address":null,"database":null,"user":null,"is_admin":true,'
+    '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":0,"is_this":true}'
+)
+_ALL = "all is nobody's name: whoever comes with the database's token is called so"
+_KINDS = "kinds are letters of r (read), w (write), i (increment) and x (remove)"
+_NOTHING_REVOKED = "the user's permissions hold none of these kinds on just these patterns"
 
 CASES: dict[str, tuple[Case, ...]] = {
     "auth": (
@@ -210,12 +243,117 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case(
             "admin",
             "list-commands",
-            "commands-list ,ack,arbiter,auth,cluster-state,create-db,create-user,debug,election,get,get-safe,increment,"
-            "join,keys,leave,list-commands,ls,metrics-state,remove,replicate,replicate-increment,replicate-join,"
-            "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,rp,set,set-permissions,set-primary,set-safe,"
-            "set-secoundary,snapshot,unwatch,unwatch-all,use,use-db,watch\n",
+            "commands-list ,ack,add-user,arbiter,auth,cluster-state,create-db,create-user,db-size,debug,disconnect,"
+            "drop-db,election,explain-permission,get,get-safe,grant,increment,join,keys,leave,list-commands,list-dbs,"
+            "list-sessions,list-users,ls,metrics-state,remove,remove-user,replicate,replicate-increment,replicate-join,"
+            "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-password,"
+            "set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use,use-db,"
+            "watch\n",
             OK,
         ),
+    ),
+    "list-dbs": (
+        _case("admin", "list-dbs", f'databases {{"databases":[{_DBS[0]},{_DBS[1]},{_DBS[2]}],{_END}}}\n', OK),
+        _case("admin", "list-dbs arb", f'databases {{"databases":[{_DBS[2]}],{_END}}}\n', OK),
+        _case("admin", "list-dbs zzz", f'databases {{"databases":[],{_END}}}\n', OK),
+    ),
+    "db-size": (
+        _case("admin", "db-size d", 'database-size {"name":"d","keys":0,"bytes":0}\n', OK),  # nothing is on disk yet
+        _case("admin", "db-size nowhere", NOT_A_DATABASE),
+        _case("admin", "db-size", _error("db-size must contain a db name")),
+    ),
+    "drop-db": (
+        _case("admin", "drop-db d", "drop-db success\n", OK),
+        _case("admin", "drop-db arb", "drop-db success\n", OK),
+        _case("admin", "drop-db $admin", _error("$admin can't be dropped")),
+        _case("admin", "drop-db nowhere", NOT_A_DATABASE),
+        _case("admin", "drop-db", _error("drop-db must contain a db name")),
+    ),
+    "list-users": (
+        _case("admin", "list-users d", f'users {{"database":"d","users":[{_ANA}],"next":null}}\n', OK),
+        _case("admin", "list-users d ana", 'users {"database":"d","users":[],"next":null}\n', OK),
+        _case("admin", "list-users nowhere", NOT_A_DATABASE),
+        _case("admin", "list-users", _error("list-users must contain a db name")),
+    ),
+    "add-user": (
+        _case("admin", "add-user d bob bob-pwd", OK),
+        _case("admin", "add-user d ana again", _error("user already exists")),
+        _case("admin", "add-user d all pwd", _error(_ALL)),
+        _case("admin", "add-user nowhere bob bob-pwd", NOT_A_DATABASE),
+        _case("admin", "add-user", _error("add-user must contain a db name")),
+        _case("admin", "add-user d bob", _error("add-user must be followed by a database, a user and a token")),
+    ),
+    "set-token": (
+        _case("admin", "set-token d ana new-pwd", OK),
+        _case("admin", "set-token d all new-pwd", OK),
+        _case("admin", "set-token d bob pwd", _error("Not a valid user name")),
+        _case("admin", "set-token nowhere ana pwd", NOT_A_DATABASE),
+        _case("admin", "set-token", _error("set-token must contain a db name")),
+        _case("admin", "set-token d ana", _error("set-token must be followed by a database, a user and a token")),
+    ),
+    "remove-user": (
+        _case("admin", "remove-user d ana", OK),
+        _case("admin", "remove-user d all", _error(_ALL)),
+        _case("admin", "remove-user d bob", _error("Not a valid user name")),
+        _case("admin", "remove-user nowhere ana", NOT_A_DATABASE),
+        _case("admin", "remove-user", _error("remove-user must contain a db name")),
+        _case("admin", "remove-user d", _error("remove-user must be followed by a database and a user")),
+    ),
+    "grant": (
+        _case("admin", "grant d ana wr b*", _permissions("ana", "r a*|rw b*"), OK),
+        _case("admin", "grant d ana r a*", _permissions("ana", "r a*"), OK),
+        _case("admin", "grant d all r a*", _permissions("all", "r a*", is_first="true"), OK),
+        _case("admin", "grant d bob r a*", _error("Not a valid user name")),
+        _case("admin", "grant nowhere ana r a*", NOT_A_DATABASE),
+        _case("admin", "grant", _error("grant must contain a db name")),
+        _case("admin", "grant d ana r", _error("grant must be followed by a database, a user, kinds and patterns")),
+        _case("admin", "grant d ana q a", _error(_KINDS)),
+        _case("admin", "grant d ana r a|b", _error("a pattern can't hold a bar")),
+    ),
+    "revoke": (
+        _case("admin", "revoke d ana rw a*", _permissions("ana", ""), OK),
+        _case("admin", "revoke d ana r b*", _error(_NOTHING_REVOKED)),
+        _case("admin", "revoke d ana w a*", _error(_NOTHING_REVOKED)),
+        _case("admin", "revoke d all r *", _error(_NOTHING_REVOKED)),
+        _case("admin", "revoke d bob r a*", _error("Not a valid user name")),
+        _case("admin", "revoke nowhere ana r a*", NOT_A_DATABASE),
+        _case("admin", "revoke", _error("revoke must contain a db name")),
+        _case("admin", "revoke d ana q a", _error(_KINDS)),
+    ),
+    "explain-permission": (
+        _case("admin", "explain-permission d ana r abc", _permission("ana", "r", "abc", "true", "rule", '"r a*"'), OK),
+        _case("admin", "explain-permission d ana r b", _permission("ana", "r", "b", "false", "no-rule"), OK),
+        _case("admin", "explain-permission d ana w a", _permission("ana", "w", "a", "false", "no-rule"), OK),
+        _case("admin", "explain-permission d all x b", _permission("all", "x", "b", "true", "database-token"), OK),
+        _case("admin", "explain-permission d bob r a", _permission("bob", "r", "a", "false", "no-such-user"), OK),
+        _case(
+            "admin",
+            "explain-permission d all r $$token",
+            _permission("all", "r", "$$token", "false", "administrator-only"),
+            OK,
+        ),
+        _case("admin", "explain-permission nowhere ana r a", NOT_A_DATABASE),
+        _case("admin", "explain-permission", _error("explain-permission must contain a db name")),
+        _case(
+            "admin",
+            "explain-permission d ana rw a",
+            _error("a kind is one of r (read), w (write), i (increment) and x (remove)"),
+        ),
+    ),
+    "list-sessions": (
+        _case("admin", "list-sessions", f'sessions {{"sessions":[{_VISITOR},{_SESSION}],"next":null}}\n', OK),
+        _case("admin", "list-sessions 3", f'sessions {{"sessions":[{_SESSION}],"next":null}}\n', OK),
+        _case("admin", "list-sessions 4", 'sessions {"sessions":[],"next":null}\n', OK),
+    ),
+    "disconnect": (
+        _case("admin", "disconnect 3", OK),
+        _case("admin", "disconnect 4", _error("this session is one request, and ends by itself")),
+        _case("admin", "disconnect 99", _error("no session has this id")),
+        _case("admin", "disconnect", _error("disconnect must be followed by the id of a session")),
+    ),
+    "set-password": (
+        _case("admin", "set-password two words", OK),
+        _case("admin", "set-password", _error("set-password must be followed by a password")),
     ),
     "rp": (
         _case("chief", "rp 7 get k", ACK, "value 1\n", OK),
@@ -297,4 +435,5 @@ def prepared_world() -> World:
         _error(f"$$conflitct unresolved {RECORD}"),
     ]
     arbiter.close()
+    Client(world, Visitor())
     return world

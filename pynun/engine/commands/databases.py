@@ -1,0 +1,60 @@
+"""The databases of a server: listing, measuring and dropping them (docs/protocol.md section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine import dropping
+from pynun.engine.commands.pages import PAGE_ROWS, names_after
+from pynun.engine.engine import CATALOGUE
+from pynun.engine.steps import Pause
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Steps
+
+_SLICE_ENTRIES: Final = 2048
+"""Entries measured before others may work: about a millisecond."""
+
+
+def list_databases(session: Session, after: str) -> Steps:
+    """A page of the databases, in the order of their names."""
+    engine = session.engine
+    names = yield from names_after(session, CATALOGUE, "", after)
+    rows = [
+        {"name": name, "strategy": database.strategy, "connections": len(database.sessions)}
+        for name in names[:PAGE_ROWS]
+        if (database := engine.find_database(name)) is not None
+    ]
+    return messages.report(
+        "databases",
+        {
+            "databases": rows,
+            "next": names[PAGE_ROWS - 1] if len(names) > PAGE_ROWS else None,
+            "being_removed": dropping.count_unfinished(engine.view),
+        },
+    )
+
+
+def measure_database(session: Session, name: str) -> Steps:
+    """How many keys a database has on disk, and how many bytes they and their values take."""
+    engine = session.engine
+    database = engine.database(name)
+    keys = size = 0
+    position: bytes | None = b""
+    while position is not None:
+        slice_keys, slice_bytes, position = engine.view.store.measure_database(database.prefix, position, _SLICE_ENTRIES)
+        keys += slice_keys
+        size += slice_bytes
+        if position is not None:
+            yield Pause()
+    if engine.find_database(name) is not database:
+        raise messages.NOT_A_DATABASE
+    return messages.report("database-size", {"name": name, "keys": keys, "bytes": size})
+
+
+def drop_database(session: Session, name: str) -> str:
+    """Take a database away; its keys are removed from the disk behind it."""
+    session.engine.drop_database(session.engine.database(name))
+    return messages.DROP_DB_SUCCESS

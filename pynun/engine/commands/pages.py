@@ -1,0 +1,39 @@
+"""Listings in pages, for answers that programs read: bounded however much there is, and never long at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine.steps import Pause
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Answer, Need
+
+PAGE_ROWS: Final = 500
+"""Rows of one answer: well under a millisecond, and under 100 KiB. What follows is asked for with the last name."""
+
+
+def names_after(session: Session, prefix: bytes, beginning: str, after: str) -> Generator[Need, Answer, list[str]]:
+    """The names behind a beginning of stored keys, in order: those greater than `after`, without the beginning.
+
+    Raises Refusal if there are more than a listing may hold.
+    """
+    view, most = session.view, session.engine.context.keys_max
+    while True:
+        losses = view.losses
+        scan = session.engine.scan_slices(prefix, beginning.encode(), count_max=most)
+        found: list[bytes] | None = None
+        while found is None:
+            try:
+                next(scan)
+                yield Pause()
+            except StopIteration as stop:
+                found = stop.value
+        if len(found) > most:
+            raise messages.too_many_keys(most)
+        if view.losses == losses:  # else it lists what was lost meanwhile, and is made again
+            return [name for key in found if (name := key.decode()[len(beginning) :]) > after]

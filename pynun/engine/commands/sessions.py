@@ -1,0 +1,51 @@
+"""Who is connected, and putting somebody out (docs/protocol.md section 2)."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pynun.engine.commands.pages import PAGE_ROWS
+from pynun.language import messages
+from pynun.timestamps import timestamp
+
+if TYPE_CHECKING:
+    from pynun.engine.session import Session
+
+
+def list_sessions(session: Session, after: int) -> str:
+    """A page of the open sessions, in the order in which they were opened."""
+    opened = session.engine.sessions.items()
+    page = list(islice((one for identifier, one in opened if identifier > after), PAGE_ROWS + 1))
+    return messages.report(
+        "sessions",
+        {
+            "sessions": [_row(one, session) for one in page[:PAGE_ROWS]],
+            "next": page[PAGE_ROWS - 1].identifier if len(page) > PAGE_ROWS else None,
+        },
+    )
+
+
+def _row(one: Session, asking: Session) -> dict[str, Any]:
+    origin, database = one.origin, one.database
+    return {
+        "id": one.identifier,
+        "transport": None if origin is None else origin.transport,
+        "address": None if origin is None else origin.address,
+        "database": None if database is None else database.name,
+        "user": None if database is None else one.user,
+        "is_admin": one.is_admin,
+        "since": timestamp(one.since_ns),
+        "watches": len(one.watches),
+        "outbox_bytes": 0 if origin is None else origin.waiting_bytes,
+        "is_this": one is asking,
+    }
+
+
+def disconnect(session: Session, identifier: int) -> None:
+    """End the connection of a session."""
+    one = session.engine.sessions.get(identifier)
+    if one is None:
+        raise messages.NO_SESSION
+    if one.origin is None or not one.origin.disconnect():
+        raise messages.NOT_DISCONNECTABLE

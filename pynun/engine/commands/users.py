@@ -1,0 +1,176 @@
+"""The users of a named database and what they may do (docs/protocol.md sections 2 and 3).
+
+Each command reads, decides and writes as one change, so two administrators never undo each other's work.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.engine import granting
+from pynun.engine.commands.keys import change_now
+from pynun.engine.commands.login import hashed
+from pynun.engine.commands.pages import PAGE_ROWS, names_after
+from pynun.engine.permissions import (
+    EVERYONE,
+    NO_GRANTS,
+    Permission,
+    is_security_key,
+    parse_grants,
+    permission_key,
+    user_key,
+)
+from pynun.language import messages
+from pynun.language.arguments import UNCONDITIONAL
+
+if TYPE_CHECKING:
+    from pynun.engine.database import Database
+    from pynun.engine.session import Session
+    from pynun.engine.steps import Steps
+
+
+def list_users(session: Session, name: str, after: str) -> Steps:
+    """A page of those who have a token or permissions in a database, in the order of their names."""
+    engine = session.engine
+    database = engine.database(name)
+    with_token = yield from names_after(session, database.prefix, user_key(""), after)
+    with_permissions = yield from names_after(session, database.prefix, permission_key(""), after)
+    if engine.find_database(name) is not database:
+        raise messages.NOT_A_DATABASE
+    users = sorted({*with_token, *with_permissions})
+    # Counted once for all: a session is one of few users, and may be one of many sessions.
+    connections: dict[str, int] = {}
+    for one in database.sessions:
+        connections[one.user] = connections.get(one.user, 0) + 1
+    rows = [
+        {
+            "user": user,
+            "has_token": engine.read(database, user_key(user)) is not None,
+            "permissions": _permissions(session, database, user),
+            "connections": connections.get(user, 0),
+        }
+        for user in users[:PAGE_ROWS]
+    ]
+    return messages.report(
+        "users", {"database": name, "users": rows, "next": users[PAGE_ROWS - 1] if len(users) > PAGE_ROWS else None}
+    )
+
+
+def add_user(session: Session, name: str, user: str, token: str) -> Steps:
+    """Make a user that does not exist yet."""
+    engine = session.engine
+    database = engine.database(name)
+    if user == EVERYONE:
+        raise messages.RESERVED_USER
+    if engine.read(database, user_key(user)) is not None:
+        raise messages.USER_EXISTS
+    hash_text = yield from hashed(engine, database, token)
+    if engine.read(database, user_key(user)) is not None:
+        raise messages.USER_EXISTS
+    change_now(session, database, user_key(user), UNCONDITIONAL, hash_text)
+    return None
+
+
+def set_token(session: Session, name: str, user: str, token: str) -> Steps:
+    """Give a user, or with the name `all` the database, another token. Whoever came in with the old one is out."""
+    engine = session.engine
+    database = engine.database(name)
+    key = "$$token" if user == EVERYONE else user_key(user)
+    if engine.read(database, key) is None:
+        raise messages.NO_USER
+    hash_text = yield from hashed(engine, database, token)
+    if engine.read(database, key) is None:
+        raise messages.NO_USER
+    change_now(session, database, key, UNCONDITIONAL, hash_text)
+    return None
+
+
+def remove_user(session: Session, name: str, user: str) -> None:
+    """Remove a user's token and permissions. Whoever came in as the user is out."""
+    engine = session.engine
+    database = engine.database(name)
+    keys = [key for key in (user_key(user), permission_key(user)) if engine.read(database, key) is not None]
+    if user == EVERYONE:
+        raise messages.RESERVED_USER
+    if not keys:
+        raise messages.NO_USER
+    for key in keys:
+        engine.remove(database, key)
+
+
+def grant(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
+    """Add to what a user may do."""
+    database = session.engine.database(name)
+    old = _entry(session, database, user)
+    return _changed(session, database, user, old, granting.added(old or "", parse_grants(f"{kinds} {patterns}")))
+
+
+def revoke(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
+    """Take from what a user may do. What other patterns allow all the same is told."""
+    database = session.engine.database(name)
+    old = _entry(session, database, user)
+    grants = parse_grants(f"{kinds} {patterns}")
+    text = None if old is None else granting.taken(old, grants)
+    if text is None:
+        raise messages.NOTHING_TO_REVOKE
+    # Never without an entry: `all` would then be allowed everything.
+    return _changed(session, database, user, old, text, [str(one) for one in granting.still_granted(text, grants)])
+
+
+def explain(session: Session, name: str, user: str, letter: str, key: str) -> str:
+    """Whether a user may do something to a key, and what decides."""
+    engine = session.engine
+    database = engine.database(name)
+    kind = Permission(letter)
+    rules = engine.rules_for(database, user)
+    ruling = None
+    if is_security_key(key):
+        allowed, reason = False, "administrator-only"
+    elif user != EVERYONE and engine.read(database, user_key(user)) is None:
+        allowed, reason = False, "no-such-user"
+    elif rules is None:
+        allowed, reason = True, "database-token"
+    else:
+        allowed, ruling = rules.allow(kind, key), rules.ruling_grant(kind, key)
+        reason = "rule" if allowed else "no-permissions" if rules is NO_GRANTS else "no-rule"
+    return messages.report(
+        "permission",
+        {
+            "database": name,
+            "user": user,
+            "kind": letter,
+            "key": key,
+            "allowed": allowed,
+            "reason": reason,
+            "rule": None if ruling is None else str(ruling),
+        },
+    )
+
+
+def _permissions(session: Session, database: Database, user: str) -> str | None:
+    entry = session.engine.read(database, permission_key(user))
+    return None if entry is None else entry.text
+
+
+def _entry(session: Session, database: Database, user: str) -> str | None:
+    """The permission entry of a user who exists. Raises Refusal."""
+    if user != EVERYONE and session.engine.read(database, user_key(user)) is None:
+        raise messages.NO_USER
+    return _permissions(session, database, user)
+
+
+def _changed(
+    session: Session, database: Database, user: str, old: str | None, text: str, still: list[str] | None = None
+) -> str:
+    if text != old:
+        change_now(session, database, permission_key(user), UNCONDITIONAL, text)
+    return messages.report(
+        "permissions",
+        {
+            "database": database.name,
+            "user": user,
+            "permissions": text,
+            "is_first": old is None,
+            "still_allowed": still or [],
+        },
+    )

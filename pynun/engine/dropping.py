@@ -1,0 +1,62 @@
+"""Databases that were dropped: the name goes at once, the keys behind it, slice by slice.
+
+Dropping is one batch (`Engine.drop_database`): the name leaves the catalogue and a note of the identifier is written.
+No identifier is given twice, so a new database of the same name never sees an old key. The note goes when nothing of
+the identifier is on disk any more; after a crash the next start finds the note, and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine.changes import Entry
+from pynun.engine.database import HOUSEKEEPING, prefixes
+
+if TYPE_CHECKING:
+    from pynun.engine.changes import Store, View
+    from pynun.engine.database import Database
+
+_NOTES: Final = HOUSEKEEPING + b"dropped "
+"""Stored keys of the notes begin with it: version = identifier, text = the name it had."""
+
+
+def note(view: View, database: Database) -> None:
+    """Note that a database was dropped; in the batch that takes its name away."""
+    identifier = int.from_bytes(database.prefix, "big")
+    view.write(_NOTES + b"%010d" % identifier, Entry(identifier, database.name))
+
+
+def count_unfinished(view: View) -> int:
+    """How many dropped databases may still have keys on disk."""
+    unwritten = view.unwritten(_NOTES)
+    kept = [key for key in _stored_notes(view.store) if key not in unwritten]
+    return len(kept) + sum(entry is not None for entry in unwritten.values())
+
+
+def remove_slice(view: View, count_max: int) -> bool:
+    """Put the removal of some keys of a dropped database into the batch; False if no key is left of any.
+
+    Only notes that are on disk count: whatever the database had in the batches up to its note is on disk then too, and
+    nothing is put under its identifier later. To be called again when the batch is on disk.
+    """
+    for key in _stored_notes(view.store):
+        entry = view.store.get(key)
+        assert entry is not None
+        for prefix in prefixes(entry.version):
+            names, _, _ = view.store.scan(prefix, b"", count_max)
+            if names:
+                for name in names:
+                    view.write(prefix + name, None)
+                return True
+        view.write(key, None)
+        return True
+    return False
+
+
+def _stored_notes(store: Store) -> list[bytes]:
+    keys: list[bytes] = []
+    position: bytes | None = b""
+    while position is not None:
+        names, position, _ = store.scan(_NOTES, position, 1000)
+        keys += [HOUSEKEEPING + name for name in names]
+    return keys

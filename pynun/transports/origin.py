@@ -1,0 +1,42 @@
+"""The client of a connection, as the engine may ask for it (`pynun.engine.origin`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.transports.outbox import Outbox
+    from pynun.transports.results import ResultsOutbox
+
+
+class ConnectionOrigin:
+    """The client of one connection."""
+
+    __slots__ = ("_outbox", "_socket", "on_disconnect", "transport")
+
+    def __init__(self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox) -> None:
+        self.transport = transport
+        self._socket = connected
+        self._outbox = outbox
+        self.on_disconnect: Callable[[], None] | None = None
+        """Ends the connection, without waiting for it; None while it can't be or ends by itself."""
+
+    @property
+    def address(self) -> str:
+        try:
+            return str(self._socket.getpeername()[0])
+        except OSError:
+            return ""  # it is gone, and its session will be
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._outbox.waiting_bytes
+
+    def disconnect(self) -> bool:
+        if self.on_disconnect is None:
+            return False
+        self.on_disconnect()
+        return True
