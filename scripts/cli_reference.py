@@ -15,6 +15,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
 COMMANDS = (
     "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore", "demo",
+    "databases", "databases list", "databases size", "databases create", "databases drop",
+    "users", "users list", "users create", "users remove", "users token",
+    "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
+    "sessions", "sessions list", "sessions disconnect", "password",
     "version",
 )  # fmt: skip
 COLUMNS = 100
@@ -84,7 +88,7 @@ def render() -> str:
 
 def _help(command: str) -> str:
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
-    arguments = [command] if command else []
+    arguments = command.split()
     return subprocess.run(
         [sys.executable, "-m", "pynun", *arguments, "--help"],
         env=environment,

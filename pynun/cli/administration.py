@@ -46,10 +46,10 @@ def run_commands(
     unwritten.tell()
 
 
-def _check(target: Target, body: str, response: Response) -> None:
-    """Raise the CommandError that the reply amounts to, if it is not one of success."""
+def check_login(target: Target, response: Response) -> list[str]:
+    """The results of a reply whose first is that of a login that was accepted. Raises CommandError for any other."""
     if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
-        raise CommandError(f"{target.url} refused the request: {_one_line(response.text.strip())}")
+        raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
     if response.status != HTTP_OK:
         status = f"{response.status} {response.reason}".rstrip()
         raise NoConnectionError(
@@ -64,13 +64,18 @@ def _check(target: Target, body: str, response: Response) -> None:
         raise NotAuthenticatedError(
             "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
         )
-    failures = find_failures(body, results)
+    return results
+
+
+def _check(target: Target, body: str, response: Response) -> None:
+    """Raise the CommandError that the reply amounts to, if it is not one of success."""
+    failures = find_failures(body, check_login(target, response))
     if failures:
         first = failures[0]
         # The auth before them is not the user's: the first of the user's own commands is number 1.
         place = f"command {first.position - 1} ({first.command})" if first.command else "a command"
         more = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
-        raise CommandError(f"{place} failed: {_one_line(first.error)}{more}")
+        raise CommandError(f"{place} failed: {one_line(first.error)}{more}")
 
 
 def _is_full(response: Response) -> bool:
@@ -80,7 +85,7 @@ def _is_full(response: Response) -> bool:
     return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text from the server, safe to show on a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
 

@@ -19,7 +19,7 @@ from pynun.cli import backup
 from pynun.cli.authority_option import Authority
 from pynun.cli.errors import UsageError
 from pynun.cli.failures import failures_shown
-from pynun.cli.usage_hints import HintingGroup
+from pynun.cli.lazy_commands import CommandLine
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
 DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
@@ -40,7 +40,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
-    cls=HintingGroup,
+    cls=CommandLine,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -106,8 +106,8 @@ def connection(
             "-h",
             "--host",
             metavar="URL",
-            help=f"The server: for create-db, exec, status and top its HTTP address, default {DEFAULT_HTTP_URL}; for"
-            f" shell and watch its WebSocket address, default {DEFAULT_WEBSOCKET_URL}.",
+            help=f"The server: its HTTP address, default {DEFAULT_HTTP_URL}; for shell and watch"
+            f" its WebSocket address, default {DEFAULT_WEBSOCKET_URL}.",
         ),
     ] = None,
     ca: Annotated[

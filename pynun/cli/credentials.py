@@ -12,6 +12,8 @@ from pynun.cli.errors import UsageError
 from pynun.settings import SettingsError, load_credentials, read_secret_file
 
 TOKEN_VARIABLE = "NUN_TOKEN"
+GENERATED_BYTES = 20
+"""Of randomness in a secret that is made here: 40 characters that no shell minds."""
 
 
 def find_administrator(
@@ -39,9 +41,13 @@ def require_administrator(user: str | None, password: str | None, password_file:
             "the administrator's password is missing: give it in NUN_PWD, with --pwd-file FILE or with -p PASSWORD"
             " before the command",
         )
-    if ";" in password or password != password.strip() or not password:
-        raise UsageError("a password that holds a semicolon, or a blank at its ends, can't be sent to the server")
+    _check_sendable(password)
     return user, password
+
+
+def _check_sendable(password: str) -> None:
+    if not password or password != password.strip() or any(character in password for character in ";\r\n"):
+        raise UsageError("a password that holds a semicolon, or a blank at its ends, can't be sent to the server")
 
 
 def require_token(token: str | None, token_file: str | None, of: str) -> str:
@@ -62,6 +68,52 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
     if not is_one_word(token):
         raise UsageError("a token can't be empty or hold blanks, semicolons or line breaks")
     return token
+
+
+def new_token(token: str | None, token_file: str | None, generate: bool, of: str) -> str:
+    """A token that is to be set: given, or generated. Raises UsageError."""
+    if not generate:
+        is_given = bool(token or token_file or os.environ.get(TOKEN_VARIABLE))
+        found = require_token(token, token_file, of)
+        if not is_given:
+            _check_again(found, f"Token of {of} again: ")
+        return found
+    if token or token_file:
+        raise UsageError("--generate makes a token: give none")
+    return _generated()
+
+
+def new_password(password_file: str | None, generate: bool) -> str:
+    """The administrator's new password: from a file, generated, or from a prompt. Raises UsageError."""
+    if generate:
+        if password_file:
+            raise UsageError("--generate and --new-pwd-file exclude each other")
+        return _generated()
+    if password_file:
+        try:
+            password = read_secret_file(password_file, "--new-pwd-file")
+        except SettingsError as error:
+            raise UsageError(str(error)) from None
+    else:
+        password = _ask(
+            "New password: ",
+            "the new password is missing: give it with --new-pwd-file FILE, or have one made by --generate",
+        )
+        _check_again(password, "New password again: ")
+    _check_sendable(password)
+    return password
+
+
+def _check_again(secret: str, prompt: str) -> None:
+    """Ask for what was just typed unseen. Raises UsageError if it is not the same."""
+    if _ask(prompt, "it has to be typed twice") != secret:
+        raise UsageError("the two are not the same: nothing was changed")
+
+
+def _generated() -> str:
+    import secrets  # seldom needed
+
+    return secrets.token_hex(GENERATED_BYTES)
 
 
 def is_one_word(text: str) -> bool:

@@ -21,6 +21,7 @@ _FAILURE_MESSAGES = frozenset({INVALID_AUTH, "error no-db-selected\n", "permissi
 _MESSAGE_BEGINNINGS = (
     "value ", "value-version ", "keys ", "changed ", "changed-version ", "removed ", "ack ", "cluster-state ",
     "metrics-state ", "dbs-list ", "pending-ops ", "conflitcts-list ", "process-info ", "commands-list ",
+    "databases {", "database-size {", "users {", "permissions {", "permission {", "sessions {",
 )  # fmt: skip
 """How messages begin that may hold a `;`: whatever a client stored is in them."""
 
@@ -31,6 +32,11 @@ class Failure(NamedTuple):
     position: int
     command: str
     error: str
+
+
+def is_failure(result: str) -> bool:
+    """Whether a result says that its command failed."""
+    return result in _FAILURE_MESSAGES or (result != NOTHING_SAID and not result.endswith("\n"))
 
 
 def split_results(reply: str) -> list[str]:
@@ -57,5 +63,5 @@ def find_failures(body: str, results: list[str]) -> list[Failure]:
     return [
         Failure(index + 1, words(commands[index])[0], result.strip()) if matching else Failure(0, "", result.strip())
         for index, result in enumerate(results)
-        if result in _FAILURE_MESSAGES or (result != NOTHING_SAID and not result.endswith("\n"))
+        if is_failure(result)
     ]

@@ -19,7 +19,9 @@ OWN_WORDS = {
 }
 """The words that the shell itself understands, with their usage and purpose."""
 
-_SECRET_COMMANDS = frozenset({"auth", "use-db", "use", "create-db", "create-user"})
+_SECRET_COMMANDS = frozenset(
+    {"auth", "use-db", "use", "create-db", "create-user", "add-user", "set-token", "set-password"}
+)
 """Commands that have a password or a token among their arguments."""
 
 _HARMLESS_WITH_SECURITY_KEYS = frozenset({"get", "get-safe", "keys", "ls", "watch", "unwatch", "remove", HELP_WORD})

@@ -7,10 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from pynun.cli.errors import ExitCode
-from pynun.client.errors import AuthenticationError, ClientError, CommandError
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from pynun.client.errors import ClientError
 
 
 def printable(text: str) -> str:
@@ -44,6 +45,8 @@ def prepare_output() -> None:
 
 def fail(error: ClientError | ValueError, where: str = "") -> ExitCode:
     """Say what a client raised, and `where`, and return the exit code for it (docs/cli.md)."""
+    from pynun.client.errors import AuthenticationError, ClientError, CommandError  # with all of the client
+
     say(f"{where}: {error}" if where else str(error))
     match error:
         case AuthenticationError():

@@ -388,11 +388,6 @@ class Outbox:
         return self._bytes > limits.FLUSH_BYTES
 
     @property
-    def waiting_bytes(self) -> int:
-        """What waits to be sent, for the disk or for the client."""
-        return self._bytes
-
-    @property
     def is_full(self) -> bool:
         """Whether more waits than may."""
         return self._bytes > self._bytes_max

@@ -29,7 +29,8 @@ OUTPUT = "text output"
 _STAND_IN = """\
 #!/bin/sh
 case " $* " in
-    *" create-db "* | *" exec "*) set -- -h "http://$HTTP" "$@" ;;
+    *" create-db "* | *" exec "* | *" databases "* | *" users "* | *" permissions "* | *" sessions "* | *" password "*)
+        set -- -h "http://$HTTP" "$@" ;;
     *" shell "* | *" watch "*) set -- -h "ws://$WEBSOCKET" "$@" ;;
 esac
 exec "$PYTHON" -P -m pynun "$@"

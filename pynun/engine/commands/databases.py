@@ -40,11 +40,11 @@ def list_databases(session: Session, after: str) -> Steps:
 def measure_database(session: Session, name: str) -> Steps:
     """How many keys a database has on disk, and how many bytes they and their values take."""
     engine = session.engine
-    database = engine.database(name)
+    store, database = engine.view.store, engine.database(name)
     keys = size = 0
     position: bytes | None = b""
     while position is not None:
-        slice_keys, slice_bytes, position = engine.view.store.measure_database(database.prefix, position, _SLICE_ENTRIES)
+        slice_keys, slice_bytes, position = store.measure_database(database.prefix, position, _SLICE_ENTRIES)
         keys += slice_keys
         size += slice_bytes
         if position is not None:

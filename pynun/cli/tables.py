@@ -1,0 +1,58 @@
+"""Answers as a table for people, or as one line of JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from pynun.cli.terminal import prepare_output, printable, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NOTHING = "-"
+"""What stands in a cell without a value."""
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON on one line."""
+    prepare_output()
+    print(json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
+
+
+def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print columns under their names; numbers stand at the right of theirs."""
+    prepare_output()
+    lines = [list(head), *([_cell(value) for value in row] for row in rows)]
+    is_right = [all(line[column].replace(",", "").isdigit() for line in lines[1:]) for column in range(len(head))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, is_right, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+
+
+def show(text: str) -> None:
+    """Print a line, safe to show whatever names are in it."""
+    prepare_output()
+    print(printable(text).replace("\n", " "))
+
+
+def note(text: str) -> None:
+    """Tell the person something beside the answer, on standard error."""
+    say(text)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None | "":
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case _:
+            return printable(str(value)).replace("\n", " ")
