@@ -10,6 +10,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
@@ -82,20 +86,31 @@ script of `nun-db shell` runs to its end.
 
 def render() -> str:
     """The whole text of the reference."""
-    sections = (f"## {f'nun-db {command}'.strip()}\n\n```\n{_help(command)}```\n" for command in COMMANDS)
+    helps = zip(COMMANDS, _helps(COMMANDS), strict=True)
+    sections = (f"## {f'nun-db {command}'.strip()}\n\n```\n{text}```\n" for command, text in helps)
     return "\n".join((INTRODUCTION, *sections))
 
 
-def _help(command: str) -> str:
+_PRINT_HELPS = """\
+import contextlib, sys
+from pynun.cli.app import app
+for command in sys.argv[1:]:
+    with contextlib.suppress(SystemExit):
+        app([*command.split(), "--help"], prog_name="nun-db")
+    print("\\0", end="")
+"""
+
+
+def _helps(commands: Sequence[str]) -> list[str]:
+    """What --help prints for each; one process for all, for each costs as long as a command."""
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "utf-8"}
-    arguments = command.split()
     return subprocess.run(
-        [sys.executable, "-m", "pynun", *arguments, "--help"],
+        [sys.executable, "-c", _PRINT_HELPS, *commands],
         env=environment,
         capture_output=True,
         encoding="utf-8",
         check=True,
-    ).stdout
+    ).stdout.split("\0")[:-1]
 
 
 if __name__ == "__main__":

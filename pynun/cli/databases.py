@@ -15,9 +15,8 @@ from pynun.cli.failures import failures_shown
 from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile
 from pynun.cli.tables import show, show_json, show_table
 from pynun.cli.terminal import printable
-from pynun.cli.usage_hints import HintingGroup
 
-app = typer.Typer(cls=HintingGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()

@@ -12,10 +12,9 @@ from pynun.cli.errors import CommandError, ExitCode
 from pynun.cli.failures import failures_shown
 from pynun.cli.options import AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.tables import note, show, show_json, show_table
-from pynun.cli.usage_hints import HintingGroup
 from pynun.cli.users import EVERYONE
 
-app = typer.Typer(cls=HintingGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 Kinds = Annotated[
     str, typer.Argument(metavar="KINDS", help="Letters of r (read), w (write), i (increment) and x (remove).")

@@ -11,9 +11,8 @@ from pynun.cli.asking import Administrator
 from pynun.cli.failures import failures_shown
 from pynun.cli.options import AsJson, Timeout
 from pynun.cli.tables import show, show_json, show_table
-from pynun.cli.usage_hints import HintingGroup
 
-app = typer.Typer(cls=HintingGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 COLUMNS = ("id", "transport", "address", "database", "user", "is_admin", "since", "watches", "outbox_bytes")
 """The members of a row that are shown, and their names in JSON."""

@@ -12,12 +12,11 @@ from pynun.cli.asking import Administrator, check_names
 from pynun.cli.failures import failures_shown
 from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile, UserName
 from pynun.cli.tables import show, show_json, show_table
-from pynun.cli.usage_hints import HintingGroup
 
 EVERYONE = "all"
 """What the server calls whoever comes with the database's own token (docs/protocol.md section 3)."""
 
-app = typer.Typer(cls=HintingGroup, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()

@@ -25,9 +25,9 @@ EXEC_RUNS = 10
 NOT_FOR_EXEC = ("trio", "lmdb", "argon2", "rich", "prompt_toolkit", "h11", "asyncio", "pynun.engine", "pynun.storage")
 
 
-@pytest.mark.parametrize("command", [command for command in cli_reference.COMMANDS if command])
+@pytest.mark.parametrize("command", [command for command in cli_reference.COMMANDS if command and " " not in command])
 def test_every_command_has_help_that_fits_a_terminal(command: str) -> None:
-    result = run(*command.split(), "--help")
+    result = run(command, "--help")
     assert (result.code, result.errors) == (0, "")
     assert result.output.startswith(f"Usage: nun-db {command} ")
     assert max(map(len, result.output.splitlines())) <= 80

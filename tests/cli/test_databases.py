@@ -108,7 +108,7 @@ def test_at_a_terminal_the_name_is_asked_for(shared_server: Server) -> None:
     assert http_post(shared_server.http, "use-db cli-confirmed pwd") == "empty"
     code, screen = run_at_terminal(arguments, [("Its name, to drop it: ", "cli-confirmed")])
     assert code == 0, screen
-    assert "The database cli-confirmed has 3 keys, " in screen
+    assert "The database cli-confirmed has 2 keys, " in screen
     assert http_post(shared_server.http, "use-db cli-confirmed pwd") == "Not a valid database name"
 
 

@@ -224,7 +224,7 @@ class EngineAndModel(RuleBasedStateMachine):
 
 def _reads_unwritten(text: str, base: Base, durable: Kept | None) -> bool:
     """Whether a command that reads shows something that is not on disk."""
-    old = {} if durable is None else durable.keys
+    old = {} if durable is None or durable.base is not base else durable.keys
     match text.split(" "):
         case [("get" | "get-safe"), key, *_]:
             return key != CONNECTIONS and base.keys.get(key) != old.get(key)
