@@ -18,6 +18,9 @@ CONNECTIONS_KEY = "$connections"
 ARBITER_KEY = "$conflicts"
 """Whoever watches this key is an arbiter (docs/protocol.md section 5)."""
 
+CATALOGUE = bytes(4)
+"""Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""
+
 _PENDING_BIT = 0x8000_0000
 
 HOUSEKEEPING = _PENDING_BIT.to_bytes(4, "big")

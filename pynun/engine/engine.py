@@ -14,6 +14,7 @@ from pynun.engine.changes import Entry, View
 from pynun.engine.counters import Counters
 from pynun.engine.database import (
     ADMIN_DATABASE,
+    CATALOGUE,
     CONNECTIONS_KEY,
     HOUSEKEEPING,
     Database,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
     from pynun.engine.steps import Credentials
 
-CATALOGUE: Final = bytes(4)
-"""Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""
 _LAST_IDENTIFIER: Final = CATALOGUE
 """The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import dropping
 from pynun.engine.commands.pages import PAGE_ROWS, names_after
-from pynun.engine.engine import CATALOGUE
+from pynun.engine.database import CATALOGUE
 from pynun.engine.steps import Pause
 from pynun.language import messages
 
