@@ -46,10 +46,6 @@ REFUSALS_MAX: Final = 16
 STOP_SECONDS: Final = 2.5
 """For a clean stop: what arrived is finished and committed, clients are told. A service manager allows ten."""
 
-THREAD_SWITCH_SECONDS: Final = 0.0005
-"""How long the loop's thread may keep the interpreter from the thread that writes, which gives it up at each put; with
-Python's own 5 ms commits took a tenth to a quarter longer under load."""
-
 DEAD_READERS_SECONDS: Final = 5.0
 """So often a look whether a reader of the data in another process (a backup) was killed: its pages stay in use else."""
 
