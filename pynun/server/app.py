@@ -64,6 +64,7 @@ _THREAD_SWITCH_SECONDS: Final = 0.0005
 """How long the loop's thread may keep the interpreter from the thread that writes, which gives it up at each put; with
 Python's own 5 ms commits took a tenth to a quarter longer under load."""
 
+
 class _Transport(NamedTuple):
     """How the connections of one listener are served."""
 
