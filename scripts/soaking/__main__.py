@@ -105,11 +105,12 @@ def _soak(options: argparse.Namespace, seed: int, folder: Path, about: dict[str,
     for phase in phases:
         print(f"\n{report.table(phase, run.figures.samples)}")
     print(f"\n{report.summary(run.figures)}")
-    print("\n".join(str(growth) for growth in growths) or "too short to say anything about growth")
+    print("\n".join(map(str, growths)))
     is_good = trouble is None and all(growth.holds for growth in growths)
     if trouble is not None:
         print(f"\n{trouble}")
-    print("nothing was lost, nothing grows" if is_good else "FAILED: see above")
+    good = "nothing was lost, nothing grows" if growths else "nothing was lost; too short to say anything about growth"
+    print(good if is_good else "FAILED: see above")
     if options.json:
         found = {
             **about,

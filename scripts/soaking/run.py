@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DATABASE: Final = "soak"
 CONFLICTS: Final = "soakconflicts"
 QUIET_SECONDS_MAX: Final = 20.0
+CLOSED_SECONDS_MAX: Final = 3.0
 STABLE_SECONDS: Final = 0.3
 _ONE_CONNECTION: Final = "empty;value 1\n"
 
@@ -101,6 +102,7 @@ class Run:
             time.sleep(0.05)
         # A socket is closed a moment after its session.
         before, since = -1, time.monotonic()
+        deadline = since + CLOSED_SECONDS_MAX
         while (now := time.monotonic()) < deadline:
             count = descriptor_count(self.server.pid)
             if count != before:
