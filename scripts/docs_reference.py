@@ -333,6 +333,21 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "is a request without commands, answered with nothing",
             "says whether the server is ready, and its figures: [monitoring.md](monitoring.md)",
         ),
+        Difference(
+            "encryption",
+            "none: passwords cross the network as they are",
+            "TLS on all three ports with `NUN_TLS_CERT` and `NUN_TLS_KEY`; nothing else is spoken then",
+        ),
+        Difference(
+            "web pages of other origins",
+            "may connect",
+            "so too, unless `NUN_ALLOWED_ORIGINS` names those that may; others get 403",
+        ),
+        Difference(
+            "`GET /healthz`, `GET /metrics`",
+            "are requests without a command",
+            "say whether the server is ready, and what it does (`NUN_METRICS`)",
+        ),
     ),
     "Data": (
         Difference(
@@ -367,6 +382,11 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "that of the start is valid",
             "so too, unless it is that of the start before and was changed since: then the changed one stays valid",
         ),
+        Difference(
+            "the administrator's user and password",
+            "come from the environment or the command line",
+            "also from files (`NUN_USER_FILE`, `NUN_PWD_FILE`), as container secrets are",
+        ),
         Difference("logs and messages", "", "show no password and no token, at no level"),
     ),
     "Limits": (
@@ -386,6 +406,12 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "",
             "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` (8 MiB) of replies it is "
             "disconnected (WebSocket 1013). Nobody else is slowed down",
+        ),
+        Difference(
+            "connections, watched keys, listed keys, idle clients",
+            "have no limit",
+            "have one each, with a setting ([configuration.md](configuration.md)); a client that answers nothing any more "
+            "is disconnected",
         ),
         Difference(
             "a full disk",
