@@ -410,8 +410,8 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "connections, watched keys, listed keys, idle clients",
             "have no limit",
-            "have one each, with a setting ([configuration.md](configuration.md)); a client that answers nothing any more "
-            "is disconnected",
+            "have one each, with a setting ([configuration.md](configuration.md)); a client that answers "
+            "nothing any more is disconnected",
         ),
         Difference(
             "a full disk",
