@@ -23,3 +23,7 @@ class DamageError(PynunError):
 
 class BackupError(PynunError):
     """A backup can't be made, is not whole, or can't be restored."""
+
+
+class TransferError(PynunError):
+    """Data can't be imported or exported; what was there is as it was."""

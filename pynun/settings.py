@@ -356,12 +356,16 @@ def load_audit_trail(environ: Mapping[str, str], data_dir: Path) -> AuditTrail:
     """The audit trail of the server on a data folder, for commands that work on the folder. Raises SettingsError."""
     from pynun.audit import AuditTrail  # most commands need none, and start sooner
 
-    rows = {setting.field: setting for setting in SETTINGS}
-    file, bytes_max, keep = (
-        _parse(rows[field], _find(rows[field], environ, {}) or _Given(rows[field].default, rows[field].name))
-        for field in ("audit_file", "audit_bytes_max", "audit_keep")
-    )
+    file, bytes_max, keep = load_fields(environ, "audit_file", "audit_bytes_max", "audit_keep")
     return AuditTrail(None if file is None else data_dir / file, bytes_max=bytes_max, keep=keep)
+
+
+def load_fields(environ: Mapping[str, str], *fields: str) -> tuple[Any, ...]:
+    """Some settings alone, by their fields, for commands that work on the data folder. Raises SettingsError."""
+    rows = {setting.field: setting for setting in SETTINGS}
+    return tuple(
+        _parse(row, _find(row, environ, {}) or _Given(row.default, row.name)) for row in (rows[name] for name in fields)
+    )
 
 
 def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[1]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
 COMMANDS = (
-    "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore", "demo",
+    "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore",
+    "export", "import", "import-nundb", "demo",
     "databases", "databases list", "databases size", "databases create", "databases drop",
     "users", "users list", "users create", "users remove", "users token",
     "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
@@ -74,6 +75,7 @@ tells the kind. Only a command line that can't be read is told in several lines:
 | 3 | user or password is wrong |
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |
 | 5 | standard output can't be written (a full disk, or it was closed); the server was asked all the same |
+| 6 | `import-nundb --accept-damage`: imported, but not everything could be read; what is missing was listed |
 | 130 | interrupted with Ctrl-C |
 
 A wrong token is 1 from `exec`, where it is one command of several that fails, and 3 from `shell` and `watch`, which log in

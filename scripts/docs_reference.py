@@ -462,7 +462,7 @@ _NOT_HERE = """\
 |---|---|
 | several nodes: replication and elections | one node; the commands and variables are accepted and have no effect |
 | storage in S3 | the folder `NUN_DBS_DIR` |
-| reading the original's data folder | create databases, users and permissions anew, and set the keys through a client |
+| writing the original's data folder | it is read and imported ([migration.md](migration.md)), and never changed |
 """
 
 _DIFFERENCES_HEAD = """\

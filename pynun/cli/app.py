@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from pynun import __version__
-from pynun.cli import backup
+from pynun.cli import backup, import_nundb, transfer
 from pynun.cli.authority_option import Authority
 from pynun.cli.errors import UsageError
 from pynun.cli.failures import failures_shown
@@ -36,7 +36,7 @@ Timeout = Annotated[
 EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is not whole; 2 the "
     "command line makes no sense; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
-    "standard output can't be written; 130 interrupted."
+    "standard output can't be written; 6 imported, but not everything could be read; 130 interrupted."
 )
 
 app = typer.Typer(
@@ -429,3 +429,5 @@ def _require_database_token(database: str, database_user: str | None, token: str
 
 
 backup.register(app)
+transfer.register(app)
+import_nundb.register(app)

@@ -20,6 +20,8 @@ class ExitCode(enum.IntEnum):
     """No server there, no answer in time, or not a Nun-db server."""
     OUTPUT = 5
     """Standard output can't be written."""
+    INCOMPLETE = 6
+    """Done, but not everything could be read: what is missing was listed."""
 
 
 class CommandError(PynunError):

@@ -16,19 +16,24 @@ if TYPE_CHECKING:
     from pynun.engine.changes import Store, View
     from pynun.engine.database import Database
 
-_NOTES: Final = HOUSEKEEPING + b"dropped "
+NOTES: Final = HOUSEKEEPING + b"dropped "
 """Stored keys of the notes begin with it: version = identifier, text = the name it had."""
+
+
+def note_key(identifier: int) -> bytes:
+    """The stored key of the note of a database."""
+    return NOTES + b"%010d" % identifier
 
 
 def note(view: View, database: Database) -> None:
     """Note that a database was dropped; in the batch that takes its name away."""
     identifier = int.from_bytes(database.prefix, "big")
-    view.write(_NOTES + b"%010d" % identifier, Entry(identifier, database.name))
+    view.write(note_key(identifier), Entry(identifier, database.name))
 
 
 def count_unfinished(view: View) -> int:
     """How many dropped databases may still have keys on disk."""
-    unwritten = view.unwritten(_NOTES)
+    unwritten = view.unwritten(NOTES)
     kept = [key for key in _stored_notes(view.store) if key not in unwritten]
     return len(kept) + sum(entry is not None for entry in unwritten.values())
 
@@ -57,6 +62,6 @@ def _stored_notes(store: Store) -> list[bytes]:
     keys: list[bytes] = []
     position: bytes | None = b""
     while position is not None:
-        names, position, _ = store.scan(_NOTES, position, 1000)
+        names, position, _ = store.scan(NOTES, position, 1000)
         keys += [HOUSEKEEPING + name for name in names]
     return keys

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
     from pynun.engine.steps import Credentials
 
-_LAST_IDENTIFIER: Final = CATALOGUE
+LAST_IDENTIFIER: Final = CATALOGUE
 """The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
 
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
@@ -111,9 +111,9 @@ class Engine:
         if self.find_database(name) is not None:
             raise messages.DATABASE_EXISTS
         self.check_changeable()
-        last = self.view.read(_LAST_IDENTIFIER)
+        last = self.view.read(LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
-        self.view.write(_LAST_IDENTIFIER, Entry(identifier, ""))
+        self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
         self.view.write(CATALOGUE + name.encode(), Entry(identifier, strategy))
         if name != ADMIN_DATABASE:
             self.view.count_operation()
@@ -235,7 +235,7 @@ class Engine:
         clock = self.context.time_ns
         began_ns = clock()
         for _ in range(_MEASURED_READS):
-            self.view.store.get(_LAST_IDENTIFIER)
+            self.view.store.get(LAST_IDENTIFIER)
         return (clock() - began_ns) / _MEASURED_READS / 1e6
 
     # --- changing ----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from pynun import limits
+from pynun.audit import AuditTrail
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
 from pynun.language import messages
@@ -28,6 +29,7 @@ from pynun.server.backups import clear_dead_readers, make_backups
 from pynun.server.health import Phase
 from pynun.server.listening import listen
 from pynun.server.monitoring import Monitoring
+from pynun.server.original_data import take_over
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
 from pynun.server.tls import Certificate, PlainTextError, shake_hands
@@ -113,8 +115,14 @@ def run(settings: Settings) -> None:
             step_down(settings.run_as, settings.data_dir, settings.audit_file, tls_files)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
+        passwords = Passwords(
+            memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
+        )
+        audit_path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
+        with AuditTrail(audit_path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
+            take_over(store, passwords, trail)
         try:
-            trio.run(_Server(settings, store, listeners, certificate, admission).serve)
+            trio.run(_Server(settings, store, listeners, certificate, admission, passwords).serve)
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
@@ -180,13 +188,12 @@ class _Server:
         listeners: _Listeners,
         certificate: Certificate | None,
         admission: Admission,
+        passwords: Passwords,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._certificate = certificate
-        self._passwords = Passwords(
-            memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
-        )
+        self._passwords = passwords
         context = Context(
             admin_user=settings.user,
             address=settings.external_address or listeners.tcp.address,

@@ -14,7 +14,7 @@ import shutil
 import struct
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import lmdb
 
@@ -23,6 +23,7 @@ from pynun.storage import schema
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pynun.engine.changes import Batch, Entry
@@ -47,6 +48,15 @@ class Slice(NamedTuple):
     """Names of databases by their identifier, as far as they were in this part."""
     following: bytes | None
     """Where the next part begins; None at the end."""
+
+
+class Copy(NamedTuple):
+    """All entries under one prefix, to be put under another."""
+
+    source: bytes
+    target: bytes
+    is_over: bool
+    """Whether they win over entries that are there."""
 
 
 class LmdbStore:
@@ -191,16 +201,24 @@ class LmdbStore:
                 size += schema.text_bytes(key, value)
         return count, size, None
 
+    def read_all(self, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
+        """All entries under a prefix, keys without their first four bytes, as they are now.
+
+        Pages that are replaced meanwhile stay in use: not for a server that goes on serving.
+        """
+        with self._environment.begin(db=self._data) as transaction:
+            yield from entries_under(transaction, prefix)
+
     # --- writing -----------------------------------------------------------------------------------------------
 
-    def write(self, batch: Batch, operations: int) -> None:
-        """Make a batch durable; on disk when it returns. Called in a thread.
+    def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
+        """Make a batch durable, and copies before it; on disk when it returns. Called in a thread.
 
         Raises StorageError: nothing of it is on disk, and it may be tried again (after `grow`, if it is a
         MapFullError). Raises DamageError: the file can't be relied on.
         """
         try:
-            self._write(batch, operations)
+            self._write(batch, operations, copies)
         except lmdb.MapFullError:
             raise MapFullError("the memory map of the data is full") from None
         except DAMAGE as error:
@@ -222,7 +240,7 @@ class LmdbStore:
         except (lmdb.Error, OSError) as error:
             raise StorageError(reason(error)) from error
 
-    def _write(self, batch: Batch, operations: int) -> None:
+    def _write(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
         puts: list[tuple[bytes, bytes]] = []
         removals: list[bytes] = []
         for key, entry in sorted(batch.entries.items()):
@@ -231,6 +249,11 @@ class LmdbStore:
             else:
                 puts.append((schema.stored_key(key), schema.encode_value(key, entry)))
         with self._environment.begin(write=True, db=self._data) as transaction:
+            for copy in copies:
+                for key, entry in entries_under(transaction, copy.source):
+                    target = copy.target + key
+                    stored = schema.stored_key(target)
+                    transaction.put(stored, schema.encode_value(target, entry), overwrite=copy.is_over)
             with transaction.cursor() as cursor:
                 cursor.putmulti(puts)
             for key in removals:
@@ -245,6 +268,18 @@ class LmdbStore:
         """Give the folder back. Everything written is on disk already."""
         self._environment.close()
         os.close(self._lock)
+
+
+def entries_under(transaction: lmdb.Transaction, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
+    """All entries under a prefix of a transaction's database, keys without their first four bytes."""
+    with transaction.cursor() as cursor:
+        if not cursor.set_range(prefix):
+            return
+        for stored, value in cast("Iterator[tuple[bytes, bytes]]", cursor.iternext()):
+            if not stored.startswith(prefix):
+                return
+            key = schema.long_key(value) if schema.is_long(stored) else stored
+            yield key[4:], schema.decode_value(key, value)
 
 
 def _count_with_prefix(ordered: list[bytes], prefix: bytes) -> int:

@@ -85,7 +85,8 @@ class Problem(NamedTuple):
     """Whether something is missing in what was read; else it is only worth knowing."""
 
     def __str__(self) -> str:
-        place = self.file if self.offset is None else f"{self.file}, byte {self.offset}"
+        file = self.file if self.file.isprintable() else ascii(self.file)[1:-1]
+        place = file if self.offset is None else f"{file}, byte {self.offset}"
         key = "" if self.key is None else f", key {shown(self.key)}"
         return f"{place}{key}: {self.what}"
 
@@ -210,10 +211,11 @@ def read_records(
     records are given: whoever keeps them decides.
     """
     reader = _Values(values, values_name)
-    is_any_removed = False
+    is_any_removed = is_any_lost = False
     source = _Keys(keys, keys_name)
     for found in source.read():
         if isinstance(found, Problem):
+            is_any_lost = True
             yield found
             continue
         key, version, address, offset = found
@@ -229,8 +231,9 @@ def read_records(
                     keys_name, offset, key, f"version {version} is not one that a key can have", is_loss=False
                 )
         else:
+            is_any_lost = True
             yield value._replace(key=key)
-    if not is_any_removed and not source.is_damaged and reader.unnamed_bytes:
+    if not is_any_removed and not is_any_lost and reader.unnamed_bytes:
         # The original appends a value and then its key. A key that was removed explains a value that none names.
         what = f"no key names the last {reader.unnamed_bytes} bytes: {keys_name} may have been cut, or never completed"
         yield Problem(values_name, reader.end, None, what, is_loss=False)
@@ -250,15 +253,10 @@ class _Keys:
         self._stream = stream
         self._name = name
         self._buffer = b""
-        self._offset = 0  # of the buffer's beginning
-        self.is_damaged = False
+        self._position = 0  # in the buffer: what is before it was taken
+        self._offset = 0  # in the file, of what is taken next
 
     def read(self) -> Iterator[_Found | Problem]:
-        for found in self._records():
-            self.is_damaged = self.is_damaged or isinstance(found, Problem)
-            yield found
-
-    def _records(self) -> Iterator[_Found | Problem]:
         try:
             size = _size(self._stream)
             self._stream.seek(0)
@@ -304,26 +302,26 @@ class _Keys:
 
     def _take(self, count: int) -> bytes:
         """The next `count` bytes, fewer at the end."""
-        missing = count - len(self._buffer)
-        if missing > 0:
-            self._buffer += _read(self._stream, max(missing, _CHUNK_BYTES))
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        end = self._position + count
+        if end > len(self._buffer):
+            rest = self._buffer[self._position :]
+            self._buffer = rest + _read(self._stream, max(count - len(rest), _CHUNK_BYTES))
+            self._position, end = 0, count
+        taken = self._buffer[self._position : end]
+        self._position += len(taken)
         self._offset += len(taken)
         return taken
 
     def _skip_zeros(self) -> int:
-        """Pass over whole records of zeros; returns their bytes."""
+        """Pass over whole records of zeros, and what is left of one at the end; returns their bytes."""
         skipped = 0
-        while True:
-            record = self._take(_EMPTY_RECORD_BYTES)
-            if len(record) == _EMPTY_RECORD_BYTES and not any(record):
-                skipped += len(record)
-                continue
-            self._buffer = record + self._buffer
-            self._offset -= len(record)
-            if record and len(record) < _EMPTY_RECORD_BYTES and not any(record):
-                skipped += len(self._take(len(record)))
-            return skipped
+        while record := self._take(_EMPTY_RECORD_BYTES):
+            if any(record):
+                self._position -= len(record)
+                self._offset -= len(record)
+                break
+            skipped += len(record)
+        return skipped
 
 
 class _Values:

@@ -34,6 +34,7 @@ _READ_BY_PEOPLE = frozenset(
         "OutputError",
         "SettingsError",
         "StartError",
+        "TransferError",
         "UsageError",
     }
 )

@@ -44,14 +44,14 @@ def value_record(value: str | bytes, status: int = 0) -> bytes:
 
 def streams(entries: Sequence[Key]) -> tuple[bytes, bytes]:
     """The bytes of the two files for some keys."""
-    keys, values = b"", b""
+    keys, values = bytearray(), bytearray()
     for key, version, value in entries:
         if value is None:
             keys += key_record(key, -1, 0)
         else:
             keys += key_record(key, version, len(values))
             values += value_record(value)
-    return keys, values
+    return bytes(keys), bytes(values)
 
 
 def write_database(folder: Path, name: str, entries: Sequence[Key], strategy: str | None = "none") -> None:

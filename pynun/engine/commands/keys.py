@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.changes import Entry
 from pynun.engine.commands.login import hashed
 from pynun.engine.patterns import parse_pattern
-from pynun.engine.permissions import is_secret_key, permission_key
+from pynun.engine.permissions import is_secret_hash, is_secret_key, permission_key
 from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, next_version
 from pynun.language import messages
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from pynun.engine.patterns import Pattern
     from pynun.engine.session import Session
     from pynun.engine.steps import Steps
-
-_ARGON2ID_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9],p=[0-9]\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
-"""A value that already is a hash is stored as it is (restore, migration). The bounds keep a check affordable."""
 
 _JOIN_KEYS = 8192
 """Keys joined before others may work: well under a millisecond."""
@@ -76,7 +72,7 @@ def change_now(session: Session, database: Database, key: str, given: int, value
 
 
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
-    if not _ARGON2ID_HASH.fullmatch(value):
+    if not is_secret_hash(value):
         value = yield from hashed(session.engine, database, value)
     change_now(session, database, key, given, value)
     return None

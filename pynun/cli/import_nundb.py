@@ -1,0 +1,216 @@
+"""`nun-db import-nundb`: takes over the data folder of the original, while no server runs (docs/migration.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pynun.cli.errors import ExitCode
+from pynun.cli.failures import failures_shown
+from pynun.cli.progress import Progress, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pynun.audit import AuditTrail
+    from pynun.server.passwords import Passwords
+    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.nundb_folder import Problem
+    from pynun.storage.nundb_import import Summary
+
+DataDirectory = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("import-nundb")(import_nundb)
+
+
+def import_nundb(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder that was NUN_DBS_DIR of the original.")],
+    data_dir: DataDirectory = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read everything and say what would be imported; change nothing.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put the original's in the place of databases that exist already.")
+    ] = False,
+    accept_damage: Annotated[
+        bool, typer.Option("--accept-damage", help="Import what can be read, when something can't be; exit code 6.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Import the databases of the original Nun-db. The server must be stopped, and so must the original.
+
+    FOLDER is only read. Everything appears in the server's data folder at once, or nothing: also when this command is
+    killed. Tokens are hashed on their way. What can't be read is listed on standard error, a line each; then nothing is
+    imported unless --accept-damage is given.
+    """
+    with failures_shown():
+        from pynun.storage.nundb_import import require_data
+
+        source, target = Path(folder), data_folder(data_dir)
+        require_data(source)
+        with Progress() as progress:
+
+            def report(problem: Problem) -> None:
+                progress.clear()
+                _tell(problem)
+
+            run = _try if dry_run else _import
+            summary = run(source, target, report, progress, replace, accept_damage)
+        if summary.is_done:
+            with audit_trail(target) as trail:
+                trail.record(
+                    "import-nundb",
+                    outcome="incomplete" if summary.losses else "ok",
+                    folder=str(source.absolute()),
+                    databases=len(summary.databases),
+                    keys=summary.keys,
+                    losses=summary.losses,
+                )
+    if as_json:
+        told = {"imported": summary.is_done, **dataclasses.asdict(summary)}
+        del told["is_done"]
+        typer.echo(json.dumps(told))
+    else:
+        _print(summary, target, dry_run)
+    if summary.losses:
+        if not summary.is_done:
+            advice = "" if dry_run else "; nothing was imported: --accept-damage imports what can be read"
+            typer.echo(
+                f"nun-db: not everything in {folder} can be read ({counted(summary.losses, 'problem')}){advice}",
+                err=True,
+            )
+        raise typer.Exit(ExitCode.INCOMPLETE if summary.is_done else ExitCode.REFUSED)
+
+
+def data_folder(data_dir: str | None) -> Path:
+    """The server's data folder."""
+    return Path(data_dir or os.environ.get("NUN_DBS_DIR") or "dbs")
+
+
+@contextlib.contextmanager
+def audit_trail(data_dir: Path) -> Iterator[AuditTrail]:
+    """The audit trail of the server of a data folder. Raises SettingsError."""
+    from pynun import settings
+
+    with settings.load_audit_trail(os.environ, data_dir) as trail:
+        yield trail
+        if trail.path is not None:
+            give_to_owner(data_dir, trail.path)
+
+
+def give_to_owner(data_dir: Path, *files: Path) -> None:
+    """What root has made in a data folder belongs to the folder's owner: else it would lock the server's user out."""
+    if os.geteuid():
+        return
+    with contextlib.suppress(OSError):
+        owner = data_dir.stat()
+        for file in files:
+            about = file.lstat()
+            if stat.S_ISREG(about.st_mode) and about.st_uid == 0 != owner.st_uid:
+                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def load_passwords() -> Passwords:
+    """What hashes tokens, with the server's settings. Raises SettingsError."""
+    from pynun import settings
+    from pynun.server.passwords import Passwords
+
+    memory_kib, passes, lanes = settings.load_fields(os.environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
+    return Passwords(memory_kib=memory_kib, passes=passes, lanes=lanes)
+
+
+@contextlib.contextmanager
+def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
+    """The data of a server that is stopped; what is made there belongs to the folder's owner. Raises StartError."""
+    from pynun.storage import schema
+    from pynun.storage.lmdb_store import LmdbStore
+
+    try:
+        with contextlib.closing(LmdbStore(data_dir)) as store:
+            yield store
+    finally:
+        names = (schema.DATA_FILE, schema.READERS_FILE, schema.LOCK_FILE)
+        give_to_owner(data_dir, *(data_dir / name for name in names))
+
+
+def _import(
+    source: Path,
+    target: Path,
+    report: Callable[[Problem], None],
+    progress: Progress,
+    is_replacing: bool,
+    is_accepting_damage: bool,
+) -> Summary:
+    from pynun.storage.nundb_import import import_folder
+
+    hash_secret = load_passwords().hash_now
+    with opened_store(target) as store:
+        return import_folder(
+            store,
+            source,
+            hash_secret,
+            report=report,
+            progress=progress.show,
+            is_replacing=is_replacing,
+            is_accepting_damage=is_accepting_damage,
+        )
+
+
+def _try(
+    source: Path,
+    target: Path,
+    report: Callable[[Problem], None],
+    progress: Progress,
+    is_replacing: bool,
+    _is_accepting_damage: bool,
+) -> Summary:
+    from pynun.storage import schema
+    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.nundb_import import check_folder
+    from pynun.storage.reading import snapshot
+
+    existing: set[str] = set()
+    if (target / schema.DATA_FILE).exists():
+        with snapshot(target) as now:
+            existing = set(now.databases())
+    with (
+        tempfile.TemporaryDirectory(prefix="nun-db-dry-run-") as scratch,
+        contextlib.closing(LmdbStore(Path(scratch))) as store,
+    ):
+        return check_folder(store, source, existing, report=report, progress=progress.show, is_replacing=is_replacing)
+
+
+def _tell(problem: Problem) -> None:
+    kind = "not read" if problem.is_loss else "note"
+    print(f"nun-db: {kind}: {problem}", file=sys.stderr, flush=True)
+
+
+def _print(summary: Summary, target: Path, is_dry: bool) -> None:
+    for counts in summary.databases:
+        if counts.name.startswith("$") and not counts.keys and not counts.users:
+            continue
+        users = counted(counts.users, "user") + (", in place of the one that was there" if counts.is_replaced else "")
+        name = counts.name if counts.name.isprintable() else ascii(counts.name)[1:-1]
+        typer.echo(f"{name} ({counts.strategy}): {counted(counts.keys, 'key')}, {users}")
+    done = "would be imported" if is_dry else f"imported into {target}" if summary.is_done else "could be imported"
+    databases = sum(not counts.name.startswith("$") for counts in summary.databases)
+    typer.echo(
+        f"{done}: {counted(databases, 'database')}, {counted(summary.keys, 'key')}, {counted(summary.users, 'user')};"
+        f" {summary.skipped} skipped ($connections, which is counted anew), {counted(summary.losses, 'problem')},"
+        f" {counted(summary.notes, 'note')}"
+    )

@@ -1,0 +1,170 @@
+"""`nun-db export` and `nun-db import`: one database as JSON Lines (docs/export.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from pynun.cli.errors import UsageError
+from pynun.cli.failures import failures_shown
+from pynun.cli.import_nundb import DataDirectory, audit_trail, data_folder, load_passwords, opened_store
+from pynun.cli.progress import Progress, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STANDARD_STREAM = "-"
+PIECE_BYTES = 1024 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("export")(export)
+    app.command("import")(import_)
+
+
+def export(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")],
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="The file to be made; - or none: standard output.")
+    ] = STANDARD_STREAM,
+    data_dir: DataDirectory = None,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="Also the hashes of its tokens, so that they stay valid elsewhere.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If FILE is there, replace it once it is complete.")
+    ] = False,
+) -> None:
+    """Write a database as JSON Lines, while the server runs or not: one line a key, with its version.
+
+    Run it where the data folder is, as the user of the server or as root. It writes what one moment left, and FILE has
+    its name only when it is complete.
+    """
+    with failures_shown():
+        from pynun.storage.export_database import export_lines
+        from pynun.storage.reading import snapshot
+
+        with snapshot(data_folder(data_dir)) as now, Progress() as progress:
+            lines = export_lines(now, database, has_secrets=with_secrets)
+            if file == STANDARD_STREAM:
+                count = _write(lines, sys.stdout.buffer.write, progress)
+                sys.stdout.buffer.flush()
+            else:
+                count = _write_file(lines, Path(file), progress, replace)
+        with audit_trail(data_folder(data_dir)) as trail:
+            trail.record("export", outcome="ok", database=database, file=file, keys=count, secrets=with_secrets)
+    if file != STANDARD_STREAM:
+        typer.echo(f"{file}: {database}, {counted(count, 'key')}")
+
+
+def import_(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="The name that it gets, whatever the file says.")],
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="What nun-db export has made; - or none: standard input.")
+    ] = STANDARD_STREAM,
+    data_dir: DataDirectory = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If there is a database of that name, remove what is in it.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="If there is one, keep what the file does not hold; the file wins.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "-t", "--token", metavar="TOKEN", help="Of a new database whose file has none; else NUN_TOKEN or a prompt."
+        ),
+    ] = None,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", metavar="FILE", help="A file that holds that token.")
+    ] = None,
+) -> None:
+    """Take in a database that nun-db export has written. The server must be stopped.
+
+    All of it appears, or nothing: also when a line is wrong, which is named by its number, or when this command is
+    killed.
+    """
+    with failures_shown():
+        from pynun.cli import credentials
+        from pynun.storage.export_database import import_database
+
+        if replace and merge:
+            raise UsageError("--replace and --merge exclude each other")
+        if not credentials.is_one_word(database):
+            raise UsageError("a database's name can't be empty or hold blanks, semicolons or line breaks")
+
+        def ask_token() -> str:
+            return credentials.require_token(token, token_file, f"the database {database}")
+
+        hash_secret = load_passwords().hash_now
+        with (
+            _opened(file) as source,
+            opened_store(data_folder(data_dir)) as store,
+            Progress() as progress,
+        ):
+            done = import_database(
+                store,
+                database,
+                source,
+                hash_secret,
+                ask_token,
+                lambda number: progress.show_text(f"line {number:,}"),
+                is_replacing=replace,
+                is_merging=merge,
+            )
+        with audit_trail(data_folder(data_dir)) as trail:
+            trail.record("import", outcome="ok", database=database, file=file, keys=done.keys)
+    how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""
+    typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}; start the server")
+
+
+def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress) -> int:
+    """Write all lines; returns how many keys there were."""
+    count = -2  # the first line and the last
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= PIECE_BYTES:
+            write(bytes(piece))
+            piece.clear()
+        count += 1
+        progress.show_text(f"{max(0, count):,} keys")
+    write(bytes(piece))
+    return count
+
+
+def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_replacing: bool) -> int:
+    """Write a new file, which has its name only when it is complete and on disk. Raises TransferError."""
+    from pynun.errors import TransferError
+    from pynun.storage.partial_file import PartialFile
+
+    if not is_replacing and os.path.lexists(path):
+        raise TransferError(f"{path} is there already: choose another name, or give --replace")
+    try:
+        with PartialFile(path) as partial:
+            count = _write(lines, partial.write, progress)
+            partial.finish()
+    except OSError as error:
+        raise TransferError(f"{path} can't be written: {error.strerror}; make room, or name another place") from None
+    return count
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """A file to read, or standard input. Raises TransferError."""
+    from pynun.errors import TransferError
+
+    if file == STANDARD_STREAM:
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as source:
+            yield source
+    except OSError as error:
+        raise TransferError(f"{file} can't be read: {error.strerror}") from None

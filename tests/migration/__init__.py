@@ -1,0 +1,1 @@
+"""Coming from the original, and moving single databases."""

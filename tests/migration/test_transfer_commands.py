@@ -1,0 +1,136 @@
+"""`nun-db export` and `nun-db import` as people run them, beside a server and without one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.command import command_line, run
+from tests.migration.folders import content
+from tests.support.clients import http_post
+from tests.support.server import CHEAP_PASSWORDS, Server, clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture(name="full")
+def _full(new_server: Callable[..., Server]) -> Server:
+    """A running server with a database."""
+    server = new_server()
+    server.start()
+    answer = http_post(
+        server.http,
+        f"auth {server.credentials}; create-db db db-pwd newer; use-db db db-pwd; create-user ana ana-pwd;"
+        " set-permissions ana r *; set k Приве́т; set-safe n 41 7",
+    )
+    assert "error" not in answer
+    return server
+
+
+def nun_db_on(server: Server, *arguments: str, standard_input: bytes = b"") -> tuple[int, str, str]:
+    environment = {**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(server.data_dir)}
+    return run(*arguments, environment=environment, standard_input=standard_input)
+
+
+def test_from_a_running_server_to_another_folder(full: Server, new_server: Callable[..., Server]) -> None:
+    file = full.data_dir.parent / "db.jsonl"
+    assert nun_db_on(full, "export", "db", str(file), "--with-secrets") == (0, f"{file}: db, 5 keys\n", "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    trail = [json.loads(line) for line in (full.data_dir / "audit.jsonl").read_text().splitlines()]
+    assert (trail[-1]["event"], trail[-1]["database"], trail[-1]["keys"]) == ("export", "db", 5)
+    other = new_server()
+    assert nun_db_on(other, "import", "db", str(file)) == (0, "db: 5 keys imported; start the server\n", "")
+    other.start()
+    answer = http_post(other.http, "use-db db ana ana-pwd; get-safe k; get-safe n; set k x")
+    assert answer.split(";")[:3] == ["empty", "value-version 0 Приве́т\n", "value-version 42 7\n"]
+    assert "permission denied" in answer
+    assert http_post(other.http, "use-db db db-pwd") == "empty"
+
+
+def test_through_a_pipe(full: Server, new_server: Callable[..., Server]) -> None:
+    code, lines, errors = nun_db_on(full, "export", "db")
+    assert (code, errors) == (0, "")
+    header, *keys, end = (json.loads(line) for line in lines.splitlines())
+    assert (header["format"], header["database"], header["strategy"]) == ("nun-db export", "db", "newer")
+    assert [line["key"] for line in keys] == ["$$permission_$ana", "k", "n"]
+    assert end["keys"] == 3
+    other = new_server()
+    result = nun_db_on(other, "import", "copy", "-", "--token", "copy-pwd", standard_input=lines.encode())
+    assert result == (0, "copy: 3 keys imported; start the server\n", "")
+    other.start()
+    assert http_post(other.http, "use-db copy copy-pwd; get n") == "empty;value 7\n"
+
+
+def test_import_is_refused_while_the_server_runs(full: Server) -> None:
+    _, lines, _ = nun_db_on(full, "export", "db")
+    code, _, errors = nun_db_on(full, "import", "copy", "-t", "x", standard_input=lines.encode())
+    assert code == 1
+    assert "is in use by another nun-db server" in errors
+
+
+def test_without_a_token_it_is_asked_for(full: Server, disk_folder: Path) -> None:
+    _, lines, _ = nun_db_on(full, "export", "db")
+    result = run("import", "db", "--data-dir", str(disk_folder / "new"), standard_input=lines.encode())
+    assert result.code == 2
+    assert "the token of the database db is missing" in result.errors
+    assert content(disk_folder / "new") == {}
+
+
+def test_a_bad_line_is_one_line_of_trouble(full: Server, disk_folder: Path) -> None:
+    _, lines, _ = nun_db_on(full, "export", "db")
+    cut = lines.encode()[:-5]
+    result = run("import", "db", "-t", "x", "--data-dir", str(disk_folder / "new"), standard_input=cut)
+    assert result == (1, "", "nun-db: line 5: it is not JSON, or was cut; nothing was imported\n")
+
+
+def test_a_file_that_is_there_is_kept_unless_told(full: Server, disk_folder: Path) -> None:
+    file = disk_folder / "db.jsonl"
+    file.write_text("precious")
+    code, _, errors = nun_db_on(full, "export", "db", str(file))
+    assert (code, file.read_text()) == (1, "precious")
+    assert "is there already" in errors
+    assert nun_db_on(full, "export", "missing", str(file), "--replace")[0] == 1
+    assert file.read_text() == "precious"
+    assert nun_db_on(full, "export", "db", str(file), "--replace")[0] == 0
+    assert file.read_text().startswith('{"format"')
+    assert [path.name for path in disk_folder.iterdir() if "partial" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["export", "db", "--data-dir", "/nowhere/x"], 1, "there is no data in /nowhere/x"),
+        (["import", "db", "/nowhere/x"], 1, "/nowhere/x can't be read: No such file or directory"),
+        (["import", "db", "--replace", "--merge"], 2, "--replace and --merge exclude each other"),
+        (["import", "d b"], 2, "a database's name can't be empty"),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[str], code: int, why: str) -> None:
+    result = run(*arguments)
+    assert (result.code, result.output) == (code, "")
+    assert why in result.errors
+
+
+def test_it_exports_one_moment_while_clients_write(full: Server) -> None:
+    """Both keys are changed together by each request, in order: no moment has the second ahead of the first."""
+    setup = "".join(f"set filler-{number} {'x' * 500};" for number in range(2000))
+    http_post(full.http, f"use-db db db-pwd; {setup} set a 0; set z 0")
+    environment = clean_environment({"NUN_DBS_DIR": str(full.data_dir)})
+    file = full.data_dir.parent / "moment.jsonl"
+    for attempt in range(3):
+        with file.open("wb") as output:
+            process = subprocess.Popen(command_line("export", "db"), env=environment, stdout=output)
+        number = attempt * 1_000_000
+        while process.poll() is None:
+            number += 1
+            http_post(full.http, f"use-db db db-pwd; set a {number}; set z {number}")
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+        values = {line["key"]: line["value"] for line in lines if "key" in line}
+        assert int(values["a"]) - int(values["z"]) in (0, 1)
+        assert len(values) == 2005
