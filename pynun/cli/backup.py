@@ -51,12 +51,15 @@ def backup(
     server goes on meanwhile. FILE has its name only when it is complete, on disk and verified.
     """
     with failures_shown():
+        from pynun.cli.audit import recorded
         from pynun.storage.backup import make_backup
         from pynun.storage.children import lower_priority
 
         lower_priority()
-        with _Progress() as progress:
-            made = make_backup(_folder(data_dir), Path(file), progress.show, is_replacing=replace)
+        folder = _folder(data_dir)
+        with recorded(folder, "backup", file=file) as more, _Progress() as progress:
+            made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
+            more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
         if as_json:
             _print_json(dataclasses.asdict(made))
         else:
@@ -101,11 +104,13 @@ def restore(
     The backup is verified first. Whatever happens meanwhile, the folder has the old data or the new.
     """
     with failures_shown():
+        from pynun.cli.audit import recorded
         from pynun.storage.restore import restore_backup
 
         folder = _folder(data_dir)
-        with _Progress() as progress:
+        with recorded(folder, "restore", file=file) as more, _Progress() as progress:
             restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
+            more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
         if as_json:
             kept = str(restored.kept) if restored.kept else None
             _print_json({"file": file, "folder": str(folder), "kept": kept, **_described(restored.verified)})

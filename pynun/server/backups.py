@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from pynun import limits
+from pynun.audit import AuditTrail
 from pynun.storage import backup_folder
 from pynun.storage.children import command, environment
 from pynun.storage.partial_file import partial_name
@@ -61,7 +62,10 @@ async def make_backups(settings: Settings) -> None:
             if due_seconds > 0:
                 await trio.sleep(min(due_seconds, _LOOK_SECONDS_MAX))
                 continue
-            failure = await _make(settings.data_dir, folder / backup_folder.new_name(time.time()))
+            file = folder / backup_folder.new_name(time.time())
+            failure = await _make(settings.data_dir, file)
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(_record, settings, file, failure)
             if failure is None:
                 for old in await _apart(backup_folder.remove_oldest, folder, settings.backup_keep):
                     _log.info("old backup removed: %s", old)
@@ -117,6 +121,12 @@ async def _make(data_dir: Path, file: Path) -> str | None:
         *(told[name] for name in ("file", "databases", "keys", "bytes", "seconds")),
     )
     return None
+
+
+def _record(settings: Settings, file: Path, failure: str | None) -> None:
+    path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
+    with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
+        trail.record("backup", outcome="failed" if failure else "ok", file=str(file), reason=failure)
 
 
 async def _kill(process: trio.Process) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import random
 import signal
 import subprocess
@@ -101,6 +102,32 @@ def test_results_for_scripts(disk_folder: Path) -> None:
     assert verified["keys_by_database"] == dict.fromkeys(NAMES, KEYS_EACH)
     restored = json.loads(run("restore", "--json", "a.backup", "--data-dir", "n", cwd=str(disk_folder)).output)
     assert restored == {**verified, "folder": "n", "kept": None}
+
+
+def trail_of(folder: Path) -> list[dict[str, object]]:
+    """The lines of a data folder's audit trail."""
+    text = (folder / "audit.jsonl").read_text(encoding="ascii")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_who_made_and_restored_a_backup_is_written_down(disk_folder: Path) -> None:
+    folder = make_folder(disk_folder / "dbs")
+    made = json.loads(run("backup", "--json", "a.backup", cwd=str(disk_folder)).output)
+    assert run("restore", "a.backup", cwd=str(disk_folder)).code == 1
+    assert run("restore", "--replace", "a.backup", cwd=str(disk_folder)).code == 0
+    user = pwd.getpwuid(os.getuid()).pw_name
+    first, refused, last = trail_of(folder)
+    for line, event, outcome in ((first, "backup", "ok"), (refused, "restore", "failed"), (last, "restore", "ok")):
+        told = {"event": event, "outcome": outcome, "file": "a.backup", "system_user": user}
+        assert told.items() <= line.items()
+    assert first["sha256"] == last["sha256"] == made["sha256"]
+    assert str(refused["reason"]).startswith("dbs has data already")
+    result = run("backup", "b.backup", cwd=str(disk_folder), environment={"NUN_AUDIT_KEEP": "many"})
+    assert result.code == 1
+    assert "NUN_AUDIT_KEEP" in result.errors
+    assert not (disk_folder / "b.backup").exists()
+    assert run("backup", "c.backup", "--data-dir", "nowhere", cwd=str(disk_folder)).code == 1
+    assert not (disk_folder / "nowhere").exists()
 
 
 def test_failures_are_one_line_and_exit_code_1(disk_folder: Path) -> None:

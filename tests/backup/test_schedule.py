@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import json
 import os
 import time
 from typing import TYPE_CHECKING
@@ -108,6 +109,10 @@ def test_backups_are_made_kept_and_removed(new_server: Callable[..., Server], di
         assert line.endswith(f"old backup removed: {folder}/nun-db-20200101T000000Z.backup")
         server.wait_output("old backup removed: ", after=len(server.output), timeout_seconds=WAIT_SECONDS)
         assert server.stop() == 0
+    lines = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text(encoding="ascii").splitlines()]
+    made = [line for line in lines if line["event"] == "backup"]
+    assert {line["outcome"] for line in made} == {"ok"}
+    assert len(made) == sum("backup made: " in line for line in server.output)
     names = sorted(path.name for path in folder.iterdir())
     assert len(names) in (3, 4)  # stopped before the third was removed
     assert names[0] == "mine.txt"

@@ -1,0 +1,65 @@
+"""Lines in the audit trail (docs/audit.md) from commands that work on a data folder themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+from pynun.errors import PynunError
+from pynun.settings import load_audit_trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def recorded(data_dir: Path, event: str, **fields: str) -> Iterator[dict[str, str | int]]:
+    """What is done within goes into the trail, if there is data in the folder in the end; more about it may be added.
+
+    Raises SettingsError before anything is done.
+    """
+    with load_audit_trail(os.environ, data_dir) as trail:
+        more: dict[str, str | int] = {**fields}
+        outcome = "failed"
+        try:
+            yield more
+            outcome = "ok"
+        except PynunError as error:
+            more["reason"] = str(error)
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # a folder that can't be read is not this user's to write in
+                if (data_dir / "data.mdb").stat().st_size:
+                    with _as_owner(data_dir):
+                        trail.record(event, outcome=outcome, system_user=_system_user(), **more)
+
+
+def _system_user() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@contextlib.contextmanager
+def _as_owner(folder: Path) -> Iterator[None]:
+    """As root, be the folder's owner meanwhile: a file that root makes would lock the server out of its own trail."""
+    owner = folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    try:
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+    except PermissionError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
