@@ -126,7 +126,10 @@ async def _make(data_dir: Path, file: Path) -> str | None:
 def _record(settings: Settings, file: Path, failure: str | None) -> None:
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
     with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
-        trail.record("backup", outcome="failed" if failure else "ok", file=str(file), reason=failure)
+        if failure is None:
+            trail.record("backup", outcome="ok", file=str(file))
+        else:
+            trail.record("backup", outcome="failed", file=str(file), reason=failure)
 
 
 async def _kill(process: trio.Process) -> None:

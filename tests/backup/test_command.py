@@ -42,6 +42,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Ctrl-C works also where the tests were started in the background, where shells have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -325,27 +327,6 @@ def test_a_killed_copy_does_not_make_the_server_s_file_grow(server: Server) -> N
 
 
 # --- rooms and rights ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(name="small_disk")
-def _small_disk(disk_folder: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    disk = disk_folder / "small"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk can't be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_disk(big_folder: Path, disk_folder: Path, small_disk: Path) -> None:

@@ -324,6 +324,19 @@ def test_a_folder_that_is_being_read_is_refused(folder: Path, file: Path) -> Non
     restore_backup(file, folder, silent, is_replacing=True)
 
 
+def test_a_link_in_the_folder_does_not_lead_elsewhere(disk_folder: Path, folder: Path, file: Path) -> None:
+    """The restoring user may be root, and the folder another's."""
+    victim = disk_folder / "victim"
+    for name in (schema.LOCK_FILE, partial_name(schema.DATA_FILE)):
+        victim.write_text("precious", encoding="utf-8")
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(victim)
+        with pytest.raises(BackupError, match="Too many levels of symbolic links"):
+            restore_backup(file, folder, silent, is_replacing=True)
+        assert victim.read_text(encoding="utf-8") == "precious"
+        (folder / name).unlink()
+
+
 def test_a_second_name_of_a_killed_restore_is_removed(folder: Path, file: Path) -> None:
     left = folder / "data-before-20200101T000000Z.mdb"
     os.link(folder / schema.DATA_FILE, left)

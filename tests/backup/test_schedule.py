@@ -148,6 +148,24 @@ def test_a_backup_that_fails_is_told_tried_again_and_harms_nobody(
         assert server.stop() == 0
 
 
+def test_a_full_disk_costs_no_older_backup_and_nobody_else(new_server: Callable[..., Server], small_disk: Path) -> None:
+    def kept() -> list[str]:
+        return [name for name in os.listdir(small_disk) if not name.startswith(".")]
+
+    with new_server(NUN_BACKUP_DIR=str(small_disk), NUN_BACKUP_INTERVAL="1s", NUN_BACKUP_KEEP="1") as server:
+        server.wait_output("backup made: ", timeout_seconds=WAIT_SECONDS)
+        fill(server)
+        line = server.wait_output("no backup was made (", timeout_seconds=WAIT_SECONDS)
+        assert "can't be written (No space left on device)" in line
+        assert "make room or get write access there" in line
+        before = kept()
+        assert len(before) == 1
+        server.wait_output("no backup was made (", after=len(server.output), timeout_seconds=WAIT_SECONDS)
+        assert kept() == before
+        assert http_post(server.http, "use-db big pwd; set k v; get k") == "empty;empty;value v\n"
+        assert server.stop() == 0
+
+
 def test_a_stop_does_not_wait_for_a_backup_and_leaves_no_half_one(
     new_server: Callable[..., Server], disk_folder: Path
 ) -> None:
