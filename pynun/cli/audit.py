@@ -7,6 +7,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
+from pynun.audit import audit_line
 from pynun.errors import PynunError
 from pynun.settings import load_audit_trail
 
@@ -34,7 +35,8 @@ def recorded(data_dir: Path, event: str, **fields: str) -> Iterator[dict[str, st
             with contextlib.suppress(OSError):  # a folder that can't be read is not this user's to write in
                 if (data_dir / "data.mdb").stat().st_size:
                     with _as_owner(data_dir):
-                        trail.record(event, outcome=outcome, system_user=_system_user(), **more)
+                        line = {"event": event, "outcome": outcome, "system_user": _system_user(), **more}
+                        trail.write((audit_line(line),))
 
 
 def _system_user() -> str:
