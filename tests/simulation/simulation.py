@@ -4,7 +4,8 @@ What is simulated is the world: the order of things, the sockets, the disk's del
 process. What runs in it is the server's own code: sessions, engine, view, the committer's steps, outboxes. The model
 (`tests/engine/model.py`) gets the same commands.
 
-After every step the following holds, or the run fails:
+The following holds, or the run fails (what clients get is looked at after every step, the rest after every
+`CHECK_STEPS` and every crash):
 
 - a client gets exactly what the model says, in order, and nothing that shows a change before that is on disk;
 - what a slow client gets has every reply, and of each watched key the newest event last;
