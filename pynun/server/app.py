@@ -274,7 +274,7 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(Sweeper(self._engine).run)
-                accepting.start_soon(make_backups, self._settings)
+                accepting.start_soon(make_backups, self._settings, self._monitoring.backups)
                 for listener, transport in (
                     (self._listeners.websocket, _WEBSOCKET),
                     (self._listeners.http, _HTTP),

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
@@ -37,6 +38,16 @@ _LOOK_SECONDS_MAX: Final = 3600.0
 """Wait no longer without a look at the clock, which somebody may set."""
 
 
+@dataclass(slots=True)
+class BackupFigures:
+    """What the schedule has done, for whoever watches the server."""
+
+    newest_at: float = 0.0
+    """When the newest backup was begun, in seconds since 1970; 0: there is none, or no schedule."""
+    failures: int = 0
+    """Backups that were not made when they were due, each try counted."""
+
+
 async def clear_dead_readers(store: LmdbStore) -> None:
     """Forget, for ever again, readers of the data that were killed."""
     while True:
@@ -44,7 +55,7 @@ async def clear_dead_readers(store: LmdbStore) -> None:
         store.clear_dead_readers()
 
 
-async def make_backups(settings: Settings) -> None:
+async def make_backups(settings: Settings, figures: BackupFigures) -> None:
     """Make backups on the schedule until cancelled; a backup that is being made then is given up."""
     folder = settings.backup_dir
     if folder is None:
@@ -60,18 +71,22 @@ async def make_backups(settings: Settings) -> None:
         try:
             due_seconds = await _apart(_look, folder, settings.backup_interval_seconds)
             if due_seconds > 0:
+                figures.newest_at = time.time() + due_seconds - settings.backup_interval_seconds
                 await trio.sleep(min(due_seconds, _LOOK_SECONDS_MAX))
                 continue
-            file = folder / backup_folder.new_name(time.time())
+            began = time.time()
+            file = folder / backup_folder.new_name(began)
             failure = await _make(settings.data_dir, file)
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(_record, settings, file, failure)
             if failure is None:
+                figures.newest_at = began
                 for old in await _apart(backup_folder.remove_oldest, folder, settings.backup_keep):
                     _log.info("old backup removed: %s", old)
                 continue
         except OSError as error:
             failure = f"the folder {folder} can't be used: {error.strerror}; make it, writable for the server's user"
+        figures.failures += 1
         _log.warning(
             "no backup was made (%s): the server goes on, older backups stay, and the next try is in %d s",
             failure,

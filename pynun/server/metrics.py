@@ -1,7 +1,7 @@
 """The page /metrics: what the server counts, in the text format of Prometheus (docs/monitoring.md).
 
-Whatever is counted where it must be cheap is a plain number there; here it is read when somebody asks, on the loop, in
-about two milliseconds. What needs the system is asked in a thread. No label holds a key, a value or a user, and each
+Whatever is counted where it must be cheap is a plain number there; here it is read when somebody asks, on the loop,
+in a few milliseconds. What needs the system is asked in a thread. No label holds a key, a value or a user, and each
 label has a bounded number of values: of databases the largest are named, and the others are one.
 """
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from pynun.histogram import Histogram
+    from pynun.server.backups import BackupFigures
     from pynun.server.database_sizes import DatabaseSizes
     from pynun.server.passwords import Passwords
     from pynun.storage.committer import Committer
@@ -61,6 +62,7 @@ class Sources(NamedTuple):
     passwords: Passwords
     sizes: DatabaseSizes
     loop_delay_seconds: Histogram
+    backups: BackupFigures
 
 
 class System(NamedTuple):
@@ -321,6 +323,17 @@ class _ServerCollector(Collector):
             "nun_db_disk_free_bytes", "What is free on the disk of the data.", system.disk_free_bytes
         )
         yield GaugeMetricFamily("nun_db_disk_bytes", "How large the disk of the data is.", system.disk_bytes)
+        backups = self._sources.backups
+        yield GaugeMetricFamily(
+            "nun_db_last_backup_timestamp_seconds",
+            "When the newest backup of the schedule (NUN_BACKUP_DIR) was begun; 0: none, or no schedule.",
+            backups.newest_at,
+        )
+        yield CounterMetricFamily(
+            "nun_db_backup_failures",
+            "Backups of the schedule that were not made when they were due, each try counted.",
+            backups.failures,
+        )
 
 
 def _largest(sizes: Mapping[str, int]) -> list[str]:

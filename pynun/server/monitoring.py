@@ -15,6 +15,7 @@ import trio
 
 from pynun import limits
 from pynun.histogram import Histogram
+from pynun.server.backups import BackupFigures
 from pynun.server.database_sizes import DatabaseSizes
 from pynun.server.health import Health
 from pynun.server.tls import shake_hands
@@ -51,6 +52,7 @@ class Monitoring:
         self._connections = 0
         self._sizes = DatabaseSizes(store)
         self._loop_delay_seconds = Histogram()
+        self.backups = BackupFigures()
         self._service: Service | None = None
         self._metrics: Metrics | None = None
         self.health = Health(settings.data_dir)
@@ -102,6 +104,7 @@ class Monitoring:
                 self._passwords,
                 self._sizes,
                 self._loop_delay_seconds,
+                self.backups,
             )
         )
 

@@ -310,6 +310,17 @@ def test_what_the_system_says_of_the_process_is_there(watched: Server) -> None:
     assert re.fullmatch(r"3\.[0-9.]+", scrape.families["nun_db_build_info"].samples[0].labels["python"])
 
 
+def test_backups_of_the_schedule_are_seen(new_server: Callable[..., Server], disk_folder: Path) -> None:
+    folder = disk_folder / "backups"
+    with new_server(NUN_BACKUP_DIR=str(folder), NUN_BACKUP_INTERVAL="1h") as server:
+        wait_until(lambda: Scrape(server.http).value("nun_db_backup_failures_total") == 1)
+        assert Scrape(server.http).value("nun_db_last_backup_timestamp_seconds") == 0
+        folder.mkdir()
+        server.restart()
+        wait_until(lambda: Scrape(server.http).value("nun_db_last_backup_timestamp_seconds") > time.time() - 120)
+        assert Scrape(server.http).value("nun_db_backup_failures_total") == 0
+
+
 def test_a_server_under_load_answers_at_once(watched: Server) -> None:
     """Four clients that always have commands under way, and a look each 50 ms."""
     is_over = threading.Event()
