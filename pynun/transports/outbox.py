@@ -102,7 +102,7 @@ class Outbox:
         self._ready: list[bytes] = []
         self._held: deque[_Held] = deque()
         self._unsent: memoryview | None = None
-        self._bytes = 0  # in all three stages
+        self._bytes = 0  # in all three stages, but for held events: those are shared, and bounded by their batch
         self._slots: dict[str, int] = {}  # where in `_ready` the replaceable event of a key waits
         self._tombstones = 0
         self._is_dirty = False
@@ -139,7 +139,7 @@ class Outbox:
         if self._is_complete:
             return
         if event.revision or self._held:
-            self._hold(event, event.revision, len(self._encode_event(event)))
+            self._hold(event, event.revision, 0)  # counted when it is released: held, it costs no client anything
         else:
             self._ready_event(event)
 
@@ -235,7 +235,6 @@ class Outbox:
                 if isinstance(item, bytes):
                     self._ready.append(item)
                 else:
-                    self._bytes -= len(self._encode_event(item))
                     self._ready_event(item)
         if self._ready and not self._is_dirty:
             self._is_dirty = True
@@ -252,7 +251,6 @@ class Outbox:
                     held.items[place] = refusal
             for place, item in enumerate(held.items):
                 if not isinstance(item, bytes) and item.revision == revision:
-                    self._bytes -= len(self._encode_event(item))
                     held.items[place] = b""
         self.released(revision)
         if not self._bytes and self._when_idle is not None:

@@ -141,6 +141,26 @@ def test_events_that_waited_for_the_disk_are_conflated_too() -> None:
     run(test)
 
 
+def test_one_batch_of_more_than_the_limit_is_conflated_and_ends_nobody() -> None:
+    async def test(bench: OutboxBench) -> None:
+        bench.stall()
+        revision = bench.change()
+        length = BYTES_MAX // 4
+        for number in range(12):
+            bench.event("k", f"{number} {'x' * length}", revision)
+        bench.begin_commit()
+        for number in range(12, 24):  # held for the next batch meanwhile
+            bench.event("k", f"{number} {'x' * length}", bench.change())
+        bench.finish_commit()
+        bench.begin_commit()
+        bench.finish_commit()
+        received = await bench.read_all()
+        assert bench.overflows == 0
+        assert received.endswith(b"\n23 %b\n" % (b"x" * length))
+
+    run(test)
+
+
 def test_hours_of_events_take_no_more_memory_than_their_newest_values() -> None:
     async def test(bench: OutboxBench) -> None:
         stall_beyond(bench)
