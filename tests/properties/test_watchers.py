@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.properties.effort import effort
@@ -287,7 +287,7 @@ def _read_states(server: Server, database: str) -> dict[str, State]:
     watcher_plans=st.lists(watchers, min_size=1, max_size=5),
 )
 @example(1, [WriterPlan("websocket", 5, 0.0)], [WatcherPlan("tcp", "late", 4096, 0.0)])
-@effort(12)
+@settings(effort(12), phases=[Phase.explicit, Phase.generate])  # a failing example takes seconds: it is not shrunk
 def test_watchers_end_with_the_newest(
     server: Server, seed: int, writer_plans: list[WriterPlan], watcher_plans: list[WatcherPlan]
 ) -> None:

@@ -1,0 +1,1 @@
+"""The fuzzer behind scripts/fuzz: finds inputs that break the invariants of tests/fuzz."""
