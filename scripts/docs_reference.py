@@ -171,7 +171,7 @@ _OTHER_VARIABLES: Final = (
     ),
     (
         "`NUN_CA`",
-        "`create-db`, `exec`, `shell`, `watch`",
+        "`create-db`, `exec`, `shell`, `watch`, `status`, `top`",
         "the file with the authority to trust for `https` and `wss` addresses; `--ca` wins",
     ),
     (

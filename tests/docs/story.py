@@ -29,7 +29,8 @@ OUTPUT = "text output"
 _STAND_IN = """\
 #!/bin/sh
 case " $* " in
-    *" create-db "* | *" exec "* | *" databases "* | *" users "* | *" permissions "* | *" sessions "* | *" password "*)
+    *" create-db "* | *" exec "* | *" databases "* | *" users "* | *" permissions "* | *" sessions "* \\
+        | *" password "* | *" status "* | *" top "*)
         set -- -h "http://$HTTP" "$@" ;;
     *" shell "* | *" watch "*) set -- -h "ws://$WEBSOCKET" "$@" ;;
 esac
