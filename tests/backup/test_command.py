@@ -391,6 +391,8 @@ def test_what_root_restores_and_makes_belongs_to_the_server_s_user(disk_folder: 
     file = disk_folder / "a.backup"
     assert run("backup", str(file), "--data-dir", str(folder)).code == 0
     assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (0, 0o600)
+    for path in folder.iterdir():  # the table of readers and the audit trail among them
+        assert (path.stat().st_uid, path.stat().st_gid) == owner, path
     for target in (folder, disk_folder / "new"):
         assert run("restore", "--replace", str(file), "--data-dir", str(target)).code == 0
         for path in (target, *target.iterdir()):
