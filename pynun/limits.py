@@ -37,6 +37,30 @@ PASSWORD_CHECKS_MAX: Final = 2
 VERIFIED_SECRETS_MAX: Final = 10_000
 """Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
 
+LOGIN_RECOVERY_SECONDS: Final = 60.0
+"""After so long, one wrong password or token less counts for the delay: fewer than 20 tries a minute, and forgotten."""
+
+LOGIN_TRIES_WAITING_MAX: Final = 1000
+"""Tries to log in, each about a KiB, that wait because of the failures of their address; further ones are refused."""
+
+LOGIN_LOOK_SECONDS: Final = 3.0
+"""How often it is looked whether who waits is still there: else connections that were closed would gather."""
+
+LOGIN_METERS_MAX: Final = 10_000
+"""Addresses, and accounts, whose failures are remembered, each some 300 bytes; the ones longest unused go first."""
+
+AUDIT_LINES_WAITING_MAX: Final = 10_000
+"""Lines of the audit trail, each some 300 bytes, that wait for a disk that hangs; further ones are only counted."""
+
+AUDIT_REPEAT_SECONDS: Final = 60.0
+"""What repeats within this time is one line of the audit trail, with how often."""
+
+AUDIT_FAILURES_MAX: Final = 20
+"""Failures of one kind and address that get a line each in that time."""
+
+AUDIT_GROUPS_MAX: Final = 100
+"""Kinds and addresses of failures counted apart in that time: nobody can fill the kept files within hours."""
+
 DESCRIPTORS_RESERVED: Final = 64
 """Of the files that the process may open, those not for clients: the data, the listeners, clients being refused."""
 

@@ -220,6 +220,15 @@ SETTINGS: tuple[Setting, ...] = (
         help="The threads that hash one password.",
     ),
     Setting(
+        name="NUN_LOGIN_BURST", default="10", parse=values.whole_number(1, 1000), unit="tries", field="login_burst",
+        help="How many wrong passwords or tokens an address, or an account, may give within some minutes before"
+        " further tries have to wait; behind a proxy all clients have its address.",
+    ),
+    Setting(
+        name="NUN_LOGIN_DELAY_MAX", default="60", parse=values.whole_number(10, 3600), unit="s",
+        field="login_delay_seconds_max", help="The longest wait of such a try; waits begin with 1 s, and double.",
+    ),
+    Setting(
         name="NUN_REPLICATE_ADDR", default="", parse=values.comma_separated, field="replicate_addresses",
         option="-r/--replicate-address", effect=False, help="The other members of a cluster, separated by commas.",
     ),
@@ -293,6 +302,8 @@ class Settings:
     backup_dir: Path | None = None
     backup_interval_seconds: int = 86_400
     backup_keep: int = 7
+    login_burst: int = 10
+    login_delay_seconds_max: int = 60
     argon2_memory_kib: int
     argon2_passes: int
     argon2_lanes: int

@@ -6,10 +6,11 @@ from one thread. Errors a client must see are raised as `Refusal`; anything else
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine import dropping
+from pynun.engine.auditing import NoAudit
 from pynun.engine.changes import Entry, View
 from pynun.engine.counters import Counters
 from pynun.engine.database import (
@@ -36,6 +37,7 @@ from pynun.language import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from pynun.engine.auditing import Audit
     from pynun.engine.changes import Store
     from pynun.engine.session import Session
     from pynun.engine.steps import Credentials
@@ -67,6 +69,7 @@ class Context:
     """Keys that one session may watch."""
     keys_max: int = 1_000_000
     """Keys that one answer to `keys` may list."""
+    audit: Audit = field(default_factory=NoAudit)
 
 
 class Engine:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Origin(Protocol):
-    """The client of one session, for `list-sessions` and `disconnect`. All of it is asked for seldom."""
+    """The client of one session, for `list-sessions`, `disconnect`, logins and the audit trail. Asked for seldom."""
 
     @property
     def transport(self) -> str:
@@ -20,5 +23,23 @@ class Origin(Protocol):
     def waiting_bytes(self) -> int:
         """What waits to be sent to the client."""
 
+    def is_gone(self) -> bool:
+        """Whether the client has hung up, whatever of it is still to be read."""
+
     def disconnect(self) -> bool:
         """Have the connection ended, soon and with a word to the client; False if it is one that ends by itself."""
+
+
+def _stays() -> bool:
+    return False
+
+
+class Attempt(NamedTuple):
+    """An attempt to log in: from where, and to what."""
+
+    address: str
+    """The client's, without its port; empty if nobody knows."""
+    account: str
+    """What the secret would open: the same text for every way to the same account."""
+    is_gone: Callable[[], bool] = _stays
+    """Whether whoever tries it has left meanwhile."""

@@ -7,8 +7,9 @@ security key, database, permission, handler. Handlers hold nothing but the meani
 from __future__ import annotations
 
 from types import GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pynun.engine import auditing
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
 from pynun.language import messages
@@ -16,12 +17,18 @@ from pynun.language.framing import words
 from pynun.language.messages import Refusal
 
 if TYPE_CHECKING:
+    from pynun.engine.auditing import Fact
     from pynun.engine.commands.table import Command
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
     from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
+
+
+_FORBIDDEN = frozenset(
+    refusal.error for refusal in (messages.NOT_AUTH, messages.SECURITY_KEY, messages.PERMISSION_DENIED)
+)
 
 
 class Session:
@@ -89,17 +96,18 @@ class Session:
                 # The gates of the commands on keys, written out: they are nearly all commands there are.
                 key = arguments[0]
                 if key[:2] == "$$":
-                    if not self.is_admin:
-                        raise messages.SECURITY_KEY
-                    if self.database is None:
-                        raise messages.NO_DATABASE
+                    result = self._run_recorded(command, arguments)
                 elif self.database is None:
                     raise messages.NO_DATABASE
                 elif self.rules is not None and not self.rules.allow(permission, key):
                     raise messages.PERMISSION_DENIED
+                else:
+                    result = command.handler(self, *arguments)
+            elif command.is_recorded:
+                result = self._run_recorded(command, arguments)
             else:
                 self._pass_gates(command)
-            result = command.handler(self, *arguments)
+                result = command.handler(self, *arguments)
         except Refusal as refusal:
             refusal.__traceback__ = None  # refusals are shared: a kept traceback would grow and keep frames alive
             self._count_refusal(command)
@@ -116,6 +124,50 @@ class Session:
             self.counters.unknown += 1
         else:
             self.counters.refused[command.place] += 1
+
+    def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Result | Steps:
+        """Gates and handler of a command that the audit trail is told of (`auditing`). Raises Refusal."""
+        fact = command.fact(self, arguments)
+        try:
+            if command.permission is not None:
+                self.check_permission(command.permission, arguments[0])
+            else:
+                self._pass_gates(command)
+            result: Result | Steps = command.handler(self, *arguments)
+        except Refusal as refusal:
+            if fact is None and command.needs_admin and not self.is_admin:
+                # Without its arguments: which of them would be secrets is known of the others only.
+                fact = auditing.Fact(auditing.ADMIN_COMMAND, None, auditing.actor(self), command.name)
+            self._record_refusal(fact, refusal)
+            raise
+        if isinstance(result, GeneratorType):
+            return result if fact is None else self._recorded(fact, result)
+        self._record(fact, auditing.OK)
+        return result
+
+    def _recorded(self, fact: Fact, steps: Steps) -> Steps:
+        """The steps of a command whose end the audit trail is told of."""
+        try:
+            result = yield from steps
+        except Refusal as refusal:
+            self._record_refusal(fact, refusal)
+            raise
+        except GeneratorExit:
+            self._record(fact, auditing.FAILED, "the client left before the answer")
+            raise
+        if result == messages.INVALID_AUTH:
+            self._record(fact, auditing.FAILED, "invalid auth")
+        else:
+            self._record(fact, auditing.OK)
+        return result
+
+    def _record_refusal(self, fact: Fact | None, refusal: Refusal) -> None:
+        is_forbidden = refusal.error in _FORBIDDEN
+        self._record(fact, auditing.REFUSED if is_forbidden else auditing.FAILED, refusal.error.strip())
+
+    def _record(self, fact: Fact | None, outcome: str, reason: str | None = None) -> None:
+        if fact is not None:
+            self.engine.context.audit.record(self.origin, fact, outcome, reason, self.view.depends)
 
     def _pass_gates(self, command: Command) -> None:
         if command.needs_admin and not self.is_admin:

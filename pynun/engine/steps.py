@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pynun.engine.origin import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class VerifySecret:
 
     hash: str | None
     secret: str = field(repr=False)
+    attempt: Attempt | None = field(default=None, compare=False)
+    """Whose attempt to log in this is; None: nobody gets in by it, so that nobody has to be slowed down."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from pynun import limits
+from pynun import __version__, limits
 from pynun.audit import AuditTrail
+from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
 from pynun.language import messages
 from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
+from pynun.server.auditing import Auditing
 from pynun.server.backups import clear_dead_readers, make_backups
 from pynun.server.health import Phase
 from pynun.server.listening import listen
+from pynun.server.login_delay import LoginDelay
 from pynun.server.monitoring import Monitoring
 from pynun.server.original_data import take_over
 from pynun.server.passwords import Passwords
@@ -118,11 +121,11 @@ def run(settings: Settings) -> None:
         passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
         )
-        audit_path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
-        with AuditTrail(audit_path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
-            take_over(store, passwords, trail)
+        trail = _open_trail(settings)
+        auditing = stack.enter_context(Auditing(trail))
+        take_over(store, passwords, trail)
         try:
-            trio.run(_Server(settings, store, listeners, certificate, admission, passwords).serve)
+            trio.run(_Server(settings, store, listeners, certificate, admission, passwords, auditing).serve)
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
@@ -130,6 +133,14 @@ def run(settings: Settings) -> None:
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
     logs.announce("stopped: everything answered is on disk")
+
+
+def _open_trail(settings: Settings) -> AuditTrail:
+    """The audit trail, opened once to see that it can be. Raises StartError."""
+    path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
+    trail = AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep)
+    trail.prepare()
+    return trail
 
 
 def _raise_descriptor_limit() -> int:
@@ -189,6 +200,7 @@ class _Server:
         certificate: Certificate | None,
         admission: Admission,
         passwords: Passwords,
+        auditing: Auditing,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -202,6 +214,14 @@ class _Server:
             credentials=self._passwords,
             watches_max=settings.watches_max,
             keys_max=settings.keys_max,
+            audit=auditing,
+        )
+        self._auditing = auditing
+        self._login_delay = LoginDelay(
+            self._passwords,
+            burst=settings.login_burst,
+            delay_seconds_max=settings.login_delay_seconds_max,
+            on_slowed=lambda address: auditing.note("login-delay", FAILED, address=address),
         )
         self._engine = Engine(
             store,
@@ -210,13 +230,24 @@ class _Server:
             operations=store.operations,
             is_relaxed=settings.durability is Durability.RELAXED,
         )
+        auditing.follow(self._engine.view)
         self._store = store
         self._admission = admission
         self._monitoring = Monitoring(settings, store, self._passwords)
         self._refusing = 0
+        self._is_started = False
+        self._stopped_by: str | None = None
 
     async def serve(self) -> None:
         """Serve until a signal."""
+        try:
+            await self._serve()
+        except BaseExceptionGroup as group:
+            self._auditing.note("stop" if self._is_started else "start", FAILED, reason=str(_first(group)))
+            raise
+        self._auditing.note("stop", OK, reason=self._stopped_by)
+
+    async def _serve(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._monitoring.run)
@@ -241,6 +272,7 @@ class _Server:
             )
         await self._store_admin_password(engine)
         async with trio.open_nursery() as ignoring:
+            ignoring.start_soon(self._auditing.run)
             async with trio.open_nursery() as committing:
                 committing.start_soon(committer.run)
                 await self._serve_connections(committer, signals, ignoring)
@@ -288,11 +320,13 @@ class _Server:
                 self._monitoring.health.phase = Phase.READY
                 received = await self._wait_for_stop(signals)
                 self._monitoring.health.phase = Phase.STOPPING
+                self._stopped_by = signal.Signals(received).name
                 ignoring.start_soon(_ignore, signals)
-                _log.info("stopping on %s", signal.Signals(received).name)
+                _log.info("stopping on %s", self._stopped_by)
                 accepting.cancel_scope.cancel()
             self._listeners.close_to_clients()
             stopping.set()
+            self._login_delay.stop()
             for waiting in service.waits_to_cancel:
                 waiting.cancel()
             connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
@@ -305,7 +339,7 @@ class _Server:
             self._engine,
             committer,
             flusher,
-            self._passwords,
+            self._login_delay,
             message_bytes_max=settings.message_bytes_max,
             outbox_bytes_max=settings.outbox_bytes_max,
             handshake_seconds=settings.handshake_seconds,
@@ -333,6 +367,8 @@ class _Server:
             if listener is not None:
                 text = f"listening: {transport} {listener.address}"
                 logs.announce(text, transport=transport, address=listener.address)
+        self._is_started = True
+        self._auditing.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
         logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
@@ -341,7 +377,8 @@ class _Server:
             if received != signal.SIGHUP:
                 return received
             if self._certificate is not None:
-                self._certificate.renew()
+                reason = self._certificate.renew()
+                self._auditing.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
             else:
                 _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")
         raise AssertionError("signals never end")

@@ -101,10 +101,11 @@ class Passwords:
     async def _verify(self, need: VerifySecret) -> bool:
         hash_text = need.hash
         if hash_text is None:
-            if self._stand_in is None:
+            if self._stand_in is None:  # to hash costs what it costs to verify: the first try takes no longer either
                 self._stand_in = await trio.to_thread.run_sync(
                     self._hasher.hash, os.urandom(16).hex(), limiter=self._limiter
                 )
+                return False
             await trio.to_thread.run_sync(self.verify_now, self._stand_in, need.secret, limiter=self._limiter)
             return False
         digest = self._digest(hash_text, need.secret)

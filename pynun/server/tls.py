@@ -33,14 +33,18 @@ class Certificate:
         self._key = key
         self.context = self._read()
 
-    def renew(self) -> None:
-        """Read the files again, for new connections. If they are not valid, the old certificate stays in use."""
+    def renew(self) -> str | None:
+        """Read the files again, for new connections. If they are not valid, the old certificate stays in use.
+
+        Returns None, or what is wrong with the files.
+        """
         try:
             self.context = self._read()
         except StartError as error:
             _log.error("the old certificate stays in use: %s", error)
-        else:
-            _log.info("the certificate %s was read again", self._cert)
+            return str(error)
+        _log.info("the certificate %s was read again", self._cert)
+        return None
 
     def _read(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

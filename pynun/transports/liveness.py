@@ -29,6 +29,7 @@ PROGRAM_CHECKS_MAX: Final = 4 * CHECKS
 
 # The head of struct tcp_info (linux/tcp.h): eight bytes, then words of four.
 _HEAD: Final = struct.Struct("=8B13I")
+_ESTABLISHED: Final = 1  # the first byte is the state (tcp_states.h)
 _RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED_MS = 2, 3, 8 + 12
 
 
@@ -52,6 +53,14 @@ def is_machine_gone(connected: socket.socket, idle_seconds: float) -> bool:
     is_unanswered = info[_RETRANSMITS] > 0 or info[_PROBES] > 0
     patience_ms = idle_seconds * 1000 * (CHECKS - 1) / CHECKS
     return bool(is_unanswered and info[_LAST_ACK_RECEIVED_MS] >= patience_ms)
+
+
+def has_hung_up(connected: socket.socket) -> bool:
+    """Whether the peer has ended or reset the connection, whatever of it is still unread."""
+    try:
+        return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
+    except OSError:
+        return connected.fileno() < 0  # closed here, or no TCP
 
 
 async def check_peers(service: Service) -> None:

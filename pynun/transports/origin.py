@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.transports.liveness import has_hung_up
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
@@ -15,28 +17,33 @@ if TYPE_CHECKING:
 class ConnectionOrigin:
     """The client of one connection."""
 
-    __slots__ = ("_outbox", "_socket", "on_disconnect", "transport")
+    __slots__ = ("_outbox", "_socket", "address", "on_disconnect", "transport")
 
     def __init__(self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox) -> None:
         self.transport = transport
+        self.address = _address_of(connected)  # now: afterwards it can't be asked for, if the client resets
         self._socket = connected
         self._outbox = outbox
         self.on_disconnect: Callable[[], None] | None = None
         """Ends the connection, without waiting for it; None while it can't be or ends by itself."""
 
     @property
-    def address(self) -> str:
-        try:
-            return str(self._socket.getpeername()[0])
-        except OSError:
-            return ""  # it is gone, and its session will be
-
-    @property
     def waiting_bytes(self) -> int:
         return self._outbox.waiting_bytes
+
+    def is_gone(self) -> bool:
+        return has_hung_up(self._socket)
 
     def disconnect(self) -> bool:
         if self.on_disconnect is None:
             return False
         self.on_disconnect()
         return True
+
+
+def _address_of(connected: socket.socket) -> str:
+    try:
+        peer = connected.getpeername()
+    except OSError:
+        return ""  # it is gone, and its session will be
+    return str(peer[0]) if isinstance(peer, tuple) else ""

@@ -17,6 +17,7 @@ from tests.storage.memory_store import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pynun.engine.auditing import Fact
     from pynun.engine.changes import Batch, View
     from pynun.engine.events import Event
     from pynun.engine.origin import Origin
@@ -62,6 +63,27 @@ class FakeCredentials:
                 return True
             case _:
                 return None
+
+
+class RecordingAudit:
+    """Keeps what the audit trail would get."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[Fact, str, str | None]] = []
+        """What was tried, its outcome, and why it was not `ok`."""
+        self.origins: list[Origin | None] = []
+        self.depends: list[int] = []
+
+    def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
+        """Something happened."""
+        self.facts.append((fact, outcome, reason))
+        self.origins.append(origin)
+        self.depends.append(depends)
+
+    def take(self) -> list[tuple[Fact, str, str | None]]:
+        """What came since the last time."""
+        facts, self.facts = self.facts, []
+        return facts
 
 
 class RecordingOutbox:
@@ -156,7 +178,10 @@ class World:
         self.store: WritableStore = MemoryStore() if store is None else store
         self.credentials = FakeCredentials()
         self.time_ns = START_NS
-        self.context = Context(ADMIN_USER, ADDRESS, PROCESS_ID, lambda: self.time_ns, self.credentials)
+        self.trail = RecordingAudit()
+        self.context = Context(
+            ADMIN_USER, ADDRESS, PROCESS_ID, lambda: self.time_ns, self.credentials, audit=self.trail
+        )
         self.is_relaxed = is_relaxed
         self.is_prepared = is_prepared
         self.engine = self._new_engine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.database import ADMIN_DATABASE, parse_strategy
+from pynun.engine.origin import Attempt
 from pynun.engine.permissions import EVERYONE, user_key
 from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.language import messages
@@ -18,13 +19,25 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Answer, Need, Steps
 
 
-def _verified(session: Session, secret: str, read_hash: Callable[[], str | None]) -> Steps:
-    """True if `secret` has the hash that `read_hash` gives, before the check and still after it."""
+def _verified(
+    session: Session, secret: str, read_hash: Callable[[], str | None], attempt: Attempt | None = None
+) -> Steps:
+    """Not None if `secret` has the hash that `read_hash` gives, before the check and still after it."""
     hash_text = read_hash()
     if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret):
         return "yes"
-    is_right = yield VerifySecret(hash_text, secret)
+    is_right = yield VerifySecret(hash_text, secret, attempt)
     return "yes" if is_right and hash_text is not None and read_hash() == hash_text else None
+
+
+def _admin_account(user: str) -> str:
+    """The account of `auth`; of the administrator's, `$admin` is another door."""
+    return f"auth {user}"
+
+
+def _attempt(session: Session, account: str) -> Attempt:
+    origin = session.origin
+    return Attempt("", account) if origin is None else Attempt(origin.address, account, origin.is_gone)
 
 
 def auth(session: Session, user: str, password: str) -> Steps:
@@ -33,7 +46,7 @@ def auth(session: Session, user: str, password: str) -> Steps:
     def read_hash() -> str | None:
         return engine.admin_token_hash() if user == engine.context.admin_user else None
 
-    is_valid = yield from _verified(session, password, read_hash)
+    is_valid = yield from _verified(session, password, read_hash, _attempt(session, _admin_account(user)))
     if is_valid is None:
         engine.counters.failed_logins["admin"] += 1
     session.set_admin(is_valid is not None)
@@ -41,19 +54,23 @@ def auth(session: Session, user: str, password: str) -> Steps:
 
 
 def use(session: Session, name: str, user: str | None, token: str) -> Steps:
+    """An unknown database takes the time of a wrong token: only the texts of the two are different."""
     engine = session.engine
-    database = engine.database(name)
+    database = engine.find_database(name)
     key = "$$token" if user is None else user_key(user)
+    account = _admin_account(engine.context.admin_user) if name == ADMIN_DATABASE and user is None else f"{name} {key}"
 
     def read_hash() -> str | None:
-        entry = engine.read(database, key)
+        entry = None if database is None else engine.read(database, key)
         return None if entry is None else entry.text
 
-    if (yield from _verified(session, token, read_hash)) is None:
+    is_right = (yield from _verified(session, token, read_hash, _attempt(session, account))) is not None
+    if not is_right:
         engine.counters.failed_logins["database"] += 1
-        raise messages.INVALID_TOKEN
-    if engine.find_database(name) is not database:
+    if database is None or (is_right and engine.find_database(name) is not database):
         raise messages.NOT_A_DATABASE
+    if not is_right:
+        raise messages.INVALID_TOKEN
     session.select(database, EVERYONE if user is None else user)
     return None
 

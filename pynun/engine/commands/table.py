@@ -10,6 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pynun.engine import auditing
 from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
 from pynun.engine.permissions import Permission
 from pynun.language import arguments as shapes
@@ -17,7 +18,10 @@ from pynun.language import arguments as shapes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pynun.engine.session import Session
     from pynun.language.arguments import Shape
+
+    Describe = Callable[[Session, tuple[Any, ...]], auditing.Fact | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,18 @@ class Command:
     parse: Callable[[list[str]], tuple[Any, ...]] = lambda _words: ()
     place: int = 0
     """Which row of the table it is: where the command is counted (`pynun/engine/counters.py`)."""
+    describe: Describe | None = None
+    """What the audit trail is told; keys of a command with a permission decide for themselves (`$$`)."""
+    is_recorded: bool = False
+    """Whether the audit trail may have to be told of it."""
+
+    def fact(self, session: Session, arguments: tuple[Any, ...]) -> auditing.Fact | None:
+        """What the audit trail is told of the command with these arguments, if anything."""
+        if self.describe is not None:
+            return self.describe(session, arguments)
+        if self.permission is not None and arguments[0].startswith("$$"):
+            return auditing.security_key(session, self.name, arguments)
+        return None
 
     @property
     def usage(self) -> str:
@@ -55,6 +71,7 @@ def _row(
     database: bool = False,
     permission: Permission | None = None,
     differs: str | None = None,
+    audit: Describe | None = None,
 ) -> Command:
     return Command(
         name,
@@ -68,6 +85,8 @@ def _row(
         differs=differs,
         parse=shape.parse,
         place=next(_places),
+        describe=audit,
+        is_recorded=admin or audit is not None,
     )
 
 
@@ -86,6 +105,7 @@ COMMANDS: tuple[Command, ...] = (
         "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
         differs="A failed login on a session that was admin says `invalid auth` and takes the admin "
         "rights away; the original says `valid auth`.",
+        audit=auditing.auth,
     ),
     _row(
         "create-db",
@@ -95,6 +115,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs="Every command works from the first moment after the start; the original refuses "
         "`create-db` for a second. The token is stored only as an Argon2id hash.",
+        audit=auditing.create_database,
     ),
     _row(
         "use-db",
@@ -104,6 +125,7 @@ COMMANDS: tuple[Command, ...] = (
         "use",
         differs="A second `use-db` on a session moves its place in `$connections` and its user; in "
         "the original both leak.",
+        audit=auditing.use,
     ),
     _row(
         "create-user",
@@ -114,6 +136,7 @@ COMMANDS: tuple[Command, ...] = (
         database=True,
         differs="Without a user or a token it is refused; the original says `ok` and makes a user "
         "whose token is empty. The token is stored only as an Argon2id hash.",
+        audit=auditing.create_user,
     ),
     _row(
         "set-permissions",
@@ -123,6 +146,7 @@ COMMANDS: tuple[Command, ...] = (
         "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces what was said before.",
         admin=True,
         database=True,
+        audit=auditing.set_permissions,
     ),
     # --- keys
     _row(
@@ -212,6 +236,7 @@ COMMANDS: tuple[Command, ...] = (
         "An arbiter's decision on a conflict. The key gets the value once none of its conflicts is pending.",
         differs="A session that is not admin must have selected that database and be allowed to "
         "write the key; the original asks for neither permission.",
+        audit=auditing.resolve,
     ),
     # --- administration
     _row(
@@ -271,6 +296,7 @@ COMMANDS: tuple[Command, ...] = (
         "are told nothing and have none selected then. The disk's room is given back behind the answer.",
         admin=True,
         differs=_OURS,
+        audit=auditing.drop_database,
     ),
     _row(
         "list-users",
@@ -289,6 +315,7 @@ COMMANDS: tuple[Command, ...] = (
         "Create a user of a named database; refused if there is one.",
         admin=True,
         differs=_OURS,
+        audit=auditing.add_user,
     ),
     _row(
         "set-token",
@@ -298,6 +325,7 @@ COMMANDS: tuple[Command, ...] = (
         "with the old one is out.",
         admin=True,
         differs=_OURS,
+        audit=auditing.set_token,
     ),
     _row(
         "remove-user",
@@ -306,6 +334,7 @@ COMMANDS: tuple[Command, ...] = (
         "Remove a user of a named database, with its permissions. Whoever came in as the user is out.",
         admin=True,
         differs=_OURS,
+        audit=auditing.remove_user,
     ),
     _row(
         "grant",
@@ -314,6 +343,7 @@ COMMANDS: tuple[Command, ...] = (
         "Add to what a user of a named database may do, and say what that is now: `permissions JSON`.",
         admin=True,
         differs=_OURS,
+        audit=auditing.grant,
     ),
     _row(
         "revoke",
@@ -323,6 +353,7 @@ COMMANDS: tuple[Command, ...] = (
         "`still_allowed` names what wider patterns allow all the same.",
         admin=True,
         differs=_OURS,
+        audit=auditing.revoke,
     ),
     _row(
         "explain-permission",
@@ -349,6 +380,7 @@ COMMANDS: tuple[Command, ...] = (
         "`error disconnected by the administrator`.",
         admin=True,
         differs=_OURS,
+        audit=auditing.disconnect,
     ),
     _row(
         "set-password",
@@ -357,6 +389,7 @@ COMMANDS: tuple[Command, ...] = (
         "Change the admin password. Every other session that had logged in is admin no more.",
         admin=True,
         differs=_OURS,
+        audit=auditing.set_password,
     ),
     # --- the original's cluster protocol
     _row(
@@ -365,14 +398,23 @@ COMMANDS: tuple[Command, ...] = (
         replication.operation,
         "Acknowledge an operation by `ack ID ADDRESS`, then run its command.",
         admin=True,
+        audit=auditing.operation,
     ),
-    _row("replicate", shapes.REPLICATE, replication.replicate, "`set-safe` in a named database.", admin=True),
+    _row(
+        "replicate",
+        shapes.REPLICATE,
+        replication.replicate,
+        "`set-safe` in a named database.",
+        admin=True,
+        audit=auditing.replicate,
+    ),
     _row(
         "replicate-increment",
         shapes.REPLICATE_INCREMENT,
         replication.replicate_increment,
         "`increment` in a named database.",
         admin=True,
+        audit=auditing.replicate_increment,
     ),
     _row(
         "replicate-remove",
@@ -380,6 +422,7 @@ COMMANDS: tuple[Command, ...] = (
         replication.replicate_remove,
         "`remove` in a named database.",
         admin=True,
+        audit=auditing.replicate_remove,
     ),
     _row("replicate-snapshot", shapes.IGNORED, replication.replicate_snapshot, "Like `snapshot`.", admin=True),
     *(

@@ -177,7 +177,12 @@ def test_a_wrong_token_is_checked_every_time(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("use-db d eve pwd", INVALID_TOKEN), ("auth eve user-pwd", ["invalid auth\n", *OK])],
+    [
+        ("use-db d eve pwd", INVALID_TOKEN),
+        ("auth eve user-pwd", ["invalid auth\n", *OK]),
+        ("use-db unknown pwd", ["error Not a valid database name \n"]),
+        ("use-db unknown eve pwd", ["error Not a valid database name \n"]),
+    ],
 )
 def test_a_name_that_is_unknown_costs_a_check_too(world: World, command: str, told: list[str]) -> None:
     world.credentials.needs.clear()

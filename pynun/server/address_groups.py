@@ -1,0 +1,23 @@
+"""Which addresses count as one: whoever has an IPv6 network of /64 has all the addresses in it."""
+
+from __future__ import annotations
+
+import ipaddress
+
+_PREFIX_BITS = 64
+
+
+def address_group(address: str) -> str:
+    """`192.0.2.7` for itself and for `::ffff:192.0.2.7`; `2001:db8::/64` for every address in that network.
+
+    What is no address is a group of its own.
+    """
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, _PREFIX_BITS), strict=False))

@@ -1,0 +1,195 @@
+"""What the engine tells whoever keeps the audit trail: every event that belongs there, and no secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from pynun.engine.auditing import Fact
+from pynun.engine.commands.table import COMMANDS
+from pynun.engine.steps import VerifySecret
+from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World, fake_hash
+
+NO_DATABASE = "error no-db-selected"
+NOT_ADMIN = "To read security keys you must auth as an admin!"
+
+
+@pytest.fixture(name="world")
+def _world() -> World:
+    world = World()
+    admin = world.admin("create-db d pwd", "use-db d pwd", "create-user ana ana-pwd", "set-permissions ana rwix *")
+    admin.close()
+    world.commit()
+    world.trail.take()
+    return world
+
+
+ADMIN_EVENTS = [
+    ("create-db e e-pwd newer", "create-db", "e", "create-db e *** newer"),
+    ("create-db e e-pwd", "create-db", "e", "create-db e ***"),
+    ("use-db d ana ana-pwd", "login", "d", "use-db d ana ***"),
+    ("create-user bob bob-pwd", "create-user", "d", "create-user bob ***"),
+    ("set-permissions bob r a*,b|w c d", "set-permissions", "d", "set-permissions bob r a*,b|w c d"),
+    ("set $$token new-pwd", "change-token", "d", "set $$token ***"),
+    ("set-safe $$user_ana 7 new-pwd", "change-token", "d", "set-safe $$user_ana 7 ***"),
+    ("remove $$user_ana", "remove-user", "d", "remove $$user_ana"),
+    ("set $$permission_$ana r x*", "set-permissions", "d", "set $$permission_$ana r x*"),
+    ("remove $$permission_$ana", "set-permissions", "d", "remove $$permission_$ana"),
+    ("set $$other confidential", "change-security-key", "d", "set $$other ***"),
+    ("increment $$count 3", "change-security-key", "d", "increment $$count 3"),
+    ("get $$token", "read-security-key", "d", "get $$token"),
+    ("get-safe $$user_ana", "read-security-key", "d", "get-safe $$user_ana"),
+    ("watch $$token", "read-security-key", "d", "watch $$token"),
+    ("replicate d $$token 1 new-pwd", "change-token", "d", "replicate d $$token 1 ***"),
+    ("replicate-remove d $$user_ana", "remove-user", "d", "replicate-remove d $$user_ana"),
+    ("replicate-increment d $$count 2", "change-security-key", "d", "replicate-increment d $$count 2"),
+    ("add-user d bob bob-pwd", "create-user", "d", "add-user d bob ***"),
+    ("set-token d ana new-pwd", "change-token", "d", "set-token d ana ***"),
+    ("set-password new-pwd", "change-token", None, "set-password ***"),
+    ("remove-user d ana", "remove-user", "d", "remove-user d ana"),
+    ("grant d ana rw x*", "set-permissions", "d", "grant d ana rw x*"),
+    ("revoke d ana rwix *", "set-permissions", "d", "revoke d ana rwix *"),
+    ("drop-db d", "drop-db", "d", "drop-db d"),
+    ("rp 7 create-user bob bob-pwd", "create-user", "d", "rp 7 create-user bob ***"),
+    ("rp 7 replicate d $$token 1 new-pwd", "change-token", "d", "rp 7 replicate d $$token 1 ***"),
+]
+
+
+@pytest.mark.parametrize(("command", "event", "database", "shown"), ADMIN_EVENTS)
+def test_what_an_admin_does(world: World, command: str, event: str, database: str, shown: str) -> None:
+    admin = world.admin("use-db d pwd")
+    world.trail.take()
+    assert admin.ask(command)[-1] == "ok \n"
+    user = "ana" if event == "login" else ADMIN_USER
+    assert world.trail.take() == [(Fact(event, database, user, shown), "ok", None)]
+
+
+@pytest.mark.parametrize(("command", "event", "database", "shown"), [row for row in ADMIN_EVENTS if row[1] != "login"])
+def test_what_nobody_but_an_admin_may_do(world: World, command: str, event: str, database: str, shown: str) -> None:
+    """With its arguments where it is known which of them are secrets."""
+    client = world.connect("use-db d ana ana-pwd")
+    world.trail.take()
+    assert client.ask(command)[-1] != "ok \n"
+    reason = NOT_ADMIN if "$$" in command and not command.startswith(("rep", "rp")) else "Not auth"
+    assert world.trail.take() == [(Fact(event, database, "ana", shown), "refused", reason)]
+
+
+@pytest.mark.parametrize("name", sorted(command.name for command in COMMANDS if command.needs_admin))
+def test_every_command_that_needs_an_admin_is_in_the_trail_when_it_is_refused(world: World, name: str) -> None:
+    texts = {"create-db": "x y", "create-user": "x y", "set-permissions": "x r *", "debug": "list-dbs", "rp": "1 keys",
+             "disconnect": "1", "db-size": "d", "drop-db": "d", "list-users": "d", "add-user": "d u t",
+             "set-token": "d u t", "remove-user": "d u", "grant": "d u r *", "revoke": "d u r *",
+             "explain-permission": "d u r k", "set-password": "p"}  # fmt: skip
+    rest = texts.get(name, "d key 1 value")
+    assert world.connect().ask(f"{name} {rest}") == ["error Not auth \n"]
+    ((fact, outcome, reason),) = world.trail.take()
+    assert (outcome, reason) == ("refused", "Not auth")
+    assert fact.command.startswith(name)
+    assert "value" not in fact.command
+
+
+@pytest.mark.parametrize(
+    ("command", "fact", "outcome", "reason"),
+    [
+        (f"auth {ADMIN_USER} {ADMIN_PASSWORD}", Fact("login", None, ADMIN_USER, f"auth {ADMIN_USER} ***"), "ok", None),
+        ("auth eve guess", Fact("login", None, "eve", "auth eve ***"), "failed", "invalid auth"),
+        ("use-db d pwd", Fact("login", "d", "all", "use-db d ***"), "ok", None),
+        ("use d pwd", Fact("login", "d", "all", "use-db d ***"), "ok", None),
+        ("use-db d guess", Fact("login", "d", "all", "use-db d ***"), "failed", "Invalid token"),
+        ("use-db d ana guess", Fact("login", "d", "ana", "use-db d ana ***"), "failed", "Invalid token"),
+        ("use-db x guess", Fact("login", "x", "all", "use-db x ***"), "failed", "Not a valid database name"),
+    ],
+)
+def test_who_logs_in(world: World, command: str, fact: Fact, outcome: str, reason: str | None) -> None:
+    world.connect().ask(command)
+    assert world.trail.take() == [(fact, outcome, reason)]
+
+
+class Somewhere:
+    """The origin of a session that a client has."""
+
+    transport = "http"
+    address = "192.0.2.1"
+    waiting_bytes = 0
+
+    def is_gone(self) -> bool:
+        """It stays."""
+        return False
+
+    def disconnect(self) -> bool:
+        """It can't be."""
+        return False
+
+
+def test_where_it_came_from(world: World) -> None:
+    origin = Somewhere()
+    client = Client(world, origin)
+    client.ask("auth eve guess")
+    assert world.trail.origins[-1] is origin
+    assert isinstance(need := world.credentials.needs[-1], VerifySecret)
+    assert need.attempt is not None
+    assert (need.attempt.address, need.attempt.account) == ("192.0.2.1", "auth eve")
+
+
+def test_what_an_error_stopped(world: World) -> None:
+    admin = world.admin("use-db d pwd")
+    world.trail.take()
+    for command, reason in (
+        ("create-db d pwd", "database already exists"),
+        ("remove $$token", "$$token key cannot be removed"),
+        ("replicate x $$token 1 y", "Not a valid database name"),
+        ("rp 1 create-db d pwd", "database already exists"),
+    ):
+        admin.ask(command)
+        ((_, outcome, told),) = world.trail.take()
+        assert (outcome, told) == ("failed", reason)
+
+
+def test_a_change_is_told_with_the_batch_that_it_is_in(world: World) -> None:
+    admin = world.admin("use-db d pwd")
+    for command in ("create-user bob bob-pwd", "set-permissions bob r *", "set $$other x"):
+        admin.ask(command)
+        assert world.trail.depends[-1] == world.view.newest_unwritten > 0
+    world.commit()
+    admin.ask("get $$other")
+    assert world.trail.depends[-1] == 0
+
+
+def test_who_leaves_before_the_answer_is_told_too(world: World) -> None:
+    """Else a guesser that hangs up would not be in the trail."""
+    client = world.connect()
+    suspension = client.start("use-db d guess")
+    need = next(suspension)
+    client.close()
+    with pytest.raises(StopIteration):
+        suspension.send(world.credentials.answer(need))
+    ((fact, outcome, _),) = world.trail.take()
+    assert (fact.event, outcome) == ("login", "failed")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["get k", "set k v", "set-safe k 3 v", "increment n", "remove k", "watch k", "keys", "keys $$", "unwatch-all",
+     "snapshot", "metrics-state", "debug list-dbs", "list-commands", "replicate d k 1 v", "rp 1 set k v", "arbiter",
+     "unknown", "", "rp 1", "set $$", "create-db"],
+)  # fmt: skip
+def test_what_does_not_belong_there(world: World, command: str) -> None:
+    admin = world.admin("use-db d pwd")
+    world.trail.take()
+    admin.ask(command)
+    facts = world.trail.take()
+    assert facts == [] or command == "set $$"
+
+
+def test_no_secret_is_in_any_fact(world: World) -> None:
+    secret = "hidden"
+    admin = world.admin("use-db d pwd")
+    for command in (
+        "auth x {}", "auth {0} {0}", "use-db d {}", "use-db d ana {}", "create-db y {}", "create-user z {}",
+        "set $$token {}", "set-safe $$user_ana 1 {}", "set $$x {}", "replicate d $$token 1 {}", "rp 1 auth x {}",
+        "rp 1 set $$user_ana {}", "rp {0} {0}", "resolve 1 d $$x 1 {}", "replicate-increment d $$token {}",
+    ):  # fmt: skip
+        admin.ask(command.format(secret))
+        admin.ask(f"auth {ADMIN_USER} {ADMIN_PASSWORD}")
+    shown = [fact for fact, _, _ in world.trail.facts if secret in fact.command and secret != fact.user]
+    assert shown == []
+    assert fake_hash(secret) not in str(world.trail.facts)

@@ -1,0 +1,171 @@
+"""Guessing over sockets, with the settings as they come: how far a guesser gets, and what others notice of it.
+
+The arithmetic over minutes and hours is in test_login_delay.py, on a clock of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tests.support.sessions import OK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.server import Server
+
+DEFAULTS = {"NUN_LOGIN_BURST": "", "NUN_LOGIN_DELAY_MAX": ""}
+GUESSER, SOMEBODY = "127.0.0.66", "127.0.0.7"
+GUESS_SECONDS = 8.0
+# 10 at once, and then after 1, 3 and 7 s; the next may be under way.
+TRIES_MAX = 14
+PROMPT_SECONDS = 2.0  # generous: a check takes microseconds here
+WRONG = (["invalid auth\n", OK], ["error Invalid token \n"], ["error Not a valid database name \n"])
+
+
+class Guesser:
+    """Tries wrong secrets on every transport, from one address, over many connections, until it is told to stop."""
+
+    def __init__(self, server: Server) -> None:
+        self.answers = 0
+        self._server = server
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._clients: list[WebSocketClient | TcpClient | HttpClient] = []
+        kinds: list[Callable[[int], None]] = [self._guess_by_websocket, self._guess_by_tcp, self._guess_by_http]
+        self._threads = [threading.Thread(target=kind, args=(number,)) for kind in kinds for number in range(5)]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._is_over.set()
+        for client in self._clients:
+            client.socket.close()
+        for thread in self._threads:
+            thread.join(20)
+
+    def _count(self) -> None:
+        with self._lock:
+            self.answers += 1
+
+    def _ask(self, client: WebSocketClient | TcpClient, number: int) -> None:
+        self._clients.append(client)
+        guess = 0
+        while not self._is_over.is_set():
+            guess += 1
+            text = f"auth user-name guess-{number}-{guess}" if guess % 2 else f"use-db d guess-{number}-{guess}"
+            try:
+                assert client.ask(text, timeout_seconds=3600) in WRONG
+            except (OSError, AssertionError, ValueError):
+                return
+            self._count()
+
+    def _guess_by_websocket(self, number: int) -> None:
+        self._ask(WebSocketClient(self._server.websocket, source=GUESSER), number)
+
+    def _guess_by_tcp(self, number: int) -> None:
+        self._ask(TcpClient(self._server.tcp, source=GUESSER), number)
+
+    def _guess_by_http(self, number: int) -> None:
+        """Many tries in one body."""
+        client = HttpClient(self._server.http, source=GUESSER)
+        self._clients.append(client)
+        body = ";".join(f"auth user-name guess-{number}-{guess}" for guess in range(4))
+        try:
+            while not self._is_over.is_set():
+                for _ in client.request(body).text.split(";"):
+                    self._count()
+        except (OSError, AssertionError, ValueError):
+            return
+
+
+@pytest.fixture(name="guarded")
+def _guarded(new_server: Callable[..., Server]) -> Server:
+    server = new_server(**DEFAULTS)
+    server.start()
+    http_post(server.http, f"auth {server.credentials}; create-db d pwd; use-db d pwd; create-user ana ana-pwd")
+    server.restart()  # nothing is remembered but what is on the disk
+    return server
+
+
+def test_a_guesser_on_every_transport_gets_few_tries_and_others_notice_nothing(guarded: Server) -> None:
+    guesser = Guesser(guarded)
+    try:
+        time.sleep(GUESS_SECONDS / 2)
+        began = time.monotonic()
+        with WebSocketClient(guarded.websocket, source=SOMEBODY) as client:
+            assert client.ask("use-db d ana typo") == ["error Invalid token \n"]
+            assert client.ask("use-db d ana ana-pwd") == [OK]
+            assert client.ask("use-db d pwd") == [OK]
+            assert client.ask(f"auth {guarded.credentials}") == ["valid auth\n", OK]
+        assert time.monotonic() - began < PROMPT_SECONDS
+        began = time.monotonic()
+        with TcpClient(guarded.tcp, source=GUESSER) as client:
+            assert client.ask("use-db d pwd") == [OK]
+        assert time.monotonic() - began < PROMPT_SECONDS, "a secret in use does not wait, not even where the guesser is"
+        time.sleep(GUESS_SECONDS / 2)
+        assert 10 <= guesser.answers <= TRIES_MAX
+    finally:
+        guesser.stop()
+    assert f"wrong passwords or tokens from {GUESSER}" in guarded.log_text()
+
+
+def test_a_stop_does_not_wait_for_guessers(guarded: Server) -> None:
+    guesser = Guesser(guarded)
+    try:
+        guarded.wait_output("its next tries have to wait")
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert guarded.stop() == 0
+        assert time.monotonic() - began < 4
+        assert "Traceback" not in guarded.log_text()
+    finally:
+        guesser.stop()
+
+
+def test_guessers_that_hang_up_leave_nothing(guarded: Server) -> None:
+    """Their places are free again after some seconds, and with them the connections."""
+    with TcpClient(guarded.tcp, source=GUESSER) as client:
+        for guess in range(12):
+            client.ask(f"use-db d guess-{guess}")
+        impatient = [TcpClient(guarded.tcp, source=GUESSER) for _ in range(30)]
+        for number, one in enumerate(impatient):
+            one.send(f"use-db d other-{number}")
+            one.socket.close()
+        began = time.monotonic()
+        assert client.ask("use-db d pwd") == [OK]
+        assert time.monotonic() - began < 12, "thirty tries before it would take half an hour"
+
+
+# --- what can be told apart by the time of the answer ------------------------------------------------------------
+
+ROUNDS = 15
+TIMES = 2.5
+"""The shortest of many answers is hardly touched by the machine's load. A check left out takes a tenth or less."""
+
+
+def test_what_exists_cannot_be_told_by_time(new_server: Callable[..., Server]) -> None:
+    """The questions take turns, so that the machine's load meets all alike."""
+    hashing = {"NUN_ARGON2_MEMORY_KIB": "4096", "NUN_ARGON2_PASSES": "2"}  # some milliseconds
+    with new_server(**hashing) as server:
+        http_post(server.http, f"auth {server.credentials}; create-db d pwd; use-db d pwd; create-user ana ana-pwd")
+        server.restart()
+        questions = ("use-db d {}", "use-db d ana {}", "use-db d eve {}", "use-db x {}", "use-db x ana {}",
+                     "auth user-name {}", "auth eve {}", "use-db $admin {}")  # fmt: skip
+        seconds: dict[str, list[float]] = {question: [] for question in questions}
+        with TcpClient(server.tcp) as client:
+            for number in range(ROUNDS):
+                for question in questions:
+                    began = time.perf_counter()
+                    assert client.ask(question.format(f"guess-{number}")) in WRONG
+                    seconds[question].append(time.perf_counter() - began)
+    shortest = {question: min(times) for question, times in seconds.items()}
+    usual = statistics.median(shortest.values())
+    assert {question: took for question, took in shortest.items() if not usual / TIMES < took < usual * TIMES} == {}
