@@ -125,7 +125,7 @@ class Session:
         else:
             self.counters.refused[command.place] += 1
 
-    def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Result | Steps:
+    def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
         """Gates and handler of a command that the audit trail is told of (`auditing`). Raises Refusal."""
         fact = command.fact(self, arguments)
         try:
@@ -133,7 +133,7 @@ class Session:
                 self.check_permission(command.permission, arguments[0])
             else:
                 self._pass_gates(command)
-            result: Result | Steps = command.handler(self, *arguments)
+            result = command.handler(self, *arguments)
         except Refusal as refusal:
             if fact is None and command.needs_admin and not self.is_admin:
                 # Without its arguments: which of them would be secrets is known of the others only.

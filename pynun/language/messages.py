@@ -62,6 +62,7 @@ NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
 DISCONNECTED = "disconnected by the administrator"
 TOO_MANY_CONNECTIONS = "too many connections"
 NEEDS_TLS = "this port speaks TLS: use https:// or wss://"
+SPEAKS_NO_TLS = "this port does not speak TLS: use http:// or ws://"
 MESSAGE_TOO_BIG = "message too big"
 INVALID_UTF8 = "invalid utf-8"
 

@@ -243,9 +243,9 @@ class _Server:
         try:
             await self._serve()
         except BaseExceptionGroup as group:
-            self._auditing.note("stop" if self._is_started else "start", FAILED, reason=str(_first(group)))
+            self._auditing.note_end("stop" if self._is_started else "start", FAILED, str(_first(group)))
             raise
-        self._auditing.note("stop", OK, reason=self._stopped_by)
+        self._auditing.note_end("stop", OK, self._stopped_by)
 
     async def _serve(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:

@@ -12,6 +12,7 @@ are never merged.
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -115,6 +116,11 @@ class Auditing:
         """Told by the server itself: what it does, or does to a client's address."""
         self._put(audit_line({"event": event, "outcome": outcome, **fields}))
 
+    def note_end(self, event: str, outcome: str, reason: str | None) -> None:
+        """The last that is told; what was only counted stands before it."""
+        self._end_repeats(math.inf)
+        self.note(event, outcome, reason=reason)
+
     def take(self, event: _Event) -> None:
         """It happened, or failed: one line, unless it is one too many of its kind."""
         if event.outcome != auditing.OK:
@@ -191,7 +197,7 @@ class Auditing:
 
     def __exit__(self, *_: object) -> None:
         """Write all that is left, counts included, and close the file: nothing more can happen."""
-        self._end_repeats(float("inf"))
+        self._end_repeats(math.inf)
         self._trail.write(self._take_lines())
         self._trail.close()
 

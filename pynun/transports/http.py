@@ -52,6 +52,9 @@ HTTP_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MANY_CON
 HTTP_PLAIN_TEXT_REFUSAL: Final = _refusal(b"400 Bad Request", messages.NEEDS_TLS)
 """What a client gets that speaks no TLS where the server does."""
 
+HTTP_NO_TLS_REFUSAL: Final = _refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
+"""What a client gets that speaks TLS where the server does not: it can't read that, and gives up at once."""
+
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
 
 

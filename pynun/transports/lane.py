@@ -19,6 +19,7 @@ from pynun import limits
 from pynun.language import messages
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
+from pynun.transports.http import HTTP_NO_TLS_REFUSAL
 from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import has_unread, linger, receive
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
+_TLS_HANDSHAKE: Final = b"\x16"  # RFC 8446 section 5.1
 _PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 
@@ -177,6 +179,11 @@ class Lane(trio.abc.Stream):
         while True:
             data = await self._receive()
             head += data
+            if head[:1] == _TLS_HANDSHAKE:
+                self._outbox.complete(HTTP_NO_TLS_REFUSAL)  # else it would wait for its answer to the time limit
+                with trio.move_on_after(limits.CLOSE_SECONDS):
+                    await self._outbox.wait_sent()
+                return b""
             end = head.find(_HEAD_END)
             if end >= 0:
                 end += len(_HEAD_END)

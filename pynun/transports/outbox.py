@@ -14,6 +14,7 @@ Replies are never dropped; a client that lets more than the limit gather is disc
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -69,7 +70,7 @@ class _Held:
         self.dependent: list[tuple[int, int]] = []
 
 
-class Outbox:
+class Outbox(ABC):
     """The queue to one client over a socket; subclasses encode."""
 
     __slots__ = (
@@ -118,14 +119,17 @@ class Outbox:
 
     # --- encoding, by the transports ---------------------------------------------------------------------------
 
+    @abstractmethod
     def _encode_reply(self, result: Result) -> bytes:
-        raise NotImplementedError
+        """A command's own messages, then what says that it succeeded."""
 
+    @abstractmethod
     def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
-        raise NotImplementedError
+        """A command's own messages, then what says that it failed."""
 
+    @abstractmethod
     def _encode_event(self, event: Event) -> bytes:
-        raise NotImplementedError
+        """The messages of an event, made once for all who hear it."""
 
     # --- what the engine calls ---------------------------------------------------------------------------------
 

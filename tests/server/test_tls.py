@@ -377,3 +377,17 @@ def test_files_that_do_not_fit_stop_the_start_with_one_line(disk_folder: Path) -
         assert len(lines) == 1, lines
         assert expected in lines[0]
         assert not (disk_folder / "dbs").exists()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http", "tcp"])
+def test_tls_to_a_port_without_it_is_refused_at_once(
+    shared_server: Server, authority: Authority, transport: str
+) -> None:
+    """And not when the client's patience, or the time for a handshake, is over."""
+    began = time.monotonic()
+    with (
+        pytest.raises(ssl.SSLError),
+        TcpClient(getattr(shared_server, transport), tls=authority.trusting()),
+    ):
+        pass
+    assert time.monotonic() - began < 5
