@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import trio
 
 from pynun import __version__, limits
-from pynun.audit import AuditTrail
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
@@ -26,7 +25,7 @@ from pynun.language import messages
 from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
-from pynun.server.auditing import Auditing
+from pynun.server.auditing import Auditing, open_trail
 from pynun.server.backups import clear_dead_readers, make_backups
 from pynun.server.health import Phase
 from pynun.server.listening import listen
@@ -121,7 +120,7 @@ def run(settings: Settings) -> None:
         passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
         )
-        trail = _open_trail(settings)
+        trail = open_trail(settings)
         auditing = stack.enter_context(Auditing(trail))
         take_over(store, passwords, trail)
         try:
@@ -133,14 +132,6 @@ def run(settings: Settings) -> None:
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
     logs.announce("stopped: everything answered is on disk")
-
-
-def _open_trail(settings: Settings) -> AuditTrail:
-    """The audit trail, opened once to see that it can be. Raises StartError."""
-    path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
-    trail = AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep)
-    trail.prepare()
-    return trail
 
 
 def _raise_descriptor_limit() -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 import trio
 
 from pynun import limits
-from pynun.audit import audit_line
+from pynun.audit import AuditTrail, audit_line
 from pynun.engine import auditing
 from pynun.language import messages
 from pynun.server.address_groups import address_group
@@ -28,10 +28,10 @@ from pynun.timestamps import timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pynun.audit import AuditTrail
     from pynun.engine.auditing import Fact
     from pynun.engine.changes import View
     from pynun.engine.origin import Origin
+    from pynun.settings import Settings
 
 _MERGED: Final = frozenset({auditing.LOGIN, auditing.READ_SECURITY_KEY})
 """Successes that change nothing and may be many."""
@@ -83,6 +83,14 @@ class _Repeats:
         self.count = 0
         self.since_ns = 0
         self.last: _Event | None = None
+
+
+def open_trail(settings: Settings) -> AuditTrail:
+    """The trail of a server's settings, opened once to see that it can be. Raises StartError."""
+    path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
+    trail = AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep)
+    trail.prepare()
+    return trail
 
 
 class Auditing:

@@ -22,6 +22,7 @@ from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
     import socket
+
     from pynun.transports.http_reader import Request
     from pynun.transports.pages import Pages
     from pynun.transports.service import Service

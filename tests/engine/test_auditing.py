@@ -7,7 +7,7 @@ import pytest
 from pynun.engine.auditing import Fact
 from pynun.engine.commands.table import COMMANDS
 from pynun.engine.steps import VerifySecret
-from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World, fake_hash
+from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, Visitor, World, fake_hash
 
 NO_DATABASE = "error no-db-selected"
 NOT_ADMIN = "To read security keys you must auth as an admin!"
@@ -104,30 +104,14 @@ def test_who_logs_in(world: World, command: str, fact: Fact, outcome: str, reaso
     assert world.trail.take() == [(fact, outcome, reason)]
 
 
-class Somewhere:
-    """The origin of a session that a client has."""
-
-    transport = "http"
-    address = "192.0.2.1"
-    waiting_bytes = 0
-
-    def is_gone(self) -> bool:
-        """It stays."""
-        return False
-
-    def disconnect(self) -> bool:
-        """It can't be."""
-        return False
-
-
 def test_where_it_came_from(world: World) -> None:
-    origin = Somewhere()
+    origin = Visitor()
     client = Client(world, origin)
     client.ask("auth eve guess")
     assert world.trail.origins[-1] is origin
     assert isinstance(need := world.credentials.needs[-1], VerifySecret)
     assert need.attempt is not None
-    assert (need.attempt.address, need.attempt.account) == ("192.0.2.1", "auth eve")
+    assert (need.attempt.address, need.attempt.account) == (origin.address, "auth eve")
 
 
 def test_what_an_error_stopped(world: World) -> None:

@@ -132,6 +132,10 @@ class Visitor:
     def __init__(self) -> None:
         self.is_ended = False
 
+    def is_gone(self) -> bool:
+        """It stays until it is put out."""
+        return self.is_ended
+
     def disconnect(self) -> bool:
         """End it."""
         self.is_ended = True

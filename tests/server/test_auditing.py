@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 
-
 class Somewhere(NamedTuple):
     """Where a session comes from."""
 
