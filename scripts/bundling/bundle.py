@@ -67,12 +67,13 @@ def _add_documentation(folder: Path) -> None:
 
 
 def _add_parts_list(folder: Path) -> None:
-    maker = REPOSITORY / "scripts" / "sbom"
-    if maker.is_file():
-        say("listing the parts (SBOM)")
-        run([maker, "--output", folder / "sbom.json"], "listing the parts")
-    else:
-        say("without a list of parts: there is no scripts/sbom")
+    say("listing the parts (SBOM)")
+    scripts = REPOSITORY / "scripts"
+    run(
+        [sys.executable, "-P", scripts / "bill_of_materials.py", "--output", folder / "sbom.json"],
+        "listing the parts",
+        environment={"PYTHONPATH": f"{scripts}:{REPOSITORY}"},
+    )
 
 
 def _add_image(folder: Path, architecture: str, base: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Looks at and copies the data folder of a stopped server, for install.sh. It is run by the Python of one version.
+"""Looks at a data folder, for install.sh. It is run by the Python of one version.
 
 data_folder.py check FOLDER        can this version use the data? exit code 1, with the reason, if not
 data_folder.py unused FOLDER       does no server run on it? exit code 1 if one does
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,30 +57,6 @@ def is_used(folder: Path) -> bool:
     return False
 
 
-def copy(folder: Path, new: Path) -> str | None:
-    """Copy the data; the reason if that fails. What is under the final name is whole, or not there."""
-    if not (folder / schema.DATA_FILE).exists():
-        return None
-    unfinished = new.with_name(f"{new.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished.mkdir(mode=0o700)
-        with lmdb.open(str(folder), readonly=True, lock=False, create=False, max_dbs=2) as environment:
-            environment.copy(str(unfinished), compact=True)
-        owner = folder.stat()
-        for path in (new.parent, unfinished, unfinished / schema.DATA_FILE):
-            os.chown(path, owner.st_uid, owner.st_gid)
-        (unfinished / schema.DATA_FILE).chmod(0o600)
-        with (unfinished / schema.DATA_FILE).open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.rename(new)
-    except (OSError, lmdb.Error) as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        return f"{folder} can't be copied to {new}: {error}"
-    return None
-
-
 def main(arguments: Sequence[str]) -> int:
     """Do what is asked for; 0 if the answer is good."""
     match arguments:
@@ -89,8 +64,6 @@ def main(arguments: Sequence[str]) -> int:
             reason = why_unusable(Path(folder))
         case ["unused", folder]:
             reason = "a server has the lock" if is_used(Path(folder)) else None
-        case ["copy", folder, new]:
-            reason = copy(Path(folder), Path(new))
         case _:
             reason = __doc__
     if reason is not None:

@@ -480,7 +480,7 @@ start_server() {
 # --- upgrade and rollback
 
 data_folder() {
-    "$prefix/versions/$1/bin/python" -I "$prefix/versions/$1/share/pynun/data_folder.py" "$2" "$data_dir" ${3:+"$3"}
+    "$prefix/versions/$1/bin/python" -I "$prefix/versions/$1/share/pynun/data_folder.py" "$2" "$data_dir"
 }
 
 stop_server() {
@@ -503,6 +503,18 @@ restart_server() {
     fi
 }
 
+# A backup of the stopped server's data, verified, by the version that wrote it.
+back_up() {
+    [ -e "$data_dir/data.mdb" ] || return 0
+    made=$(missing_top "$data_dir-backups")
+    [ -z "$made" ] || on_failure "rm -rf $made"
+    mkdir -p "$data_dir-backups"
+    chmod 0700 "$data_dir-backups"
+    "$prefix/versions/$1/bin/nun-db" backup --data-dir "$data_dir" --replace "$2" >/dev/null ||
+        fail "the data could not be backed up to $2 (see above)"
+    step "a backup of the data is in $2"
+}
+
 upgrade() {
     old=$(linked current)
     if [ "$old" = "$version" ] && is_complete "$version"; then
@@ -514,11 +526,7 @@ upgrade() {
     make_version
     data_folder "$version" check || fail "the data can't be used by version $version (see above); nothing was changed"
     stop_server "$version"
-    copy=$data_dir-backups/before-$version
-    rm -rf "$copy"
-    on_failure "rm -rf $copy"
-    data_folder "$version" copy "$copy" || fail "the data could not be copied to $copy (see above)"
-    step "a copy of the data is in $copy"
+    back_up "$old" "$data_dir-backups/before-$version.backup"
     point current "$version"
     point previous "$old"
     make_unit "$version"
@@ -542,9 +550,9 @@ rollback() {
     version=$(linked previous)
     [ -n "$version" ] || fail "there is no version to go back to: nothing was upgraded"
     is_complete "$version" || fail "version $version can't be used any more: $prefix/versions/$version is not whole"
-    copy=$data_dir-backups/before-$old
+    copy=$data_dir-backups/before-$old.backup
     if ! data_folder "$version" check; then
-        fail "the data can't be used by version $version (see above), nothing was changed. The copy from before the upgrade is $copy: docs/upgrade.md says how to put it in place"
+        fail "the data can't be used by version $version (see above), nothing was changed. The backup from before the upgrade is $copy: docs/upgrade.md says how to restore it"
     fi
     if [ -n "$dry_run" ]; then
         say "Nothing was changed. Without --dry-run, pynun $version would take the place of $old."

@@ -10,7 +10,7 @@ usage() {
     cat <<'TEXT'
 usage: sh uninstall.sh [--purge] [--yes]
 
-Stops the server and removes the program. The data, its copies and the settings stay.
+Stops the server and removes the program. The data, its backups and the settings stay.
 
   --purge   remove these too, and the user that was made for the server
   --yes     don't ask
@@ -58,7 +58,7 @@ ask() {
     [ "$answer" = "$2" ] || fail "nothing was removed"
 }
 if [ -n "$purge" ]; then
-    ask "This removes pynun, all its data in $data_dir and its copies in $data_dir-backups." purge
+    ask "This removes pynun, all its data in $data_dir and its backups in $data_dir-backups." purge
 else
     ask "This removes pynun from $prefix; the data in $data_dir and the settings in $config_dir stay." yes
 fi

@@ -88,7 +88,7 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     machine.succeed("sh", f"{newer_bundle}/install.sh", "--upgrade")
     assert version_of(machine) == NEWER
     assert password_of(machine) == password
-    assert machine.succeed("stat", "-c", "%U %a", f"{DATA}-backups/before-{NEWER}/data.mdb") == "pynun 600\n"
+    assert machine.succeed("stat", "-c", "%U %a", f"{DATA}-backups/before-{NEWER}.backup") == "root 600\n"
     with machine.server(start):
         assert "empty;value kept" in administer(machine, READ)
         administer(machine, "use features-of-db features-of-db-pwd; set client-a changed")
@@ -228,7 +228,7 @@ def test_other_folders_and_another_user(machine: Machine, bundle: Path) -> None:
     [
         (("--python", "/bin/false"), "no suitable Python was found"),
         (("--python", "/opt/old/python3"), "/opt/old/python3: it is cpython 3.10"),
-        (("--prefix", "/"), "at least two folders deep"),
+        (("--prefix", "/opt"), "at least two folders deep"),
         (("--data-dir", "/var/../etc/data"), "an absolute path of letters"),
         (("--user", "root"), "--user: root is not accepted"),
         (("--frobnicate",), "unknown option --frobnicate"),
