@@ -55,23 +55,21 @@ def make_bundle(output: Path, architecture: str, *, packages: Path | None, base:
 
 
 def _add_documentation(folder: Path) -> None:
-    """The pages as HTML where their maker is there, else as they are written."""
-    maker = REPOSITORY / "scripts" / "docs"
-    if maker.is_file():
-        say("making the documentation")
-        run([maker, "--output", folder / "docs"], "making the documentation")
-    else:
-        say("the documentation goes in as text: there is no scripts/docs")
-        shutil.copytree(REPOSITORY / "docs", folder / "docs")
-        shutil.copy2(REPOSITORY / "README.md", folder / "docs" / "README.md")
+    say("making the documentation")
+    _run_script("html_docs.py", folder / "docs", "making the documentation")
 
 
 def _add_parts_list(folder: Path) -> None:
     say("listing the parts (SBOM)")
+    _run_script("bill_of_materials.py", folder / "sbom.json", "listing the parts")
+
+
+def _run_script(name: str, output: Path, what: str) -> None:
+    """Run another script of the checkout, in the environment that this one runs in. Raises BundleError."""
     scripts = REPOSITORY / "scripts"
     run(
-        [sys.executable, "-P", scripts / "bill_of_materials.py", "--output", folder / "sbom.json"],
-        "listing the parts",
+        [sys.executable, "-P", scripts / name, "--output", output],
+        what,
         environment={"PYTHONPATH": f"{scripts}:{REPOSITORY}"},
     )
 

@@ -66,7 +66,6 @@ def newer_bundle(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
         shutil.copy2(REPOSITORY / name, source)
     for name in ("pynun", "scripts", "docker", "docs"):
         shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (source / "scripts" / "docs").unlink(missing_ok=True)  # made once already, and not looked at here
     module = source / "pynun" / "__init__.py"
     text = module.read_text(encoding="utf-8").splitlines()
     changed = [f'__version__ = "{NEWER}"' if line.startswith("__version__ =") else line for line in text]

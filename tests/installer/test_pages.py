@@ -41,7 +41,7 @@ def test_the_commands_to_install(machine: Machine, archive: Path, tmp_path: Path
         assert "ready\n" in printed[0]
         assert "create-db success" in printed[1]
         assert "valid auth\\n;empty;empty;empty" in printed[1]
-        assert "empty;" in administer(machine, "use-db features-of-db client client-pwd")
+        assert 'valid auth\\n;empty"' in administer(machine, "use-db features-of-db client client-pwd")
     assert "The program is removed." in type_in(machine, tmp_path, uninstall)
 
 
