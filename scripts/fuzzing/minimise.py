@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     Trace = Callable[[FrameType, str, object], "Trace | None"]
 
-KEPT_PREFIX = "client-"
-"""What real clients sent is kept whatever it does."""
+KEPT_PREFIXES = ("by-hand-", "client-")
+"""What somebody thought of, and what real clients sent, is kept whatever it does."""
 
 _CODE = str(REPOSITORY / "pynun")
 
@@ -71,7 +71,7 @@ def minimise(one: Callable[[bytes], None], inputs: Iterable[bytes], known: Doing
 
 def renew(one: Callable[[bytes], None], corpus: Path, found: Path, count_max: int, file_bytes_max: int) -> int:
     """Make the corpus the fewest inputs of itself and of what was found; return how many it has."""
-    kept = sorted(corpus.glob(f"{KEPT_PREFIX}*"))
+    kept = sorted(file for file in corpus.iterdir() if file.name.startswith(KEPT_PREFIXES))
     known: Doings = frozenset().union(*(doings(one, file.read_bytes()) for file in kept))
     others = [file for folder in (corpus, found) if folder.is_dir() for file in folder.iterdir() if file not in kept]
     inputs = {data for file in others if len(data := file.read_bytes()) <= file_bytes_max}
