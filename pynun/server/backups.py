@@ -85,7 +85,7 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
                     _log.info("old backup removed: %s", old)
                 continue
         except OSError as error:
-            failure = f"the folder {folder} can't be used: {error.strerror}; make it, writable for the server's user"
+            failure = f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}"
         figures.failures += 1
         _log.warning(
             "no backup was made (%s): the server goes on, older backups stay, and the next try is in %d s",
@@ -104,8 +104,16 @@ def _look(folder: Path, interval_seconds: int) -> float:
     """How long the next backup has time. Raises OSError if none could be made."""
     backup_folder.remove_leftovers(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(code, os.strerror(code))
     return backup_folder.seconds_until_due(folder, interval_seconds, time.time())
+
+
+def _cure(error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        # What a service of systemd may not write looks so to it, whoever owns the folder.
+        return "as a service of systemd, the unit needs ReadWritePaths= for it"
+    return "make it, writable for the server's user"
 
 
 async def _make(data_dir: Path, file: Path) -> str | None:

@@ -6,6 +6,7 @@ their own, so that Ctrl-C is for their caller alone, who then ends them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -80,5 +81,6 @@ def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | N
 
 
 def lower_priority() -> None:
-    """Let everybody else go first, as far as the system allows it."""
-    os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
+    """Let everybody else go first, as far as the system allows it: a filter of system calls may not."""
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)

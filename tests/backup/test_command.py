@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import pwd
 import random
 import signal
@@ -23,6 +24,7 @@ from tests.support.clients import http_post
 from tests.support.load import ConflictMaker, check_writer, read_states, start_writers
 from tests.support.server import REPOSITORY, Server, clean_environment, new_folder
 from tests.support.sessions import create_database
+from tests.support.system_calls import SETPRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,6 +69,33 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def test_a_process_that_may_not_lower_its_priority_makes_backups(disk_folder: Path) -> None:
+    # The unit of a service may have the system answer setpriority(2) with EPERM.
+    if platform.machine() not in SETPRIORITY:
+        pytest.skip(f"the number of setpriority is not known on {platform.machine()}")
+    folder = make_folder(disk_folder / "dbs")
+    file = disk_folder / "a.backup"
+    filtered = [sys.executable, "-m", "tests.support.system_calls"]
+
+    def run_filtered(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*filtered, *command],
+            cwd=REPOSITORY,
+            env=clean_environment({}),
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+
+    refused = run_filtered(sys.executable, "-c", "import os; os.setpriority(os.PRIO_PROCESS, 0, 19)")
+    assert "PermissionError" in refused.stderr
+    scheduled = run_filtered(sys.executable, "-m", "pynun.storage.backup", str(folder), str(file))
+    assert json.loads(scheduled.stdout)["databases"] == len(NAMES), scheduled.stderr
+    typed = run_filtered(*command_line("backup", "--data-dir", str(folder), "--replace", str(file)))
+    assert (typed.returncode, typed.stderr) == (0, "")
 
 
 # --- what people type ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import json
 import os
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,18 @@ def test_a_backup_that_fails_is_told_tried_again_and_harms_nobody(
         folder.mkdir()
         server.wait_output("backup made: ", timeout_seconds=WAIT_SECONDS)
         assert http_post(server.http, "use-db goes-on pwd; get k") == "empty;value v\n"
+        assert server.stop() == 0
+
+
+def test_a_folder_that_the_unit_keeps_read_only_is_told_apart(
+    new_server: Callable[..., Server], small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with new_server(NUN_BACKUP_DIR=str(small_disk), NUN_BACKUP_INTERVAL="1s") as server:
+        line = server.wait_output("no backup was made", timeout_seconds=WAIT_SECONDS)
+        assert (
+            "can't be used: Read-only file system; as a service of systemd, the unit needs ReadWritePaths= for" in line
+        )
         assert server.stop() == 0
 
 

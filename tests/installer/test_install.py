@@ -63,6 +63,8 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     unit = (machine.root / "etc/systemd/system/pynun.service").read_text()
     assert "ExecStart=/opt/pynun/current/bin/nun-db start\n" in unit
     assert "@" not in re.sub(r"@(system-service|privileged|resources)|#.*", "", unit)
+    # The server's backups run at the lowest priority; the last word on a system call counts.
+    assert re.findall("^SystemCallFilter=(.*)", unit, re.MULTILINE)[-1] == "setpriority"
 
     with machine.server(start):
         assert "valid auth\\n;create-db success\\n;empty" in administer(machine, TUTORIAL)
@@ -171,20 +173,33 @@ def test_a_bundle_that_is_not_as_it_was_made_is_refused(
     assert machine.changes() == before
 
 
-def test_what_fails_is_taken_back(machine: Machine, bundle: Path) -> None:
+def test_another_command_of_that_name_is_told_before_anything_is_made(machine: Machine, bundle: Path) -> None:
     link = machine.root / "usr/local/bin/nun-db"
     link.write_text("of somebody else")
     before = machine.changes()
-    refused = machine.run("sh", f"{bundle}/install.sh")
+    for options in (["--dry-run"], []):
+        refused = machine.run("sh", f"{bundle}/install.sh", *options)
+        assert refused.returncode == 1
+        assert "/usr/local/bin/nun-db is there already" in refused.stderr
+        assert machine.changes() == before
+    assert link.read_text() == "of somebody else"
+
+
+def test_what_fails_is_taken_back(machine: Machine, bundle: Path) -> None:
+    in_the_way = machine.root / "opt/file"
+    in_the_way.write_text("of somebody else")
+    before = machine.changes()
+    refused = machine.run("sh", f"{bundle}/install.sh", "--bin-dir", "/opt/file/bin")
     assert refused.returncode == 1
-    assert "/usr/local/bin/nun-db is there already" in refused.stderr
+    assert "the program is in /opt/pynun" in refused.stdout
+    assert "it failed; taking back what was done" in refused.stderr
     assert machine.run("id", "pynun").returncode != 0
     # useradd and userdel leave the same accounts in files made anew.
     accounts = {
         path for path in machine.changes() if re.match(r"etc/(passwd|shadow|group|gshadow|subuid|subgid|\.pwd)", path)
     }
     assert machine.changes() - accounts == before
-    assert link.read_text() == "of somebody else"
+    assert in_the_way.read_text() == "of somebody else"
 
 
 def test_an_interrupted_installation_leaves_nothing(machine: Machine, bundle: Path) -> None:
