@@ -246,6 +246,15 @@ check_room() {
     [ "$free" -ge 150 ] || fail "too little room in $place: 150 MB are needed, $free MB are free"
 }
 
+check_link() {
+    link=$bin_dir/nun-db
+    wanted=$prefix/current/bin/nun-db
+    if [ -L "$link" ] && [ "$(readlink "$link")" = "$wanted" ]; then return 0; fi
+    if [ -e "$link" ] || [ -L "$link" ]; then
+        fail "$link is there already, and is not of this installation: move it away, or choose another folder with --bin-dir"
+    fi
+}
+
 # One at a time.
 take_lock() {
     made_prefix=$(missing_top "$prefix")
@@ -395,12 +404,7 @@ make_unit() {
 }
 
 make_link() {
-    link=$bin_dir/nun-db
-    wanted=$prefix/current/bin/nun-db
-    if [ -L "$link" ] && [ "$(readlink "$link")" = "$wanted" ]; then return 0; fi
-    if [ -e "$link" ] || [ -L "$link" ]; then
-        fail "$link is there already, and is not of this installation: move it away, or choose another folder with --bin-dir"
-    fi
+    if [ -L "$link" ]; then return 0; fi
     mkdir -p "$bin_dir"
     on_failure "rm -f $link"
     ln -s "$wanted" "$link"
@@ -592,6 +596,7 @@ if [ "$mode" = install ] && is_installed && [ "$installed" != "$version" ]; then
 fi
 choose_python
 check_room
+check_link
 if [ -n "$dry_run" ]; then
     say "Nothing was changed. Without --dry-run: $mode of pynun $version to $prefix, data in $data_dir, settings in $settings, user $user."
     exit 0

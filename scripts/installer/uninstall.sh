@@ -91,7 +91,10 @@ fi
 rm -rf "$data_dir" "$data_dir-backups"
 rm -f "$config_dir/pynun.env"
 rmdir "$config_dir" 2>/dev/null || say "$config_dir holds other files, and stays."
+say "The data, its backups and the settings are removed."
 if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
-    userdel "$user" || say "The user $user could not be removed."
+    if userdel "$user"; then say "The user $user is removed."; else say "The user $user could not be removed."; fi
+else
+    say "The user $user stays, for this installation did not make it."
 fi
-say "The data, the settings and the user are removed."
+if [ -e "$unit.d" ]; then say "$unit.d holds changes to the unit, and stays."; fi
