@@ -3,11 +3,13 @@
 A staged database has an identifier of its own, with a note that its keys belong to nobody, in the form in which a
 dropped database is noted. `publish` gives it its name and takes the note away, in one batch. So whatever happens before
 (a bad line, a kill, a full disk), the databases that were there are as they were; what is left of the staged ones is
-removed by `sweep`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is.
+removed by `sweep`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is, but for one that is put over
+or under another: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from typing import TYPE_CHECKING, Final
 
@@ -143,7 +145,10 @@ class Staging:
             self._batch = _write(self.store, self._batch)
 
     def publish(self, notes: Mapping[bytes, Entry]) -> None:
-        """Let all appear at once, and put `notes` (housekeeping keys) with them. Raises TransferError."""
+        """Let all appear at once, and put `notes` (housekeeping keys) with them.
+
+        Raises TransferError: nothing has appeared.
+        """
         admin = self._admin()
         entries: dict[bytes, Entry | None] = dict(notes)
         copies: list[Copy] = []
@@ -167,7 +172,8 @@ class Staging:
         self.flush()
         self._batch.entries.update(entries)
         self._batch = _write(self.store, self._batch, copies)
-        sweep(self.store)
+        with contextlib.suppress(TransferError):  # it is done; what was replaced, a server removes when there is room
+            sweep(self.store)
 
     def discard(self) -> None:
         """Remove what was staged. Raises TransferError."""

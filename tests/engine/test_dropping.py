@@ -43,6 +43,24 @@ def sweep(world: World, count: int) -> int:
     return slices
 
 
+def test_a_slice_reads_one_note_however_many_there_are(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands may be dropped at once; to read all their notes for each slice would keep the loop for minutes."""
+    world.admin(*(f"create-db e{number} pwd" for number in range(30)), *(f"drop-db e{number}" for number in range(30)))
+    world.commit()
+    read = 0
+    scan = world.store.scan
+
+    def counted(start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+        nonlocal read
+        found = scan(start, position, count_max)
+        read += len(found[0])
+        return found
+
+    monkeypatch.setattr(world.store, "scan", counted)
+    assert sweep(world, 100) == 60
+    assert read == 60 + 30, "a note for each slice, and the token of each database"
+
+
 def stored_of(world: World, identifier: int) -> list[bytes]:
     """Everything on disk that begins with an identifier, also that of its conflicts, and all notes."""
     found: list[bytes] = []

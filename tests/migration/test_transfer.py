@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pynun.engine.changes import Entry
-from pynun.errors import TransferError
+from pynun.engine.database import CATALOGUE
+from pynun.engine.dropping import NOTES
+from pynun.errors import StorageError, TransferError
 from pynun.storage.export_database import export_lines, import_database
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.reading import snapshot
@@ -22,10 +24,12 @@ from pynun.storage.staging import Staging
 from tests.migration.folders import Content, content, marked, stored_keys, strategies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from pynun.engine.changes import Batch
     from pynun.engine.database import Strategy
     from pynun.storage.export_database import ImportedDatabase
+    from pynun.storage.lmdb_store import Copy
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$aGFzaA"
 SAMPLE = {"$$token": (0, HASH), "$$user_ana": (2, HASH), "$$permission_$ana": (0, "r *"), "k": (7, "v"), "m": (0, "")}
@@ -151,6 +155,34 @@ def test_replacing_keeps_the_tokens_when_the_file_has_none(disk_folder: Path) ->
     }  # fmt: skip
     assert strategies(disk_folder / "to")["db"] == "newer"
     assert b"k" not in stored_keys(disk_folder / "to")
+
+
+class FullAfterwards(LmdbStore):
+    """Its disk becomes full as soon as the new database has its name."""
+
+    def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
+        entry = self.get(CATALOGUE + b"db")
+        if entry is not None and entry.version != self.first:
+            raise StorageError("No space left on device")
+        super().write(batch, operations, copies)
+
+    first = 0
+
+
+def test_a_disk_that_is_full_once_it_is_done_takes_nothing_back(disk_folder: Path) -> None:
+    """What was replaced stays on disk for the server to remove; to say that nothing was imported would be a lie."""
+    make(disk_folder / "from", "db", {"$$token": (0, HASH), "new": (1, "n")})
+    make(disk_folder / "to", "db", SAMPLE)
+    with contextlib.closing(FullAfterwards(disk_folder / "to")) as store:
+        entry = store.get(CATALOGUE + b"db")
+        assert entry is not None
+        store.first = entry.version
+        lines = io.BytesIO(exported(disk_folder / "from"))
+        done = import_database(store, "db", lines, marked, str, lambda _: None, is_replacing=True)
+    assert done.is_replaced
+    assert content(disk_folder / "to")["db"] == {"$$token": (0, HASH), "new": (1, "n")}
+    with contextlib.closing(LmdbStore(disk_folder / "to")) as store:
+        assert list(store.read_all(NOTES[:4])), "a server finds what it has to remove"
 
 
 def test_merging_lets_the_file_win_and_keeps_the_rest(disk_folder: Path) -> None:
