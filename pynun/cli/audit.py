@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def recorded(data_dir: Path, event: str, **fields: str) -> Iterator[dict[str, str | int]]:
+def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[str, str | int]]:
     """What is done within goes into the trail, if there is data in the folder in the end; more about it may be added.
 
     Raises SettingsError before anything is done.

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pynun.cli.data_folder import DataDirectory, data_folder
 from pynun.cli.failures import failures_shown
+from pynun.cli.progress import Progress
+from pynun.cli.quantities import counted, size
+from pynun.cli.terminal import printable
 
 if TYPE_CHECKING:
     from pynun.storage.backup_file import Verified
 
-PROGRESS_SECONDS = 0.1
-"""The progress is shown anew so often."""
-
-_DataDirectory = Annotated[
-    str | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for scripts.")]
 
 
@@ -39,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
-    data_dir: _DataDirectory = None,
+    data_dir: DataDirectory = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If FILE is there, replace it once the new backup is complete.")
     ] = False,
@@ -56,15 +50,15 @@ def backup(
         from pynun.storage.children import lower_priority
 
         lower_priority()
-        folder = _folder(data_dir)
-        with recorded(folder, "backup", file=file) as more, _Progress() as progress:
+        folder = data_folder(data_dir)
+        with recorded(folder, "backup", file=file) as more, Progress() as progress:
             made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
             more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
         if as_json:
             _print_json(dataclasses.asdict(made))
         else:
             typer.echo(
-                f"{file}: {_counted(made.databases, 'database')}, {_counted(made.keys, 'key')}, {_size(made.bytes)};"
+                f"{file}: {counted(made.databases, 'database')}, {counted(made.keys, 'key')}, {size(made.bytes)};"
                 f" complete and verified ({made.seconds:.1f} s)"
             )
 
@@ -80,7 +74,7 @@ def verify(
     with failures_shown():
         from pynun.storage.backup_file import verify_backup
 
-        with _Progress() as progress:
+        with Progress() as progress:
             verified = verify_backup(Path(file), progress.show)
         if as_json:
             _print_json({"file": file, **_described(verified)})
@@ -88,12 +82,12 @@ def verify(
             contents = verified.contents
             typer.echo(f"{file}: whole; made {contents.made} by version {contents.version}, format {contents.format}")
             for name, keys in sorted(verified.counts.databases.items()):
-                typer.echo(f"  {_printable(name)}: {_counted(keys, 'key')}")
+                typer.echo(f"  {printable(name)}: {counted(keys, 'key')}")
 
 
 def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
-    data_dir: _DataDirectory = None,
+    data_dir: DataDirectory = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If the folder has data, put the backup in its place and keep it aside.")
     ] = False,
@@ -107,8 +101,8 @@ def restore(
         from pynun.cli.audit import recorded
         from pynun.storage.restore import restore_backup
 
-        folder = _folder(data_dir)
-        with recorded(folder, "restore", file=file) as more, _Progress() as progress:
+        folder = data_folder(data_dir)
+        with recorded(folder, "restore", file=file) as more, Progress() as progress:
             restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
             more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
         if as_json:
@@ -117,43 +111,11 @@ def restore(
         else:
             contents = restored.verified.contents
             typer.echo(
-                f"{folder}: the data of {contents.made} is in it ({_counted(contents.databases, 'database')},"
-                f" {_counted(contents.keys, 'key')}); start the server"
+                f"{folder}: the data of {contents.made} is in it ({counted(contents.databases, 'database')},"
+                f" {counted(contents.keys, 'key')}); start the server"
             )
             if restored.kept:
                 typer.echo(f"The data that was there before is kept: {restored.kept}; remove it when all is well")
-
-
-class _Progress:
-    """A line on the terminal that says how far it is; nothing where standard error is no terminal."""
-
-    def __init__(self) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._next = 0.0
-        self._width = 0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._is_shown:
-            self._put("")
-
-    def show(self, step: str, done: int, total: int) -> None:
-        """Show a step of the work; `total` is 0 where nobody knows it, and an upper bound while copying."""
-        now = time.monotonic()
-        if self._is_shown and (now >= self._next or not total):
-            self._next = now + PROGRESS_SECONDS
-            self._put(f"{step}: {_size(done)} of {_size(total)}" if total else f"{step} …")
-
-    def _put(self, text: str) -> None:
-        sys.stderr.write(f"\r{text.ljust(self._width)}\r{text}")
-        sys.stderr.flush()
-        self._width = len(text)
-
-
-def _folder(data_dir: str | None) -> Path:
-    return Path(data_dir or os.environ.get("NUN_DBS_DIR") or "dbs")
 
 
 def _described(verified: Verified) -> dict[str, object]:
@@ -167,21 +129,3 @@ def _described(verified: Verified) -> dict[str, object]:
 
 def _print_json(described: dict[str, object]) -> None:
     typer.echo(json.dumps(described))
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _size(size_bytes: int) -> str:
-    """A size to read: `12.3 MiB`."""
-    size = float(size_bytes)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
-
-
-def _printable(text: str) -> str:
-    return text if text.isprintable() else ascii(text)[1:-1]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -14,23 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pynun.cli.data_folder import DataDirectory, data_folder, load_passwords, opened_store
 from pynun.cli.errors import ExitCode
 from pynun.cli.failures import failures_shown
-from pynun.cli.progress import Progress, counted
+from pynun.cli.progress import Progress
+from pynun.cli.quantities import counted
+from pynun.cli.tables import show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from pynun.audit import AuditTrail
-    from pynun.server.passwords import Passwords
-    from pynun.storage.lmdb_store import LmdbStore
     from pynun.storage.nundb_folder import Problem
     from pynun.storage.nundb_import import Summary
-
-DataDirectory = Annotated[
-    str | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -59,11 +52,16 @@ def import_nundb(
     imported unless --accept-damage is given.
     """
     with failures_shown():
+        from pynun.cli.audit import recorded
         from pynun.storage.nundb_import import require_data
 
         source, target = Path(folder), data_folder(data_dir)
         require_data(source)
-        with Progress() as progress:
+        with contextlib.ExitStack() as stack:
+            more: dict[str, str | int] = {}
+            if not dry_run:
+                more = stack.enter_context(recorded(target, "import-nundb", folder=str(source.absolute())))
+            progress = stack.enter_context(Progress())
 
             def report(problem: Problem) -> None:
                 progress.clear()
@@ -71,16 +69,9 @@ def import_nundb(
 
             run = _try if dry_run else _import
             summary = run(source, target, report, progress, replace, accept_damage)
-        if summary.is_done:
-            with audit_trail(target) as trail:
-                trail.record(
-                    "import-nundb",
-                    outcome="incomplete" if summary.losses else "ok",
-                    folder=str(source.absolute()),
-                    databases=len(summary.databases),
-                    keys=summary.keys,
-                    losses=summary.losses,
-                )
+            more.update(databases=len(summary.databases), keys=summary.keys, losses=summary.losses)
+            if summary.losses:
+                more["outcome"] = "incomplete" if summary.is_done else "failed"
     if as_json:
         told = {"imported": summary.is_done, **dataclasses.asdict(summary)}
         del told["is_done"]
@@ -95,57 +86,6 @@ def import_nundb(
                 err=True,
             )
         raise typer.Exit(ExitCode.INCOMPLETE if summary.is_done else ExitCode.REFUSED)
-
-
-def data_folder(data_dir: str | None) -> Path:
-    """The server's data folder."""
-    return Path(data_dir or os.environ.get("NUN_DBS_DIR") or "dbs")
-
-
-@contextlib.contextmanager
-def audit_trail(data_dir: Path) -> Iterator[AuditTrail]:
-    """The audit trail of the server of a data folder. Raises SettingsError."""
-    from pynun import settings
-
-    with settings.load_audit_trail(os.environ, data_dir) as trail:
-        yield trail
-        if trail.path is not None:
-            give_to_owner(data_dir, trail.path)
-
-
-def give_to_owner(data_dir: Path, *files: Path) -> None:
-    """What root has made in a data folder belongs to the folder's owner: else it would lock the server's user out."""
-    if os.geteuid():
-        return
-    with contextlib.suppress(OSError):
-        owner = data_dir.stat()
-        for file in files:
-            about = file.lstat()
-            if stat.S_ISREG(about.st_mode) and about.st_uid == 0 != owner.st_uid:
-                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
-def load_passwords() -> Passwords:
-    """What hashes tokens, with the server's settings. Raises SettingsError."""
-    from pynun import settings
-    from pynun.server.passwords import Passwords
-
-    memory_kib, passes, lanes = settings.load_fields(os.environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
-    return Passwords(memory_kib=memory_kib, passes=passes, lanes=lanes)
-
-
-@contextlib.contextmanager
-def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
-    """The data of a server that is stopped; what is made there belongs to the folder's owner. Raises StartError."""
-    from pynun.storage import schema
-    from pynun.storage.lmdb_store import LmdbStore
-
-    try:
-        with contextlib.closing(LmdbStore(data_dir)) as store:
-            yield store
-    finally:
-        names = (schema.DATA_FILE, schema.READERS_FILE, schema.LOCK_FILE)
-        give_to_owner(data_dir, *(data_dir / name for name in names))
 
 
 def _import(
@@ -205,8 +145,7 @@ def _print(summary: Summary, target: Path, is_dry: bool) -> None:
         if counts.name.startswith("$") and not counts.keys and not counts.users:
             continue
         users = counted(counts.users, "user") + (", in place of the one that was there" if counts.is_replaced else "")
-        name = counts.name if counts.name.isprintable() else ascii(counts.name)[1:-1]
-        typer.echo(f"{name} ({counts.strategy}): {counted(counts.keys, 'key')}, {users}")
+        show(f"{counts.name} ({counts.strategy}): {counted(counts.keys, 'key')}, {users}")
     done = "would be imported" if is_dry else f"imported into {target}" if summary.is_done else "could be imported"
     databases = sum(not counts.name.startswith("$") for counts in summary.databases)
     typer.echo(

@@ -28,7 +28,8 @@ class Progress:
         if total:
             self.show_text(f"{step}: {min(100, 100 * done // total)} %")
         else:
-            self.show_text(step)
+            self._next_time = 0.0  # it may take long, and nothing else be shown meanwhile
+            self.show_text(f"{step} …")
 
     def show_text(self, text: str) -> None:
         """Show a text, unless one was shown just now."""
@@ -46,8 +47,3 @@ class Progress:
         sys.stderr.write(f"\r{text.ljust(self._width)}\r{text}")
         sys.stderr.flush()
         self._width = len(text)
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 key`, `2,000 keys`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -23,6 +23,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 key`, `2,000 keys`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def rate(number: float) -> str:
     """A number a second: `1,234`, or `0.2` where that says more."""
     return f"{number:,.1f}" if 0 < number < 10 else f"{number:,.0f}"

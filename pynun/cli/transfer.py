@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from pynun.cli.data_folder import DataDirectory, data_folder, load_passwords, opened_store
 from pynun.cli.errors import UsageError
 from pynun.cli.failures import failures_shown
-from pynun.cli.import_nundb import DataDirectory, audit_trail, data_folder, load_passwords, opened_store
-from pynun.cli.progress import Progress, counted
+from pynun.cli.progress import Progress
+from pynun.cli.quantities import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,18 +48,23 @@ def export(
     its name only when it is complete.
     """
     with failures_shown():
+        from pynun.cli.audit import recorded
         from pynun.storage.export_database import export_lines
         from pynun.storage.reading import snapshot
 
-        with snapshot(data_folder(data_dir)) as now, Progress() as progress:
+        folder = data_folder(data_dir)
+        with (
+            recorded(folder, "export", database=database, file=file, secrets=with_secrets) as more,
+            snapshot(folder) as now,
+            Progress() as progress,
+        ):
             lines = export_lines(now, database, has_secrets=with_secrets)
             if file == STANDARD_STREAM:
                 count = _write(lines, sys.stdout.buffer.write, progress)
                 sys.stdout.buffer.flush()
             else:
                 count = _write_file(lines, Path(file), progress, replace)
-        with audit_trail(data_folder(data_dir)) as trail:
-            trail.record("export", outcome="ok", database=database, file=file, keys=count, secrets=with_secrets)
+            more["keys"] = count
     if file != STANDARD_STREAM:
         typer.echo(f"{file}: {database}, {counted(count, 'key')}")
 
@@ -92,6 +98,7 @@ def import_(
     """
     with failures_shown():
         from pynun.cli import credentials
+        from pynun.cli.audit import recorded
         from pynun.storage.export_database import import_database
 
         if replace and merge:
@@ -103,9 +110,11 @@ def import_(
             return credentials.require_token(token, token_file, f"the database {database}")
 
         hash_secret = load_passwords().hash_now
+        folder = data_folder(data_dir)
         with (
+            recorded(folder, "import", database=database, file=file) as more,
             _opened(file) as source,
-            opened_store(data_folder(data_dir)) as store,
+            opened_store(folder) as store,
             Progress() as progress,
         ):
             done = import_database(
@@ -118,8 +127,7 @@ def import_(
                 is_replacing=replace,
                 is_merging=merge,
             )
-        with audit_trail(data_folder(data_dir)) as trail:
-            trail.record("import", outcome="ok", database=database, file=file, keys=done.keys)
+            more["keys"] = done.keys
     how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""
     typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}; start the server")
 

@@ -65,6 +65,7 @@ def test_what_root_makes_belongs_to_the_folders_owner(old: Path, environment: di
         pytest.skip("to give files to another user, root is needed")
     dbs = disk(environment)
     dbs.mkdir(mode=0o700)
+    dbs.parent.chmod(0o755)  # the server's user gets there, as everywhere
     os.chown(dbs, 12345, 12346)
     assert run("import-nundb", str(old), environment=environment).code == 0
     assert {(path.stat().st_uid, path.stat().st_gid) for path in dbs.iterdir()} == {(12345, 12346)}

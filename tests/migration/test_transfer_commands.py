@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -134,3 +136,47 @@ def test_it_exports_one_moment_while_clients_write(full: Server) -> None:
         values = {line["key"]: line["value"] for line in lines if "key" in line}
         assert int(values["a"]) - int(values["z"]) in (0, 1)
         assert len(values) == 2005
+
+
+def trail_of(server: Server) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text().splitlines()]
+
+
+def test_what_failed_is_on_the_audit_trail_too(full: Server) -> None:
+    full.stop()
+    assert nun_db_on(full, "export", "no-such")[0] == 1
+    assert nun_db_on(full, "import", "db", standard_input=b"{}\n")[0] == 1
+    out, into = trail_of(full)[-2:]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    for line, event, database in ((out, "export", "no-such"), (into, "import", "db")):
+        assert {"event": event, "outcome": "failed", "database": database, "system_user": user}.items() <= line.items()
+        assert database in str(line["reason"])
+
+
+def test_without_a_trail_nothing_is_done(full: Server) -> None:
+    """Not said afterwards: it would be done then, and nobody would know."""
+    full.stop()
+    environment = {**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(full.data_dir), "NUN_AUDIT_KEEP": "many"}
+    lines = nun_db_on(full, "export", "db", "--with-secrets")[1].encode()
+    for arguments in (("import", "new"), ("export", "db", str(full.data_dir.parent / "out"))):
+        code, _, errors = run(*arguments, environment=environment, standard_input=lines)
+        assert code == 1
+        assert "NUN_AUDIT_KEEP" in errors
+    assert "new" not in content(full.data_dir)
+    assert not (full.data_dir.parent / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be led by a link of another user's")
+def test_root_follows_no_link_from_the_data_folder(full: Server) -> None:
+    full.stop()
+    (full.data_dir / "audit.jsonl").unlink(missing_ok=True)
+    for path in (full.data_dir.parent, full.data_dir, *full.data_dir.iterdir()):
+        os.chown(path, 12345, 12346)
+    victim = full.data_dir.parent / "of-root"
+    victim.write_text("")
+    victim.chmod(0o600)
+    (full.data_dir / "audit.jsonl").symlink_to(victim)
+    code, lines, _ = nun_db_on(full, "export", "db", "--with-secrets")
+    assert code == 0
+    assert nun_db_on(full, "import", "db", "--replace", standard_input=lines.encode())[0] == 0
+    assert victim.read_text() == ""
