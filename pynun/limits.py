@@ -79,6 +79,12 @@ BACKUP_RETRY_SECONDS: Final = 300.0
 DISK_FREE_BYTES_MIN: Final = 1024 * 1024
 """A disk with less room than this counts as full: the next commit of many changes may fail."""
 
+DISK_ANSWER_SECONDS: Final = 3.0
+"""A question about the disk (how much is free) that is not answered by then means that it does not answer."""
+
+COMMIT_SECONDS_MAX: Final = 10.0
+"""A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
+
 MONITORS_MAX: Final = 32
 """Connections at once to an address that NUN_METRICS names; they don't count as clients."""
 

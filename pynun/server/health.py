@@ -10,9 +10,8 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Final
 
-import trio
-
 from pynun import limits
+from pynun.server.disk_questions import DiskQuestions
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pynun.storage.committer import Committer
 
 DISK_FULL: Final = "the disk of the data is full"
+DISK_SILENT: Final = "the disk of the data does not answer"
 
 
 class Phase(enum.Enum):
@@ -39,21 +39,23 @@ class Health:
         self.phase = Phase.STARTING
         self.committer: Committer | None = None
         """Known once the data is served."""
+        self.disk = DiskQuestions()
 
     async def reason(self) -> str | None:
-        """Why the server is not ready; None when it is.
-
-        The disk is asked in a thread: one that does not answer (a file server that is gone) must not stop the loop.
-        """
+        """Why the server is not ready; None when it is."""
         if self.phase is not Phase.READY:
             return str(self.phase.value)
-        failure = None if self.committer is None else self.committer.failure
-        if failure is not None:
-            return f"changes can't be stored: {failure}"
+        if self.committer is not None:
+            if self.committer.failure is not None:
+                return f"changes can't be stored: {self.committer.failure}"
+            if self.committer.writing_seconds > limits.COMMIT_SECONDS_MAX:
+                return DISK_SILENT
         try:
-            usage = await trio.to_thread.run_sync(shutil.disk_usage, self._data_dir, abandon_on_cancel=True)
+            usage = await self.disk.ask(shutil.disk_usage, self._data_dir)
         except OSError as error:
             return f"the folder of the data can't be looked at: {os.strerror(error.errno or 0)}"
+        if usage is None:
+            return DISK_SILENT
         return DISK_FULL if usage.free < limits.DISK_FREE_BYTES_MIN else None
 
     async def page(self) -> Page:

@@ -14,7 +14,6 @@ import platform
 import shutil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pynun.histogram import Histogram
     from pynun.server.backups import BackupFigures
     from pynun.server.database_sizes import DatabaseSizes
+    from pynun.server.health import Health
     from pynun.server.passwords import Passwords
     from pynun.storage.committer import Committer
     from pynun.storage.lmdb_store import LmdbStore
@@ -96,11 +96,12 @@ class Metrics:
         self._registry.register(self._server)
         ProcessCollector(registry=self._registry)
 
-    async def page(self, reason: str | None) -> Page:
-        """The page; `reason` is why the server is not ready, None when it is."""
+    async def page(self, health: Health) -> Page:
+        """The page."""
         await self._sources.sizes.want()
         folder = self._sources.store.folder
-        self._server.system = await trio.to_thread.run_sync(ask_system, folder, reason, abandon_on_cancel=True)
+        reason = await health.reason()
+        self._server.system = await health.disk.ask(ask_system, folder, reason) or System(reason)
         return Page(200, generate_latest(self._registry), CONTENT_TYPE)
 
 

@@ -89,7 +89,7 @@ class Monitoring:
             return _NOT_YET
         if self._metrics is None:
             self._metrics = await trio.to_thread.run_sync(self._make_metrics, service)
-        return await self._metrics.page(await self.health.reason())
+        return await self._metrics.page(self.health)
 
     def _make_metrics(self, service: Service) -> Metrics:
         """Only who is watched pays for the library: its time, in a thread, and its memory."""

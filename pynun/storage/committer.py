@@ -70,6 +70,7 @@ class Committer:
         """Batches that could not be written."""
         self._first_change_at = 0.0  # of the batch being filled
         self._changed_at = 0.0  # the same of the batch being written
+        self._write_began_at = 0.0
         self.failure: str | None = None
         """Why the last commit failed; None when it did not."""
         self.on_released: Callable[[], None] = lambda: None
@@ -85,6 +86,11 @@ class Committer:
         """Whether the batch being filled is so large that its writers should wait."""
         batch = self._view.batch
         return batch.bytes_estimated > BATCH_BYTES_MAX or len(batch.entries) > BATCH_ENTRIES_MAX
+
+    @property
+    def writing_seconds(self) -> float:
+        """How long the batch being written has been with the disk; 0 when none is."""
+        return 0.0 if self._view.writing is None else time.perf_counter() - self._write_began_at
 
     async def wait_for_room(self) -> None:
         """Return when the batch being filled is not too large any more."""
@@ -152,7 +158,7 @@ class Committer:
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
         while True:
-            began = time.perf_counter()
+            began = self._write_began_at = time.perf_counter()
             try:
                 await self._write_growing(batch, operations)
             except StorageError as error:

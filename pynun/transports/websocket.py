@@ -77,9 +77,7 @@ async def serve_receiver(
                 nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
                 if origin is not None:
-                    origin.on_disconnect = partial(
-                        nursery.start_soon, _disconnect, lane, outbox, on_overflow, nursery.cancel_scope
-                    )
+                    origin.on_disconnect = partial(_begin_disconnecting, nursery, lane, outbox, on_overflow)
                 lane.connection = connection
                 lane.on_gone = partial(_leave, service, on_overflow, nursery.cancel_scope)
                 service.peers.add(lane)
@@ -170,6 +168,14 @@ async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Eve
         await outbox.wait_sent()
         await lane.send_all(close_frame(GOING_AWAY, "the server is stopping"))
     scope.cancel()
+
+
+def _begin_disconnecting(
+    nursery: trio.Nursery, lane: Lane, outbox: FrameOutbox, on_leaving: Callable[[], None]
+) -> None:
+    # One that ends by itself may have closed its nursery already, and not yet gone on.
+    if not nursery.cancel_scope.cancel_called:
+        nursery.start_soon(_disconnect, lane, outbox, on_leaving, nursery.cancel_scope)
 
 
 async def _disconnect(lane: Lane, outbox: FrameOutbox, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from pynun import limits
+from pynun.server.health import DISK_SILENT, Health, Phase
+from tests.storage.committer_bench import Bench, run
 from tests.support.certificates import Authority
 from tests.support.clients import TcpClient
 from tests.support.server import Address, Server
@@ -63,6 +68,54 @@ def test_a_disk_that_is_full_is_told_until_there_is_room(disk_folder: Path) -> N
         assert (answer.status, answer.text) == (503, "not ready: the disk of the data is full\n")
         filler.unlink()
         assert request(server.http, "/healthz").text == "ok\n"
+
+
+def test_a_write_that_hangs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing fails, and nothing is stored: without a look at the clock the server would seem ready."""
+    monkeypatch.setattr(limits, "COMMIT_SECONDS_MAX", 0.2)
+
+    async def test(bench: Bench) -> None:
+        health = Health(tmp_path)
+        health.phase, health.committer = Phase.READY, bench.committer
+        bench.store.hold()
+        bench.change("k")
+        await bench.write_begins()
+        with trio.fail_after(20):
+            while await health.reason() != DISK_SILENT:  # noqa: ASYNC110 - it is a time that passes
+                await trio.sleep(0.02)
+            bench.store.let_go()
+            while await health.reason() is not None:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+    run(test)
+
+
+def test_a_disk_that_says_nothing_costs_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DISK_ANSWER_SECONDS", 0.05)
+    goes_on = threading.Event()
+    asked = []
+
+    def hang(path: Path) -> None:
+        asked.append(path)
+        goes_on.wait(20)
+
+    async def main() -> None:
+        health = Health(tmp_path)
+        health.phase = Phase.READY
+        assert await health.reason() is None
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", hang)
+            try:
+                for _ in range(50):  # more than trio has threads
+                    assert await health.reason() == DISK_SILENT
+            finally:
+                goes_on.set()
+        assert len(asked) == 1
+        with trio.fail_after(20):
+            while await health.reason() is not None:  # noqa: ASYNC110 - the thread ends by itself
+                await trio.sleep(0.02)
+
+    trio.run(main)
 
 
 def test_an_address_of_its_own_runs_no_commands(new_server: Callable[..., Server]) -> None:
