@@ -38,6 +38,9 @@ _MERGED: Final = frozenset({auditing.LOGIN, auditing.READ_SECURITY_KEY})
 
 _SWEEP_SECONDS: Final = 5.0
 
+_CHARACTERS_KEPT: Final = 2048
+"""Of a text: more than a line shows (`pynun.audit`)."""
+
 
 class _Event(NamedTuple):
     """Something that the engine told."""
@@ -116,7 +119,7 @@ class Auditing:
     def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
         """Told by the engine (`pynun.engine.auditing.Audit`)."""
         address, transport = ("", "") if origin is None else (origin.address, origin.transport)
-        event = _Event(time.time_ns(), address, transport, fact, outcome, reason)
+        event = _Event(time.time_ns(), address, transport, _bounded(fact), outcome, reason)
         if not depends or self._view is None or not self._view.add_waiter(depends, _Held(self, event)):
             self.take(event)
 
@@ -208,6 +211,13 @@ class Auditing:
         self._end_repeats(math.inf)
         self._trail.write(self._take_lines())
         self._trail.close()
+
+
+def _bounded(fact: Fact) -> Fact:
+    """With texts that are still too long for a line, and no longer: what is counted is kept, and may be a message."""
+    if len(fact.command) <= _CHARACTERS_KEPT:
+        return fact  # it holds the others
+    return auditing.Fact(*(text and text[:_CHARACTERS_KEPT] for text in fact))
 
 
 class _Held:
