@@ -217,7 +217,10 @@ def _bounded(fact: Fact) -> Fact:
     """With texts that are still too long for a line, and no longer: what is counted is kept, and may be a message."""
     if len(fact.command) <= _CHARACTERS_KEPT:
         return fact  # it holds the others
-    return auditing.Fact(*(text and text[:_CHARACTERS_KEPT] for text in fact))
+    most = _CHARACTERS_KEPT
+    return auditing.Fact(
+        fact.event, fact.database and fact.database[:most], fact.user and fact.user[:most], fact.command[:most]
+    )
 
 
 class _Held:

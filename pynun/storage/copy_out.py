@@ -15,20 +15,19 @@ from typing import Final
 
 import lmdb
 
+from pynun.errors import StorageError
 from pynun.storage import schema
 from pynun.storage.children import lower_priority
-from pynun.storage.lmdb_store import DAMAGE, MAP_BYTES, reason
+from pynun.storage.lmdb_store import DAMAGE, open_to_read, reason
 
 DAMAGED_EXIT_CODE: Final = 3
-READERS_MAX: Final = 16
-"""What the server asks for too: whoever comes first makes the table."""
 
 
 def copy_out(folder: Path, descriptor: int) -> None:
     """Write the copy. Raises lmdb.Error and OSError, or kills the process."""
     os.chdir(folder)
     _become_owner(Path(schema.DATA_FILE))
-    with _open() as environment:
+    with open_to_read(Path()) as environment:
         environment.copyfd(descriptor, compact=True)
 
 
@@ -46,13 +45,6 @@ def _become_owner(data: Path) -> None:
             os.setuid(owner.st_uid)
 
 
-def _open() -> lmdb.Environment:
-    for size in MAP_BYTES:
-        with contextlib.suppress(lmdb.MemoryError):
-            return lmdb.open(".", map_size=size, readonly=True, create=False, max_readers=READERS_MAX)
-    raise MemoryError
-
-
 def _main(folder: str) -> int:
     lower_priority()
     try:
@@ -63,8 +55,8 @@ def _main(folder: str) -> int:
     except (lmdb.Error, OSError) as error:
         print(reason(error), file=sys.stderr)
         return 1
-    except MemoryError:
-        print("no address space for a memory map: raise the limit (ulimit -v)", file=sys.stderr)
+    except StorageError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 

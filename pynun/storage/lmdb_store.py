@@ -7,6 +7,7 @@ anything else runs, so that none pins old pages; the one writer is whatever thre
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
 space refuses the first, the map grows by doubling when it is full."""
+
+READERS_MAX: Final = 16
+"""Readers at once, in all processes. Whoever comes first makes the table: so everybody asks for as many."""
 
 _FULL_BYTES: Final = 1 << 20
 """A disk with less room than this counts as full when a write failed."""
@@ -326,7 +330,9 @@ def lock_folder(folder: Path) -> int:
 def _open_environment(folder: Path) -> lmdb.Environment:
     for size in MAP_BYTES:
         try:
-            return lmdb.open(str(folder), map_size=size, max_dbs=2, mode=0o600, max_readers=16, max_spare_txns=2)
+            return lmdb.open(
+                str(folder), map_size=size, max_dbs=2, mode=0o600, max_readers=READERS_MAX, max_spare_txns=2
+            )
         except lmdb.MemoryError:
             continue
         except (lmdb.InvalidError, lmdb.VersionMismatchError):
@@ -337,6 +343,16 @@ def _open_environment(folder: Path) -> lmdb.Environment:
         f"no address space for a memory map of the data in {folder}: "
         "raise the limit (ulimit -v) or the memory of the container"
     )
+
+
+def open_to_read(folder: Path) -> lmdb.Environment:
+    """Open data to read it, beside a server or without one. Raises lmdb.Error and StorageError."""
+    for size in MAP_BYTES:
+        with contextlib.suppress(lmdb.MemoryError):
+            return lmdb.open(
+                str(folder), map_size=size, max_dbs=2, readonly=True, create=False, max_readers=READERS_MAX
+            )
+    raise StorageError("no address space for a memory map: raise the limit (ulimit -v)")
 
 
 def _not_ours(folder: Path) -> str:

@@ -10,14 +10,14 @@ import contextlib
 import errno
 import os
 import struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 
 from pynun.engine.database import CATALOGUE, parse_strategy, prefixes
-from pynun.errors import TransferError
+from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import DAMAGE, MAP_BYTES, entries_under, reason
+from pynun.storage.lmdb_store import DAMAGE, entries_under, open_to_read, reason
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from pynun.engine.changes import Entry
     from pynun.engine.database import Strategy
-
-_READERS_MAX: Final = 16
-"""What the server asks for too: whoever comes first makes the table."""
 
 
 class Found(NamedTuple):
@@ -61,7 +58,7 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
     _check_data(folder)
     try:
         _make_readers_file(folder)
-        with _open(folder) as environment:
+        with open_to_read(folder) as environment:
             pages = environment.info()["last_pgno"] + 1
             is_short = (folder / schema.DATA_FILE).stat().st_size < pages * environment.stat()["psize"]
             if is_short and not is_whole(folder):
@@ -75,6 +72,8 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
         raise TransferError(_damaged(folder, "it is not a pynun data file")) from None
     except (*DAMAGE, UnicodeDecodeError) as error:
         raise TransferError(_damaged(folder, reason(error))) from None
+    except StorageError as error:
+        raise TransferError(_unreadable(folder, str(error))) from None
     except lmdb.Error as error:
         raise TransferError(_unreadable(folder, reason(error))) from None
 
@@ -121,15 +120,6 @@ def _make_readers_file(folder: Path) -> None:
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
     finally:
         os.close(descriptor)
-
-
-def _open(folder: Path) -> lmdb.Environment:
-    for size in MAP_BYTES:
-        with contextlib.suppress(lmdb.MemoryError):
-            return lmdb.open(
-                str(folder), map_size=size, max_dbs=2, readonly=True, create=False, max_readers=_READERS_MAX
-            )
-    raise TransferError(_unreadable(folder, "no address space for a memory map: raise the limit (ulimit -v)"))
 
 
 def _unreadable(folder: Path, why: str) -> str:

@@ -6,14 +6,13 @@ cut is walked by a child first.
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import lmdb
 
 from pynun.errors import StartError
+from pynun.storage.children import is_crash, run_child
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +23,11 @@ _DAMAGED = 3  # exit status
 
 def is_whole(folder: Path) -> bool:
     """Whether every page in use is there. Takes time that grows with the data. Raises StartError if it can't tell."""
-    command = [sys.executable, "-m", "pynun.storage.walk", str(folder)]
-    child = subprocess.run(command, capture_output=True, check=False, text=True)
-    if child.returncode in (_DAMAGED, -signal.SIGBUS, -signal.SIGSEGV):
+    child = run_child("pynun.storage.walk", str(folder))
+    if child.code == _DAMAGED or is_crash(child.code):
         return False
-    if child.returncode != 0:
-        last_line = child.stderr.strip().rpartition("\n")[2] or f"exit status {child.returncode}"
-        raise StartError(f"the data in {folder} looks cut, and can't be checked: {last_line}")
+    if child.code != 0:
+        raise StartError(f"the data in {folder} looks cut, and can't be checked: {child.last_error}")
     return True
 
 

@@ -327,6 +327,7 @@ def test_lines_that_wait_for_a_disk_are_bounded(kept: Kept, monkeypatch: pytest.
 def test_what_is_counted_takes_little_memory_however_long_it_is() -> None:
     """Names may be as long as a message, and anybody can fail with them, from many networks."""
     auditing = Auditing(AuditTrail(None))
+    name, fact = "", Fact(LOGIN, "", "", "")
     tracemalloc.start()
     try:
         for network in range(20):
@@ -334,7 +335,7 @@ def test_what_is_counted_takes_little_memory_however_long_it_is() -> None:
                 name = f"{number}-" + "x" * 1_000_000
                 fact = Fact(LOGIN, name, name, f"use-db {name} {name} ***")
                 auditing.record(Somewhere(f"2001:db8:{network}::1"), fact, FAILED, "invalid token", 0)
-        del name, fact
+        name, fact = "", Fact(LOGIN, "", "", "")
         kept_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
