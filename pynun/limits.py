@@ -82,7 +82,7 @@ DISK_FREE_BYTES_MIN: Final = 1024 * 1024
 DISK_ANSWER_SECONDS: Final = 3.0
 """A question about the disk (how much is free) that is not answered by then means that it does not answer."""
 
-COMMIT_SECONDS_MAX: Final = 10.0
+COMMIT_HANGS_SECONDS: Final = 10.0
 """A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
 
 MONITORS_MAX: Final = 32

@@ -48,7 +48,7 @@ class Health:
         if self.committer is not None:
             if self.committer.failure is not None:
                 return f"changes can't be stored: {self.committer.failure}"
-            if self.committer.writing_seconds > limits.COMMIT_SECONDS_MAX:
+            if self.committer.writing_seconds > limits.COMMIT_HANGS_SECONDS:
                 return DISK_SILENT
         try:
             usage = await self.disk.ask(shutil.disk_usage, self._data_dir)
