@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from pynun.engine.database import STRATEGIES
 from pynun.engine.permissions import EVERYONE, is_secret_key, permitted_user
 
 if TYPE_CHECKING:
@@ -87,9 +88,10 @@ def use(_session: Session, arguments: tuple[Any, ...]) -> Fact:
 
 
 def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Making a database."""
+    """Making a database. A third word that names no strategy may be the rest of a token typed with a blank."""
     name, _, strategy = arguments
-    return Fact(CREATE_DATABASE, name, actor(session), f"create-db {name} {_HIDDEN} {strategy}".rstrip())
+    shown = strategy if strategy in STRATEGIES else _HIDDEN if strategy else ""
+    return Fact(CREATE_DATABASE, name, actor(session), f"create-db {name} {_HIDDEN} {shown}".rstrip())
 
 
 def create_user(session: Session, arguments: tuple[Any, ...]) -> Fact:

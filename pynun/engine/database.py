@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 Strategy = Literal["none", "newer", "arbiter"]
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 
 ADMIN_DATABASE = "$admin"
 CONNECTIONS_KEY = "$connections"
@@ -29,9 +30,9 @@ HOUSEKEEPING = _PENDING_BIT.to_bytes(4, "big")
 
 def parse_strategy(word: str) -> Strategy:
     """The strategy that `word` names; unknown words mean `none` (docs/protocol.md section 2)."""
-    for strategy in get_args(Strategy):
+    for strategy in STRATEGIES:
         if word == strategy:
-            return strategy  # type: ignore[no-any-return]
+            return strategy
     return "none"
 
 

@@ -26,6 +26,7 @@ def _world() -> World:
 ADMIN_EVENTS = [
     ("create-db e e-pwd newer", "create-db", "e", "create-db e *** newer"),
     ("create-db e e-pwd", "create-db", "e", "create-db e ***"),
+    ("create-db e a token with blanks", "create-db", "e", "create-db e *** ***"),
     ("use-db d ana ana-pwd", "login", "d", "use-db d ana ***"),
     ("create-user bob bob-pwd", "create-user", "d", "create-user bob ***"),
     ("set-permissions bob r a*,b|w c d", "set-permissions", "d", "set-permissions bob r a*,b|w c d"),
