@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from pynun.cli.quantities import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from _typeshed import WriteableBuffer
 
 STANDARD_STREAM = "-"
 PIECE_BYTES = 1024 * 1024
@@ -165,14 +168,25 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
 
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    """A file to read, or standard input. Raises TransferError."""
+    """A file to read, or standard input. Raises TransferError, of this file alone, here and when it is read."""
     from pynun.errors import TransferError
 
     if file == STANDARD_STREAM:
         yield sys.stdin.buffer
         return
+
+    class SourceFile(io.FileIO):
+        """The file, whose errors are told from those of where its content goes."""
+
+        def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+            try:
+                return super().readinto(buffer)
+            except OSError as error:
+                raise TransferError(f"{file} can't be read: {error.strerror}") from None
+
     try:
-        with Path(file).open("rb") as source:
-            yield source
+        source = SourceFile(file)
     except OSError as error:
         raise TransferError(f"{file} can't be read: {error.strerror}") from None
+    with io.BufferedReader(source) as buffered:
+        yield buffered

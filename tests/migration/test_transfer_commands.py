@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.cli.transfer import _opened
+from pynun.errors import TransferError
 from tests.cli.command import command_line, run
 from tests.migration.folders import content
 from tests.support.clients import http_post
@@ -101,6 +104,25 @@ def test_a_file_that_is_there_is_kept_unless_told(full: Server, disk_folder: Pat
     assert nun_db_on(full, "export", "db", str(file), "--replace")[0] == 0
     assert file.read_text().startswith('{"format"')
     assert [path.name for path in disk_folder.iterdir() if "partial" in path.name] == []
+
+
+def test_only_an_error_of_the_file_is_called_one(disk_folder: Path) -> None:
+    file = disk_folder / "db.jsonl"
+    file.write_text("{}")
+
+    def import_and_fail() -> None:
+        with _opened(str(file)) as source:
+            assert source.readline() == b"{}"
+            raise OSError(errno.ENOSPC, "of the store")
+
+    with pytest.raises(OSError, match="of the store"):
+        import_and_fail()
+    # The memory of a process can be opened; its first page, which is never there, can't be read.
+    with (
+        _opened("/proc/self/mem") as source,
+        pytest.raises(TransferError, match="self/mem can't be read: Input/output"),
+    ):
+        source.readline()
 
 
 @pytest.mark.parametrize(
