@@ -173,6 +173,7 @@ def complete(command: list[str], environment: dict[str, str]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.timeout(180)
 def test_killed_at_any_moment_it_leaves_all_or_nothing(disk_folder: Path, environment: dict[str, str]) -> None:
     old = disk_folder / "many"
     many_keys(old)
