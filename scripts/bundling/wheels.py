@@ -84,8 +84,14 @@ def _download(output: Path, architecture: str, python: str) -> None:
 
 
 def _build_own(output: Path) -> Path:
-    """Build pynun's wheel into the folder, with the setuptools that is there; returns its path."""
-    (setuptools,) = output.glob("setuptools-*.whl")
+    """Build pynun's wheel into the folder, with the setuptools that is there; returns its path. Raises BundleError."""
+    try:
+        (setuptools,) = output.glob("setuptools-*.whl")
+    except ValueError:
+        raise BundleError(
+            "one setuptools-*.whl is needed among the packages: scripts/wheels downloads all into a folder, which"
+            " --packages can name"
+        ) from None
     with tempfile.TemporaryDirectory(prefix="pynun-wheel-") as temporary:
         tools, source = Path(temporary) / "tools", Path(temporary) / "source"
         run(

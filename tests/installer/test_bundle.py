@@ -14,7 +14,7 @@ import pytest
 from tests.installer.conftest import make_bundle, names_in, unpack
 from tests.support.node import leave_out
 from tests.support.packages import PYTHONS, make_packages
-from tests.support.server import REPOSITORY
+from tests.support.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(600)
 
 INSTALLER = REPOSITORY / "scripts" / "installer"
+
+
+def test_a_folder_of_packages_that_lacks_one_is_told_in_a_line(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-P", "-m", "bundling.bundle", "--output", tmp_path / "dist", "--packages", tmp_path],
+        env={**clean_environment({}), "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert made.returncode == 1
+    last = made.stderr.splitlines()[-1]
+    assert "one setuptools-*.whl is needed among the packages: scripts/wheels downloads" in last
+    assert "Traceback" not in made.stderr
 
 
 def test_what_is_in_it(archive: Path) -> None:
