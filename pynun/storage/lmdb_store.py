@@ -39,6 +39,11 @@ READERS_MAX: Final = 16
 _FULL_BYTES: Final = 1 << 20
 """A disk with less room than this counts as full when a write failed."""
 
+_NO_ROOM: Final = os.strerror(errno.ENOSPC)
+
+_READERS_BYTES_MAX: Final = 4096
+"""What the table of readers may take on the disk."""
+
 DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
 """What LMDB says when the file, and not the room for it, is the trouble."""
 
@@ -110,7 +115,8 @@ class LmdbStore:
         except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error):
             raise StartError(_not_ours(self.folder)) from None
         except lmdb.Error as error:
-            raise StartError(_damaged(self.folder, error)) from error
+            told = _unusable if reason(error) == _NO_ROOM else _damaged
+            raise StartError(told(self.folder, error)) from error
 
     def _looks_cut(self) -> bool:
         """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
@@ -328,6 +334,7 @@ def lock_folder(folder: Path) -> int:
 
 
 def _open_environment(folder: Path) -> lmdb.Environment:
+    _check_room_for_readers(folder)
     for size in MAP_BYTES:
         try:
             return lmdb.open(
@@ -355,6 +362,19 @@ def open_to_read(folder: Path) -> lmdb.Environment:
     raise StorageError("no address space for a memory map: raise the limit (ulimit -v)")
 
 
+def _check_room_for_readers(folder: Path) -> None:
+    """LMDB writes its table of readers through a memory map: on a full disk that kills the process (SIGBUS)."""
+    try:
+        table = (folder / "lock.mdb").stat()
+        is_there = table.st_size > 0 and table.st_blocks * 512 >= table.st_size
+    except FileNotFoundError:
+        is_there = False
+    if not is_there:
+        disk = os.statvfs(folder)
+        if (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize < _READERS_BYTES_MAX:
+            raise StartError(_unusable(folder, OSError(errno.ENOSPC, _NO_ROOM)))
+
+
 def _not_ours(folder: Path) -> str:
     return (
         f"{folder / schema.DATA_FILE} is not a pynun data file, or is damaged: it was left untouched; "
@@ -367,8 +387,13 @@ def _damaged(folder: Path, error: Exception) -> str:
 
 
 def _unusable(folder: Path, error: Exception) -> str:
+    why = reason(error)
+    if why == _NO_ROOM:
+        return (
+            f"the data folder {folder} can't be used: {why}; make room there, or choose another folder with NUN_DBS_DIR"
+        )
     return (
-        f"the data folder {folder} can't be used: {reason(error)}; "
+        f"the data folder {folder} can't be used: {why}; "
         "give the user of the server write access, or choose another folder with NUN_DBS_DIR"
     )
 
