@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
-from pynun.cli.terminal import prepare_output, printable, say
+from pynun.cli.terminal import json_line, prepare_output, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +16,7 @@ NOTHING = "-"
 def show_json(value: object) -> None:
     """Print a value as JSON on one line."""
     prepare_output()
-    print(json.dumps(value, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
+    print(json_line(value))
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,20 @@ def printable(text: str) -> str:
         character if character.isprintable() or character in "\n\t" else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def json_line(value: object) -> str:
+    r"""JSON in one line for standard output: characters as they are if its encoding has them, and if they can be shown.
+
+    What controls a terminal is escaped, also what JSON itself would leave as it is (U+007F to U+009F, U+202E).
+    """
+    if (sys.stdout.encoding or "").lower() != "utf-8":
+        return json.dumps(value)
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    # All that is not printable stands within strings. `[1:-1]`: without the quotes.
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def printable_for(stream: TextIO, text: str) -> str:

@@ -8,7 +8,6 @@ key that changed meanwhile is printed, so the last line of a key always is its l
 
 from __future__ import annotations
 
-import json
 import select
 import sys
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from pynun.cli.standard_streams import OutputError
-from pynun.cli.terminal import fail, prepare_output, printable_for, say
+from pynun.cli.terminal import fail, json_line, prepare_output, printable_for, say
 from pynun.client import ChangeEvent, Client, ClientError, ConnectionLost, ConnectionRestored
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def _json_line(change: ChangeEvent) -> str:
         "value": change.value,
         "removed": change.removed,
     }
-    return json.dumps(members, ensure_ascii=sys.stdout.encoding.lower() != "utf-8")
+    return json_line(members)
 
 
 def _leaves(group: BaseExceptionGroup[_Failure]) -> Iterator[_Failure]:

@@ -52,5 +52,8 @@ Suspension = Generator[Need, Answer, None]
 class Credentials(Protocol):
     """The memory of verified secrets, so that a right password costs microseconds after its first use."""
 
-    def is_verified(self, hash_text: str, secret: str) -> bool:
-        """True if `secret` has been verified against (or hashed to) `hash_text` in this process."""
+    def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
+        """True if `secret` has been verified against (or hashed to) `hash_text` in this process.
+
+        False also if whoever attempts it must not learn that so soon: then the secret has to be verified again.
+        """

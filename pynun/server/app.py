@@ -197,22 +197,22 @@ class _Server:
         self._listeners = listeners
         self._certificate = certificate
         self._passwords = passwords
-        context = Context(
-            admin_user=settings.user,
-            address=settings.external_address or listeners.tcp.address,
-            process_id=os.getpid(),
-            time_ns=time.time_ns,
-            credentials=self._passwords,
-            watches_max=settings.watches_max,
-            keys_max=settings.keys_max,
-            audit=auditing,
-        )
         self._auditing = auditing
         self._login_delay = LoginDelay(
             self._passwords,
             burst=settings.login_burst,
             delay_seconds_max=settings.login_delay_seconds_max,
             on_slowed=lambda address: auditing.note("login-delay", FAILED, address=address),
+        )
+        context = Context(
+            admin_user=settings.user,
+            address=settings.external_address or listeners.tcp.address,
+            process_id=os.getpid(),
+            time_ns=time.time_ns,
+            credentials=self._login_delay,
+            watches_max=settings.watches_max,
+            keys_max=settings.keys_max,
+            audit=auditing,
         )
         self._engine = Engine(
             store,

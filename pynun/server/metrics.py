@@ -14,6 +14,7 @@ import platform
 import shutil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -49,6 +50,9 @@ OTHER_DATABASES: Final = "all others"
 
 UNKNOWN_COMMAND: Final = "unknown"
 """The label of everything that is no command, whatever it was."""
+
+_PAUSES: Final = 5
+"""Between two pages, so many times as long as making one keeps the loop from all else."""
 
 _TRANSPORT_OF: Final = {FrameOutbox: "websocket", LineOutbox: "tcp", ResultsOutbox: "http"}
 
@@ -95,14 +99,29 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self._server)
         ProcessCollector(registry=self._registry)
+        self._turn = trio.Lock()
+        self._page = Page(503, b"")
+        self._begun_at = self._rested_at = -math.inf
 
     async def page(self, health: Health) -> Page:
-        """The page."""
+        """The page.
+
+        Anybody may ask, as often as they like: whoever asks while a page is still to be begun gets that one.
+        """
         await self._sources.sizes.want()
-        folder = self._sources.store.folder
-        reason = await health.reason()
-        self._server.system = await health.disk.ask(ask_system, folder, reason) or System(reason)
-        return Page(200, generate_latest(self._registry), CONTENT_TYPE)
+        asked_at = trio.current_time()
+        async with self._turn:
+            if self._begun_at < asked_at:
+                await trio.sleep_until(self._rested_at)
+                self._begun_at = trio.current_time()
+                folder = self._sources.store.folder
+                reason = await health.reason()
+                self._server.system = await health.disk.ask(ask_system, folder, reason) or System(reason)
+                began = trio.current_time()
+                self._page = Page(200, generate_latest(self._registry), CONTENT_TYPE)
+                ended = trio.current_time()
+                self._rested_at = ended + _PAUSES * (ended - began)
+            return self._page
 
 
 class _ServerCollector(Collector):

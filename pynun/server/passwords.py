@@ -21,6 +21,7 @@ from pynun.engine.steps import HashSecret, Pause, VerifySecret
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
+    from pynun.engine.origin import Attempt
     from pynun.engine.steps import Answer, Need
 
 
@@ -37,9 +38,9 @@ class Passwords:
         self.check_seconds = Histogram()
         """How long commands waited for a hash to be computed, those before it included."""
 
-    def is_verified(self, hash_text: str, secret: str) -> bool:
-        """True if this pair has been verified or made in this process. Takes about a microsecond."""
-        digest = self._digest(hash_text, secret)
+    def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None = None) -> bool:
+        """True if this pair has been verified or made in this process, whoever asks. Takes about a microsecond."""
+        digest = self.fingerprint(hash_text, secret)
         if digest not in self._verified:
             return False
         self._verified.move_to_end(digest)
@@ -108,7 +109,7 @@ class Passwords:
                 return False
             await trio.to_thread.run_sync(self.verify_now, self._stand_in, need.secret, limiter=self._limiter)
             return False
-        digest = self._digest(hash_text, need.secret)
+        digest = self.fingerprint(hash_text, need.secret)
         # A hundred browsers that come back at once with one token cost one computation, not a hundred.
         running = self._running.get(digest)
         if running is not None:
@@ -126,11 +127,12 @@ class Passwords:
             if self._running.get(digest) is event:
                 del self._running[digest]
 
-    def _digest(self, hash_text: str, secret: str) -> bytes:
+    def fingerprint(self, hash_text: str, secret: str) -> bytes:
+        """What stands for a pair of hash and secret: a digest, keyed with a secret of this process."""
         text = f"{len(hash_text)}:{hash_text}{secret}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=16).digest()
 
     def _remember(self, hash_text: str, secret: str) -> None:
-        self._verified[self._digest(hash_text, secret)] = None
+        self._verified[self.fingerprint(hash_text, secret)] = None
         while len(self._verified) > limits.VERIFIED_SECRETS_MAX:
             self._verified.popitem(last=False)

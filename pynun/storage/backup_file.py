@@ -60,6 +60,9 @@ class Contents:
     keys: int
 
 
+_TYPES: Final = {field.name: {"int": int, "str": str}[str(field.type)] for field in dataclasses.fields(Contents)}
+
+
 @dataclass(frozen=True, slots=True)
 class Verified:
     """A backup that was found whole."""
@@ -152,10 +155,9 @@ def read_contents(path: Path, trailer: bytes, digest: str, file_bytes: int) -> C
     assert match is not None
     if int(match[1]) > TRAILER_FORMAT:
         raise BackupError(f"{path} was made by a newer version of this program: use that one, or a newer one")
-    try:
-        contents = Contents(**json.loads(trailer[match.end() : _TEXT_BYTES]))
-    except (TypeError, ValueError):
-        raise BackupError(f"{path} is damaged: its trailer makes no sense; take another backup") from None
+    contents = _parse_contents(trailer[match.end() : _TEXT_BYTES])
+    if contents is None:
+        raise BackupError(f"{path} is damaged: its trailer makes no sense; take another backup")
     if contents.format > schema.FORMAT:
         raise BackupError(
             f"the data in {path} has format {contents.format}, newer than this program's {schema.FORMAT}:"
@@ -164,6 +166,16 @@ def read_contents(path: Path, trailer: bytes, digest: str, file_bytes: int) -> C
     if contents.data_bytes != file_bytes - TRAILER_BYTES:
         raise BackupError(f"{path} is damaged: it has not the length that was written with it; take another backup")
     return contents
+
+
+def _parse_contents(text: bytes) -> Contents | None:
+    """None if it makes no sense: whoever wrote it may have made the checksum right."""
+    try:
+        contents = Contents(**json.loads(text))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    is_sensible = all(type(getattr(contents, name)) is type_of for name, type_of in _TYPES.items())
+    return contents if is_sensible else None
 
 
 def compare(path: Path, contents: Contents, counts: Counts) -> None:

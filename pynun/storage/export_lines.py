@@ -11,7 +11,6 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, get_args
 
 from pynun.engine.database import Strategy, parse_strategy
-from pynun.language.numbers import INT64_MAX, INT64_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 FORMAT: Final = "nun-db export"
 VERSION: Final = 1
 """Grows with every change of the lines that an older program could not read."""
+
+VERSION_MAX: Final = 2**62
+"""Versions are stored in 64 bits and grow by one with each change: no server could write the one behind the last."""
 
 LINE_BYTES_MAX: Final = 512 * 1024 * 1024
 """A longer line is no line of such a file: it would be read into memory."""
@@ -139,8 +141,8 @@ def _key(content: dict[str, Any], number: int) -> Line:
     key, version, value = (content.get(name) for name in ("key", "version", "value"))
     if not isinstance(key, str) or not isinstance(value, str) or type(version) is not int:
         raise LineError(f"line {number}: key, version or value is missing, or is not text, number and text")
-    if not INT64_MIN <= version <= INT64_MAX:
-        raise LineError(f"line {number}: the version is not a number of 64 bits")
+    if not -VERSION_MAX <= version <= VERSION_MAX:
+        raise LineError(f"line {number}: the version is not a number of up to 2^62")
     if not key or " " in key or "\n" in key:
         raise LineError(f"line {number}: a key can't be empty or hold blanks or line breaks")
     try:

@@ -176,8 +176,8 @@ class LmdbStore:
                     keys, stored_bytes = totals.get(identifier, (0, 0))
                     totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
                     if not prefix and len(key) > 4:
-                        entry = schema.decode_value(bytes(key), bytes(value))
-                        names[entry.version] = bytes(key[4:]).decode()
+                        whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
+                        names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()
         except lmdb.Error as error:
             raise StorageError(reason(error)) from error
         return Slice(totals, names, following)

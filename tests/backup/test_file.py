@@ -197,6 +197,21 @@ def test_a_newer_trailer_is_refused(file: Path) -> None:
     assert "was made by a newer version of this program" in refused(file)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [(b'"format": 1,', b'"format":"1",'), (b'"version": "', b'"version": ["'), (b"{", b"[" * 900)]
+)
+def test_a_trailer_that_makes_no_sense_is_called_so(file: Path, before: bytes, after: bytes) -> None:
+    """Also by somebody who made its checksum right."""
+    data = file.read_bytes()[:-72]
+    head, text = data[: -TRAILER_BYTES + 72], data[-TRAILER_BYTES + 72 :].rstrip()
+    text = text.replace(before, after, 1)
+    if b'["' in text:
+        text = text.replace(b'",', b'"],', 2).replace(b'"],', b'",', 1)
+    data = head + text[: TRAILER_BYTES - 73].ljust(TRAILER_BYTES - 73) + b"\n"
+    file.write_bytes(data + f"sha256 {hashlib.sha256(data).hexdigest()}\n".encode())
+    assert "its trailer makes no sense" in refused(file)
+
+
 # --- the name and what is left behind --------------------------------------------------------------------------
 
 

@@ -157,3 +157,8 @@ def test_a_name_can_t_write_on_the_terminal(server: Server) -> None:
     assert "\x1b" not in result.output
     assert "\\x1b[31mred" in result.output
     assert ask_json(server, "list")[0]["name"] == "\x1b[31mred"
+    name = "caf\u00e9\u009b31m\u202e"  # C1 controls and directions, which JSON would leave as they are
+    http_post(server.http, f"auth {server.credentials}; create-db {name} pwd")
+    listed = ask(server, "list", "--json").output
+    assert "caf\u00e9\\u009b31m\\u202e" in listed
+    assert name in [row["name"] for row in ask_json(server, "list")]

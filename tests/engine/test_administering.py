@@ -207,17 +207,18 @@ def test_a_session_is_disconnected_by_its_owner(world: World, admin: Client) -> 
     assert (one.is_ended, other.is_ended) == (True, False)
 
 
-def test_with_a_new_password_nobody_else_is_admin(world: World, admin: Client) -> None:
+@pytest.mark.parametrize(("command", "password"), [("set-password", "new one"), ("set-token $admin all", "new-one")])
+def test_with_a_new_password_nobody_else_is_admin(world: World, admin: Client, command: str, password: str) -> None:
     other = world.admin("use-db $admin user-pwd", "watch $$token")
     member = world.connect("use-db d pwd")
-    assert admin.ask("set-password new one") == OK
+    assert admin.ask(f"{command} {password}") == OK
     assert other.outbox.take() == []
     assert other.ask("list-commands") == NOT_AUTH
     assert other.ask("get d") == NO_DATABASE
     assert member.ask("get k")[-1:] == OK
     assert admin.ask("debug pending-ops")[-1:] == OK
     assert world.connect().ask(f"auth {ADMIN_USER} {ADMIN_PASSWORD}") == ["invalid auth\n", *OK]
-    assert world.connect().ask(f"auth {ADMIN_USER} new one") == ["valid auth\n", *OK]
+    assert world.connect().ask(f"auth {ADMIN_USER} {password}") == ["valid auth\n", *OK]
 
 
 def test_of_two_who_change_the_password_at_once_the_second_is_refused(world: World, admin: Client) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pynun.engine.auditing import Fact
     from pynun.engine.changes import Batch, View
     from pynun.engine.events import Event
-    from pynun.engine.origin import Origin
+    from pynun.engine.origin import Attempt, Origin
     from pynun.engine.steps import Answer, Need, Result, Suspension
     from tests.storage.faulty_store import WritableStore
 
@@ -45,7 +45,7 @@ class FakeCredentials:
         self.needs: list[Need] = []
         """Everything that was asked for."""
 
-    def is_verified(self, hash_text: str, secret: str) -> bool:
+    def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None = None) -> bool:
         """Whether this pair was answered for before."""
         return (hash_text, secret) in self.verified
 

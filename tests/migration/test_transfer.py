@@ -251,6 +251,7 @@ def test_a_changed_byte_is_noticed(disk_folder: Path, lines: bytes) -> None:
         (b'{"key":"a","version":1.5,"value":"v"}', "line 2: key, version or value is missing"),
         (b'{"key":1,"version":1,"value":"v"}', "line 2: key, version or value is missing"),
         (b'{"key":"a","version":9223372036854775808,"value":"v"}', "line 2: the version is not"),
+        (b'{"key":"a","version":4611686018427387905,"value":"v"}', "line 2: the version is not"),
         (b'{"key":"","version":1,"value":"v"}', "line 2: a key can't be empty"),
         (b'{"key":"a b","version":1,"value":"v"}', "line 2: a key can't be empty"),
         (b'{"key":"a\\nb","version":1,"value":"v"}', "line 2: a key can't be empty"),

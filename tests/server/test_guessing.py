@@ -117,10 +117,6 @@ def test_a_guesser_on_every_transport_gets_few_tries_and_others_notice_nothing(g
             assert client.ask("use-db d pwd") == [OK]
             assert client.ask(f"auth {guarded.credentials}") == ["valid auth\n", OK]
         assert time.monotonic() - began < PROMPT_SECONDS
-        began = time.monotonic()
-        with TcpClient(guarded.tcp, source=GUESSER) as client:
-            assert client.ask("use-db d pwd") == [OK]
-        assert time.monotonic() - began < PROMPT_SECONDS, "a secret in use does not wait, not even where the guesser is"
         time.sleep(GUESS_SECONDS / 2)
         answers = guesser.answers  # those of an HTTP request come together
         lines = (guarded.data_dir / "audit.jsonl").read_text(encoding="ascii").splitlines()
@@ -131,6 +127,35 @@ def test_a_guesser_on_every_transport_gets_few_tries_and_others_notice_nothing(g
     finally:
         guesser.stop()
     assert f"wrong passwords or tokens from {GUESSER}" in guarded.log_text()
+
+
+def test_a_secret_that_was_used_there_does_not_wait_for_one_guesser(guarded: Server) -> None:
+    with TcpClient(guarded.tcp, source=GUESSER) as user, TcpClient(guarded.tcp, source=GUESSER) as guesser:
+        assert user.ask("use-db d pwd") == [OK]
+        for guess in range(12):
+            guesser.ask(f"use-db d guess-{guess}")
+        guesser.send("use-db d and-on")
+        began = time.monotonic()
+        assert user.ask("use-db d pwd") == [OK]
+        assert time.monotonic() - began < PROMPT_SECONDS
+
+
+def test_silence_tells_a_guesser_nothing(guarded: Server) -> None:
+    """A right secret that others use is answered no sooner than a wrong one: else one hangs up and tries the next."""
+    with TcpClient(guarded.tcp, source=SOMEBODY) as user:
+        assert user.ask("use-db d pwd") == [OK]
+    with TcpClient(guarded.tcp, source=GUESSER) as first:
+        for guess in range(12):
+            first.ask(f"use-db d guess-{guess}")
+        with contextlib.ExitStack() as stack:
+            for guess in range(30):
+                one = stack.enter_context(TcpClient(guarded.tcp, source=GUESSER))
+                one.send("use-db d pwd" if guess == 20 else f"use-db d other-{guess}")
+            right = stack.enter_context(TcpClient(guarded.tcp, source=GUESSER))
+            right.send("use-db d pwd")
+            assert right.quiet(1.0) == []
+    with TcpClient(guarded.tcp, source=SOMEBODY) as user:
+        assert user.ask("use-db d pwd") == [OK]
 
 
 def test_a_stop_does_not_wait_for_guessers(guarded: Server) -> None:

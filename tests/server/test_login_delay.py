@@ -7,6 +7,7 @@ its time on that clock, but computes nothing (what does is in test_guessing.py, 
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Answer, Need
 
 ACCOUNT = "db $$token"
+GUESSER = "192.0.2.66"
 CHECK_SECONDS = 0.02
 PROMPT_SECONDS = 0.5
 
@@ -43,11 +45,16 @@ class Checks:
         """Whether this pair was right before."""
         return self._credentials.is_verified(hash_text, secret)
 
+    def fingerprint(self, hash_text: str, secret: str) -> bytes:
+        """What stands for a pair."""
+        return f"{hash_text} {secret}".encode()
+
     async def answer(self, need: Need) -> Answer:
         """The answer to a need."""
         async with self._limiter:
             self.checks += 1
-            await trio.sleep(CHECK_SECONDS)
+            with trio.CancelScope(shield=True):  # a thread is not cancelled
+                await trio.sleep(CHECK_SECONDS)
         return self._credentials.answer(need)
 
 
@@ -224,17 +231,105 @@ def test_many_who_come_at_once_through_one_proxy_do_not_wait() -> None:
     run(test)
 
 
-def test_who_waits_is_let_in_with_whoever_has_the_same_secret() -> None:
+def test_who_waits_is_let_in_with_whoever_has_the_same_secret_there() -> None:
     async def test(gate: Gate) -> None:
         hash_text = fake_hash("secret")
-        await gate.fail("192.0.2.1", 14)
+        await gate.fail("192.0.2.1", 13)
         began = trio.current_time()
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(seconds_of, gate, "192.0.2.1", "secret", hash_text)
+            await trio.sleep(0.1)
+            nursery.start_soon(gate.fail, "192.0.2.1", 1)
+            await trio.sleep(0.1)
             for _ in range(20):
                 nursery.start_soon(seconds_of, gate, "192.0.2.1", "secret", hash_text)
-            await trio.sleep(1)
-            assert await gate.attempt("192.0.2.2", "secret", hash_text)
-        assert trio.current_time() - began < 5
+        assert trio.current_time() - began < 10, "else they had to wait for what the wrong one before them costs"
+
+    run(test)
+
+
+# --- what the prompt answer to a known secret tells a guesser -----------------------------------------------------
+
+KNOWN, KNOWN_HASH = "secret", fake_hash("secret")
+
+
+def is_told_at_once(gate: Gate, address: str) -> bool:
+    """Whether a guess from there, if it is right, is answered before it is metered, so that silence means wrong."""
+    return gate.delay.is_verified(KNOWN_HASH, KNOWN, Attempt(address, ACCOUNT))
+
+
+@pytest.mark.parametrize("is_used_there", [False, True])
+@pytest.mark.parametrize("patience_seconds", [0.001, 0.5, 7, math.inf])
+@pytest.mark.parametrize("at_once", [1, 4, 20])
+def test_a_guesser_who_does_not_wait_for_the_answer_gets_no_more_tries(
+    is_used_there: bool, patience_seconds: float, at_once: int
+) -> None:
+    """Tries that are checked, and those of which the guesser learns by the time of the answer, are few together."""
+
+    async def test(gate: Gate) -> None:
+        assert await gate.attempt(GUESSER if is_used_there else "192.0.2.9", KNOWN, KNOWN_HASH)
+        told_at: list[float] = []
+
+        async def guess_for_ever() -> None:
+            while True:
+                is_told = is_told_at_once(gate, GUESSER)
+                if is_told:
+                    told_at.append(trio.current_time())
+                with trio.move_on_after(patience_seconds):
+                    await gate.attempt(GUESSER, f"wrong {len(told_at)}", KNOWN_HASH)
+                    if not is_told:
+                        told_at.append(trio.current_time())
+                await trio.sleep(0.5)
+
+        with trio.move_on_after(130):
+            async with trio.open_nursery() as nursery:
+                for _ in range(at_once):
+                    nursery.start_soon(guess_for_ever)
+        assert len(told_at) >= 10
+        for start in told_at:
+            assert sum(start <= at < start + 60 for at in told_at) < 20
+
+    run(test)
+
+
+def test_a_known_secret_is_known_everywhere_but_where_somebody_guesses() -> None:
+    async def test(gate: Gate) -> None:
+        assert await gate.attempt("192.0.2.9", KNOWN, KNOWN_HASH)
+        assert is_told_at_once(gate, "192.0.2.8")
+        await gate.fail("192.0.2.8", 10, account="of 8")
+        assert is_told_at_once(gate, "192.0.2.8"), "it was used there before"
+        await gate.fail("192.0.2.7", 10, account="of 7")
+        assert not is_told_at_once(gate, "192.0.2.7")
+        assert await seconds_of(gate, "192.0.2.7", KNOWN, KNOWN_HASH) == pytest.approx(1, abs=0.1)
+        assert is_told_at_once(gate, "192.0.2.7")
+        await trio.sleep(limits.LOGIN_RECOVERY_SECONDS * 2)
+        await gate.fail("192.0.2.6", 8, account="of 6")
+        assert is_told_at_once(gate, "192.0.2.6"), "fewer than the burst"
+
+    run(test)
+
+
+def test_who_had_to_wait_with_a_known_secret_costs_no_check() -> None:
+    async def test(gate: Gate) -> None:
+        assert await gate.attempt("192.0.2.9", KNOWN, KNOWN_HASH)
+        await gate.fail("192.0.2.7", 10)
+        checks = gate.checks.checks
+        assert await gate.attempt("192.0.2.7", KNOWN, KNOWN_HASH)
+        assert gate.checks.checks == checks
+
+    run(test)
+
+
+def test_known_secrets_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "VERIFIED_SECRETS_MAX", 5)
+
+    async def test(gate: Gate) -> None:
+        for number in range(20):
+            assert await gate.attempt(f"192.0.2.{number}", KNOWN, KNOWN_HASH)
+        for address in ("192.0.2.0", "192.0.2.19"):
+            await gate.fail(address, 10, account=address)
+        assert not is_told_at_once(gate, "192.0.2.0")
+        assert is_told_at_once(gate, "192.0.2.19")
 
     run(test)
 

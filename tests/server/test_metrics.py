@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pynun import limits
 from tests.support.certificates import Authority
-from tests.support.clients import TcpClient, WebSocketClient, http_post
+from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.server import ADMIN_PASSWORD, Address, Server
 from tests.support.watched import growth_forbidden, request, wait_until
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.support.clients import Connection
 
 SECRET = "a-token-nobody-may-see"
+CPU_SHARE_MAX = 0.5
 
 
 class Scrape:
@@ -177,6 +178,13 @@ def test_sizes_of_databases_are_measured(watched: Server) -> None:
     assert 0 < scrape.value("nun_db_disk_free_bytes") < scrape.value("nun_db_disk_bytes")
 
 
+def test_a_name_too_long_for_a_key_of_the_store_is_shown(watched: Server) -> None:
+    name = "long" * 200
+    http_post(watched.http, f"auth {watched.credentials}; create-db {name} pwd; use-db {name} pwd; set k v")
+    assert Scrape(watched.http).value("nun_db_database_keys", database=name) == 2
+    assert watched.is_running
+
+
 def test_thousands_of_databases_make_no_thousands_of_series(watched: Server) -> None:
     names = [f"many-{number:03}" for number in range(limits.METRICS_DATABASES_MAX + 30)]
     commands = ";".join(f"create-db {name} pwd" for name in names)
@@ -319,6 +327,31 @@ def test_backups_of_the_schedule_are_seen(new_server: Callable[..., Server], dis
         server.restart()
         wait_until(lambda: Scrape(server.http).value("nun_db_last_backup_timestamp_seconds") > time.time() - 120)
         assert Scrape(server.http).value("nun_db_backup_failures_total") == 0
+
+
+def test_many_who_ask_at_once_share_a_page_and_leave_the_loop_to_others(watched: Server) -> None:
+    """Anybody may ask, and a request of some bytes costs milliseconds of all others' time."""
+    Scrape(watched.http)
+    is_over = threading.Event()
+
+    def ask() -> None:
+        with HttpClient(watched.http) as client:
+            while not is_over.is_set():
+                client.send_bytes(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+                for _ in range(20):
+                    assert client.read_response(method="GET").status == 200
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    before, began = Scrape(watched.http), time.perf_counter()
+    for asker in askers:
+        asker.start()
+    time.sleep(2)
+    is_over.set()
+    for asker in askers:
+        asker.join(20)
+    after, seconds = Scrape(watched.http), time.perf_counter() - began
+    name = "process_cpu_seconds_total"
+    assert (after.value(name) - before.value(name)) / seconds < CPU_SHARE_MAX
 
 
 def test_a_server_under_load_answers_at_once(watched: Server) -> None:

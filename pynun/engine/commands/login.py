@@ -24,7 +24,7 @@ def _verified(
 ) -> Steps:
     """Not None if `secret` has the hash that `read_hash` gives, before the check and still after it."""
     hash_text = read_hash()
-    if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret):
+    if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret, attempt):
         return "yes"
     is_right = yield VerifySecret(hash_text, secret, attempt)
     return "yes" if is_right and hash_text is not None and read_hash() == hash_text else None

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import granting
 from pynun.engine.commands.keys import change_now
-from pynun.engine.commands.login import hashed
+from pynun.engine.commands.login import hashed, set_password
 from pynun.engine.commands.pages import PAGE_ROWS, names_after
+from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
@@ -75,6 +76,8 @@ def set_token(session: Session, name: str, user: str, token: str) -> Steps:
     """Give a user, or with the name `all` the database, another token. Whoever came in with the old one is out."""
     engine = session.engine
     database = engine.database(name)
+    if name == ADMIN_DATABASE and user == EVERYONE:
+        return (yield from set_password(session, token))  # its token is the admin password
     key = "$$token" if user == EVERYONE else user_key(user)
     if engine.read(database, key) is None:
         raise messages.NO_USER
