@@ -334,7 +334,8 @@ def lock_folder(folder: Path) -> int:
 
 
 def _open_environment(folder: Path) -> lmdb.Environment:
-    _check_room_for_readers(folder)
+    if not _has_room_for_readers(folder):
+        raise StartError(_unusable(folder, OSError(errno.ENOSPC, _NO_ROOM)))
     for size in MAP_BYTES:
         try:
             return lmdb.open(
@@ -354,6 +355,8 @@ def _open_environment(folder: Path) -> lmdb.Environment:
 
 def open_to_read(folder: Path) -> lmdb.Environment:
     """Open data to read it, beside a server or without one. Raises lmdb.Error and StorageError."""
+    if not _has_room_for_readers(folder):
+        raise StorageError(f"{_NO_ROOM} for {schema.READERS_FILE}: make room there")
     for size in MAP_BYTES:
         with contextlib.suppress(lmdb.MemoryError):
             return lmdb.open(
@@ -362,17 +365,18 @@ def open_to_read(folder: Path) -> lmdb.Environment:
     raise StorageError("no address space for a memory map: raise the limit (ulimit -v)")
 
 
-def _check_room_for_readers(folder: Path) -> None:
+def _has_room_for_readers(folder: Path) -> bool:
     """LMDB writes its table of readers through a memory map: on a full disk that kills the process (SIGBUS)."""
     try:
-        table = (folder / "lock.mdb").stat()
-        is_there = table.st_size > 0 and table.st_blocks * 512 >= table.st_size
+        table = (folder / schema.READERS_FILE).stat()
+        if 0 < table.st_size <= table.st_blocks * 512:
+            return True
     except FileNotFoundError:
-        is_there = False
-    if not is_there:
-        disk = os.statvfs(folder)
-        if (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize < _READERS_BYTES_MAX:
-            raise StartError(_unusable(folder, OSError(errno.ENOSPC, _NO_ROOM)))
+        pass
+    disk = os.statvfs(folder)
+    if disk.f_flag & os.ST_RDONLY:  # LMDB reads there without a table
+        return True
+    return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize >= _READERS_BYTES_MAX
 
 
 def _not_ours(folder: Path) -> str:
