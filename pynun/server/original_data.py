@@ -2,21 +2,32 @@
 
 Whoever replaces the container keeps the folder: the new server then has to have everything, without anybody doing
 anything, or nothing: data that can't all be read must be somebody's decision, so it stops the start.
+
+All this is before the server's loop runs. So a signal to stop is noted, and looked at between two steps of the work.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.errors import StartError, TransferError
 from pynun.server import logs
 from pynun.storage.nundb_folder import holds_databases
-from pynun.storage.nundb_import import changed_files, existing_databases, import_folder, imported_before
+from pynun.storage.nundb_import import (
+    compare_files,
+    existing_databases,
+    import_folder,
+    imported_before,
+    note_imported,
+)
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from pynun.audit import AuditTrail
     from pynun.server.passwords import Passwords
     from pynun.storage.lmdb_store import LmdbStore
@@ -33,14 +44,22 @@ def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail) -> Summ
     """Import what the original left in the store's folder, unless that was done. Takes as long as the data is large.
 
     Says what it did, or what a person ought to know. Returns the summary of an import. Raises StartError if not
-    everything can be read; nothing is imported then.
+    everything can be read; nothing is imported then. Ends the process with SystemExit when it is told to stop.
     """
     folder = store.folder
     if not holds_databases(folder):
         return None
+    with _Stop() as stop:
+        return _take_over(store, passwords, trail, stop)
+
+
+def _take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: _Stop) -> Summary | None:
+    folder = store.folder
     before = imported_before(store)
     if before is not None:
-        changed = changed_files(folder, before)
+        changed, now = compare_files(folder, before, lambda _: stop.check())
+        if now != before:
+            note_imported(store, now)  # else the whole files would be read again at each start
         if changed:
             _log.warning(
                 "files of the original Nun-db in %s changed after they were imported (%s): what was changed in them is"
@@ -58,7 +77,7 @@ def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail) -> Summ
             folder,
         )
         return None
-    summary = _import(store, passwords)
+    summary = _import(store, passwords, stop)
     trail.record(
         "import-nundb",
         outcome="ok",
@@ -70,7 +89,33 @@ def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail) -> Summ
     return summary
 
 
-def _import(store: LmdbStore, passwords: Passwords) -> Summary:
+class _Stop:
+    """Notes SIGTERM and SIGINT. Process 1, as the server of a container is, would else not even be ended by SIGTERM."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+
+    def __enter__(self) -> Self:
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        if kind is None:
+            self.check()
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._received = number
+
+    def check(self) -> None:
+        """Raises SystemExit if there was one."""
+        if self._received is not None:
+            logs.announce(f"stopped on {signal.Signals(self._received).name}, before anybody was served")
+            raise SystemExit(0)
+
+
+def _import(store: LmdbStore, passwords: Passwords, stop: _Stop) -> Summary:
     folder = store.folder
     logs.announce(f"{folder} holds data of the original Nun-db: importing it; its files are left as they are")
     told = 0
@@ -78,18 +123,24 @@ def _import(store: LmdbStore, passwords: Passwords) -> Summary:
 
     def report(problem: Problem) -> None:
         nonlocal told
+        stop.check()
         told += 1
         if told <= _PROBLEMS_LOGGED:
             _log.warning("importing %s: %s", folder, problem)
 
     def progress(step: str, done: int, total: int) -> None:
         nonlocal next_time
+        stop.check()
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + _PROGRESS_SECONDS
             logs.announce(f"{step}: {100 * done // total} %" if total else step)
 
+    def hash_secret(secret: str) -> str:
+        stop.check()
+        return passwords.hash_now(secret)
+
     try:
-        summary = import_folder(store, folder, passwords.hash_now, report=report, progress=progress)
+        summary = import_folder(store, folder, hash_secret, report=report, progress=progress)
     except TransferError as error:
         raise StartError(f"the data of the original Nun-db can't be imported: {error}") from None
     if not summary.is_done:

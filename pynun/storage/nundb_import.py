@@ -28,7 +28,7 @@ from pynun.storage.nundb_folder import (
     read_database,
     read_strategy,
 )
-from pynun.storage.staging import Publishing, Staging
+from pynun.storage.staging import Publishing, Staging, write_notes
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -168,22 +168,32 @@ def imported_before(store: LmdbStore) -> Imported | None:
     return None if entry is None else Imported.parse(entry.text)
 
 
-def changed_files(folder: Path, imported: Imported) -> list[str]:
-    """The original's files in a folder that are not as they were when they were imported.
+def compare_files(folder: Path, imported: Imported, count: Callable[[int], None]) -> tuple[list[str], Imported]:
+    """The original's files in a folder that are not as they were when they were imported, and what to note of the rest.
 
-    Only a file with another time of change is read. What can't be read counts as unchanged: nobody can run on it.
+    Only a file with another time of change is read; `count` is told how many bytes. What can't be read counts as
+    unchanged: nobody can run on it.
     """
     changed = [name for name in _names(folder) if name not in imported.files]
+    files = dict(imported.files)
     for name, (size, changed_ns, digest) in imported.files.items():
         try:
             about = (folder / name).stat()
             if (about.st_size, about.st_mtime_ns) == (size, changed_ns):
                 continue
-            if about.st_size != size or _digest(folder / name, lambda _: None) != digest:
+            if about.st_size != size or _digest(folder / name, count) != digest:
                 changed.append(name)
+            else:
+                files[name] = (size, about.st_mtime_ns, digest)
         except OSError:
             continue
-    return sorted(changed)
+    return sorted(changed), Imported(imported.time, files)
+
+
+def note_imported(store: LmdbStore, imported: Imported) -> None:
+    """Note anew what was imported, if there is room for it."""
+    with contextlib.suppress(TransferError):
+        write_notes(store, {IMPORTED_KEY: Entry(1, str(imported))})
 
 
 class _Import:

@@ -210,6 +210,13 @@ def sweep(store: LmdbStore) -> None:
         _remove(store, [note])
 
 
+def write_notes(store: LmdbStore, notes: Mapping[bytes, Entry]) -> None:
+    """Put notes (housekeeping keys). Raises TransferError."""
+    batch = Batch(store.revision + 1)
+    batch.entries.update(notes)
+    _write(store, batch)
+
+
 def _notes(store: LmdbStore) -> Iterator[bytes]:
     position: bytes | None = b""
     while position is not None:

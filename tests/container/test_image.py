@@ -50,6 +50,7 @@ def test_what_it_declares(engine: Engine, image: str) -> None:
     assert config["Labels"]["org.opencontainers.image.title"] == "pynun"
     assert config["Labels"]["org.opencontainers.image.version"] == "0.0.test"
     assert config["Healthcheck"]["Interval"] == 30_000_000_000
+    assert config["Healthcheck"]["StartPeriod"] == 1_800_000_000_000
     assert told["Size"] < IMAGE_BYTES_MAX
     print(f"image: {told['Size'] / 1e6:.1f} MB")
 

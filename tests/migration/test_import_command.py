@@ -225,6 +225,30 @@ def test_a_server_killed_while_it_imports_imports_again(disk_folder: Path, new_s
     assert answer == f"empty;value {'v' * 200}\n;value {'v' * 200}\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_stopped_while_it_imports_ends_cleanly_with_nothing(
+    disk_folder: Path, new_server: Callable[..., Server], number: signal.Signals
+) -> None:
+    server = new_server()
+    many_keys(server.data_dir)
+    with subprocess.Popen(
+        server.command_line(),
+        env=clean_environment({**server.environment, "NUN_DBS_DIR": str(server.data_dir)}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while "importing it" not in process.stdout.readline():
+            pass
+        process.send_signal(number)
+        said = process.stdout.read()
+        assert process.wait(10) == 0, said
+    assert f"stopped on {number.name}, before anybody was served" in said
+    assert "Traceback" not in said
+    assert content(server.data_dir) == {}
+
+
 def test_a_full_disk_imports_nothing(old: Path, environment: dict[str, str], disk_folder: Path) -> None:
     if os.geteuid() or shutil.which("mount") is None:
         pytest.skip("to mount a small disk, root is needed")

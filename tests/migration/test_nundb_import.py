@@ -313,13 +313,22 @@ def test_an_import_in_place_is_remembered_and_changes_are_seen(dbs: Path) -> Non
     with contextlib.closing(LmdbStore(dbs)) as store:
         imported = nundb_import.imported_before(store)
     assert imported is not None
-    assert nundb_import.changed_files(dbs, imported) == []
+    read: list[int] = []
+    assert nundb_import.compare_files(dbs, imported, read.append) == ([], imported)
     file = dbs / "a-nun.data.values"
     os.utime(file)
-    assert nundb_import.changed_files(dbs, imported) == [], "the same content, copied"
+    changed, imported = nundb_import.compare_files(dbs, imported, read.append)
+    assert changed == [], "the same content, copied"
+    assert read == [file.stat().st_size]
+    with contextlib.closing(LmdbStore(dbs)) as store:
+        nundb_import.note_imported(store, imported)
+    with contextlib.closing(LmdbStore(dbs)) as store:
+        assert nundb_import.imported_before(store) == imported
+    assert nundb_import.compare_files(dbs, imported, read.append) == ([], imported)
+    assert len(read) == 1, "what was compared once is not read again"
     content_before = file.read_bytes()
     file.write_bytes(content_before[:-1] + b"\1")
     write_database(dbs, "b", [TOKEN])
-    assert nundb_import.changed_files(dbs, imported) == [
+    assert nundb_import.compare_files(dbs, imported, read.append)[0] == [
         "a-nun.data.values", "b-nun.data.keys", "b-nun.data.values", "b-nun.madadata",
     ]  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.nundb_import import imported_before
 from tests.migration.folders import content, fingerprints
 from tests.support.clients import http_post
 from tests.support.nundb_files import REFERENCE_FOLDER, expected, write_database, write_folder
@@ -77,6 +81,21 @@ def test_it_imports_once(at_reference: Server) -> None:
     assert "value 99" in http_post(server.http, "use-db hospital hospital-pwd; get n")
     assert "<Empty>" in http_post(server.http, "use-db hospital hospital-pwd; get jumped")
     assert not any("import" in line or "original" in line for line in server.output[mark:])
+
+
+def test_files_with_another_time_alone_are_read_once_more(at_reference: Server) -> None:
+    server = at_reference
+    server.start()
+    server.stop()
+    touched = server.data_dir / "hospital-nun.data.values"
+    os.utime(touched)
+    server.start()
+    server.stop()
+    with contextlib.closing(LmdbStore(server.data_dir)) as store:
+        noted = imported_before(store)
+    assert noted is not None
+    assert noted.files[touched.name][1] == touched.stat().st_mtime_ns
+    assert not logged(server, "changed after they were imported")
 
 
 def test_it_says_when_the_original_ran_again(at_reference: Server) -> None:
