@@ -101,6 +101,7 @@ class SimulatedClient:
         self.need: Need | None = None
         self.text = ""
         self.hash_before: str | None = None
+        self.bases_before: frozenset[str] = frozenset()
         self.is_overflowing = False
         self.outbox.on_overflow = self._overflow
         self._checked = 0

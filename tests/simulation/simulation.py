@@ -45,6 +45,7 @@ CHECK_STEPS: Final = 25
 """How often everything is compared; what clients get is compared at each step."""
 
 _WRONG_TOKEN: Final = "neither-the-old-nor-the-new-one"
+_NO_BASE: Final = "no-such-base"
 
 
 class _IdleNursery:
@@ -206,6 +207,7 @@ class Simulation:
         self._tick()
         client.text = text
         client.hash_before = self._hash_of_login(text)
+        client.bases_before = frozenset(self._model.bases)
         suspension = client.session.execute(text)
         if suspension is not None:
             client.suspension = suspension
@@ -245,11 +247,13 @@ class Simulation:
     def _as_it_was_decided(self, client: SimulatedClient, last_need: object) -> str:
         """The command that the model runs at the end of one that had to wait, for the model does not wait.
 
-        A token that was changed meanwhile is refused, be it right by now; a user's token that was other than the given
-        one is set, be it the same by now.
+        A token that was changed meanwhile is refused, be it right by now, and so is a database that was made meanwhile;
+        a user's token that was other than the given one is set, be it the same by now.
         """
         text = client.text
         words = text.split(" ")
+        if words[0] == "use-db" and words[1] not in client.bases_before:
+            return " ".join([words[0], _NO_BASE, *words[2:]])
         if words[0] == "use-db" and self._hash_of_login(text) != client.hash_before:
             return " ".join([*words[:-1], _WRONG_TOKEN])
         if words[0] == "create-user" and isinstance(last_need, HashSecret):
