@@ -155,12 +155,15 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
     from pynun.errors import TransferError
     from pynun.storage.partial_file import PartialFile
 
+    is_there = f"{path} is there already: choose another name, or give --replace"
     if not is_replacing and os.path.lexists(path):
-        raise TransferError(f"{path} is there already: choose another name, or give --replace")
+        raise TransferError(is_there)
     try:
         with PartialFile(path) as partial:
             count = _write(lines, partial.write, progress)
-            partial.finish()
+            partial.finish(is_replacing=is_replacing)
+    except FileExistsError:  # it was made meanwhile
+        raise TransferError(is_there) from None
     except OSError as error:
         raise TransferError(f"{path} can't be written: {error.strerror}; make room, or name another place") from None
     return count

@@ -69,9 +69,10 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
         with PartialFile(file) as partial:
             data_bytes, digest = _copy(folder, partial, progress)
             made = _complete(folder, partial, data_bytes, digest, progress)
-            _check_free(file, is_replacing)
-            partial.finish()
+            partial.finish(is_replacing=is_replacing)
     except OSError as error:
+        if isinstance(error, FileExistsError | IsADirectoryError):
+            _check_free(file, is_replacing)  # it was made meanwhile
         raise BackupError(_cannot_write(file, error)) from None
     return dataclasses.replace(made, seconds=round(time.monotonic() - began, 3))
 

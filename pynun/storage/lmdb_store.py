@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import lmdb
 
-from pynun.errors import DamageError, MapFullError, StartError, StorageError
+from pynun.errors import BackupError, DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
+from pynun.storage.partial_file import partial_name, remove_leftover
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
 space refuses the first, the map grows by doubling when it is full."""
+
+KEPT_NAME: Final = "data-before-%Y%m%dT%H%M%SZ.mdb"
+"""What a restore makes of the data that it replaces; the time is that of the restore, UTC."""
+KEPT_GLOB: Final = "data-before-*.mdb"
 
 READERS_MAX: Final = 16
 """Readers at once, in all processes. Whoever comes first makes the table: so everybody asks for as many."""
@@ -77,6 +82,7 @@ class LmdbStore:
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         self._lock = lock_folder(folder)
         try:
+            _end_killed_restore(folder)
             self._environment = _open_environment(folder)
             try:
                 self._open_databases()
@@ -333,7 +339,39 @@ def lock_folder(folder: Path) -> int:
     return descriptor
 
 
+def remove_second_names(folder: Path) -> None:
+    """Remove what a restore that was killed has left: a second name of the data, beside which it put no new data yet.
+
+    What is written to the data would be in both. The folder must be locked. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        data = (folder / schema.DATA_FILE).lstat()
+        for path in folder.glob(KEPT_GLOB) if data.st_nlink > 1 else ():
+            if os.path.samestat(path.lstat(), data):
+                path.unlink()
+
+
+def _end_killed_restore(folder: Path) -> None:
+    """Raises StartError."""
+    try:
+        remove_second_names(folder)
+    except OSError as error:
+        raise StartError(_unusable(folder, error)) from None
+    with contextlib.suppress(OSError, BackupError):  # it takes room, and harms nothing
+        remove_leftover(folder / partial_name(schema.DATA_FILE))
+
+
+def _link_in(folder: Path) -> str | None:
+    """What is wrong if a file that LMDB would open is a link: root would be led to what another user points at."""
+    for name in (schema.DATA_FILE, schema.READERS_FILE):
+        if (folder / name).is_symlink():
+            return f"{name} is a symbolic link, which is not followed: put the file itself there"
+    return None
+
+
 def _open_environment(folder: Path) -> lmdb.Environment:
+    if link := _link_in(folder):
+        raise StartError(f"the data folder {folder} can't be used: {link}, or choose another folder with NUN_DBS_DIR")
     if not _has_room_for_readers(folder):
         raise StartError(_unusable(folder, OSError(errno.ENOSPC, _NO_ROOM)))
     for size in MAP_BYTES:
@@ -355,6 +393,8 @@ def _open_environment(folder: Path) -> lmdb.Environment:
 
 def open_to_read(folder: Path) -> lmdb.Environment:
     """Open data to read it, beside a server or without one. Raises lmdb.Error and StorageError."""
+    if link := _link_in(folder):
+        raise StorageError(link)
     if not _has_room_for_readers(folder):
         raise StorageError(f"{_NO_ROOM} for {schema.READERS_FILE}: make room there")
     for size in MAP_BYTES:

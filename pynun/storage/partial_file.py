@@ -7,6 +7,7 @@ written. So what a killed process left behind is told from what another process 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from typing import TYPE_CHECKING, Final, Self
@@ -35,7 +36,8 @@ class PartialFile:
         """Make the file. Raises BackupError if another process is writing it, and OSError."""
         self.final = final
         self.path = final.with_name(partial_name(final.name))
-        self._is_finished = False
+        self.is_finished = False
+        """Whether it has its name; not, whether the folder is synced."""
         self._unsynced_bytes = 0
         self.descriptor = self._make()
 
@@ -55,7 +57,7 @@ class PartialFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if not self._is_finished:
+        if not self.is_finished:
             with contextlib.suppress(OSError):
                 self.path.unlink()
         os.close(self.descriptor)
@@ -70,12 +72,30 @@ class PartialFile:
             os.fdatasync(self.descriptor)
             self._unsynced_bytes = 0
 
-    def finish(self) -> None:
-        """Sync the file, give it its name (in place of a file that has it), and sync the folder. Raises OSError."""
+    def finish(self, *, is_replacing: bool) -> None:
+        """Sync the file, give it its name, if `is_replacing` in place of a file that has it, and sync the folder.
+
+        Raises FileExistsError and other OSErrors; `is_finished` then says whether it has its name.
+        """
         os.fsync(self.descriptor)
-        self.path.rename(self.final)
-        self._is_finished = True
+        if is_replacing or not self._link():
+            self.path.rename(self.final)
+        self.is_finished = True
         sync_folder(self.final.parent)
+
+    def _link(self) -> bool:
+        """Give it its name, which nobody has, in one step. False: this file system has no second names."""
+        try:
+            os.link(self.path, self.final, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if os.path.lexists(self.final):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            return False
+        self.is_finished = True
+        self.path.unlink()
+        return True
 
 
 def remove_leftover(path: Path) -> bool:

@@ -26,16 +26,13 @@ from pynun.storage.backup_file import (
     read_trailer,
 )
 from pynun.storage.check_entries import check_entries
-from pynun.storage.lmdb_store import lock_folder, reason
+from pynun.storage.lmdb_store import KEPT_NAME, lock_folder, reason, remove_second_names
 from pynun.storage.partial_file import PartialFile, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.storage.backup_file import Progress
-
-KEPT_NAME = "data-before-%Y%m%dT%H%M%SZ.mdb"
-"""What a restore makes of the data that it replaces; the time is that of the restore, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
     """Put a backup's data into a folder, which is made when missing. What it replaces is kept beside it.
 
     Raises BackupError: the backup is not whole, the folder has data already, is in use, or can't be written. The
-    folder's data is then as it was.
+    folder's data is then as it was, unless the error says that the new data is in its place.
     """
     data = folder / schema.DATA_FILE
     try:
@@ -65,14 +62,17 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
                         " NUN_DBS_DIR, or give --replace, which keeps it beside the new data"
                     )
                 try:
+                    remove_second_names(folder)
                     with PartialFile(data) as partial:
                         verified = _copy(file, source.fileno(), partial, progress)
                         os.fchown(partial.descriptor, *owner)
                         _forget_readers(folder)
                         kept = _keep(data) if has_data else None
                         try:
-                            partial.finish()
-                        except OSError:
+                            partial.finish(is_replacing=True)
+                        except OSError as error:
+                            if partial.is_finished:
+                                raise BackupError(_not_synced(folder, kept, error)) from None
                             if kept is not None and kept.samefile(data):
                                 kept.unlink()
                             raise
@@ -142,9 +142,6 @@ def _copy(file: Path, source: int, partial: PartialFile, progress: Progress) -> 
 
 def _keep(data: Path) -> Path:
     """A second name for the data that is there, so that no moment is without data. Raises BackupError."""
-    for old in data.parent.glob("data-before-*.mdb"):
-        if old.samefile(data):  # left by a restore that was killed before it put the new data in its place
-            old.unlink()
     kept = data.with_name(time.strftime(KEPT_NAME, time.gmtime()))
     try:
         if kept.exists():  # twice within a second
@@ -169,6 +166,14 @@ def _forget_readers(folder: Path) -> None:
                     " wait until it is done"
                 ) from None
         path.unlink()
+
+
+def _not_synced(folder: Path, kept: Path | None, error: OSError) -> str:
+    before = "" if kept is None else f", the data from before is kept as {kept}"
+    return (
+        f"the new data is in its place in {folder}{before}, but the disk did not confirm it ({reason(error)}): check"
+        " the disk, and restore again if the power fails"
+    )
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:

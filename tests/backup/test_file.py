@@ -8,16 +8,18 @@ import json
 import os
 import random
 import re
+import stat
 from typing import TYPE_CHECKING
 
 import lmdb
 import pytest
 
-from pynun.errors import BackupError
+from pynun.errors import BackupError, StartError, TransferError
 from pynun.storage import partial_file, schema
 from pynun.storage.backup_file import TRAILER_BYTES, verify_backup
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.partial_file import PartialFile, partial_name
+from pynun.storage.reading import snapshot
 from pynun.storage.restore import restore_backup
 from tests.backup.data import KEYS_EACH, LONG_KEY, NAMES, back_up, changed_batch, contents, make_folder, silent
 from tests.cli.command import run
@@ -252,9 +254,54 @@ def test_what_another_process_writes_is_left_alone(disk_folder: Path, folder: Pa
         with pytest.raises(BackupError, match="another process is writing"):
             back_up(folder, file)
         other.write(b"complete")
-        other.finish()
+        other.finish(is_replacing=False)
     assert file.read_bytes() == b"complete"
     assert not other.path.exists()
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_was_made_meanwhile_is_not_overwritten(
+    disk_folder: Path, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    if not has_links:  # as on a disk with FAT
+        monkeypatch.setattr(os, "link", no_links)
+    file = disk_folder / "x"
+    with PartialFile(file) as partial:
+        file.write_text("precious")
+        with pytest.raises(FileExistsError):
+            partial.finish(is_replacing=False)
+        assert (file.read_text(), partial.is_finished) == ("precious", False)
+    assert [path.name for path in disk_folder.iterdir()] == ["x"]
+    for is_replacing in (True, False):
+        with PartialFile(file) as partial:
+            partial.write(b"new")
+            partial.finish(is_replacing=is_replacing)
+        assert file.read_text() == "new"
+        assert [path.name for path in disk_folder.iterdir()] == ["x"]
+        file.unlink()
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, "no hard links here")
+
+
+@pytest.mark.parametrize("name", [schema.DATA_FILE, schema.READERS_FILE])
+def test_a_link_in_place_of_data_is_not_followed(disk_folder: Path, folder: Path, name: str) -> None:
+    """Whoever opens it may be root, and the folder another's."""
+    target = disk_folder / "target"
+    if (folder / name).exists():
+        (folder / name).rename(target)
+    else:
+        target.touch()
+    before = target.read_bytes()
+    (folder / name).symlink_to(target)
+    with pytest.raises(StartError, match=f"can't be used: {name} is a symbolic link, which is not followed"):
+        LmdbStore(folder)
+    with pytest.raises(TransferError, match=f"can't be read: {name} is a symbolic link"), snapshot(folder):
+        pass
+    with pytest.raises(BackupError, match=f"{name} is a symbolic link"):
+        back_up(folder, disk_folder / "the.backup")
+    assert target.read_bytes() == before
 
 
 def test_a_partial_file_is_private_from_its_first_moment(disk_folder: Path) -> None:
@@ -359,3 +406,40 @@ def test_a_second_name_of_a_killed_restore_is_removed(folder: Path, file: Path) 
     assert not left.exists()
     assert restored.kept is not None
     assert restored.kept.exists()
+
+
+def test_what_a_killed_restore_left_is_removed_by_whoever_opens_the_data(folder: Path, file: Path) -> None:
+    """Else what is written then would also be in what is said to be the data from before."""
+    restored = restore_backup(file, folder, silent, is_replacing=True)
+    left = folder / "data-before-20200101T000000Z.mdb"
+    os.link(folder / schema.DATA_FILE, left)
+    copy = folder / partial_name(schema.DATA_FILE)
+    copy.write_bytes(b"half")
+    LmdbStore(folder).close()
+    assert not left.exists()
+    assert not copy.exists()
+    assert restored.kept is not None
+    assert restored.kept.exists()
+    assert (folder / schema.DATA_FILE).stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("is_replacing", [False, True])
+def test_data_that_is_in_place_is_said_to_be(
+    disk_folder: Path, folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch, is_replacing: bool
+) -> None:
+    target = folder if is_replacing else disk_folder / "new"
+    synced = os.fsync
+    before = (folder / schema.DATA_FILE).stat().st_ino if is_replacing else None
+
+    def fail_at_the_end(descriptor: int) -> None:
+        data = target / schema.DATA_FILE
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and data.stat().st_ino != before:
+            raise OSError(errno.EIO, "Input/output error")
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_at_the_end)
+    with pytest.raises(BackupError, match=re.escape(f"the new data is in its place in {target}")) as caught:
+        restore_backup(file, target, silent, is_replacing=is_replacing)
+    assert ("the data from before is kept as" in str(caught.value)) == is_replacing
+    monkeypatch.undo()
+    assert contents(target).keys() == set(NAMES)
