@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 _PREFIX_BITS = 64
 
 
+@lru_cache(maxsize=4096)  # asked for with every login, also with those that cost microseconds
 def address_group(address: str) -> str:
     """`192.0.2.7` for itself and for `::ffff:192.0.2.7`; `2001:db8::/64` for every address in that network.
 

@@ -59,11 +59,11 @@ _HALF: Final = 0.5
 class Checker(Resolver, Protocol):
     """Whoever knows whether a secret is right: `Passwords`."""
 
-    def is_verified(self, hash_text: str, secret: str) -> bool:
-        """True if this pair was right before."""
-
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
-        """What stands for this pair, and tells nothing of it."""
+        """What stands for a pair of hash and secret, and tells nothing of it."""
+
+    def is_remembered(self, fingerprint: bytes) -> bool:
+        """True if the pair that has this fingerprint was right before."""
 
 
 class _Turn(enum.Enum):
@@ -215,12 +215,13 @@ class LoginDelay:
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
         """True if the secret is known to be right, and may be told so at once."""
-        if not self._passwords.is_verified(hash_text, secret):
+        fingerprint = self._passwords.fingerprint(hash_text, secret)
+        if not self._passwords.is_remembered(fingerprint):
             return False
         if attempt is None:
             return True
         group = address_group(attempt.address)
-        known = (group, self._passwords.fingerprint(hash_text, secret))
+        known = (group, fingerprint)
         address = self._addresses.find(group)
         if address is not None:
             now = trio.current_time()
@@ -232,9 +233,11 @@ class LoginDelay:
         return True
 
     def _remember(self, known: tuple[str, bytes]) -> None:
+        if known in self._known:
+            self._known.move_to_end(known)
+            return
         self._known[known] = None
-        self._known.move_to_end(known)
-        while len(self._known) > limits.VERIFIED_SECRETS_MAX:
+        if len(self._known) > limits.VERIFIED_SECRETS_MAX:
             self._known.popitem(last=False)
 
     def stop(self) -> None:
@@ -268,7 +271,7 @@ class LoginDelay:
                 case _Turn.REFUSED:
                     return False
                 case _Turn.CHECK:
-                    is_right = await self._check_now(need, attempt, address, account)
+                    is_right = await self._check_now(need, fingerprint, attempt, address, account)
                     if is_right and fingerprint is not None:
                         self._let_in(group, address, fingerprint)
                     return is_right
@@ -287,12 +290,14 @@ class LoginDelay:
                 waiting.is_known = True
                 waiting.moved.set()
 
-    async def _check_now(self, need: VerifySecret, attempt: Attempt, address: _Meter, account: _Meter) -> bool:
+    async def _check_now(
+        self, need: VerifySecret, fingerprint: bytes | None, attempt: Attempt, address: _Meter, account: _Meter
+    ) -> bool:
         """Have the secret checked; the try counts as running on both meters already."""
         is_right: Answer = None
         try:
             # Whoever had to wait with a secret that is known pays with the wait alone.
-            is_known = need.hash is not None and self._passwords.is_verified(need.hash, need.secret)
+            is_known = fingerprint is not None and self._passwords.is_remembered(fingerprint)
             is_right = is_known or await self._passwords.answer(need)
             return is_right is True
         finally:

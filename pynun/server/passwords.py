@@ -40,10 +40,13 @@ class Passwords:
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None = None) -> bool:
         """True if this pair has been verified or made in this process, whoever asks. Takes about a microsecond."""
-        digest = self.fingerprint(hash_text, secret)
-        if digest not in self._verified:
+        return self.is_remembered(self.fingerprint(hash_text, secret))
+
+    def is_remembered(self, fingerprint: bytes) -> bool:
+        """True if the pair that has this fingerprint has been verified or made in this process."""
+        if fingerprint not in self._verified:
             return False
-        self._verified.move_to_end(digest)
+        self._verified.move_to_end(fingerprint)
         return True
 
     def hash_now(self, secret: str) -> str:

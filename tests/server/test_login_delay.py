@@ -41,13 +41,14 @@ class Checks:
         self._credentials = FakeCredentials()
         self._limiter = trio.CapacityLimiter(2)
 
-    def is_verified(self, hash_text: str, secret: str) -> bool:
-        """Whether this pair was right before."""
-        return self._credentials.is_verified(hash_text, secret)
-
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
         """What stands for a pair."""
         return f"{hash_text} {secret}".encode()
+
+    def is_remembered(self, fingerprint: bytes) -> bool:
+        """Whether this pair was right before."""
+        hash_text, _, secret = fingerprint.decode().partition(" ")
+        return self._credentials.is_verified(hash_text, secret)
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need."""
