@@ -76,6 +76,9 @@ DEAD_READERS_SECONDS: Final = 5.0
 BACKUP_RETRY_SECONDS: Final = 300.0
 """After a failed backup on a schedule, the next try; sooner where the interval is shorter."""
 
+BACKUP_END_SECONDS: Final = 2.0
+"""For what a backup that is given up still has to do; it may be on a disk that does not answer any more."""
+
 DISK_FREE_BYTES_MIN: Final = 1024 * 1024
 """A disk with less room than this counts as full: the next commit of many changes may fail."""
 

@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -77,12 +78,11 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
             began = time.time()
             file = folder / backup_folder.new_name(began)
             failure = await _make(settings.data_dir, file)
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(_record, settings, file, failure)
+            with _shielded():
+                await trio.to_thread.run_sync(_record, settings, file, failure, abandon_on_cancel=True)
             if failure is None:
                 figures.newest_at = began
-                for old in await _apart(backup_folder.remove_oldest, folder, settings.backup_keep):
-                    _log.info("old backup removed: %s", old)
+                await _remove_oldest(folder, settings.backup_keep)
                 continue
         except OSError as error:
             failure = f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}"
@@ -93,6 +93,23 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
             retry_seconds,
         )
         await trio.sleep(retry_seconds)
+
+
+async def _remove_oldest(folder: Path, keep: int) -> None:
+    try:
+        for old in await _apart(backup_folder.remove_oldest, folder, keep):
+            _log.info("old backup removed: %s", old)
+    except OSError as error:
+        _log.warning(
+            "old backups in %s can't be removed (%s): remove them yourself before the disk is full",
+            folder,
+            error.strerror,
+        )
+
+
+def _shielded() -> trio.CancelScope:
+    """A stop waits for what is done in it, but not for ever."""
+    return trio.CancelScope(shield=True, deadline=trio.current_time() + limits.BACKUP_END_SECONDS)
 
 
 async def _apart(function: Callable[[Path, int], _Result], folder: Path, number: int) -> _Result:
@@ -118,25 +135,32 @@ def _cure(error: OSError) -> str:
 
 async def _make(data_dir: Path, file: Path) -> str | None:
     """Have a process make a backup. Returns why it did not."""
+    process = await trio.lowlevel.open_process(
+        command("pynun.storage.backup", str(data_dir), str(file)),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    output, errors = bytearray(), bytearray()
     try:
-        made = await trio.run_process(
-            command("pynun.storage.backup", str(data_dir), str(file)),
-            env=environment(),
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            start_new_session=True,
-            deliver_cancel=_kill,
-        )
+        # Not trio.run_process: it waits for ever for a process that was killed and hangs in a write.
+        async with trio.open_nursery() as reading:
+            reading.start_soon(_read, process.stdout, output)
+            reading.start_soon(_read, process.stderr, errors)
+            await process.wait()
     except BaseException:  # cancelled
-        with contextlib.suppress(OSError):
-            file.with_name(partial_name(file.name)).unlink()
+        with _shielded():
+            process.kill()  # a child of its own ends when nobody reads its pipe
+            await process.wait()
+            await trio.to_thread.run_sync(_remove_partial, file, abandon_on_cancel=True)
         raise
     try:
-        told: dict[str, object] = json.loads(made.stdout)
+        told: dict[str, object] = json.loads(output)
     except ValueError:
-        last_line = made.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return last_line or f"its process ended with {made.returncode}"
+        last_line = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        return last_line or f"its process ended with {process.returncode}"
     if "failed" in told:
         return str(told["failed"])
     _log.info(
@@ -146,6 +170,18 @@ async def _make(data_dir: Path, file: Path) -> str | None:
     return None
 
 
+async def _read(pipe: trio.abc.ReceiveStream | None, into: bytearray) -> None:
+    assert pipe is not None
+    async with pipe:
+        async for piece in pipe:
+            into += piece
+
+
+def _remove_partial(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.with_name(partial_name(file.name)).unlink()
+
+
 def _record(settings: Settings, file: Path, failure: str | None) -> None:
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
     with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
@@ -153,9 +189,3 @@ def _record(settings: Settings, file: Path, failure: str | None) -> None:
             trail.record("backup", outcome="ok", file=str(file))
         else:
             trail.record("backup", outcome="failed", file=str(file), reason=failure)
-
-
-async def _kill(process: trio.Process) -> None:
-    """End it. A child of its own ends when nobody reads its pipe."""
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()

@@ -10,7 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from pynun import limits
+from pynun.server import backups
 from pynun.settings import SettingsError, load
 from pynun.storage import backup_folder
 from pynun.storage.backup_file import verify_backup
@@ -120,6 +123,44 @@ def test_backups_are_made_kept_and_removed(new_server: Callable[..., Server], di
     verified = verify_backup(folder / names[-1], silent)
     assert verified.counts.databases.keys() == {"$admin", "scheduled"}
     assert (folder / names[-1]).stat().st_mode & 0o777 == 0o600
+
+
+def test_an_old_backup_that_can_t_be_removed_is_no_failed_backup(
+    new_server: Callable[..., Server], disk_folder: Path
+) -> None:
+    folder = disk_folder / "backups"
+    (folder / "nun-db-20200101T000000Z.backup").mkdir(parents=True)
+    with new_server(NUN_BACKUP_DIR=str(folder), NUN_BACKUP_INTERVAL="1s", NUN_BACKUP_KEEP="1") as server:
+        line = server.wait_output("old backups in ", timeout_seconds=WAIT_SECONDS)
+        assert f"old backups in {folder} can't be removed (" in line
+        server.wait_output("backup made: ", after=len(server.output), timeout_seconds=WAIT_SECONDS)
+        assert not any("no backup was made" in told for told in server.output)
+        assert server.stop() == 0
+
+
+def test_a_stop_does_not_wait_for_a_process_that_can_t_be_killed(
+    monkeypatch: pytest.MonkeyPatch, disk_folder: Path
+) -> None:
+    """As one that hangs in a write to a disk that is gone."""
+    started: list[trio.Process] = []
+    kill = trio.Process.kill
+    monkeypatch.setattr(trio.Process, "kill", lambda process: started.append(process))
+    monkeypatch.setattr(backups, "command", lambda *_: ["sleep", "40"])
+
+    async def make_and_give_up() -> float:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(backups._make, disk_folder, disk_folder / "x.backup")
+            await trio.sleep(0.5)
+            began = trio.current_time()
+            nursery.cancel_scope.cancel()
+        seconds = trio.current_time() - began
+        (process,) = started
+        kill(process)
+        await process.wait()
+        return seconds
+
+    seconds = trio.run(make_and_give_up)
+    assert limits.BACKUP_END_SECONDS <= seconds < 20
 
 
 def test_a_restart_does_not_make_one_too_soon(new_server: Callable[..., Server], disk_folder: Path) -> None:
