@@ -56,7 +56,8 @@ class Store(Protocol):
     def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start` (four bytes of a database, then text), in order.
 
-        Begins at `position` (first b"", then what the call before returned). Returns the keys without their first
+        Begins at `position`: first b"" or a stored key, whether it is there or not; then what the call before returned.
+        Keys before a stored key that is long may be among the first ones. Returns the keys without their first
         four bytes, where to go on or None at the end, and whether the slice is in order: keys longer than the store's
         own limit may not be.
         """

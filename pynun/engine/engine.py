@@ -204,9 +204,11 @@ class Engine:
         key_prefix: bytes = b"",
         keep: Callable[[list[bytes]], list[bytes]] | None = None,
         count_max: int | None = None,
+        after: bytes = b"",
     ) -> Generator[None, None, list[bytes]]:
         """The keys under a stored prefix that begin with `key_prefix`, in order; yields between slices of a scan.
 
+        With `after`, those up to `key_prefix` and `after` are passed over, as far as that saves reading them.
         `keep` filters a slice. A scan that finds more than `count_max` keys ends early. Keys that are there during the
         whole scan are given exactly once, in any case.
         """
@@ -214,7 +216,7 @@ class Engine:
         unwritten = self.view.unwritten(start)
         found: list[bytes] = []
         is_sorted = True
-        position: bytes | None = b""
+        position: bytes | None = start + after if after else b""
         while position is not None:
             names, position, is_slice_sorted = self.view.store.scan(start, position, _SLICE_KEYS)
             is_sorted = is_sorted and is_slice_sorted

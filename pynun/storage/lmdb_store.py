@@ -141,7 +141,7 @@ class LmdbStore:
         """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
         stored_start = start[: schema.PREFIX_BYTES]
         with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
-            if not cursor.set_range(position or stored_start):
+            if not cursor.set_range(position[: schema.KEY_BYTES_MAX] or stored_start):
                 return [], None, True
             stored = list(islice(cursor.iternext(keys=True, values=False), count_max + 1))
             following = stored.pop() if len(stored) > count_max else None

@@ -196,6 +196,19 @@ def test_a_slice_is_in_order_where_no_long_key_is(store: WritableStore) -> None:
     assert store.scan(DATABASE, b"", 10) == ([b"a", b"b", b"c"], None, True)
 
 
+def test_a_scan_may_begin_at_any_key(store: WritableStore) -> None:
+    names = sorted(["a", "ab", "b", "b" * 505, "b" * 507, "b" * 508, "b" * 600, STEM, STEM + "z" * 26, STEM + "z" * 27,
+                    STEM + "z" * 28, STEM + "y" * 90, STEM + "z" * 90, "ü" * 400], key=str.encode)  # fmt: skip
+    put(store, *names)
+    put(store, "of another", "k" * 600, database=NEXT)
+    for place, after in enumerate(names):
+        found, following, _ = store.scan(DATABASE, DATABASE + after.encode(), 100)
+        assert following is None
+        assert set(names[place:]) <= {name.decode() for name in found} <= set(names)
+    assert store.scan(DATABASE, DATABASE + b"\xff" * 600, 100)[0] == []
+    assert len(store.scan(DATABASE, DATABASE + b"ab", 100)[0]) == len(names) - 1
+
+
 def test_a_key_that_goes_while_a_scan_is_under_way_takes_no_other_along(store: WritableStore) -> None:
     put(store, *"abcdef")
     names, position, _ = store.scan(DATABASE, b"", 2)

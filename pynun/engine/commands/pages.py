@@ -20,12 +20,12 @@ PAGE_ROWS: Final = 500
 def names_after(session: Session, prefix: bytes, beginning: str, after: str) -> Generator[Need, Answer, list[str]]:
     """The names behind a beginning of stored keys, in order: those greater than `after`, without the beginning.
 
-    Raises Refusal if there are more than a listing may hold.
+    Raises Refusal if there are more of them than a listing may hold.
     """
     view, most = session.view, session.engine.context.keys_max
     while True:
         losses = view.losses
-        scan = session.engine.scan_slices(prefix, beginning.encode(), count_max=most)
+        scan = session.engine.scan_slices(prefix, beginning.encode(), count_max=most, after=after.encode())
         found: list[bytes] | None = None
         while found is None:
             try:
