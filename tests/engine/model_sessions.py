@@ -145,8 +145,12 @@ class Model:
             case "get-safe", str(key):
                 return [m.value_version(*base.keys.get(key, (1, "<Empty>")))]
             case "set", str(key), str(text):
+                if base.name == "$admin" and key == "$$token":
+                    self._end_other_admins(client)
                 base.change(key, -1, text, self.now)
             case "set-safe", str(key), int(version), str(text):
+                if base.name == "$admin" and key == "$$token":
+                    self._end_other_admins(client)
                 base.change(key, version, text, self.now)
             case "create-user", str(user), str(token):
                 if base.keys.get(f"$$user_{user}", (0, ""))[1] != fake_hash(token):  # the same token again is no change
@@ -195,10 +199,7 @@ class Model:
                 self._drop(self._base(name))
                 return ["drop-db success\n"]
             case ("set-password", str(password)) | ("set-token", "$admin", "all", str(password)):
-                for other in self.admins:
-                    if other is not client:
-                        other.is_admin = False
-                        other.prune()
+                self._end_other_admins(client)
                 self.bases["$admin"].change("$$token", -1, fake_hash(password), self.now)
             case (("add-user" | "set-token" | "remove-user" | "grant" | "revoke"), str(name), str(user), *more):
                 return self._administer(self._base(name), str(command[0]), user, *map(str, more))
@@ -208,6 +209,8 @@ class Model:
                 self._resolve(client, name, key)
                 self._base(name).resolve(identifier, key, version, text)
             case "replicate", str(name), str(key), int(version), str(text):
+                if name == "$admin" and key == "$$token":
+                    self._end_other_admins(client)
                 self._base(name).change(key, version, text, self.now)
             case "replicate-increment", str(name), str(key), int(step):
                 self._base(name).increment(key, step, self.now)
@@ -230,6 +233,12 @@ class Model:
             case "debug", str(what):
                 return self._debug(client, what)
         return []
+
+    def _end_other_admins(self, client: Client) -> None:
+        for other in self.admins:
+            if other is not client:
+                other.is_admin = False
+                other.prune()
 
     def _drop(self, base: Base) -> None:
         if base.name == "$admin":

@@ -217,7 +217,10 @@ def test_a_session_is_disconnected_by_its_owner(world: World, admin: Client) -> 
     assert (one.is_ended, other.is_ended) == (True, False)
 
 
-@pytest.mark.parametrize(("command", "password"), [("set-password", "new one"), ("set-token $admin all", "new-one")])
+@pytest.mark.parametrize(
+    ("command", "password"),
+    [("set-password", "new one"), ("set-token $admin all", "new-one"), ("replicate $admin $$token -1", "new one")],
+)
 def test_with_a_new_password_nobody_else_is_admin(world: World, admin: Client, command: str, password: str) -> None:
     other = world.admin("use-db $admin user-pwd", "watch $$token")
     member = world.connect("use-db d pwd")
@@ -229,6 +232,20 @@ def test_with_a_new_password_nobody_else_is_admin(world: World, admin: Client, c
     assert admin.ask("debug pending-ops")[-1:] == OK
     assert world.connect().ask(f"auth {ADMIN_USER} {ADMIN_PASSWORD}") == ["invalid auth\n", *OK]
     assert world.connect().ask(f"auth {ADMIN_USER} {password}") == ["valid auth\n", *OK]
+
+
+def test_with_the_token_of_the_admin_database_too(world: World) -> None:
+    admin, other = world.admin("use-db $admin user-pwd"), world.admin("use-db $admin user-pwd", "watch $$token")
+    assert admin.ask("set $$token new") == OK
+    assert other.outbox.take() == []
+    assert other.ask("list-commands") == NOT_AUTH
+    first, second = admin.start("set $$token one"), world.connect(f"auth {ADMIN_USER} new")
+    needs = next(first)
+    assert second.ask("set-password two") == OK
+    with pytest.raises(StopIteration):
+        first.send(world.credentials.answer(needs))
+    assert admin.outbox.take()[-1].startswith("error To read security keys")
+    assert world.connect().ask(f"auth {ADMIN_USER} two")[0] == "valid auth\n"
 
 
 def test_of_two_who_change_the_password_at_once_the_second_is_refused(world: World, admin: Client) -> None:

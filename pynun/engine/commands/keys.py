@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.changes import Entry
-from pynun.engine.commands.login import hashed
+from pynun.engine.commands.login import end_other_admins, hashed
+from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import is_secret_hash, is_secret_key, permission_key
 from pynun.engine.steps import Pause
@@ -74,6 +75,10 @@ def change_now(session: Session, database: Database, key: str, given: int, value
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
     if not is_secret_hash(value):
         value = yield from hashed(session.engine, database, value)
+        if not session.is_admin:
+            raise messages.SECURITY_KEY  # somebody else has changed the admin password meanwhile
+    if database.name == ADMIN_DATABASE and key == "$$token":
+        end_other_admins(session)
     change_now(session, database, key, given, value)
     return None
 

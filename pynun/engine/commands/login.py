@@ -120,9 +120,17 @@ def set_password(session: Session, password: str) -> Steps:
     hash_text = yield from hashed(engine, admin, password)
     if not session.is_admin:
         raise messages.NOT_AUTH  # somebody else has changed it meanwhile
-    engine.check_changeable()
-    for one in list(engine.sessions.values()):
-        if one is not session and one.is_admin:
-            one.set_admin(False)
+    end_other_admins(session)
     engine.change(admin, "$$token", hash_text)
     return None
+
+
+def end_other_admins(session: Session) -> None:
+    """The admin password is about to be changed: who came in with the old one is admin no more.
+
+    Raises Refusal if it can't be changed.
+    """
+    session.engine.check_changeable()
+    for one in list(session.engine.sessions.values()):
+        if one is not session and one.is_admin:
+            one.set_admin(False)
