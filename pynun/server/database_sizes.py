@@ -67,6 +67,8 @@ class DatabaseSizes:
                 self.by_name = await self._measure()
             except StorageError as error:
                 _log.debug("the sizes of the databases could not be measured: %s", error)
+            except Exception:  # figures are not worth ending the server for
+                _log.exception("the sizes of the databases could not be measured; please report this")
             else:
                 self.measured_at = time.time()
                 self._is_known.set()
