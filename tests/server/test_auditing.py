@@ -187,7 +187,7 @@ def test_a_trail_that_cannot_be_written_any_more_stops_nothing(server: Server) -
     assert server.log_text().count("can't be written") == 1
     gap, *_, stop = trail_of(server)
     assert (gap["event"], stop["event"]) == ("audit-gap", "stop")
-    assert gap["count"] >= 3
+    assert gap["count"] >= 2  # what was to be written before the folder was gone again
 
 
 # --- merging ---------------------------------------------------------------------------------------------------

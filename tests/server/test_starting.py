@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,7 @@ def _connect_at_once(address: Address) -> HttpClient:
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             return HttpClient(address)
+        time.sleep(0.001)  # each try takes a port, and one of them may be the server's
 
 
 @pytest.mark.parametrize("option", ["-w", "-h", "-t"])

@@ -52,6 +52,8 @@ def refuse_oneself(connected: socket.socket) -> None:
     system gives that very port to the client. It would keep the server from coming back.
     """
     if connected.getsockname() == connected.getpeername():
+        # By a reset: the port would be taken for a minute more (TIME_WAIT).
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connected.close()
         raise ConnectionRefusedError("connected to itself: nobody listens there")
 
