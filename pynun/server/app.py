@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -21,7 +21,6 @@ from pynun import __version__, limits
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
-from pynun.language import messages
 from pynun.server import logs
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
@@ -34,26 +33,22 @@ from pynun.server.monitoring import Monitoring
 from pynun.server.original_data import take_over
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
-from pynun.server.tls import Certificate, PlainTextError, shake_hands
+from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
+from pynun.server.tls import Certificate
 from pynun.setting_values import Address
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.sweeper import Sweeper
-from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
 from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
-from pynun.transports.sockets import linger, send
-from pynun.transports.tcp import TCP_PLAIN_TEXT_REFUSAL, TCP_REFUSAL, serve_tcp
-from pynun.transports.websocket import serve_websocket
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
 
-    from pynun.server.listening import Connection, SocketListener
+    from pynun.server.listening import SocketListener
     from pynun.settings import Settings
 
 
@@ -67,23 +62,6 @@ _DURABILITY_MEANING: Final = {
 _THREAD_SWITCH_SECONDS: Final = 0.0005
 """How long the loop's thread may keep the interpreter from the thread that writes, which gives it up at each put; with
 Python's own 5 ms commits took a tenth to a quarter longer under load."""
-
-
-class _Transport(NamedTuple):
-    """How the connections of one listener are served."""
-
-    name: str
-    serve: Callable[[socket.socket, Service, trio.Event], Awaitable[None]]
-    refusal: bytes
-    plain_text_refusal: bytes
-
-
-_WEBSOCKET: Final = _Transport("websocket", serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
-_HTTP: Final = _Transport("http", serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
-_TCP: Final = _Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL)
-
-_REFUSALS_LOGGED: Final = 100
-"""One line in the log for so many refused connections."""
 
 
 def run(settings: Settings) -> None:
@@ -223,9 +201,8 @@ class _Server:
         )
         auditing.follow(self._engine.view)
         self._store = store
-        self._admission = admission
+        self._reception = Reception(admission, certificate)
         self._monitoring = Monitoring(settings, store, self._passwords)
-        self._refusing = 0
         self._is_started = False
         self._stopped_by: str | None = None
 
@@ -299,11 +276,11 @@ class _Server:
                 accepting.start_soon(Sweeper(self._engine).run)
                 accepting.start_soon(make_backups, self._settings, self._monitoring.backups)
                 for listener, transport in (
-                    (self._listeners.websocket, _WEBSOCKET),
-                    (self._listeners.http, _HTTP),
-                    (self._listeners.tcp, _TCP),
+                    (self._listeners.websocket, WEBSOCKET),
+                    (self._listeners.http, HTTP),
+                    (self._listeners.tcp, TCP),
                 ):
-                    handler = partial(self._handle, transport, service, stopping)
+                    handler = partial(self._reception.handle, transport, service, stopping)
                     accepting.start_soon(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
@@ -373,73 +350,6 @@ class _Server:
             else:
                 _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")
         raise AssertionError("signals never end")
-
-    async def _handle(
-        self,
-        transport: _Transport,
-        service: Service,
-        stopping: trio.Event,
-        connection: Connection,
-    ) -> None:
-        """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
-        if not self._admission.enter(connection.address):
-            service.counters.refused["limit"] += 1
-            await self._refuse(connection, transport.refusal)
-            return
-        try:
-            if self._certificate is not None and not await self._encrypt(connection, transport, service):
-                return
-            service.counters.opened[transport.name] += 1
-            service.counters.open[transport.name] += 1
-            try:
-                await transport.serve(connection.socket, service, stopping)
-            finally:
-                service.counters.open[transport.name] -= 1
-        except Exception:
-            service.counters.dropped["internal_error"] += 1
-            _log.exception("a connection was closed after an internal error; please report this")
-        finally:
-            self._admission.leave(connection.address)
-
-    async def _encrypt(self, connection: Connection, transport: _Transport, service: Service) -> bool:
-        """Do the TLS handshake; False if there is nobody to serve."""
-        assert self._certificate is not None
-        with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:
-            service.waits_to_cancel.add(waiting)
-            try:
-                connection.socket = await shake_hands(connection.socket, self._certificate.context)
-                return True
-            except PlainTextError:
-                await self._say_last(connection.socket, transport.plain_text_refusal)
-            except OSError as error:
-                _log.debug("no TLS with %s: %s", connection.address, error)
-            finally:
-                service.waits_to_cancel.discard(waiting)
-        service.counters.refused["tls"] += 1
-        return False
-
-    async def _refuse(self, connection: Connection, refusal: bytes) -> None:
-        """Say why, where that can be said without a handshake, and let the caller close."""
-        if self._admission.refused % _REFUSALS_LOGGED == 1:
-            _log.warning(
-                "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
-                connection.address,
-                self._admission.refused,
-                messages.TOO_MANY_CONNECTIONS,
-            )
-        await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)
-
-    async def _say_last(self, connected: socket.socket, text: bytes) -> None:
-        """Say something before the caller closes, unless that is being done with many already."""
-        if self._refusing >= limits.REFUSALS_MAX:
-            return
-        self._refusing += 1
-        try:
-            with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
-                await send(connected, text)
-                await linger(connected)
-        finally:
-            self._refusing -= 1
 
 
 async def _ignore(signals: AsyncIterator[int]) -> None:

@@ -1,0 +1,120 @@
+"""How an accepted connection gets to its transport: counted, over TLS where there is a certificate, or refused."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from pynun import limits
+from pynun.language import messages
+from pynun.server.tls import PlainTextError, shake_hands
+from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
+from pynun.transports.sockets import linger, send
+from pynun.transports.tcp import TCP_PLAIN_TEXT_REFUSAL, TCP_REFUSAL, serve_tcp
+from pynun.transports.websocket import serve_websocket
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+    from pynun.server.admission import Admission
+    from pynun.server.listening import Connection
+    from pynun.server.tls import Certificate
+    from pynun.transports.service import Service
+
+_log = logging.getLogger("nun_db")
+
+_REFUSALS_LOGGED: Final = 100
+"""One line in the log for so many refused connections."""
+
+
+class Transport(NamedTuple):
+    """How the connections of one listener are served."""
+
+    name: str
+    serve: Callable[[socket.socket, Service, trio.Event], Awaitable[None]]
+    refusal: bytes
+    plain_text_refusal: bytes
+
+
+WEBSOCKET: Final = Transport("websocket", serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+HTTP: Final = Transport("http", serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+TCP: Final = Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL)
+
+
+class Reception:
+    """Receives the connections of all listeners."""
+
+    def __init__(self, admission: Admission, certificate: Certificate | None) -> None:
+        self._admission = admission
+        self._certificate = certificate
+        self._refusing = 0
+
+    async def handle(
+        self, transport: Transport, service: Service, stopping: trio.Event, connection: Connection
+    ) -> None:
+        """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
+        if not self._admission.enter(connection.address):
+            service.counters.refused["limit"] += 1
+            await self._refuse(connection, transport.refusal)
+            return
+        try:
+            if self._certificate is not None and not await self._encrypt(
+                connection, transport, service, self._certificate
+            ):
+                return
+            service.counters.opened[transport.name] += 1
+            service.counters.open[transport.name] += 1
+            try:
+                await transport.serve(connection.socket, service, stopping)
+            finally:
+                service.counters.open[transport.name] -= 1
+        except Exception:
+            service.counters.dropped["internal_error"] += 1
+            _log.exception("a connection was closed after an internal error; please report this")
+        finally:
+            self._admission.leave(connection.address)
+
+    async def _encrypt(
+        self, connection: Connection, transport: Transport, service: Service, certificate: Certificate
+    ) -> bool:
+        """Do the TLS handshake; False if there is nobody to serve."""
+        with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:
+            service.waits_to_cancel.add(waiting)
+            try:
+                connection.socket = await shake_hands(connection.socket, certificate.context)
+                return True
+            except PlainTextError:
+                await self._say_last(connection.socket, transport.plain_text_refusal)
+            except OSError as error:
+                _log.debug("no TLS with %s: %s", connection.address, error)
+            finally:
+                service.waits_to_cancel.discard(waiting)
+        service.counters.refused["tls"] += 1
+        return False
+
+    async def _refuse(self, connection: Connection, refusal: bytes) -> None:
+        """Say why, where that can be said without a handshake, and let the caller close."""
+        if self._admission.refused % _REFUSALS_LOGGED == 1:
+            _log.warning(
+                "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
+                connection.address,
+                self._admission.refused,
+                messages.TOO_MANY_CONNECTIONS,
+            )
+        await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)
+
+    async def _say_last(self, connected: socket.socket, text: bytes) -> None:
+        """Say something before the caller closes, unless that is being done with many already."""
+        if self._refusing >= limits.REFUSALS_MAX:
+            return
+        self._refusing += 1
+        try:
+            with contextlib.suppress(OSError), trio.move_on_after(limits.CLOSE_SECONDS):
+                await send(connected, text)
+                await linger(connected)
+        finally:
+            self._refusing -= 1
