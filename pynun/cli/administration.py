@@ -19,6 +19,8 @@ HTTP_UNAVAILABLE = 503
 """Often said by a proxy whose server is down; by the server itself only with its text."""
 HTTP_REFUSED = (400, 413)
 """Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
+NOT_READY = "not ready: "
+"""How the server's answer begins while it takes data over, before it runs any command."""
 UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
@@ -50,6 +52,9 @@ def check_login(target: Target, response: Response) -> list[str]:
     """The results of a reply whose first is that of a login that was accepted. Raises CommandError for any other."""
     if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
         raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
+    if response.status == HTTP_UNAVAILABLE and response.text.startswith(NOT_READY):
+        reason = one_line(response.text.removeprefix(NOT_READY).strip())
+        raise NoConnectionError(f"{target.url} is not ready ({reason}): wait, and try again; nothing was done")
     if response.status != HTTP_OK:
         status = f"{response.status} {response.reason}".rstrip()
         raise NoConnectionError(

@@ -27,15 +27,15 @@ from pynun.server.allocator import return_large_blocks
 from pynun.server.auditing import Auditing, open_trail
 from pynun.server.backups import clear_dead_readers, make_backups
 from pynun.server.health import Phase
-from pynun.server.listening import listen
+from pynun.server.listening import Listeners
 from pynun.server.login_delay import LoginDelay
+from pynun.server.long_start import LongStart
 from pynun.server.monitoring import Monitoring
 from pynun.server.original_data import take_over
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
 from pynun.server.tls import Certificate
-from pynun.setting_values import Address
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
@@ -48,7 +48,6 @@ from pynun.transports.service import Service
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from pynun.server.listening import SocketListener
     from pynun.settings import Settings
 
 
@@ -88,7 +87,7 @@ def run(settings: Settings) -> None:
                 descriptors_max,
             )
         admission = Admission(connections_max=connections_max, per_address_max=settings.connections_per_address_max)
-        listeners = _Listeners(settings)
+        listeners = Listeners(settings)
         stack.callback(listeners.close)
         if settings.run_as is not None:
             tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
@@ -100,9 +99,11 @@ def run(settings: Settings) -> None:
         )
         trail = open_trail(settings)
         auditing = stack.enter_context(Auditing(trail))
-        take_over(store, passwords, trail)
+        monitoring = Monitoring(settings, store, passwords)
+        reception = Reception(admission, certificate)
+        take_over(store, passwords, trail, LongStart(settings, listeners, certificate, reception, monitoring))
         try:
-            trio.run(_Server(settings, store, listeners, certificate, admission, passwords, auditing).serve)
+            trio.run(_Server(settings, store, listeners, certificate, reception, passwords, auditing, monitoring).serve)
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
@@ -127,37 +128,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-class _Listeners:
-    """The listeners, opened before anything else: a port that is taken is the commonest failure."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._opened: list[SocketListener] = []
-        self.metrics: SocketListener | None = None
-        try:
-            self.websocket = self._open("websocket", "NUN_WS_ADDR", settings)
-            self.http = self._open("http", "NUN_HTTP_ADDR", settings)
-            self.tcp = self._open("tcp", "NUN_TCP_ADDR", settings)
-            if isinstance(settings.metrics, Address):
-                self.metrics = listen("metrics", "NUN_METRICS", settings.metrics, settings.idle_seconds)
-        except BaseException:
-            self.close()
-            raise
-
-    def _open(self, name: str, variable: str, settings: Settings) -> SocketListener:
-        listener = listen(name, variable, getattr(settings, f"{name}_address"), settings.idle_seconds)
-        self._opened.append(listener)
-        return listener
-
-    def close_to_clients(self) -> None:
-        for listener in self._opened:
-            listener.close()
-
-    def close(self) -> None:
-        self.close_to_clients()
-        if self.metrics is not None:
-            self.metrics.close()
-
-
 class _Server:
     """One running server."""
 
@@ -165,11 +135,12 @@ class _Server:
         self,
         settings: Settings,
         store: LmdbStore,
-        listeners: _Listeners,
+        listeners: Listeners,
         certificate: Certificate | None,
-        admission: Admission,
+        reception: Reception,
         passwords: Passwords,
         auditing: Auditing,
+        monitoring: Monitoring,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -201,8 +172,8 @@ class _Server:
         )
         auditing.follow(self._engine.view)
         self._store = store
-        self._reception = Reception(admission, certificate)
-        self._monitoring = Monitoring(settings, store, self._passwords)
+        self._reception = reception
+        self._monitoring = monitoring
         self._is_started = False
         self._stopped_by: str | None = None
 

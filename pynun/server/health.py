@@ -37,12 +37,16 @@ class Health:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self.phase = Phase.STARTING
+        self.doing = ""
+        """What a start that takes long does, for everybody to read: no names in it. Set by the thread that does it."""
         self.committer: Committer | None = None
         """Known once the data is served."""
         self.disk = DiskQuestions()
 
     async def reason(self) -> str | None:
         """Why the server is not ready; None when it is."""
+        if self.phase is Phase.STARTING and self.doing:
+            return f"{self.phase.value}: {self.doing}"
         if self.phase is not Phase.READY:
             return str(self.phase.value)
         if self.committer is not None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun.errors import StartError
+from pynun.setting_values import Address
 
 if TYPE_CHECKING:
-    from pynun.setting_values import Address
+    from pynun.settings import Settings
 
 _log = logging.getLogger("nun_db")
 
@@ -92,6 +93,10 @@ class SocketListener(trio.abc.Listener[Connection]):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe_seconds)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
 
+    def duplicate(self) -> SocketListener:
+        """Another one for the same connections. Listening ends when both are closed."""
+        return SocketListener(self._socket.dup(), self._idle_seconds)
+
     def close(self) -> None:
         """Stop listening. Only when no task waits in `accept`."""
         self._socket.close()
@@ -130,3 +135,35 @@ def _cannot_listen(name: str, variable: str, address: Address, error: OSError) -
     if error.errno == errno.EACCES:
         return f"{cause}; ports below 1024 need privileges: choose another with {variable}"
     return f"{cause}; choose an address of this machine with {variable}"
+
+
+class Listeners:
+    """All listeners of a server, opened before anything else: a port that is taken is the commonest failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises StartError."""
+        self._opened: list[SocketListener] = []
+        self.metrics: SocketListener | None = None
+        try:
+            self.websocket = self._open("websocket", "NUN_WS_ADDR", settings)
+            self.http = self._open("http", "NUN_HTTP_ADDR", settings)
+            self.tcp = self._open("tcp", "NUN_TCP_ADDR", settings)
+            if isinstance(settings.metrics, Address):
+                self.metrics = listen("metrics", "NUN_METRICS", settings.metrics, settings.idle_seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str, variable: str, settings: Settings) -> SocketListener:
+        listener = listen(name, variable, getattr(settings, f"{name}_address"), settings.idle_seconds)
+        self._opened.append(listener)
+        return listener
+
+    def close_to_clients(self) -> None:
+        for listener in self._opened:
+            listener.close()
+
+    def close(self) -> None:
+        self.close_to_clients()
+        if self.metrics is not None:
+            self.metrics.close()

@@ -107,4 +107,4 @@ def announce(text: str, **members: str) -> None:
     if _is_json:
         line = _json_line(time.time(), "INFO", _LOGGER, text, members)
     with contextlib.suppress(OSError):  # as in _StandardOutput
-        print(line, flush=True)
+        print(f"{line}\n", end="", flush=True)  # in one piece: a start that takes long has two threads

@@ -3,7 +3,8 @@
 Whoever replaces the container keeps the folder: the new server then has to have everything, without anybody doing
 anything, or nothing: data that can't all be read must be somebody's decision, so it stops the start.
 
-All this is before the server's loop runs. So a signal to stop is noted, and looked at between two steps of the work.
+All this is before clients are served, in a thread of its own (`long_start`). So a signal to stop is noted, and looked
+at between two steps of the work.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from pynun.engine.database import ADMIN_DATABASE
@@ -26,9 +28,11 @@ from pynun.storage.nundb_import import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from pynun.audit import AuditTrail
+    from pynun.server.long_start import LongStart
     from pynun.server.passwords import Passwords
     from pynun.storage.lmdb_store import LmdbStore
     from pynun.storage.nundb_folder import Problem
@@ -36,25 +40,28 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS: Final = 5.0
 _PROBLEMS_LOGGED: Final = 20
+_IMPORTING: Final = "importing the data of the original Nun-db"
 
 _log = logging.getLogger("nun_db")
 
 
-def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail) -> Summary | None:
+def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, start: LongStart) -> Summary | None:
     """Import what the original left in the store's folder, unless that was done. Takes as long as the data is large.
 
     Says what it did, or what a person ought to know. Returns the summary of an import. Raises StartError if not
     everything can be read; nothing is imported then. Ends the process with SystemExit when it is told to stop.
     """
-    folder = store.folder
-    if not holds_databases(folder):
+    if not holds_databases(store.folder):
         return None
     with _Stop() as stop:
-        return _take_over(store, passwords, trail, stop)
+        return start.run(partial(_take_over, store, passwords, trail, stop, start.tell))
 
 
-def _take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: _Stop) -> Summary | None:
+def _take_over(
+    store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: _Stop, tell: Callable[[str], None]
+) -> Summary | None:
     folder = store.folder
+    tell("looking at the files of the original Nun-db")
     before = imported_before(store)
     if before is not None:
         changed, now = compare_files(folder, before, lambda _: stop.check())
@@ -77,7 +84,7 @@ def _take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: 
             folder,
         )
         return None
-    summary = _import(store, passwords, stop)
+    summary = _import(store, passwords, stop, tell)
     trail.record(
         "import-nundb",
         outcome="ok",
@@ -115,9 +122,10 @@ class _Stop:
             raise SystemExit(0)
 
 
-def _import(store: LmdbStore, passwords: Passwords, stop: _Stop) -> Summary:
+def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[[str], None]) -> Summary:
     folder = store.folder
     logs.announce(f"{folder} holds data of the original Nun-db: importing it; its files are left as they are")
+    tell(_IMPORTING)
     told = 0
     next_time = time.monotonic() + _PROGRESS_SECONDS
 
@@ -131,9 +139,12 @@ def _import(store: LmdbStore, passwords: Passwords, stop: _Stop) -> Summary:
     def progress(step: str, done: int, total: int) -> None:
         nonlocal next_time
         stop.check()
+        share = f": {100 * done // total} %" if total else ""
+        # Not which database: whoever may ask for /healthz need not know their names.
+        tell(f"{_IMPORTING if step.startswith('importing ') else step}{share}")
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + _PROGRESS_SECONDS
-            logs.announce(f"{step}: {100 * done // total} %" if total else step)
+            logs.announce(f"{step}{share}")
 
     def hash_secret(secret: str) -> str:
         stop.check()

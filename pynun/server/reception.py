@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 
 import trio
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pynun.server.admission import Admission
     from pynun.server.listening import Connection
     from pynun.server.tls import Certificate
-    from pynun.transports.service import Service
+    from pynun.transports.counters import Counters
 
 _log = logging.getLogger("nun_db")
 
@@ -31,11 +31,27 @@ _REFUSALS_LOGGED: Final = 100
 """One line in the log for so many refused connections."""
 
 
-class Transport(NamedTuple):
+class Host(Protocol):
+    """What is needed of whoever serves connections."""
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def handshake_seconds(self) -> float: ...
+
+    @property
+    def waits_to_cancel(self) -> set[trio.CancelScope]: ...
+
+
+_Host = TypeVar("_Host", bound=Host)
+
+
+class Transport(NamedTuple, Generic[_Host]):
     """How the connections of one listener are served."""
 
     name: str
-    serve: Callable[[socket.socket, Service, trio.Event], Awaitable[None]]
+    serve: Callable[[socket.socket, _Host, trio.Event], Awaitable[None]]
     refusal: bytes
     plain_text_refusal: bytes
 
@@ -54,7 +70,7 @@ class Reception:
         self._refusing = 0
 
     async def handle(
-        self, transport: Transport, service: Service, stopping: trio.Event, connection: Connection
+        self, transport: Transport[_Host], service: _Host, stopping: trio.Event, connection: Connection
     ) -> None:
         """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
         if not self._admission.enter(connection.address):
@@ -79,7 +95,7 @@ class Reception:
             self._admission.leave(connection.address)
 
     async def _encrypt(
-        self, connection: Connection, transport: Transport, service: Service, certificate: Certificate
+        self, connection: Connection, transport: Transport[_Host], service: _Host, certificate: Certificate
     ) -> bool:
         """Do the TLS handshake; False if there is nobody to serve."""
         with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:

@@ -266,7 +266,7 @@ class _Import:
                 self._tell(item)
             else:
                 self._take(staged, counts, files, item)
-                if number % _PROGRESS_RECORDS == 0:
+                if number % _PROGRESS_RECORDS == 0 or is_secret_key(item.key):  # hashing is what takes long
                     self._progress(name, self._done_bytes + item.offset, self._total_bytes)
         with contextlib.suppress(OSError):  # the reader has said so
             self._done_bytes += files.keys.stat().st_size

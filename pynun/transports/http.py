@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -22,6 +23,7 @@ from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Awaitable, Callable
 
     from pynun.transports.http_reader import Request
     from pynun.transports.pages import Pages
@@ -97,8 +99,13 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
         return  # the client is gone
 
 
-async def serve_pages(connected: socket.socket, pages: Pages) -> None:
-    """One connection of a port that answers with pages only, and runs no command."""
+async def serve_pages(
+    connected: socket.socket, pages: Pages, otherwise: Callable[[], Awaitable[Page]] | None = None
+) -> None:
+    """One connection of a port that answers with pages only, and runs no command.
+
+    A request for none of them, whatever its body, gets the page that `otherwise` makes, and the connection ends.
+    """
     reader = RequestReader(0)
     try:
         while True:
@@ -113,13 +120,19 @@ async def serve_pages(connected: socket.socket, pages: Pages) -> None:
             while reader.complete:
                 request = reader.complete.popleft()
                 make_page = pages.get(path_of(request.page))
+                if make_page is None and otherwise is not None:
+                    make_page, request = otherwise, replace(request, is_kept_alive=False)
                 page = _NO_PAGE if make_page is None else await make_page()
                 await send(connected, page_response(page, request))
                 if not request.is_kept_alive:
                     await linger(connected)
                     return
             if reader.refusal is not None:
-                await _refuse(connected, *reader.refusal)
+                status, text = reader.refusal
+                if status == 413 and otherwise is not None:
+                    status, body, _ = await otherwise()
+                    text = body.decode()
+                await _refuse(connected, status, text)
                 return
     except OSError:
         return  # the client is gone

@@ -447,14 +447,22 @@ TEXT
 # The value of a setting in the settings file, without quotes around it.
 setting() { sed -n "s/^$1=//p" "$settings" | tail -n 1 | sed "s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/"; }
 
-# Wait until the server says that it is ready. Its exit code: is it?
+# Wait until the server says that it is ready. Its exit code: is it? While it says that it imports data, that takes its time.
 wait_ready() {
     tries=0
+    told=no
     while [ "$tries" -lt 60 ]; do
         if answer=$(NUN_HTTP_ADDR=$(setting NUN_HTTP_ADDR) NUN_TLS_CERT=$(setting NUN_TLS_CERT) \
             "$prefix/current/bin/python" -P -m pynun.cli.health 2>&1) && is_active; then
             return 0
         fi
+        case $answer in
+            *"not ready: starting: "*)
+                [ "$told" = yes ] || say "The server is ${answer##*not ready: }; this waits until it is ready."
+                told=yes
+                tries=0
+                ;;
+        esac
         sleep 0.5
         tries=$((tries + 1))
     done

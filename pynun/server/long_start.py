@@ -1,0 +1,81 @@
+"""A start that takes long, because it takes data over first: that is said to whoever asks meanwhile.
+
+The work is done in a thread, and the loop that runs beside it answers `/healthz` and `/metrics`, on the HTTP port and
+on the address of their own that NUN_METRICS may name; any other HTTP request is answered with what /healthz says.
+Clients on the other ports wait, connected by the kernel, until the data is there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import outcome
+import trio
+
+from pynun.server.reception import Transport
+from pynun.transports.counters import Counters
+from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_pages
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.server.listening import Listeners
+    from pynun.server.monitoring import Monitoring
+    from pynun.server.reception import Reception
+    from pynun.server.tls import Certificate
+    from pynun.settings import Settings
+
+_Result = TypeVar("_Result")
+
+
+class LongStart:
+    """What of a server is there before its data."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        certificate: Certificate | None,
+        reception: Reception,
+        monitoring: Monitoring,
+    ) -> None:
+        self._listeners = listeners
+        self._certificate = certificate
+        self._reception = reception
+        self.monitoring = monitoring
+        self.handshake_seconds: float = settings.handshake_seconds
+        self.counters = Counters()
+        """Not among the figures: they begin when clients are served."""
+        self.waits_to_cancel: set[trio.CancelScope] = set()
+
+    def tell(self, doing: str) -> None:
+        """Have it said what is being done. From whatever thread; everybody may read it, so no names."""
+        self.monitoring.health.doing = doing
+
+    def run(self, work: Callable[[], _Result]) -> _Result:
+        """Do the work, in a thread, and answer meanwhile. Returns or raises what the work does, once it has ended."""
+        try:
+            return trio.run(self._run, work)
+        finally:
+            self.tell("")
+
+    async def _run(self, work: Callable[[], _Result]) -> _Result:
+        async with trio.open_nursery() as answering:
+            handler = partial(self._reception.handle, _PAGES, self, trio.Event())
+            # Duplicates, for `serve_listeners` closes what it is given.
+            listener = self._listeners.http.duplicate()
+            answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
+            if self._listeners.metrics is not None:
+                answering.start_soon(self.monitoring.serve, self._listeners.metrics.duplicate(), self._certificate)
+            done = await trio.to_thread.run_sync(outcome.capture, work)
+            answering.cancel_scope.cancel()
+        return done.unwrap()
+
+
+async def _serve(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
+    await serve_pages(connected, start.monitoring.pages, start.monitoring.health.page)
+
+
+_PAGES: Final = Transport("http", _serve, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)

@@ -1,0 +1,223 @@
+"""A start that takes long, for it imports what the original left: what is answered meanwhile (docs/migration.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.nundb_import import existing_databases
+from tests.cli.command import run
+from tests.support.certificates import Authority
+from tests.support.clients import HttpClient, TcpClient, http_post
+from tests.support.nundb_files import Key, write_folder
+from tests.support.server import Address, Server, ServerDiedError
+from tests.support.watched import request, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SLOW_HASHES = {"NUN_ARGON2_MEMORY_KIB": "65536", "NUN_ARGON2_PASSES": "2"}
+"""About 0.1 s for each user."""
+USERS = 24
+MANY_USERS = 120
+"""For a test that ends before the import does."""
+IMPORTING = re.compile(r"not ready: starting: importing the data of the original Nun-db(: ([0-9]+) %)?\n")
+
+
+def free_addresses(count: int) -> list[Address]:
+    """Addresses that nobody listens at."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [Address(*one.getsockname()) for one in sockets]
+
+
+def users_folder(folder: Path, count: int) -> None:
+    """Files of the original whose import takes long."""
+    users: list[Key] = [(f"$$user_u{number}", 0, f"pwd-{number}") for number in range(count)]
+    write_folder(folder, {"hospital": [("$$token", 0, "hospital-pwd"), *users, ("last", 5, "value")]})
+
+
+class Starting:
+    """A server that imports, started in a thread; `metrics` is its address of its own."""
+
+    def __init__(self, server: Server, users: int = USERS) -> None:
+        self.server = server
+        server.websocket, server.http, server.tcp, self.metrics = free_addresses(4)
+        server.environment |= {**SLOW_HASHES, "NUN_METRICS": str(self.metrics)}
+        users_folder(server.data_dir, users)
+        self._thread = threading.Thread(target=self._start)
+        self._thread.start()
+
+    def _start(self) -> None:
+        with contextlib.suppress(ServerDiedError):
+            self.server.start()
+
+    def says(self) -> str:
+        """What /healthz says; nothing while nobody listens."""
+        try:
+            return request(self.server.http, "/healthz").text
+        except OSError:
+            return ""
+
+    def ended(self) -> None:
+        """Wait until it serves, or has died."""
+        self._thread.join()
+
+
+@pytest.fixture(name="starting")
+def _starting(new_server: Callable[..., Server], request: pytest.FixtureRequest) -> Iterator[Starting]:
+    server = new_server()
+    starting = Starting(server, getattr(request, "param", USERS))
+    try:
+        wait_until(lambda: bool(IMPORTING.fullmatch(starting.says())))
+        yield starting
+    finally:
+        if server.is_running:
+            server.send_signal(signal.SIGTERM)
+        starting.ended()
+
+
+def test_it_is_said_until_the_data_is_there(starting: Starting) -> None:
+    server = starting.server
+    shares = []
+    answers = set()
+    while match := IMPORTING.fullmatch(starting.says()):
+        shares.append(int(match[2] or 0))
+        answers.add(request(server.http, "/healthz").status)
+        time.sleep(0.02)
+    starting.ended()
+    assert shares == sorted(shares)
+    assert len(set(shares)) > 3
+    assert answers <= {503, 200}
+    wait_until(lambda: starting.says() == "ok\n")
+    assert http_post(server.http, "use-db hospital u7 pwd-7") == "empty"
+    assert "value-version 5 value" in http_post(server.http, "use-db hospital hospital-pwd; get-safe last")
+
+
+def test_no_other_http_request_is_answered_with_anything_else(starting: Starting) -> None:
+    """Nothing is run, and a body need not be read to say so."""
+    server = starting.server
+    body = f"auth {server.credentials}; create-db early early-pwd".encode()
+    for answer in (
+        request(server.http, "/", "POST", body),
+        request(server.http, "/healthz", "POST", body),
+        request(server.http, "/", "POST", body + b"x" * 100_000),
+        request(server.http, "/", "POST", b""),
+        request(server.http, "/anything"),
+    ):
+        assert answer.status == 503
+        assert IMPORTING.fullmatch(answer.text)
+    head = request(server.http, "/healthz", "HEAD")
+    assert (head.status, head.text) == (503, "")
+    assert request(server.http, "/metrics").status == 404  # it has an address of its own
+    with HttpClient(server.http) as client:  # whoever waits for an answer on one connection may ask again
+        assert client.request("").status == 503
+    starting.ended()
+    assert "early" not in http_post(server.http, f"auth {server.credentials}; debug list-dbs")
+
+
+def test_the_address_of_its_own_says_it_too(starting: Starting) -> None:
+    assert IMPORTING.fullmatch(request(starting.metrics, "/healthz").text)
+    assert request(starting.metrics, "/metrics") == (503, "not ready: starting\n", "text/plain; charset=UTF-8")
+    assert request(starting.metrics, "/").status == 404
+    starting.ended()
+    assert request(starting.metrics, "/healthz").text == "ok\n"
+    assert 'nun_db_connections_opened_total{transport="http"} 0.0' in request(starting.metrics, "/metrics").text
+
+
+@pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
+def test_commands_for_people_say_it(starting: Starting) -> None:
+    url = f"http://{starting.server.http}"
+    status = run("-h", url, "status")
+    assert status.code == 1
+    assert re.match(
+        rf"{url}: NOT READY: starting: importing the data of the original Nun-db: [0-9]+ %\n", status.output
+    )
+    for command in (["exec", "debug list-dbs"], ["databases", "list"]):
+        result = run("-h", url, "-u", "user-name", "-p", "user-pwd", *command)
+        assert result.code == 4
+        assert f"{url} is not ready (starting: importing the data of the original Nun-db" in result.errors
+        assert result.errors.endswith("wait, and try again; nothing was done\n")
+
+
+def test_clients_of_the_other_ports_wait(starting: Starting) -> None:
+    with socket.create_connection(starting.server.tcp) as waiting:
+        waiting.settimeout(0.5)
+        waiting.sendall(b"use-db hospital u3 pwd-3\n")
+        with pytest.raises(TimeoutError):
+            waiting.recv(100)
+        starting.ended()
+        waiting.settimeout(20.0)
+        received = b""
+        while received.count(b"\n") < 2:
+            received += waiting.recv(100)
+        assert received == b"ok \nok \n"
+
+
+def test_who_connects_meanwhile_and_says_nothing_holds_nobody_up(starting: Starting) -> None:
+    with contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection(starting.server.http)) for _ in range(100)]
+        assert IMPORTING.fullmatch(starting.says())
+        starting.ended()
+        assert starting.says() == "ok\n"
+        for one in silent:
+            one.settimeout(20.0)
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(10) == b""
+        with TcpClient(starting.server.tcp) as client:
+            assert client.ask("use-db hospital hospital-pwd") == ["ok \n"]
+
+
+@pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_while_somebody_is_connected(starting: Starting, number: signal.Signals) -> None:
+    server = starting.server
+    with socket.create_connection(server.http):
+        server.send_signal(number)
+        assert server.wait(10.0) == 0
+    assert any(f"stopped on {number.name}, before anybody was served" in line for line in server.output)
+    assert server.errors == []
+    with contextlib.closing(LmdbStore(server.data_dir)) as store:
+        assert existing_databases(store) == set()
+
+
+def test_with_tls_it_is_said_by_tls(disk_folder: Path) -> None:
+    certificates = Authority(disk_folder)
+    server = Server(disk_folder / "dbs", environment=certificates.environment())
+    starting = Starting(server)
+    try:
+        trusting = certificates.trusting()
+
+        def told() -> str:
+            try:
+                return request(server.http, "/healthz", tls=trusting).text
+            except OSError:
+                return ""
+
+        wait_until(lambda: bool(IMPORTING.fullmatch(told())))
+        assert request(server.http, "/healthz").status == 400  # plain text
+        starting.ended()
+        assert told() == "ok\n"
+    finally:
+        starting.ended()
+        server.end()
+
+
+def test_what_stops_the_start_is_one_line_as_before(new_server: Callable[..., Server]) -> None:
+    server = new_server()
+    users_folder(server.data_dir, 1)
+    values = server.data_dir / "hospital-nun.data.values"
+    values.write_bytes(values.read_bytes()[:-4])
+    with pytest.raises(ServerDiedError, match="exit 1"):
+        server.start()
+    (line,) = server.errors
+    assert "not all data of the original Nun-db" in line
