@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pynun.cli.authority_option import Authority
 
 _DATABASES_SHOWN = 20
+_START_SECONDS_USUAL = 10.0
 _NAME_CHARACTERS_MAX = 36
 
 
@@ -65,10 +66,18 @@ def as_lines(url: str, health: Health, figures: Figures | str) -> list[str]:
     state = "ready" if health.is_ready else f"NOT READY: {health.reason}"
     if isinstance(figures, str):
         return [f"{url}: {state}", f"no figures: {figures}"]
-    started = figures.total("process_start_time_seconds")
     version = figures.label("nun_db_build_info", "version")
-    up = f", up {duration(max(0.0, time.time() - started))}" if started else ""
-    return [f"{url}: {state}, version {version}{up}", "", *summary(figures), "", *database_lines(figures)]
+    return [f"{url}: {state}, version {version}{_age(figures)}", "", *summary(figures), "", *database_lines(figures)]
+
+
+def _age(figures: Figures) -> str:
+    """How long clients have been served, and how long the start took if it was longer than one without an import."""
+    since = figures.total("nun_db_serving_since_timestamp_seconds")
+    if not since:
+        return ""
+    start_seconds = since - figures.total("process_start_time_seconds")
+    start = f", after a start of {duration(start_seconds)}" if start_seconds > _START_SECONDS_USUAL else ""
+    return f", serving for {duration(max(0.0, time.time() - since))}{start}"
 
 
 def summary(figures: Figures) -> list[str]:

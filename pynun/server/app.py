@@ -256,7 +256,7 @@ class _Server:
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
                 self._announce()
-                self._monitoring.health.phase = Phase.READY
+                self._monitoring.health.begin_serving()
                 received = await self._wait_for_stop(signals)
                 self._monitoring.health.phase = Phase.STOPPING
                 self._stopped_by = signal.Signals(received).name

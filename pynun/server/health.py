@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
@@ -39,9 +40,16 @@ class Health:
         self.phase = Phase.STARTING
         self.doing = ""
         """What a start that takes long does, for everybody to read: no names in it. Set by the thread that does it."""
+        self.serving_since = 0.0
+        """When clients were served first, in seconds since 1970; 0: not yet."""
         self.committer: Committer | None = None
         """Known once the data is served."""
         self.disk = DiskQuestions()
+
+    def begin_serving(self) -> None:
+        """From now on clients are served."""
+        self.phase = Phase.READY
+        self.serving_since = time.time()
 
     async def reason(self) -> str | None:
         """Why the server is not ready; None when it is."""

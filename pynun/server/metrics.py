@@ -116,6 +116,7 @@ class Metrics:
                 self._begun_at = trio.current_time()
                 folder = self._sources.store.folder
                 reason = await health.reason()
+                self._server.serving_since = health.serving_since
                 self._server.system = await health.disk.ask(ask_system, folder, reason) or System(reason)
                 began = trio.current_time()
                 self._page = Page(200, generate_latest(self._registry), CONTENT_TYPE)
@@ -129,6 +130,7 @@ class _ServerCollector(Collector):
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self.serving_since = 0.0
         self.system: System | None = None
 
     def collect(self) -> Iterator[Metric]:
@@ -149,6 +151,11 @@ class _ServerCollector(Collector):
         assert self.system is not None
         yield GaugeMetricFamily(
             "nun_db_ready", "1 when GET /healthz says ok, else 0.", 1 if self.system.reason is None else 0
+        )
+        yield GaugeMetricFamily(
+            "nun_db_serving_since_timestamp_seconds",
+            "When clients were served first, after a start that may have taken long (process_start_time_seconds).",
+            self.serving_since,
         )
 
     def _connections(self) -> Iterator[Metric]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.cli.figures import Figures, Health
+from pynun.cli.status import as_lines
 from tests.support.certificates import Authority
 from tests.support.clients import TcpClient, WebSocketClient, http_post
 from tests.support.server import Server, nun_db
@@ -31,7 +35,7 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
             done = nun_db("-h", f"http://{server.http}", "status")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith(f"http://{server.http}: ready, version ")
+    assert re.fullmatch(rf"http://{server.http}: ready, version \S+, serving for [0-9.]+ m?s", lines[0])
     assert "connections  websocket 1  http 1  tcp 1; 0 refused so far" in lines
     assert "sessions     1, 1 keys watched" in lines
     assert any(
@@ -41,6 +45,22 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
     assert ["database", "sessions", "keys", "bytes"] in table
     assert ["images", "1", "2"] in [row[:3] for row in table]
     assert all(len(line) < 80 for line in lines[1:])
+
+
+def first_line(age_seconds: float, start_seconds: float) -> str:
+    """What is said of a server that has served for so long, after a start that took so long."""
+    since = time.time() - age_seconds
+    figures = Figures(
+        f"nun_db_serving_since_timestamp_seconds {since}\nprocess_start_time_seconds {since - start_seconds}\n"
+        'nun_db_build_info{version="1.0"} 1\n'
+    )
+    return as_lines("URL", Health(True, ""), figures)[0]
+
+
+def test_the_time_of_an_import_is_not_taken_for_time_of_serving() -> None:
+    assert first_line(120.5, 1900) == "URL: ready, version 1.0, serving for 2 min, after a start of 31 min"
+    assert first_line(90_000, 1.5) == "URL: ready, version 1.0, serving for 1 d 1 h"
+    assert as_lines("URL", Health(True, ""), Figures(""))[0] == "URL: ready, version "
 
 
 def test_scripts_get_one_object(shared_server: Server) -> None:

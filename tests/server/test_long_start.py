@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.cli.figures import Figures
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.nundb_import import existing_databases
 from tests.cli.command import run
@@ -131,7 +132,10 @@ def test_the_address_of_its_own_says_it_too(starting: Starting) -> None:
     assert request(starting.metrics, "/").status == 404
     starting.ended()
     assert request(starting.metrics, "/healthz").text == "ok\n"
-    assert 'nun_db_connections_opened_total{transport="http"} 0.0' in request(starting.metrics, "/metrics").text
+    figures = Figures(request(starting.metrics, "/metrics").text)
+    assert figures.total("nun_db_connections_opened_total", transport="http") == 0
+    since = figures.total("nun_db_serving_since_timestamp_seconds")
+    assert figures.total("process_start_time_seconds") + 1.0 < since <= time.time()
 
 
 @pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
