@@ -69,7 +69,7 @@ def import_nundb(
 
             run = _try if dry_run else _import
             summary = run(source, target, report, progress, replace, accept_damage)
-            more.update(databases=len(summary.databases), keys=summary.keys, losses=summary.losses)
+            more.update(databases=summary.databases_made, keys=summary.keys, losses=summary.losses)
             if summary.losses:
                 more["outcome"] = "incomplete" if summary.is_done else "failed"
     if as_json:
@@ -141,15 +141,17 @@ def _tell(problem: Problem) -> None:
 
 
 def _print(summary: Summary, target: Path, is_dry: bool) -> None:
+    from pynun.engine.database import ADMIN_DATABASE
+
     for counts in summary.databases:
-        if counts.name.startswith("$") and not counts.keys and not counts.users:
+        if counts.name == ADMIN_DATABASE and not counts.keys and not counts.users:
             continue
         users = counted(counts.users, "user") + (", in place of the one that was there" if counts.is_replaced else "")
         show(f"{counts.name} ({counts.strategy}): {counted(counts.keys, 'key')}, {users}")
     done = "would be imported" if is_dry else f"imported into {target}" if summary.is_done else "could be imported"
-    databases = sum(not counts.name.startswith("$") for counts in summary.databases)
     typer.echo(
-        f"{done}: {counted(databases, 'database')}, {counted(summary.keys, 'key')}, {counted(summary.users, 'user')};"
+        f"{done}: {counted(summary.databases_made, 'database')}, {counted(summary.keys, 'key')},"
+        f" {counted(summary.users, 'user')};"
         f" {summary.skipped} skipped ($connections, which is counted anew), {counted(summary.losses, 'problem')},"
         f" {counted(summary.notes, 'note')}"
     )

@@ -89,7 +89,7 @@ def _take_over(
         "import-nundb",
         outcome="ok",
         folder=str(folder.absolute()),
-        databases=len(summary.databases),
+        databases=summary.databases_made,
         keys=summary.keys,
         losses=0,
     )

@@ -58,7 +58,7 @@ class DatabaseCounts:
     keys: int = 0
     users: int = 0
     skipped: int = 0
-    """Keys that are not taken over on purpose: `$connections`, which is counted anew."""
+    """Keys that are not taken over on purpose: `$connections`, which is counted anew, readable or not."""
     is_replaced: bool = False
 
 
@@ -77,6 +77,11 @@ class Summary:
     def keys(self) -> int:
         """The keys of all databases: no `$$` keys, and none of the names of databases in `$admin`."""
         return sum(counts.keys for counts in self.databases)
+
+    @property
+    def databases_made(self) -> int:
+        """How many databases a person would count: without `$admin`, which every server has."""
+        return sum(counts.name != ADMIN_DATABASE for counts in self.databases)
 
     @property
     def users(self) -> int:
@@ -262,7 +267,9 @@ class _Import:
         self._summary.databases.append(counts)
         name = f"importing {files.name}"
         for number, item in enumerate(read_database(files)):
-            if isinstance(item, Problem):
+            if isinstance(item, Problem) and item.key == CONNECTIONS_KEY:
+                counts.skipped += item.is_loss  # nothing is missing without it; else it was counted with its record
+            elif isinstance(item, Problem):
                 self._tell(item)
             else:
                 self._take(staged, counts, files, item)

@@ -13,7 +13,15 @@ from pynun.storage import nundb_import, schema
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.nundb_import import check_folder
 from tests.migration.folders import content, fingerprints, import_into, marked, stored_keys, strategies
-from tests.support.nundb_files import REFERENCE_FOLDER, Key, expected, write_database, write_folder
+from tests.support.nundb_files import (
+    REFERENCE_FOLDER,
+    Key,
+    expected,
+    key_record,
+    value_record,
+    write_database,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +73,33 @@ def test_the_reference_folder_arrives(dbs: Path) -> None:
 def test_the_administrators_old_password_is_not_taken_over(dbs: Path) -> None:
     import_into(dbs, REFERENCE_FOLDER)
     assert "$$token" not in content(dbs)["$admin"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        value_record("3"),
+        value_record("3", 99),
+        value_record("3")[:-9],
+        value_record("a\0b"),
+        value_record(b"\xff"),
+        b"\xff" * 20,
+    ],
+)
+@pytest.mark.parametrize("version", [1, -7])
+def test_a_count_of_connections_that_can_not_be_read_is_no_problem(
+    old: Path, dbs: Path, value: bytes, version: int
+) -> None:
+    """It is counted anew, so nobody has to decide anything because of it."""
+    write_folder(old, {"db": [TOKEN, ("k", 1, "v")]})
+    keys, values = old / "db-nun.data.keys", old / "db-nun.data.values"
+    keys.write_bytes(keys.read_bytes() + key_record("$connections", version, values.stat().st_size))
+    values.write_bytes(values.read_bytes() + value)
+    summary, problems = import_into(dbs, old)
+    assert problems == []
+    assert (summary.is_done, summary.losses, summary.notes, summary.skipped) == (True, 0, 0, 1)
+    assert (summary.databases_made, summary.keys) == (1, 1)
+    assert content(dbs)["db"] == {"$$token": (0, marked("pwd")), "k": (1, "v")}
 
 
 def test_a_hash_stays_as_it_is(old: Path, dbs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -60,7 +61,9 @@ def test_everything_is_there_after_the_start(at_reference: Server) -> None:
         assert f"{name} : {strategy}\n" in answer
     assert logged(server, "holds data of the original Nun-db: importing it")
     assert logged(server, "imported hospital (none): 7 keys, 1 users")
-    assert '"event": "import-nundb", "outcome": "ok"' in (server.data_dir / "audit.jsonl").read_text()
+    events = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text().splitlines()]
+    (imported,) = [event for event in events if event["event"] == "import-nundb"]
+    assert (imported["outcome"], imported["databases"], imported["keys"]) == ("ok", len(wanted["tokens"]), 8)
     assert fingerprints(server.data_dir) == before
 
 
