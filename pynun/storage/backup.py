@@ -36,7 +36,7 @@ from pynun.storage.backup_file import (
 from pynun.storage.check_entries import check_entries
 from pynun.storage.children import is_crash, lower_priority, run_child
 from pynun.storage.copy_out import DAMAGED_EXIT_CODE
-from pynun.storage.lmdb_store import reason
+from pynun.storage.opening import reason
 from pynun.storage.partial_file import PartialFile
 
 if TYPE_CHECKING:

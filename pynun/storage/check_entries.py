@@ -17,6 +17,7 @@ import lmdb
 
 from pynun.errors import BackupError
 from pynun.storage import schema
+from pynun.storage.change_log import merged, read_log
 from pynun.storage.children import is_crash, run_child
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def check_entries(path: Path) -> Counts:
 def count(path: str) -> Counts:
     """Decode every entry. Raises lmdb.Error and _FindingError, or kills the process."""
     with (
-        lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=2) as environment,
+        lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX) as environment,
         environment.begin() as transaction,
     ):
         meta = environment.open_db(schema.META_DATABASE, txn=transaction, create=False)
@@ -75,7 +76,7 @@ def count(path: str) -> Counts:
         counts: dict[str, int] = {}
         conflicts = 0
         with transaction.cursor(data) as cursor:
-            for stored, value in cursor:  # in order: the catalogue comes first
+            for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue comes first
                 key = _decoded_key(stored, value)
                 prefix, text = key[: schema.ID_BYTES], key[schema.ID_BYTES :].decode()
                 entry = schema.decode_value(key, value)

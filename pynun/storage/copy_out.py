@@ -18,7 +18,7 @@ import lmdb
 from pynun.errors import StorageError
 from pynun.storage import schema
 from pynun.storage.children import lower_priority
-from pynun.storage.lmdb_store import DAMAGE, open_to_read, reason
+from pynun.storage.opening import DAMAGE, open_to_read, reason
 
 DAMAGED_EXIT_CODE: Final = 3
 

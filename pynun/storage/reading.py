@@ -17,15 +17,18 @@ import lmdb
 from pynun.engine.database import CATALOGUE, parse_strategy, prefixes
 from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import DAMAGE, entries_under, open_to_read, reason
+from pynun.storage.change_log import read_log
+from pynun.storage.lmdb_store import entries_under
+from pynun.storage.opening import DAMAGE, open_to_read, reason
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pynun.engine.changes import Entry
     from pynun.engine.database import Strategy
+    from pynun.storage.change_log import Logged
 
 
 class Found(NamedTuple):
@@ -38,17 +41,18 @@ class Found(NamedTuple):
 class Snapshot:
     """The databases at one moment."""
 
-    def __init__(self, transaction: lmdb.Transaction) -> None:
+    def __init__(self, transaction: lmdb.Transaction, logged: Sequence[Logged]) -> None:
         self._transaction = transaction
+        self._logged = logged
 
     def databases(self) -> dict[str, Found]:
         """All databases by name, `$admin` among them."""
-        entries = entries_under(self._transaction, CATALOGUE)
+        entries = entries_under(self._transaction, CATALOGUE, self._logged)
         return {name.decode(): Found(entry.version, parse_strategy(entry.text)) for name, entry in entries if name}
 
     def entries(self, database: Found) -> Iterator[tuple[str, Entry]]:
         """All keys of a database."""
-        for key, entry in entries_under(self._transaction, prefixes(database.identifier)[0]):
+        for key, entry in entries_under(self._transaction, prefixes(database.identifier)[0], self._logged):
             yield key.decode(), entry
 
 
@@ -67,7 +71,7 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
             data = environment.open_db(schema.DATA_DATABASE, create=False)
             with environment.begin(db=data) as transaction:
                 _check_format(folder, transaction.get(schema.FORMAT_KEY, db=meta))
-                yield Snapshot(transaction)
+                yield Snapshot(transaction, read_log(environment, transaction, meta))
     except (lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMismatchError, struct.error):
         raise TransferError(_damaged(folder, "it is not a pynun data file")) from None
     except (*DAMAGE, UnicodeDecodeError) as error:

@@ -26,7 +26,7 @@ from pynun.storage.backup_file import (
     read_trailer,
 )
 from pynun.storage.check_entries import check_entries
-from pynun.storage.lmdb_store import KEPT_NAME, lock_folder, reason, remove_second_names
+from pynun.storage.opening import KEPT_NAME, lock_folder, reason, remove_second_names
 from pynun.storage.partial_file import PartialFile, sync_folder
 
 if TYPE_CHECKING:

@@ -1,9 +1,15 @@
 """Every byte that is written: file names, format number, key and value layouts, in one place.
 
-One LMDB environment in the data folder, with two named databases:
+One LMDB environment in the data folder, with three named databases:
 
-- `meta`: `format` (this number, 4 bytes), `state` (revision and operations, 8 bytes each).
-- `data`: stored keys to stored values, of all Nun-db databases.
+- `meta`: `format` (this number, 4 bytes), `state` (revision and operations, 8 bytes each), `checkpoint` (a revision, 8
+  bytes).
+- `data`: stored keys to stored values, of all Nun-db databases, as far as they were put there.
+- `log`: batches that are newer than that. A row's key is the revision of a batch (8 bytes) and the number of the row
+  among its rows (4 bytes); the rows' values, one behind the other, are the changes of the batch. A change is the
+  lengths of key and text (4 bytes each; all bits of the latter set: removed), a version (8 bytes, signed), key and
+  text. What the log says of a key, the newest row last, wins over `data`. Rows up to the revision `checkpoint` say
+  nothing any more: they are in `data`, and are removed by and by.
 
 All integers are big endian. A stored key is four bytes and text:
 
@@ -25,12 +31,16 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pynun.engine.changes import Entry
 
-FORMAT: Final = 1
-"""Grows with every change of what is described here. A newer file is refused, an older one migrated."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT: Final = 2
+"""Grows with every change of what is described here. A newer file is refused, an older one migrated: format 1 had no
+log."""
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "server.lock"
@@ -41,8 +51,15 @@ FILES: Final = (DATA_FILE, READERS_FILE, LOCK_FILE)
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"
+LOG_DATABASE: Final = b"log"
+DATABASES_MAX: Final = 3
 FORMAT_KEY: Final = b"format"
 STATE_KEY: Final = b"state"
+CHECKPOINT_KEY: Final = b"checkpoint"
+
+LOG_ROW_BYTES: Final = 4080
+"""Bytes of one row of the log: what fits, with LMDB's header, into one page of its own. Several pages would have to be
+neighbours, and a file in long use has none free: it would grow."""
 
 ID_BYTES: Final = 4
 """Every stored key begins with so many bytes that say what it belongs to."""
@@ -59,6 +76,10 @@ _version = struct.Struct(">q")
 _long_head = struct.Struct(">qI")
 _state = struct.Struct(">QQ")
 _format = struct.Struct(">I")
+_revision = struct.Struct(">Q")
+_log_key = struct.Struct(">QI")
+_change = struct.Struct(">IIq")
+_REMOVED: Final = 0xFFFF_FFFF
 
 
 def stored_key(key: bytes) -> bytes:
@@ -93,8 +114,8 @@ def long_key(value: bytes) -> bytes:
     return value[_long_head.size : _long_head.size + length]
 
 
-def text_bytes(stored: memoryview, value: memoryview) -> int:
-    """How many bytes key and text of an entry have, without what is stored beside them; of views of both."""
+def text_bytes(stored: bytes | memoryview, value: bytes | memoryview) -> int:
+    """How many bytes key and text of an entry have, without what is stored beside them."""
     if is_long(stored):
         return len(value) - _long_head.size - ID_BYTES
     return len(stored) - ID_BYTES + len(value) - _version.size
@@ -118,3 +139,53 @@ def decode_format(value: bytes) -> int:
     """Raises struct.error if the value is not four bytes."""
     number: int = _format.unpack(value)[0]
     return number
+
+
+def encode_checkpoint(revision: int) -> bytes:
+    return _revision.pack(revision)
+
+
+def decode_checkpoint(value: bytes) -> int:
+    """Raises struct.error if the value is not eight bytes."""
+    revision: int = _revision.unpack(value)[0]
+    return revision
+
+
+def log_key(revision: int, row: int = 0) -> bytes:
+    """The key of a row of the log."""
+    return _log_key.pack(revision, row)
+
+
+def log_revision(key: bytes) -> int:
+    """The revision in a key of the log. Raises struct.error if it is none."""
+    revision: int = _log_key.unpack(key)[0]
+    return revision
+
+
+def encode_changes(entries: Mapping[bytes, Entry | None]) -> bytes:
+    """What the log holds of a batch."""
+    parts: list[bytes] = []
+    for key, entry in entries.items():
+        if entry is None:
+            parts += (_change.pack(len(key), _REMOVED, 0), key)
+        else:
+            text = entry[1].encode()
+            parts += (_change.pack(len(key), len(text), entry[0]), key, text)
+    return b"".join(parts)
+
+
+def decode_changes(record: bytes) -> dict[bytes, Entry | None]:
+    """The changes of a batch. Raises struct.error if they are cut."""
+    changes: dict[bytes, Entry | None] = {}
+    at = 0
+    while at < len(record):
+        key_bytes, text_bytes, version = _change.unpack_from(record, at)
+        at += _change.size
+        is_removed = text_bytes == _REMOVED
+        end = at + key_bytes + (0 if is_removed else text_bytes)
+        if end > len(record):
+            raise struct.error("a change in the log is cut")
+        key = record[at : at + key_bytes]
+        changes[key] = None if is_removed else Entry(version, record[at + key_bytes : end].decode())
+        at = end
+    return changes

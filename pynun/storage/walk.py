@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import lmdb
 
 from pynun.errors import StartError
+from pynun.storage import schema
 from pynun.storage.children import is_crash, run_child
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def is_whole(folder: Path) -> bool:
 
 def walk(folder: str) -> None:
     """Touch every entry of every named database. Raises lmdb.Error, or kills the process."""
-    environment = lmdb.open(folder, readonly=True, lock=False, max_dbs=2)
+    environment = lmdb.open(folder, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX)
     with environment.begin() as transaction:
         names = list(transaction.cursor().iternext(keys=True, values=False))
         for name in names:

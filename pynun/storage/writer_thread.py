@@ -1,4 +1,4 @@
-"""The thread that writes batches: one for the life of the committer.
+"""The thread that writes to the store: one for the life of the committer.
 
 `trio.to_thread` finds or starts a thread for each call, under a limiter and with a copied context: 60 to 70 µs of both
 processor time and latency for each commit more than a queue and a wake-up (measured, docs/performance.md).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import outcome
 import trio
@@ -17,16 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from pynun.engine.changes import Batch
-
-    Order = tuple[trio.lowlevel.Task, Batch, int]
+    Order = tuple[trio.lowlevel.Task, Callable[[], None]]
 
 
 class WriterThread:
-    """A context manager: the thread lives within it. One `write` at a time."""
+    """A context manager: the thread lives within it. One `run` at a time."""
 
-    def __init__(self, write: Callable[[Batch, int], None]) -> None:
-        self._write: Final = write
+    def __init__(self) -> None:
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         self._token: trio.lowlevel.TrioToken | None = None
 
@@ -40,20 +37,20 @@ class WriterThread:
     ) -> None:
         self._orders.put(None)
 
-    async def write(self, batch: Batch, operations: int) -> None:
-        """Have a batch written; raises what writing it raised.
+    async def run(self, write: Callable[[], None]) -> None:
+        """Have something written; raises what writing it raised.
 
         Not to be cancelled: what is being written may be on disk, so whoever waits has to learn how it ended.
         """
-        self._orders.put((trio.lowlevel.current_task(), batch, operations))
+        self._orders.put((trio.lowlevel.current_task(), write))
         await trio.lowlevel.wait_task_rescheduled(lambda _raise_cancel: trio.lowlevel.Abort.FAILED)
 
     def _run(self) -> None:
         assert self._token is not None
         while (order := self._orders.get()) is not None:
-            task, batch, operations = order
-            result = outcome.capture(self._write, batch, operations)
-            del order, batch  # else kept until the next one
+            task, write = order
+            result = outcome.capture(write)
+            del order, write  # else kept until the next one
             try:
                 self._token.run_sync_soon(trio.lowlevel.reschedule, task, result)
             except trio.RunFinishedError:

@@ -187,7 +187,7 @@ def test_newer_data_is_refused(disk_folder: Path, folder: Path, monkeypatch: pyt
     back_up(folder, file)
     monkeypatch.setattr(schema, "FORMAT", 0)
     told = refused(file)
-    assert "has format 1, newer than this program's 0" in told
+    assert "has format 2, newer than this program's 0" in told
     with pytest.raises(BackupError, match="newer than"):
         restore_backup(file, disk_folder / "new", silent)
     assert not (disk_folder / "new").exists()
@@ -200,7 +200,7 @@ def test_a_newer_trailer_is_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(b'"format": 1,', b'"format":"1",'), (b'"version": "', b'"version": ["'), (b"{", b"[" * 900)]
+    ("before", "after"), [(b'"format": 2,', b'"format":"2",'), (b'"version": "', b'"version": ["'), (b"{", b"[" * 900)]
 )
 def test_a_trailer_that_makes_no_sense_is_called_so(file: Path, before: bytes, after: bytes) -> None:
     """Also by somebody who made its checksum right."""
@@ -382,7 +382,7 @@ def test_a_folder_that_is_being_read_is_refused(folder: Path, file: Path) -> Non
         result = run("restore", "--replace", "--data-dir", str(folder), str(file))
         assert result.code == 1
         assert "another program reads the data" in result.errors
-        assert environment.stat()["entries"] == 2
+        assert environment.stat()["entries"] == 3
     restore_backup(file, folder, silent, is_replacing=True)
 
 

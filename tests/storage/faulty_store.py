@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from pynun.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.engine.changes import Batch, Entry
 
 NO_ROOM = "No space left on device"
@@ -35,8 +37,22 @@ class WritableStore(Protocol):
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is."""
 
+    def append(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable, by the log if there is one. Raises StorageError."""
+
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable. Raises StorageError."""
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether `checkpoint` should be called between batches."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left for `checkpoint` to do."""
+
+    def checkpoint(self, count_max: int) -> None:
+        """Move up to so many entries from the log into the data. Raises StorageError."""
 
 
 class FaultyStore:
@@ -81,12 +97,33 @@ class FaultyStore:
         """How large a slice of the entries under `prefix` is."""
         return self.inner.measure_database(prefix, position, count_max)
 
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether `checkpoint` should be called between batches."""
+        return self.inner.is_checkpoint_due
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left for `checkpoint` to do."""
+        return self.inner.is_settled
+
+    def checkpoint(self, count_max: int) -> None:
+        """Move up to so many entries from the log into the data."""
+        self.inner.checkpoint(count_max)
+
+    def append(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable, by the log if there is one, with the same delay and failure as `write`."""
+        self._pass(self.inner.append, batch, operations)
+
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable, after the delay and unless the failure that it was told of."""
+        self._pass(self.inner.write, batch, operations)
+
+    def _pass(self, write: Callable[[Batch, int], None], batch: Batch, operations: int) -> None:
         self.writes.append(dict(batch.entries))
         self._came.release()
         assert self._let_go.wait(_WAIT_SECONDS_MAX), "the write was never let go"
         if self._reasons:
             raise StorageError(self._reasons.popleft())
-        self.inner.write(batch, operations)
+        write(batch, operations)
         self.revision, self.operations = batch.revision, operations

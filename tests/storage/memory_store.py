@@ -33,6 +33,17 @@ class MemoryStore:
         size = sum(len(name) - 4 + len(self.entries[name].text.encode()) for name in names[:count_max])
         return len(names[:count_max]), size, following
 
+    is_checkpoint_due = False
+    is_settled = True
+    """There is no log."""
+
+    def checkpoint(self, count_max: int) -> None:
+        """Nothing to do."""
+
+    def append(self, batch: Batch, operations: int) -> None:
+        """Take over a batch as a whole."""
+        self.write(batch, operations)
+
     def write(self, batch: Batch, operations: int) -> None:
         """Take over a batch as a whole."""
         for key, entry in batch.entries.items():

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pynun.engine.changes import Entry
 from pynun.storage import committer as committer_module
-from pynun.storage import lmdb_store
+from pynun.storage import opening
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
 from tests.engine.world import World
@@ -114,7 +114,7 @@ def test_the_store_is_told_the_operations_of_its_batch_only() -> None:
 
 
 def test_a_full_map_grows_and_nobody_notices(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_store, "MAP_BYTES", (128 * 1024,))
+    monkeypatch.setattr(opening, "MAP_BYTES", (128 * 1024,))
 
     async def main() -> None:
         store = LmdbStore(disk_folder / "dbs")

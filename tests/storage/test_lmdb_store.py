@@ -13,7 +13,7 @@ import pytest
 
 from pynun.engine.changes import Batch, Entry
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
-from pynun.storage import lmdb_store, schema
+from pynun.storage import opening, schema
 from pynun.storage.lmdb_store import LmdbStore
 
 if TYPE_CHECKING:
@@ -105,11 +105,16 @@ def test_the_whole_engine_comes_back_from_the_file(folder: Path) -> None:
     batch.entries[long_key] = Entry(-2, "v")
     store.write(batch, operations=4)
     store.close()
-    with lmdb.open(str(folder), max_dbs=2, readonly=True, lock=False) as environment:
-        meta, data = (environment.open_db(name, create=False) for name in (b"meta", b"data"))
+    with lmdb.open(str(folder), max_dbs=3, readonly=True, lock=False) as environment:
+        meta, data, log = (environment.open_db(name, create=False) for name in (b"meta", b"data", b"log"))
         with environment.begin() as transaction:
-            assert dict(transaction.cursor(meta)) == {b"format": b"\0\0\0\1", b"state": struct.pack(">QQ", 4, 4)}
+            assert dict(transaction.cursor(meta)) == {
+                b"format": b"\0\0\0\2",
+                b"state": struct.pack(">QQ", 4, 4),
+                b"checkpoint": bytes(8),
+            }
             stored = dict(transaction.cursor(data))
+            assert list(transaction.cursor(log)) == []
     assert stored.pop(KEY) == struct.pack(">q", 0) + b"value"
     ((key, value),) = stored.items()
     assert key[:479] == long_key[:478] + b"\xff"
@@ -252,7 +257,7 @@ def test_a_folder_that_is_not_writable_is_refused(disk_folder: Path) -> None:
 def test_a_full_map_says_so_keeps_what_it_has_and_takes_more_after_growing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lmdb_store, "MAP_BYTES", (256 * 1024,))
+    monkeypatch.setattr(opening, "MAP_BYTES", (256 * 1024,))
     store = LmdbStore(folder)
     store.write(batch_of(1, k="kept"), operations=1)
     big = batch_of(2, k="new", **{f"k{number}": "x" * 50_000 for number in range(20)})

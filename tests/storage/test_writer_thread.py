@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 import trio.testing
 
-from pynun.engine.changes import Batch
 from pynun.storage.writer_thread import WriterThread
 
 if TYPE_CHECKING:
@@ -22,33 +22,38 @@ def _writers() -> list[threading.Thread]:
 
 
 def test_batches_are_written_in_one_other_thread() -> None:
-    seen: list[tuple[int, int, int]] = []
+    seen: list[tuple[int, int]] = []
+
+    def note(revision: int) -> None:
+        seen.append((revision, threading.get_ident()))
 
     async def main() -> None:
-        writer = WriterThread(lambda batch, count: seen.append((batch.revision, count, threading.get_ident())))
+        writer = WriterThread()
         with writer:
             for revision in (1, 2, 3):
-                await writer.write(Batch(revision), revision * 10)
+                await writer.run(partial(note, revision))
 
     trio.run(main)
-    assert [(revision, count) for revision, count, _ in seen] == [(1, 10), (2, 20), (3, 30)]
-    (thread,) = {thread for *_, thread in seen}
+    assert [revision for revision, _ in seen] == [1, 2, 3]
+    (thread,) = {thread for _, thread in seen}
     assert thread != threading.get_ident()
 
 
 def test_what_the_write_raised_is_raised_and_the_next_is_written() -> None:
-    def write(batch: Batch, _: int) -> None:
-        if batch.revision == 1:
-            raise OSError("no room")
+    seen: list[int] = []
+
+    def fail() -> None:
+        raise OSError("no room")
 
     async def main() -> None:
-        writer = WriterThread(write)
+        writer = WriterThread()
         with writer:
             with pytest.raises(OSError, match="no room"):
-                await writer.write(Batch(1), 0)
-            await writer.write(Batch(2), 0)
+                await writer.run(fail)
+            await writer.run(lambda: seen.append(2))
 
     trio.run(main)
+    assert seen == [2]
 
 
 def test_a_wait_can_not_be_cancelled() -> None:
@@ -56,12 +61,12 @@ def test_a_wait_can_not_be_cancelled() -> None:
     may_end = threading.Event()
     ended: list[int] = []
 
-    def write(batch: Batch, _: int) -> None:
+    def write() -> None:
         may_end.wait(10)
-        ended.append(batch.revision)
+        ended.append(7)
 
     async def main() -> None:
-        writer = WriterThread(write)
+        writer = WriterThread()
         with writer, trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
@@ -71,7 +76,7 @@ def test_a_wait_can_not_be_cancelled() -> None:
                     may_end.set()
 
                 nursery.start_soon(let_go)
-                await writer.write(Batch(7), 0)
+                await writer.run(write)
                 assert ended == [7]
 
     trio.run(main)
@@ -83,9 +88,9 @@ def test_the_thread_ends_with_its_block(leave: Callable[[], object]) -> None:
     before = _writers()
 
     async def main() -> None:
-        writer = WriterThread(lambda _batch, _count: None)
+        writer = WriterThread()
         with writer:
-            await writer.write(Batch(1), 0)
+            await writer.run(lambda: None)
             leave()
 
     with contextlib.suppress(ZeroDivisionError):

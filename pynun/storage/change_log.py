@@ -1,0 +1,250 @@
+"""The write-ahead log: batches on disk whose entries are not in the data yet, and how they get there.
+
+LMDB copies each page that a commit changes. Keys spread over a large database have pages of their own, so ten changes
+cost twenty pages; in the log they cost three (measured: docs/performance.md). A checkpoint moves entries from the log
+into the data, many at once and in the order of the keys: so neighbours share their pages, and a key that changed a
+hundred times is put once. The log is in the same LMDB file, so each commit still is all or nothing, and a reader
+of one commit sees log and data as they belong together.
+
+What the log holds beyond the data is in memory too (`entries`, bounded): reading never looks into the log on disk.
+
+A checkpoint has rounds. A round begins with the keys that the log holds then, and puts them into the data, slice by
+slice, as they are when their turn comes. When it is through, rows up to its beginning say nothing new: the number
+`checkpoint` says so, in the commit of the last slice. After a crash all rows beyond that number are read again; it does
+no harm that some of them are in the data already, for a row says what a key is, not how it changes.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from pynun.engine.changes import Entry
+from pynun.storage import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import lmdb
+    from lmdb import _Database
+
+    from pynun.engine.changes import Batch
+
+    Pair = tuple[bytes, bytes]
+    Logged = tuple[bytes, bytes | None]
+
+ENTRIES_DUE: Final = 16_384
+BYTES_DUE: Final = 8 * 1024 * 1024
+"""With so many keys in memory, or so many bytes in rows, a checkpoint is due."""
+
+ENTRIES_MAX: Final = 2 * ENTRIES_DUE
+BYTES_MAX: Final = 2 * BYTES_DUE
+"""With so much, the next batch waits for one."""
+
+_ENTRY_BYTES: Final = 300
+"""What Python needs for an entry in memory, beyond its key and its text."""
+
+NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the log says nothing of the key"
+
+
+class Appended(NamedTuple):
+    """A batch in the log."""
+
+    record_bytes: int
+    rows: int
+    """How many more rows there are now."""
+
+
+class Moved(NamedTuple):
+    """A slice of the log in the data."""
+
+    keys: list[bytes]
+    checkpoint: int
+    rows_removed: int
+
+
+class ChangeLog:
+    """The log of one store. Changed by the one thread that writes; read by others meanwhile."""
+
+    def __init__(self, database: _Database) -> None:
+        self._database: Final = database
+        self.entries: dict[bytes, Entry | None] = {}
+        """By LMDB key, what the data does not have yet; None means removed."""
+        self._full_keys: dict[bytes, bytes] = {}  # of those whose LMDB key is not the whole key
+        self._bytes = 0  # of entries in memory, and of rows since the last checkpoint
+        self._rows = 0  # on disk, those that say nothing any more too
+        self._newest = 0  # revision of the last batch
+        self._checkpoint = 0
+        self._round: list[bytes] = []  # LMDB keys still to be put, last one first
+        self._round_revision = 0
+        self._round_bytes = 0
+
+    def load(self, transaction: lmdb.Transaction, checkpoint: int) -> None:
+        """Read what the data does not have yet. Raises lmdb.Error, struct.error, UnicodeDecodeError: it is damaged."""
+        self._checkpoint = self._newest = checkpoint
+        self._rows = transaction.stat(self._database)["entries"]
+        for revision, record in _records(transaction, self._database, checkpoint):
+            self._newest = revision
+            self._take(schema.decode_changes(record).items(), len(record))
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def under(self, start: bytes, first: bytes = b"") -> dict[bytes, Entry | None]:
+        """The entries whose LMDB keys begin with `start`, from `first` on. To be asked before the data is."""
+        if not self.entries:
+            return {}
+        # A copy, which nothing interrupts: the thread that writes may change the entries at any moment.
+        entries = self.entries.copy()
+        return {key: entry for key, entry in entries.items() if key.startswith(start) and key >= first}
+
+    def pairs(self, start: bytes, first: bytes = b"") -> list[Logged]:
+        """The same as LMDB would hold them, in order; None instead of a value means removed."""
+        found: list[Logged] = []
+        for stored, entry in sorted(self.under(start, first).items()):
+            key = self._full_keys.get(stored) if schema.is_long(stored) else stored
+            if key is not None:  # else the data has it by now
+                found.append((stored, None if entry is None else schema.encode_value(key, entry)))
+        return found
+
+    def full_key(self, stored: bytes) -> bytes | None:
+        """The key of a long LMDB key; None if the entry is in the data by now."""
+        return self._full_keys.get(stored)
+
+    # --- appending ---------------------------------------------------------------------------------------------
+
+    def append(self, transaction: lmdb.Transaction, batch: Batch) -> Appended:
+        """Put a batch into the log; what it returns is for `appended`, when the transaction is on disk."""
+        record = schema.encode_changes(batch.entries)
+        size = schema.LOG_ROW_BYTES
+        rows = [
+            (schema.log_key(batch.revision, row), record[at : at + size])
+            for row, at in enumerate(range(0, len(record), size))
+        ]
+        with transaction.cursor(self._database) as cursor:
+            cursor.putmulti(rows, append=True)
+        return Appended(len(record), len(rows) - self._remove_old(transaction, 2 * len(rows)))
+
+    def appended(self, batch: Batch, appended: Appended) -> None:
+        """The batch is on disk."""
+        self._rows += appended.rows
+        if batch.entries:
+            self._newest = batch.revision
+            self._take(batch.entries.items(), appended.record_bytes)
+
+    def _take(self, changes: Iterable[tuple[bytes, Entry | None]], record_bytes: int) -> None:
+        entries = self.entries
+        for key, entry in changes:
+            stored = key
+            if len(key) > schema.KEY_BYTES_MAX:
+                stored = schema.stored_key(key)
+                self._full_keys[stored] = key  # first: whoever finds the entry looks here next
+            if stored not in entries:
+                self._bytes += _ENTRY_BYTES
+            entries[stored] = entry
+        self._bytes += record_bytes
+
+    def _remove_old(self, transaction: lmdb.Transaction, count_max: int) -> int:
+        """Remove rows that say nothing any more, few at a time: what a commit frees, LMDB has to note in the next."""
+        count = 0
+        with transaction.cursor(self._database) as cursor:
+            cursor.first()
+            # The key is empty behind the last one.
+            while count < count_max and (key := cast("bytes", cursor.key())):
+                if schema.log_revision(key) > self._checkpoint:
+                    break
+                cursor.delete()
+                count += 1
+        return count
+
+    # --- checkpoints -------------------------------------------------------------------------------------------
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is so much in the log that a part of it should be put into the data now."""
+        return bool(self._round) or len(self.entries) >= ENTRIES_DUE or self._bytes >= BYTES_DUE
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is so much in the log that the next batch has to wait."""
+        return len(self.entries) >= ENTRIES_MAX or self._bytes >= BYTES_MAX
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the data has everything, and nothing is left to be removed."""
+        return not self.entries and not self._rows
+
+    def move(
+        self, transaction: lmdb.Transaction, meta: _Database, data: _Database, count_max: int, rows_max: int
+    ) -> Moved:
+        """Put a slice into the data; what it returns is for `moved`, when the transaction is on disk."""
+        if not self._round:
+            self._round = sorted(self.entries, reverse=True)
+            self._round_revision = self._newest
+            self._round_bytes = self._bytes
+        keys = self._round[: -count_max - 1 : -1]
+        puts: list[Pair] = []
+        for stored in keys:
+            entry = self.entries[stored]
+            if entry is None:
+                transaction.delete(stored, db=data)
+            else:
+                puts.append((stored, schema.encode_value(self._full_keys.get(stored, stored), entry)))
+        with transaction.cursor(data) as cursor:
+            cursor.putmulti(puts)
+        checkpoint = self._checkpoint
+        if len(keys) == len(self._round):
+            # Without this, a row whose entry was put by this round already could be read again over a newer entry that
+            # never was in the log.
+            checkpoint = self._newest if len(keys) == len(self.entries) else self._round_revision
+            transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(checkpoint), db=meta)
+        return Moved(keys, checkpoint, self._remove_old(transaction, rows_max))
+
+    def moved(self, moved: Moved) -> None:
+        """The slice is on disk."""
+        for stored in moved.keys:
+            del self.entries[stored]
+            self._full_keys.pop(stored, None)
+        del self._round[len(self._round) - len(moved.keys) :]
+        self._rows -= moved.rows_removed
+        self._checkpoint = moved.checkpoint
+        if not self._round:
+            self._bytes = self._bytes - self._round_bytes if self.entries else 0
+
+
+def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
+    """What the log of a data file says beyond its data, as LMDB would hold it, in order.
+
+    Raises lmdb.Error, struct.error, UnicodeDecodeError: the file is damaged.
+    """
+    checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
+    if checkpoint is None:  # format 1
+        return []
+    log = ChangeLog(environment.open_db(schema.LOG_DATABASE, txn=transaction, create=False))
+    log.load(transaction, schema.decode_checkpoint(checkpoint))
+    return log.pairs(b"")
+
+
+def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
+    """Pairs of the data in order, and what the log says, which wins."""
+    at, end = 0, len(logged)
+    for pair in pairs:
+        stored = pair[0]
+        while at < end and logged[at][0] < stored:
+            if (value := logged[at][1]) is not None:
+                yield logged[at][0], value
+            at += 1
+        if at < end and logged[at][0] == stored:
+            continue  # told in the next turn
+        yield pair
+    for stored, value in logged[at:]:
+        if value is not None:
+            yield stored, value
+
+
+def _records(transaction: lmdb.Transaction, database: _Database, after: int) -> Iterator[tuple[int, bytes]]:
+    """What the log holds of the batches after a revision."""
+    with transaction.cursor(database) as cursor:
+        if cursor.set_range(schema.log_key(after + 1)):
+            rows = cast("Iterator[Pair]", cursor.iternext())
+            for revision, group in groupby(rows, key=lambda row: schema.log_revision(row[0])):
+                yield revision, b"".join(value for _, value in group)
