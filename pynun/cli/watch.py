@@ -55,10 +55,11 @@ def run_watch(
         return fail(error)
     failures: list[ClientError] = []
     unwritten = ""
+    is_interrupted = False
     try:
         trio.run(_follow, client, watch, _json_line if output == "json" else _text_line)
     except* KeyboardInterrupt:
-        pass
+        is_interrupted = True  # whatever fails while the connection is left behind
     except* BrokenPipeError:
         pass
     except* OutputError as group:
@@ -67,7 +68,7 @@ def run_watch(
         failures = list(_leaves(group))
     if unwritten:
         raise OutputError(unwritten)
-    return fail(failures[0]) if failures else 0
+    return fail(failures[0]) if failures and not is_interrupted else 0
 
 
 async def _follow(client: Client, watch: Watch, line: Callable[[ChangeEvent], str]) -> None:

@@ -267,6 +267,17 @@ class _ServerCollector(Collector):
         yield _histogram(
             "nun_db_commit_entries", "How many changed keys a batch had that was written.", committer.commit_entries
         )
+        yield GaugeMetricFamily(
+            "nun_db_log_entries",
+            "Keys whose newest entry is in the log, and not in the data yet.",
+            self._sources.store.logged_entries,
+        )
+        yield _histogram(
+            "nun_db_checkpoint_seconds",
+            "How long moving a slice of the log into the data took, the sync included: changes of that moment wait so"
+            " much longer.",
+            committer.checkpoint_seconds,
+        )
         yield CounterMetricFamily(
             "nun_db_commit_failures", "Batches that could not be written: no room.", committer.failures
         )
@@ -314,7 +325,9 @@ class _ServerCollector(Collector):
         store, sizes, system = self._sources.store, self._sources.sizes, self.system
         assert system is not None
         yield GaugeMetricFamily(
-            "nun_db_stored_entries", "Keys on disk, of all databases and the server's own.", store.entries
+            "nun_db_stored_entries",
+            "Keys on disk, of all databases and the server's own; without new ones that are only in the log.",
+            store.entries,
         )
         yield GaugeMetricFamily("nun_db_databases", "Databases, $admin included.", len(sizes.by_name))
         keys = GaugeMetricFamily(

@@ -1,7 +1,8 @@
 """A real server process for tests: start, stop, kill and restart it on one data folder.
 
-Invariants: the server is `python -m pynun` of this very checkout, listens on 127.0.0.1 on ports it chose itself (kept
-over a restart), and only the process that was started here is ever signalled. Everything it prints is kept.
+Invariants: the server is `python -m pynun` of this very checkout, listens on free ports of 127.0.0.1 (kept over a
+restart; from a range in which connections get none, so that they are still free then), and only the process that was
+started here is ever signalled. Everything it prints is kept.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,6 +55,20 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that are free now, below those that the system gives to connections."""
+    first_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, first_of_system)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 class ServerDiedError(AssertionError):
@@ -145,9 +162,7 @@ class Server:
         self.environment: dict[str, str] = {**CHEAP_PASSWORDS, **NO_LOGIN_DELAY, **(environment or {})}
         self.options = tuple(options)
         self.wrapper = tuple(wrapper)
-        self.websocket = Address("127.0.0.1", 0)
-        self.http = Address("127.0.0.1", 0)
-        self.tcp = Address("127.0.0.1", 0)
+        self.websocket, self.http, self.tcp = (Address("127.0.0.1", port) for port in free_ports(3))
         self.metrics: Address | None = None  # where NUN_METRICS names an address of its own
         self.output: list[str] = []  # lines of standard output, of every start
         self.errors: list[str] = []  # lines of standard error, of every start
