@@ -264,8 +264,8 @@ class Model:
             case "add-user" | "set-token":
                 base.change(secret, -1, words[0], self.now)
             case "remove-user":
-                base.remove(secret)
                 base.remove(permissions)
+                base.remove(secret)
             case _:
                 return [self._grant(base, name == "grant", user, permissions, " ".join(words))]
         return []

@@ -92,7 +92,8 @@ def remove_user(session: Session, name: str, user: str) -> None:
     """Remove a user's token and permissions. Whoever came in as the user is out."""
     engine = session.engine
     database = engine.database(name)
-    keys = [key for key in (user_key(user), permission_key(user)) if engine.read(database, key) is not None]
+    # The token last, for it puts sessions out: whoever watches hears of what goes first, then of `$connections`.
+    keys = [key for key in (permission_key(user), user_key(user)) if engine.read(database, key) is not None]
     if user == EVERYONE:
         raise messages.RESERVED_USER
     if not keys:
