@@ -49,10 +49,11 @@ MOVES_PER_CHANGE: Final = 2
 """While a checkpoint is due: so many entries are moved for each that is written. More than one, or it never ends."""
 
 SLICE_BATCHES: Final = 16
-SLICE_ENTRIES: Final = range(128, 2049)
+SLICE_ENTRIES: Final = range(128, 1025)
 """How many batches' worth of entries are moved at once, and at least and at most how many entries. The more at once,
-the less each costs, but the longer the next batch waits: with many connections the batches are large, and so may slices
-be (measured: 25 µs of waiting an entry at 256 a slice, 15 at 2048)."""
+the less each costs, but the longer the next batch waits, and the more memory LMDB takes for pages, and keeps: with many
+connections the batches are large, and so may slices be (measured: 25 µs of waiting an entry at 256 a slice, 15 at
+2048)."""
 
 IDLE_SECONDS: Final = 1.0
 """After so long without a change the log is moved into the data, whether that is due or not."""

@@ -48,7 +48,7 @@ _FULL_BYTES: Final = 1 << 20
 _LOGGED_BYTES_MAX: Final = 1 << 20
 """A batch beyond it is put into the data at once: to write so much twice costs more than it saves."""
 
-_SLICE_KEYS: Final = 2048
+_SLICE_KEYS: Final = 1024
 """Keys that a checkpoint moves in one commit where nobody waits for the next."""
 
 _OLD_ROWS: Final = 64

@@ -265,6 +265,7 @@ def test_no_answer_shows_a_hash(world: World, admin: Client) -> None:
     for command in ("list-dbs", "list-users d", "list-sessions", "explain-permission d ana r k", "grant d ana r *"):
         assert "argon2" not in admin.ask(command)[0]
 
+
 def test_removing_a_user_tells_watchers_of_what_goes_and_then_of_who_left() -> None:
     world = World()
     admin = world.admin("create-db d pwd", "use-db d pwd", "create-user ana ana-pwd", "set-permissions ana r *")

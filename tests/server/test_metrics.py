@@ -171,7 +171,10 @@ def test_sizes_of_databases_are_measured(watched: Server) -> None:
     assert scrape.value("nun_db_database_keys", database="other") == 1
     assert scrape.value("nun_db_database_keys", database="all others") == 0
     assert abs(scrape.value("nun_db_databases_measured_timestamp_seconds") - time.time()) < 60
+    wait_until(lambda: Scrape(watched.http).value("nun_db_log_entries") == 0)  # a second after the last change
+    scrape = Scrape(watched.http)
     assert scrape.value("nun_db_stored_entries") > 34
+    assert scrape.value("nun_db_checkpoint_seconds_count") >= 1
     size_bytes = (watched.data_dir / "data.mdb").stat().st_size
     assert scrape.value("nun_db_data_file_bytes") == size_bytes
     assert 0 < scrape.value("nun_db_data_used_bytes") <= size_bytes

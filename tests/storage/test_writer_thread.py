@@ -98,4 +98,4 @@ def test_the_thread_ends_with_its_block(leave: Callable[[], object]) -> None:
     for thread in _writers():
         if thread not in before:
             thread.join(10)
-    assert _writers() == before
+    assert set(_writers()) <= set(before)
