@@ -204,12 +204,11 @@ def create_db(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a database on a running server."""
-    from pynun.cli import administration, credentials
+    from pynun.cli import administration, credentials, names
 
     given: Connection = context.obj
     with failures_shown():
-        if not credentials.is_one_word(database):
-            raise UsageError("a database's name can't be empty or hold blanks, semicolons or line breaks")
+        names.check_for_http(database, what="a database's name")
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
         token = credentials.require_token(token, token_file, f"the database {database}")
         command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
@@ -303,14 +302,13 @@ def watch(
     current: Annotated[bool, typer.Option("--current", help="First print what the keys hold now.")] = False,
 ) -> None:
     """Follow keys: print every change as it happens, until Ctrl-C."""
-    from pynun.cli import credentials
+    from pynun.cli import names
 
     given: Connection = context.obj
     with failures_shown():
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        if not all(credentials.is_one_word(key) for key in keys):
-            raise UsageError("a key can't be empty or hold blanks, semicolons or line breaks")
+        names.check_for_websocket(*keys, what="a key")
         user, password = _optional_administrator(given)
         token = _require_database_token(database, database_user, token, token_file)
         from pynun.cli.watch import run_watch
@@ -420,10 +418,9 @@ def _optional_administrator(given: Connection) -> tuple[str | None, str | None]:
 
 def _require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:
     """The token that selects the database. Raises UsageError."""
-    from pynun.cli import credentials
+    from pynun.cli import credentials, names
 
-    if not credentials.is_one_word(database) or (database_user and not credentials.is_one_word(database_user)):
-        raise UsageError("a database's or user's name can't be empty or hold blanks, semicolons or line breaks")
+    names.check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
     of = f"the user {database_user} of {database}" if database_user else f"the database {database}"
     return credentials.require_token(token, token_file, of)
 

@@ -65,9 +65,3 @@ class Administrator:
             if report["next"] is None:
                 return
             after = [str(report["next"])]
-
-
-def check_names(*names: str) -> None:
-    """Raises UsageError for what can't be a word of a command."""
-    if not all(map(credentials.is_one_word, names)):
-        raise UsageError("a name, kind, pattern or key can't be empty or hold blanks, semicolons or line breaks")

@@ -9,6 +9,7 @@ import os
 import sys
 
 from pynun.cli.errors import UsageError
+from pynun.cli.names import is_http_word
 from pynun.settings import SettingsError, load_credentials, read_secret_file
 
 TOKEN_VARIABLE = "NUN_TOKEN"
@@ -65,8 +66,8 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
             f"Token of {of}: ",
             f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN",
         )
-    if not is_one_word(token):
-        raise UsageError("a token can't be empty or hold blanks, semicolons or line breaks")
+    if not is_http_word(token):
+        raise UsageError("a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends")
     return token
 
 
@@ -114,11 +115,6 @@ def _generated() -> str:
     import secrets  # seldom needed
 
     return secrets.token_hex(GENERATED_BYTES)
-
-
-def is_one_word(text: str) -> bool:
-    """Can the text be an argument of a command: without what ends an argument or a command?"""
-    return bool(text) and not any(character in text for character in " ;\r\n")
 
 
 def _ask(prompt: str, otherwise: str) -> str:

@@ -9,12 +9,13 @@ import typer
 
 from pynun.cli import credentials
 from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT, Strategy
-from pynun.cli.asking import Administrator, check_names
+from pynun.cli.asking import Administrator
 from pynun.cli.errors import CommandError, UsageError
 from pynun.cli.failures import failures_shown
+from pynun.cli.names import check_for_http, is_http_word
 from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile
-from pynun.cli.tables import show, show_json, show_table
-from pynun.cli.terminal import printable
+from pynun.cli.tables import note, show, show_json, show_table
+from pynun.cli.terminal import shown_name
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -39,6 +40,8 @@ def list_all(
         rows = list(server.rows("databases", "list-dbs"))
         if sizes:
             rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
+            if left_out := [repr(row["name"]) for row in rows if row["keys"] is None]:
+                note(f"not measured, for such a name can't be sent over HTTP: {', '.join(left_out)}")
         if as_json:
             show_json(rows)
             return
@@ -47,7 +50,9 @@ def list_all(
 
 
 def _size_if_there(server: Administrator, name: str) -> dict[str, object] | None:
-    """The size of a database, None if somebody has dropped it meanwhile."""
+    """The size of a database, of None where the name can't be sent; None if somebody has dropped it meanwhile."""
+    if not is_http_word(name):
+        return {"keys": None, "bytes": None}
     try:
         return server.report("db-size", name)
     except CommandError as error:
@@ -62,7 +67,7 @@ def size(
 ) -> None:
     """Count a database's keys, those of users and permissions too, and the bytes of keys and values."""
     with failures_shown():
-        check_names(name)
+        check_for_http(name)
         report = Administrator(context.obj, timeout).report("db-size", name)
         if as_json:
             show_json(report)
@@ -85,7 +90,7 @@ def create(
 ) -> None:
     """Create a database."""
     with failures_shown():
-        check_names(name)
+        check_for_http(name)
         server = Administrator(context.obj, timeout)
         secret = credentials.new_token(token, token_file, generate, f"the database {name}")
         server.ask("create-db", name, secret, strategy.value)
@@ -111,7 +116,7 @@ def drop(
     On a terminal it asks for the name once more. Sessions that have it selected go on without a database.
     """
     with failures_shown():
-        check_names(name)
+        check_for_http(name)
         server = Administrator(context.obj, timeout)
         if not yes:
             _confirm(server, name)
@@ -128,7 +133,7 @@ def _confirm(server: Administrator, name: str) -> None:
         raise UsageError("there is no terminal to ask on whether to drop it: say so with --yes")
     report = server.report("db-size", name)
     print(
-        f"The database {printable(name)} has {report['keys']:,} keys, {report['bytes']:,} bytes. They can't be brought"
+        f"The database {shown_name(name)} has {report['keys']:,} keys, {report['bytes']:,} bytes. They can't be brought"
         " back but from a backup.",
         file=sys.stderr,
     )

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
-from pynun.cli.asking import Administrator, check_names
+from pynun.cli.asking import Administrator
 from pynun.cli.errors import CommandError, ExitCode
 from pynun.cli.failures import failures_shown
+from pynun.cli.names import check_for_http
 from pynun.cli.options import AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.tables import note, show, show_json, show_table
 from pynun.cli.users import EVERYONE
@@ -42,7 +43,7 @@ def show_permissions(
 ) -> None:
     """Show what the users of a database may do, one rule a line."""
     with failures_shown():
-        check_names(database, *([user] if user is not None else []))
+        check_for_http(database)
         rows = [
             {"user": row["user"], "permissions": row["permissions"]}
             for row in Administrator(context.obj, timeout).rows("users", "list-users", database)
@@ -80,7 +81,7 @@ def grant(
 ) -> None:
     """Add to what a user may do; all else stays as it is."""
     with failures_shown():
-        check_names(database, user, kinds, *patterns)
+        check_for_http(database, user, kinds, *patterns)
         report = Administrator(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
         if user == EVERYONE and report["is_first"]:
             note(f"{_NOBODY_ELSE} could do everything until now, and can do only this from now on")
@@ -102,7 +103,7 @@ def revoke(
     What a wider pattern allows all the same is told.
     """
     with failures_shown():
-        check_names(database, user, kinds, *patterns)
+        check_for_http(database, user, kinds, *patterns)
         report = Administrator(context.obj, timeout).report("revoke", database, user, kinds, ",".join(patterns))
         if report["still_allowed"]:
             note(f"another rule still allows {'; '.join(report['still_allowed'])}")
@@ -133,7 +134,7 @@ def can(
     The answer stands on standard output: a question that could not be answered leaves it empty.
     """
     with failures_shown():
-        check_names(database, user, kind, key)
+        check_for_http(database, user, kind, key)
         report = Administrator(context.obj, timeout).report("explain-permission", database, user, kind, key)
         if as_json:
             show_json(report)

@@ -16,7 +16,7 @@ from pynun.cli.figures import Figures, Health, ask_figures, ask_health
 from pynun.cli.http_request import parse_target
 from pynun.cli.quantities import count, duration, size
 from pynun.cli.standard_streams import Unwritten
-from pynun.cli.terminal import prepare_output, printable_for
+from pynun.cli.terminal import prepare_output, printable_for, shown_name
 
 if TYPE_CHECKING:
     from pynun.cli.authority_option import Authority
@@ -137,7 +137,8 @@ def database_lines(figures: Figures, most: int = _DATABASES_SHOWN) -> list[str]:
     shown = [name for name in names if " " not in name or keys.get(name) or sessions.get(name)]
     lines = [f"{'database':<{_NAME_CHARACTERS_MAX}} {'sessions':>9} {'keys':>12} {'bytes':>12}"]
     for name in shown[:most]:
-        short = name if len(name) <= _NAME_CHARACTERS_MAX else name[: _NAME_CHARACTERS_MAX - 1] + "…"
+        name_shown = shown_name(name)
+        short = name_shown if len(name_shown) <= _NAME_CHARACTERS_MAX else name_shown[: _NAME_CHARACTERS_MAX - 1] + "…"
         lines.append(
             f"{short:<{_NAME_CHARACTERS_MAX}} {count(sessions.get(name, 0)):>9} {count(keys.get(name, 0)):>12}"
             f" {size(stored.get(name, 0)):>12}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.cli.terminal import json_line, prepare_output, printable, say
+from pynun.cli.terminal import escaped, json_line, prepare_output, say, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print columns under their names; numbers stand at the right of theirs."""
     prepare_output()
     lines = [list(head), *([_cell(value) for value in row] for row in rows)]
-    is_right = [all(line[column].replace(",", "").isdigit() for line in lines[1:]) for column in range(len(head))]
+    is_right = [_is_numbers([line[column] for line in lines[1:]]) for column in range(len(head))]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines:
         cells = (
@@ -36,12 +36,18 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 def show(text: str) -> None:
     """Print a line, safe to show whatever names are in it."""
     prepare_output()
-    print(printable(text).replace("\n", " "))
+    print(escaped(text))
 
 
 def note(text: str) -> None:
     """Tell the person something beside the answer, on standard error."""
     say(text)
+
+
+def _is_numbers(cells: Sequence[str]) -> bool:
+    """Whether all cells of a column are numbers, but for those without a value."""
+    found = [cell.replace(",", "").isdigit() for cell in cells if cell != NOTHING]
+    return all(found) and (bool(found) or not cells)
 
 
 def _cell(value: object) -> str:
@@ -53,4 +59,4 @@ def _cell(value: object) -> str:
         case int():
             return f"{value:,}"
         case _:
-            return printable(str(value)).replace("\n", " ")
+            return shown_name(str(value))

@@ -28,6 +28,19 @@ def printable(text: str) -> str:
     )
 
 
+def escaped(text: str) -> str:
+    """`text` on one line: all that is not printable is escaped, tabs and line ends too."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def shown_name(text: str) -> str:
+    r"""A name as it is, or in quotes and escaped (`'a\tb'`) if it could mislead: so no two names look alike."""
+    is_plain = text.isprintable() and text == text.strip() and text not in ("", "-") and text[0] not in "'\""
+    return text if is_plain else repr(text)
+
+
 def json_line(value: object) -> str:
     r"""JSON in one line for standard output: characters as they are if its encoding has them, and if they can be shown.
 

@@ -100,14 +100,14 @@ def import_(
     killed.
     """
     with failures_shown():
-        from pynun.cli import credentials
+        from pynun.cli import credentials, names
         from pynun.cli.audit import recorded
         from pynun.storage.export_database import import_database
 
         if replace and merge:
             raise UsageError("--replace and --merge exclude each other")
-        if not credentials.is_one_word(database):
-            raise UsageError("a database's name can't be empty or hold blanks, semicolons or line breaks")
+        if not names.is_http_word(database):
+            raise UsageError(f"give the database another name: {database!r} could not be sent in a command over HTTP")
 
         def ask_token() -> str:
             return credentials.require_token(token, token_file, f"the database {database}")

@@ -8,8 +8,9 @@ import typer
 
 from pynun.cli import credentials
 from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
-from pynun.cli.asking import Administrator, check_names
+from pynun.cli.asking import Administrator
 from pynun.cli.failures import failures_shown
+from pynun.cli.names import check_for_http
 from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile, UserName
 from pynun.cli.tables import show, show_json, show_table
 
@@ -33,7 +34,7 @@ def list_all(
     The user all, if shown, is whoever comes with the database's own token.
     """
     with failures_shown():
-        check_names(database)
+        check_for_http(database)
         rows = list(Administrator(context.obj, timeout).rows("users", "list-users", database))
         if as_json:
             show_json(rows)
@@ -55,7 +56,7 @@ def create(
 ) -> None:
     """Create a user, who may do nothing until something is granted (nun-db permissions grant)."""
     with failures_shown():
-        check_names(database, user)
+        check_for_http(database, user)
         server = Administrator(context.obj, timeout)
         secret = credentials.new_token(token, token_file, generate, f"the user {user} of {database}")
         server.ask("add-user", database, user, secret)
@@ -72,7 +73,7 @@ def remove(
 ) -> None:
     """Remove a user with its permissions. Whoever came in as the user is out at once."""
     with failures_shown():
-        check_names(database, user)
+        check_for_http(database, user)
         Administrator(context.obj, timeout).ask("remove-user", database, user)
         if as_json:
             show_json({"database": database, "user": user, "removed": True})
@@ -95,7 +96,7 @@ def change_token(
 ) -> None:
     """Give a user, or the database itself, another token. Whoever came in with the old one is out at once."""
     with failures_shown():
-        check_names(database, user)
+        check_for_http(database, user)
         server = Administrator(context.obj, timeout)
         whose = f"the database {database}" if user == EVERYONE else f"the user {user} of {database}"
         secret = credentials.new_token(token, token_file, generate, whose)

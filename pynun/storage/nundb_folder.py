@@ -428,7 +428,7 @@ def _is_name(name: str) -> bool:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return bool(name) and not _IMPOSSIBLE_IN_KEY.search(name) and ";" not in name
+    return bool(name) and not _IMPOSSIBLE_IN_KEY.search(name)
 
 
 def _text(file_name: str) -> str:

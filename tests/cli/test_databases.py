@@ -125,15 +125,6 @@ def test_failures_have_the_exit_codes_of_the_other_commands(shared_server: Serve
     assert nobody.errors.startswith("nun-db: nothing listens at http://127.0.0.1:1")
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a;b", "a\nb"])
-def test_a_name_that_is_no_word_is_not_sent(shared_server: Server, name: str) -> None:
-    result = ask(shared_server, "size", name)
-    assert (result.code, result.output) == (2, "")
-    assert result.errors == (
-        "nun-db: a name, kind, pattern or key can't be empty or hold blanks, semicolons or line breaks\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("answer", "told"),
     [

@@ -177,6 +177,7 @@ class Story:
             return text
         for port, address in ((3012, self._server.websocket), (3013, self._server.http), (3014, self._server.tcp)):
             text = re.sub(rf"\b(?:127\.0\.0\.1|localhost):{port}\b", str(address), text)
+            text = text.replace(f"/dev/tcp/127.0.0.1/{port}", f"/dev/tcp/{address.host}/{address.port}")  # bash's own
         return text
 
     def _environment(self) -> dict[str, str]:

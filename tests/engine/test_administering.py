@@ -64,6 +64,27 @@ def test_databases_users_and_sessions_are_listed_in_pages(world: World, admin: C
     assert [row["id"] for row in listed(admin, "sessions", "list-sessions")] == list(range(1, count + 2))
 
 
+@pytest.mark.parametrize("ending", [";", "%", "%3b", "\t", "\r", "\x7f", "\u3000"])
+def test_pages_follow_each_other_whatever_the_names(world: World, admin: Client, ending: str) -> None:
+    names = sorted(f"n{number:04}{ending}" for number in range(2 * PAGE_ROWS + 7))
+    for name in names:
+        admin.ask(f"create-db {name} pwd")
+        admin.ask(f"add-user d {name} pwd")
+    world.commit()
+    assert [row["name"] for row in listed(admin, "databases", "list-dbs")] == ["$admin", "d", *names]
+    assert [row["user"] for row in listed(admin, "users", "list-users d")] == names
+    following = report(admin, "list-dbs")["next"]
+    assert not set(following) & set(";\t\r\n \x7f\u3000")
+
+
+def test_a_name_of_plain_characters_is_its_own_place(world: World, admin: Client) -> None:
+    for name in ("Zürich-1", "a,b|c", "x=(y)"):
+        admin.ask(f"create-db {name} pwd")
+        after = [row["name"] for row in report(admin, f"list-dbs {name}")["databases"]]
+        assert name not in after
+        assert all(other > name for other in after)
+
+
 def test_too_many_for_any_listing_are_refused(world: World, admin: Client) -> None:
     object.__setattr__(world.context, "keys_max", 3)
     for name in ("ana", "bob", "cem", "dee"):

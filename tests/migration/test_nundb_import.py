@@ -109,6 +109,15 @@ def test_a_hash_stays_as_it_is(old: Path, dbs: Path) -> None:
     assert content(dbs)["db"]["$$token"] == (3, hashed)
 
 
+@pytest.mark.parametrize("name", ["a;b", "tab\t", "é", "\x1b"])
+def test_whatever_name_a_database_could_have(old: Path, dbs: Path, name: str) -> None:
+    """Over TCP the original made databases of any name without a blank and a line break."""
+    write_folder(old, {name: [TOKEN, ("k", 1, "v")]})
+    assert import_into(dbs, old)[1] == []
+    assert content(dbs)[name]["k"] == (1, "v")
+    assert content(dbs)["$admin"][name] == (0, "{}")
+
+
 def test_long_keys_and_odd_texts(old: Path, dbs: Path) -> None:
     entries: list[Key] = [
         TOKEN,

@@ -131,7 +131,7 @@ def test_only_an_error_of_the_file_is_called_one(disk_folder: Path) -> None:
         (["export", "db", "--data-dir", "/nowhere/x"], 1, "there is no data in /nowhere/x"),
         (["import", "db", "/nowhere/x"], 1, "/nowhere/x can't be read: No such file or directory"),
         (["import", "db", "--replace", "--merge"], 2, "--replace and --merge exclude each other"),
-        (["import", "d b"], 2, "a database's name can't be empty"),
+        (["import", "d b"], 2, "give the database another name: 'd b'"),
     ],
 )
 def test_what_makes_no_sense(arguments: list[str], code: int, why: str) -> None:

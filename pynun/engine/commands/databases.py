@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine import dropping
-from pynun.engine.commands.pages import PAGE_ROWS, names_after
+from pynun.engine.commands.pages import PAGE_ROWS, names_after, place_behind
 from pynun.engine.database import CATALOGUE
 from pynun.engine.steps import Pause
 from pynun.language import messages
@@ -31,7 +31,7 @@ def list_databases(session: Session, after: str) -> Steps:
         "databases",
         {
             "databases": rows,
-            "next": names[PAGE_ROWS - 1] if len(names) > PAGE_ROWS else None,
+            "next": place_behind(names[PAGE_ROWS - 1]) if len(names) > PAGE_ROWS else None,
             "being_removed": dropping.count_unfinished(engine.view),
         },
     )

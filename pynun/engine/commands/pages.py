@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote
 
 from pynun.engine.steps import Pause
 from pynun.language import messages
@@ -17,11 +19,21 @@ PAGE_ROWS: Final = 500
 """Rows of one answer: well under a millisecond, and under 100 KiB. What follows is asked for with the last name."""
 
 
+_UNSENDABLE: Final = re.compile(r"[%;\s\x00-\x1f\x7f-\x9f]")
+"""What a transport would take for the end of a command, drop, or trim; and what escapes it (RFC 3986 section 2.1)."""
+
+
+def place_behind(name: str) -> str:
+    """What to give as AFTER for the rows behind a name: the name, percent-encoded where no command could carry it."""
+    return _UNSENDABLE.sub(lambda found: quote(found[0], safe=""), name)
+
+
 def names_after(session: Session, prefix: bytes, beginning: str, after: str) -> Generator[Need, Answer, list[str]]:
-    """The names behind a beginning of stored keys, in order: those greater than `after`, without the beginning.
+    """The names behind a beginning of stored keys, in order, without the beginning, behind a place (`place_behind`).
 
     Raises Refusal if there are more of them than a listing may hold.
     """
+    after = unquote(after)
     view, most = session.view, session.engine.context.keys_max
     while True:
         losses = view.losses

@@ -274,7 +274,8 @@ COMMANDS: tuple[Command, ...] = (
         shapes.AFTER,
         databases.list_databases,
         "List the databases for a program: `databases JSON`, with name, strategy and connections of each, in the "
-        "order of their names. At most 500; `next` is then what to give as AFTER for those that follow, else null. "
+        "order of their names. At most 500; `next` is then what to give as AFTER for those that follow, else null: the "
+        "last name, with `%`, `;`, white space and control characters percent-encoded. "
         "`being_removed` counts dropped databases that still have keys on the disk.",
         admin=True,
         differs=_OURS,

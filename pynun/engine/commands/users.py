@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pynun.engine import granting
 from pynun.engine.commands.keys import change_now
 from pynun.engine.commands.login import hashed, set_password
-from pynun.engine.commands.pages import PAGE_ROWS, names_after
+from pynun.engine.commands.pages import PAGE_ROWS, names_after, place_behind
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.permissions import (
     EVERYONE,
@@ -52,9 +52,8 @@ def list_users(session: Session, name: str, after: str) -> Steps:
         }
         for user in users[:PAGE_ROWS]
     ]
-    return messages.report(
-        "users", {"database": name, "users": rows, "next": users[PAGE_ROWS - 1] if len(users) > PAGE_ROWS else None}
-    )
+    following = place_behind(users[PAGE_ROWS - 1]) if len(users) > PAGE_ROWS else None
+    return messages.report("users", {"database": name, "users": rows, "next": following})
 
 
 def add_user(session: Session, name: str, user: str, token: str) -> Steps:

@@ -1,0 +1,227 @@
+"""Databases and users with names that only a line of TCP can carry: they are shown as they are, and never mistaken."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.command import Result, run
+from tests.support.clients import TcpClient, http_post
+from tests.support.sessions import OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.server import Server
+
+ADMIN = ("-u", "user-name", "-p", "user-pwd")
+ODD = ("a;b", "tab\tbed", "tab\t", "esc\x1b[2J", "no\u00a0break", "'quoted'", "-", "end;", "cr\rname")
+UNSENDABLE = ("a;b", "tab\t", "end;", "\u2003wide", "\rname")
+USERS = 1003
+"""More than two pages."""
+
+
+def nun_db(server: Server, *arguments: str, **environment: str) -> Result:
+    return run(*ADMIN, "-h", f"http://{server.http}", *arguments, environment=environment)
+
+
+@pytest.fixture(name="odd")
+def _odd(server: Server) -> Iterator[Server]:
+    """A server with databases, and users of the database `d`, of odd names."""
+    with TcpClient(server.tcp) as client:
+        client.ask(f"auth {server.credentials}")
+        for name in ("d", "tab", "a", "end", *ODD):
+            assert client.ask(f"create-db {name} pwd") == ["create-db success\n", OK], name
+        client.ask("use-db d pwd")
+        for name in ("ana", *ODD):
+            assert client.ask(f"create-user {name} user-pwd") == [OK], name
+    yield server
+    assert server.is_running
+
+
+def test_tables_show_each_on_its_line_and_column(odd: Server) -> None:
+    result = nun_db(odd, "databases", "list")
+    assert result.code == 0
+    lines = result.output.split("\n")
+    assert lines.pop() == ""
+    column = lines[0].index("strategy")
+    names = [line[:column].rstrip() for line in lines[1:]]
+    assert names == [
+        "$admin",
+        "\"'quoted'\"",
+        "'-'",
+        "a",
+        "a;b",
+        "'cr\\rname'",
+        "d",
+        "end",
+        "end;",
+        "'esc\\x1b[2J'",
+        "'no\\xa0break'",
+        "tab",
+        "'tab\\t'",
+        "'tab\\tbed'",
+    ]
+    assert all(line[column:].startswith(("newer ", "none ")) for line in lines[1:])
+    assert result.output.replace("\n", "").isprintable()
+    users = nun_db(odd, "users", "list", "d").output.splitlines()
+    assert len(users) == len(ODD) + 2
+    assert all(line[users[0].index("has_token") :].startswith("yes ") for line in users[1:])
+
+
+def test_status_shows_each_on_its_line_and_column(odd: Server) -> None:
+    lines = nun_db(odd, "status").output.splitlines()
+    table = lines[next(place for place, line in enumerate(lines) if line.startswith("database ")) :]
+    shown = {line[:36].rstrip() for line in table[1:]}
+    assert {"a;b", "'tab\\t'", "'tab\\tbed'", "'esc\\x1b[2J'", "tab"} <= shown
+    assert {len(line) for line in table} == {len(table[0])}
+
+
+def test_programs_get_the_names_as_they_are(odd: Server) -> None:
+    rows = json.loads(nun_db(odd, "databases", "list", "--json").output)
+    assert {row["name"] for row in rows} == {"$admin", "d", "tab", "a", "end", *ODD}
+    assert {row["name"] for row in rows if row["keys"] is None} == {name for name in ODD if name in UNSENDABLE}
+    assert all(row["keys"] for row in rows if row["keys"] is not None)
+    assert {row["user"] for row in json.loads(nun_db(odd, "users", "list", "d", "--json").output)} == {"ana", *ODD}
+
+
+def test_what_is_not_measured_is_told(odd: Server) -> None:
+    result = nun_db(odd, "databases", "list")
+    assert result.errors == ("nun-db: not measured, for such a name can't be sent over HTTP: 'a;b', 'end;', 'tab\\t'\n")
+    assert nun_db(odd, "databases", "list", "--no-sizes").errors == ""
+
+
+@pytest.mark.parametrize("name", ["tab\tbed", "esc\x1b[2J", "no\u00a0break", "'quoted'", "cr\rname"])
+def test_what_http_can_carry_is_sent(odd: Server, name: str) -> None:
+    assert json.loads(nun_db(odd, "databases", "size", name, "--json").output)["name"] == name
+    assert nun_db(odd, "users", "remove", "d", name).code == 0
+    assert nun_db(odd, "databases", "drop", name, "--yes").code == 0
+    assert name not in nun_db(odd, "databases", "list", "--json").output
+
+
+@pytest.mark.parametrize("name", UNSENDABLE)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("databases", "size", "NAME"),
+        ("databases", "create", "NAME", "-t", "t"),
+        ("databases", "drop", "NAME", "--yes"),
+        ("users", "list", "NAME"),
+        ("users", "create", "d", "NAME", "-t", "t"),
+        ("users", "remove", "d", "NAME"),
+        ("users", "token", "NAME", "-t", "t"),
+        ("permissions", "show", "NAME"),
+        ("permissions", "grant", "d", "NAME", "r", "*"),
+        ("permissions", "grant", "d", "ana", "r", "NAME"),
+        ("permissions", "revoke", "NAME", "ana", "r", "*"),
+        ("permissions", "can", "d", "ana", "r", "NAME"),
+        ("create-db", "-d", "NAME", "-t", "t"),
+    ],
+)
+def test_what_would_mean_another_one_is_not_sent(command: tuple[str, ...], name: str) -> None:
+    """Nobody listens there: were anything sent, it would be told."""
+    arguments = [name if word == "NAME" else word for word in command]
+    result = run(*ADMIN, "-h", "http://127.0.0.1:1", *arguments)
+    assert (result.code, result.output) == (2, "")
+    assert result.errors == (
+        f"nun-db: {name!r} can't be sent over HTTP, where a semicolon ends a command and white space around one is"
+        " dropped; the TCP port takes it, see docs/administration.md\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a\nb"])
+def test_what_can_be_no_name_is_not_sent(name: str) -> None:
+    result = run(*ADMIN, "-h", "http://127.0.0.1:1", "databases", "size", name)
+    assert (result.code, result.output) == (2, "")
+    assert result.errors == "nun-db: a name, kind, pattern or key can't be empty or hold blanks or line breaks\n"
+
+
+def test_bytes_that_are_no_text_are_told_as_such() -> None:
+    result = run(*ADMIN, "-h", "http://127.0.0.1:1", "databases", "size", "a\udcffb")
+    assert (result.code, result.errors) == (2, "nun-db: 'a\\udcffb' is not UTF-8 text, so it can't be sent\n")
+
+
+def test_a_name_with_white_space_at_its_end_is_not_taken_for_the_one_without(odd: Server) -> None:
+    assert nun_db(odd, "databases", "drop", "tab\t", "--yes").code == 2
+    assert http_post(odd.http, "use-db tab pwd") == "empty"
+
+
+def test_the_way_out_for_names_that_end_with_a_semicolon(odd: Server) -> None:
+    """As docs/administration.md says: a word behind the name, and keys in place of `remove-user`."""
+    with TcpClient(odd.tcp) as client:
+        client.ask(f"auth {odd.credentials}")
+        client.ask("use-db d pwd")
+        client.ask("create-user end user-pwd")
+        assert client.ask("remove $$user_end; -") == [OK]
+        assert client.ask("drop-db end; -") == ["drop-db success\n", OK]
+    users = {row["user"] for row in json.loads(nun_db(odd, "users", "list", "d", "--json").output)}
+    assert "end" in users
+    assert "end;" not in users
+    assert http_post(odd.http, "use-db end pwd") == "empty"
+
+
+def test_permissions_of_a_user_are_shown_whatever_the_name(odd: Server) -> None:
+    with TcpClient(odd.tcp) as client:
+        client.ask("use-db d pwd")
+        client.ask(f"auth {odd.credentials}")
+        assert client.ask("set-permissions a;b r x*") == [OK]
+    shown = json.loads(nun_db(odd, "permissions", "show", "d", "a;b", "--json").output)
+    assert shown == [{"user": "a;b", "permissions": "r x*"}]
+
+
+@pytest.mark.parametrize("arguments", [("shell", "-d"), ("watch", "key", "-d")])
+def test_over_websocket_only_semicolons_are_refused(arguments: tuple[str, ...]) -> None:
+    at = ("-h", "ws://127.0.0.1:1", *arguments)
+    refused = run(*at, "a;b", "-t", "t")
+    assert refused.code == 2
+    assert "'a;b' can't be sent over WebSocket, where a semicolon ends a command; the TCP port" in refused.errors
+    assert run(*at, "tab\t", "-t", "t").code == 4
+    assert "'u;' can't be sent" in run(*at, "d", "-t", "t", "--database-user", "u;").errors
+
+
+def test_a_token_that_would_be_cut_is_refused(odd: Server, tmp_path: Path) -> None:
+    """The server would keep another one than was given."""
+    token = tmp_path / "token"
+    token.write_text("pwd\t\t")
+    for result in (
+        nun_db(odd, "databases", "create", "new", "-t", "pwd\t"),
+        nun_db(odd, "create-db", "-d", "new", "-t", "\u2003pwd"),
+        nun_db(odd, "users", "token", "d", NUN_TOKEN="pwd\t"),
+    ):
+        assert (result.code, result.output) == (2, "")
+        assert result.errors == (
+            "nun-db: a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends\n"
+        )
+    assert http_post(odd.http, "use-db new pwd") == "Not a valid database name"
+
+
+def test_none_is_imported_under_such_a_name(odd: Server, tmp_path: Path) -> None:
+    file = tmp_path / "exported"
+    exported = run("export", "a;b", str(file), "--data-dir", str(odd.data_dir))
+    assert exported.code == 0, exported
+    other = str(tmp_path / "dbs")
+    refused = run("import", "a;b", str(file), "--data-dir", other)
+    assert refused.code == 2
+    assert "give the database another name: 'a;b' could not be sent" in refused.errors
+    assert run("import", "a-b", str(file), "--data-dir", other, "-t", "t").code == 0
+
+
+@pytest.mark.parametrize("ending", [";drop-db", "\t", "%41", "\u2028"])
+def test_they_are_listed_page_by_page(server: Server, ending: str) -> None:
+    """The last name of a page is sent back to the server, which must not take a part of it for a command."""
+    names = sorted(f"n{number:04}{ending}" for number in range(USERS))
+    with TcpClient(server.tcp) as client:
+        client.ask(f"auth {server.credentials}")
+        client.ask("create-db d pwd")
+        client.ask("use-db d pwd")
+        made = client.ask_all(*(f"create-user {name} pwd" for name in names))
+        assert made == [[OK]] * USERS
+        made = client.ask_all(*(f"create-db {name} pwd" for name in names))
+        assert made == [["create-db success\n", OK]] * USERS
+    users = json.loads(nun_db(server, "users", "list", "d", "--json").output)
+    assert [row["user"] for row in users] == names
+    databases = json.loads(nun_db(server, "databases", "list", "--no-sizes", "--json").output)
+    assert [row["name"] for row in databases] == ["$admin", "d", *names]
