@@ -128,7 +128,9 @@ case $user in
     "" | root | [!a-z_]* | *[!a-z0-9_-]*) fail "--user: $user is not accepted; accepted: a name of small letters, digits, _ and -, and not root" ;;
 esac
 
-here=$(cd "$(dirname "$0")" && pwd -P)
+[ "$(id -u)" = 0 ] || [ -n "$dry_run" ] || fail "it must be run by root: sudo sh install.sh"
+here=$(cd "$(dirname "$0")" 2>/dev/null && pwd -P) ||
+    fail "this user can't enter the folder that install.sh is in: run it as root, or unpack the bundle where this user may go"
 settings=$config_dir/pynun.env
 conf=$prefix/install.conf
 
@@ -172,10 +174,6 @@ has_systemd() { [ "$systemd" = yes ] && [ -d /run/systemd/system ] && command -v
 is_active() { has_systemd && systemctl --quiet is-active pynun; }
 
 # --- checks
-
-check_root() {
-    [ "$(id -u)" = 0 ] || [ -n "$dry_run" ] || fail "it must be run by root: sudo sh install.sh"
-}
 
 check_bundle() {
     for name in SHA256SUMS VERSION ARCHITECTURE wheels/requirements.txt; do
@@ -581,7 +579,6 @@ rollback() {
 
 # --- the whole
 
-check_root
 scratch=$(mktemp -d)
 fresh=yes
 if is_installed; then

@@ -38,9 +38,9 @@ while [ $# -gt 0 ]; do
     shift
 done
 
+[ "$(id -u)" = 0 ] || fail "it must be run by root: sudo sh uninstall.sh"
 prefix=$(cd "$(dirname "$0")" && pwd -P)
 conf=$prefix/install.conf
-[ "$(id -u)" = 0 ] || fail "it must be run by root: sudo sh $prefix/uninstall.sh"
 [ -r "$conf" ] || fail "pynun is not installed in $prefix: run the uninstall.sh of the folder that it is installed in"
 conf_value() { sed -n "s/^$1=//p" "$conf"; }
 data_dir=$(conf_value data_dir)

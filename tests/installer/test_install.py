@@ -276,3 +276,21 @@ def test_others_than_root_are_told(machine: Machine, bundle: Path) -> None:
         )
         assert refused.returncode == 1
         assert "it must be run by root" in refused.stderr
+
+
+def test_others_than_root_are_told_in_one_line_wherever_they_are(machine: Machine, bundle: Path) -> None:
+    """The shell can open the script, and then not say where it is: a bundle in root's home."""
+    machine.succeed("sh", "-c", f"mkdir -p -m 700 /var/closed && cp -R {bundle} /var/closed/bundle")
+
+    def told(*words: str) -> str:
+        here = f"cd /var/closed/bundle && exec setpriv --reuid 65534 --regid 65534 --clear-groups sh {' '.join(words)}"
+        refused = machine.run("sh", "-c", here)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        return refused.stderr
+
+    assert told("install.sh") == "install.sh: it must be run by root: sudo sh install.sh\n"
+    assert told("uninstall.sh") == "uninstall.sh: it must be run by root: sudo sh uninstall.sh\n"
+    assert told("install.sh", "--dry-run") == (
+        "install.sh: this user can't enter the folder that install.sh is in: run it as root, or unpack the bundle where"
+        " this user may go\n"
+    )
