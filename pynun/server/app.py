@@ -91,7 +91,7 @@ def run(settings: Settings) -> None:
         stack.callback(listeners.close)
         if settings.run_as is not None:
             tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
-            step_down(settings.run_as, settings.data_dir, settings.audit_file, tls_files)
+            step_down(settings.run_as, settings.data_dir, settings.audit_file, tls_files, settings.backup_dir)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         passwords = Passwords(

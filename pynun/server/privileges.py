@@ -1,20 +1,23 @@
 """Giving up root: a server that root starts hands its data folder to another user and goes on as that one.
 
 Meant for containers (NUN_RUN_AS is set in the image), where the process starts as root and the folder that is mounted
-belongs to root, or is missing. Invariants: afterwards the process can't become root again; nothing is handed over that
-is not the server's own (a folder with other things in it is refused, links are not followed); a folder that the user
-can write already, such as /tmp, keeps its owner. Who is not root to begin with stays who it is.
+belongs to root, or is missing. The folder of the backups is handed over likewise. Invariants: afterwards the process
+can't become root again; nothing is handed over that is not the server's own (a folder with other things in it is
+refused, links are not followed); a folder that the user can write already, such as /tmp, keeps its owner. Who is not
+root to begin with stays who it is.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
+import signal
 import stat
 from typing import TYPE_CHECKING, Final
 
 from pynun.errors import StartError
-from pynun.storage import schema
+from pynun.storage import backup_folder, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,15 +30,25 @@ _log = logging.getLogger("nun_db")
 _ORIGINALS_FILES: Final = (".data.keys", ".data.values", ".madadata", "keys-nun.keys")
 """Ends of the names of the original's files (docs/protocol.md section 7): a folder with them is one of data, too."""
 
+BACKUPS_SECONDS_MAX: Final = 10.0
+_REASON_BYTES_MAX: Final = 4096  # what a pipe takes at once
+
 _OF_A_FILE_SYSTEM: Final = frozenset({"lost+found"})
 """What is in an empty folder where a disk is mounted."""
 
 
-def step_down(identity: Identity, folder: Path, audit_file: Path | None, files: Iterable[Path] = ()) -> None:
+def step_down(
+    identity: Identity,
+    folder: Path,
+    audit_file: Path | None,
+    files: Iterable[Path] = (),
+    backup_dir: Path | None = None,
+) -> None:
     """Go on as another user, who owns the data folder from then on. Does nothing unless this process is root.
 
     `audit_file` may lie in that folder, with older ones beside it. `files` are those that the server may have to read
-    again later (a renewed certificate's): the log says which it won't be able to. Raises StartError, with what to do.
+    again later (a renewed certificate's): the log says which it won't be able to. `backup_dir` is handed over like the
+    data folder, if it is there; if that can't be done, it is a warning. Raises StartError, with what to do.
     """
     if os.geteuid() != 0:
         return
@@ -50,6 +63,8 @@ def step_down(identity: Identity, folder: Path, audit_file: Path | None, files: 
             f"the data folder {folder} can't be handed over to the user {identity}: {error.strerror}; give it to that"
             " user yourself (chown), or set NUN_RUN_AS to the folder's user"
         ) from None
+    if backup_dir is not None:
+        hand_over_backups(identity, backup_dir)
     try:
         os.setgroups([])
         os.setresgid(identity.group, identity.group, identity.group)
@@ -120,6 +135,60 @@ def _refuse_other_things(identity: Identity, folder: Path) -> None:
             f" holds other things ({_some(sorted(names))}): choose an empty folder, or give it to that user yourself"
             " (chown)"
         )
+
+
+def hand_over_backups(identity: Identity, folder: Path) -> None:
+    """Give the folder of the backups, and those in it, to the user; a warning if that can't be done.
+
+    In a child: its disk may be one that doesn't answer, and backups are never a reason not to start.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - leaves nothing behind that could be counted
+        reason = "it is not known why"
+        try:
+            reason = prepare_backups(identity, folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+        finally:
+            os.write(writer, reason.encode(errors="replace")[:_REASON_BYTES_MAX])
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as told:
+        if select.select([told], [], [], BACKUPS_SECONDS_MAX)[0]:
+            reason = told.read().decode(errors="replace")
+            os.waitpid(child, 0)
+        else:
+            reason = "its disk does not answer"
+            os.kill(child, signal.SIGKILL)
+    if reason:
+        _log.warning(
+            "the folder of the backups %s can't be handed over to the user %s: %s; give it to that user yourself"
+            " (chown), else no backups are made",
+            folder,
+            identity,
+            reason,
+        )
+
+
+def prepare_backups(identity: Identity, folder: Path) -> str:
+    """See to it that the user can write the folder; returns why it was not given to it. Raises OSError.
+
+    A folder that is missing is not made: it may be on a disk that comes later, and must not be hidden by it.
+    """
+    if not folder.exists():
+        return ""  # the schedule will tell
+    if not _can_use(identity, folder):
+        names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
+        others = sorted(name for name in names if not backup_folder.is_ours(name))
+        if others:
+            return f"it holds other things ({_some(others)})"
+        os.chown(folder, identity.user, identity.group)
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
+    for name in os.listdir(folder):
+        if backup_folder.is_ours(name):
+            _hand_over(identity, folder / name)
+    return ""
 
 
 def _some(names: list[str]) -> str:

@@ -23,6 +23,11 @@ _NAME: Final = re.compile(r"nun-db-([0-9]{8}T[0-9]{6}Z)\.backup")
 _PARTIAL_NAME: Final = re.compile(rf"\.{_NAME.pattern}{re.escape(SUFFIX)}")
 
 
+def is_ours(name: str) -> bool:
+    """Whether a file of that name is a backup of a schedule, or one half written."""
+    return bool(_NAME.fullmatch(name) or _PARTIAL_NAME.fullmatch(name))
+
+
 def new_name(now: float) -> str:
     """The name of a backup that is begun at `now`, in seconds since 1970: `nun-db-20261124T204500Z.backup`."""
     return f"nun-db-{time.strftime(_TIME, time.gmtime(now))}.backup"

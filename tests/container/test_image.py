@@ -107,6 +107,62 @@ def test_a_folder_with_other_things_is_not_handed_over(engine: Engine, image: st
     assert folder.stat().st_uid == 0
 
 
+def test_a_folder_of_backups_is_handed_over(engine: Engine, image: str) -> None:
+    folder = engine.root / "srv" / "backups"
+    folder.mkdir(mode=0o755)
+    (folder / "lost+found").mkdir(mode=0o700)
+    old = folder / "nun-db-20200101T000000Z.backup"
+    old.write_text("made by root")
+    os.link(make_file(engine, "srv/not-a-backup"), folder / "nun-db-20200102T000000Z.backup")
+    on = ("--env", "NUN_BACKUP_DIR=/backups", "--volume", "/srv/backups:/backups")
+    with engine.running(*on, "--env", "NUN_BACKUP_INTERVAL=1s", "--env", "NUN_BACKUP_KEEP=2") as name:
+        engine.wait_log(name, "backup made: /backups/")
+        engine.wait_log(name, "old backup removed: /backups/nun-db-20200102T000000Z.backup")
+    assert folder.stat().st_uid == USER
+    assert (folder / "lost+found").stat().st_uid == 0
+    assert (engine.root / "srv" / "not-a-backup").stat().st_uid == 0
+    made = [path for path in folder.iterdir() if path.name.endswith(".backup")]
+    assert len(made) == 2
+    assert {path.stat().st_uid for path in made} == {USER}
+
+
+def test_backups_of_roots_are_handed_over_with_their_folder(engine: Engine, image: str) -> None:
+    folder = engine.root / "srv" / "old-backups"
+    folder.mkdir(mode=0o755)
+    old = make_file(engine, "srv/old-backups/nun-db-20200101T000000Z.backup")
+    with engine.running("--env", "NUN_BACKUP_DIR=/backups", "--volume", "/srv/old-backups:/backups") as name:
+        engine.wait_log(name, "backup made: /backups/")
+    assert (folder.stat().st_uid, old.stat().st_uid) == (USER, USER)
+
+
+@pytest.mark.parametrize(
+    ("made", "how", "told"),
+    [
+        ("payroll", "rw", "it holds other things (payroll)"),
+        ("", "ro", "Read-only file system"),
+    ],
+)
+def test_a_folder_of_backups_that_is_not_handed_over_is_told_and_the_server_runs(
+    engine: Engine, image: str, made: str, how: str, told: str
+) -> None:
+    folder = engine.root / "srv" / f"others-backups-{how}"
+    folder.mkdir(mode=0o755)
+    if made:
+        (folder / made).write_text("of somebody else")
+    volume = ("--volume", f"/srv/{folder.name}:/backups:{how}")
+    with engine.running("--env", "NUN_BACKUP_DIR=/backups", *volume) as name:
+        printed = engine.wait_log(name, "no backup was made (the folder /backups can't be used")
+        assert f"the folder of the backups /backups can't be handed over to the user 65532:65532: {told}" in printed
+        exec_in(engine, name, "debug list-dbs")
+    assert folder.stat().st_uid == 0
+
+
+def test_a_folder_of_backups_that_is_missing_is_not_made(engine: Engine, image: str) -> None:
+    with engine.running("--env", "NUN_BACKUP_DIR=/backups") as name:
+        printed = engine.wait_log(name, "no backup was made (the folder /backups can't be used: No such file")
+        assert "handed over" not in printed
+
+
 def test_links_are_not_followed(engine: Engine, image: str) -> None:
     folder = engine.root / "srv" / "links"
     folder.mkdir(mode=0o755)

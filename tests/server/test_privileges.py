@@ -1,0 +1,50 @@
+"""Handing over the folder of the backups never holds up the start (the rest is tested in the container)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from pynun.server import privileges
+from pynun.setting_values import Identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+SOMEBODY = Identity(65532, 65532)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_disk_that_does_not_answer_costs_a_bounded_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(privileges, "BACKUPS_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(privileges, "prepare_backups", lambda _identity, _folder: time.sleep(60))
+    caplog.set_level(logging.WARNING, "nun_db")
+    began = time.monotonic()
+    privileges.hand_over_backups(SOMEBODY, tmp_path)
+    assert time.monotonic() - began < 10
+    (line,) = told(caplog)
+    assert f"{tmp_path} can't be handed over to the user 65532:65532: its disk does not answer; give it to" in line
+
+
+def test_a_fault_in_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(privileges, "prepare_backups", lambda _identity, _folder: 1 / 0)
+    caplog.set_level(logging.WARNING, "nun_db")
+    privileges.hand_over_backups(SOMEBODY, tmp_path)
+    (line,) = told(caplog)
+    assert ": it is not known why; give it to that user yourself" in line
+
+
+def test_nothing_is_told_of_a_folder_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    privileges.hand_over_backups(SOMEBODY, tmp_path / "later")
+    assert told(caplog) == []
+    assert not (tmp_path / "later").exists()
