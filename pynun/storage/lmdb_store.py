@@ -258,7 +258,7 @@ class LmdbStore:
             self.write(batch, operations)
             return
         with self._telling():
-            if self._log.is_full:
+            while self._log.is_full:
                 self._checkpoint(_SLICE_KEYS)
             with self._environment.begin(write=True) as transaction:
                 appended = self._log.append(transaction, batch)
