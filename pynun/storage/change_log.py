@@ -16,11 +16,14 @@ no harm that some of them are in the data already, for a row says what a key is,
 
 from __future__ import annotations
 
+import sys
+import threading
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pynun.engine.changes import Entry
 from pynun.storage import schema
+from pynun.storage.key_index import KeyIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +50,20 @@ _ENTRY_BYTES: Final = 300
 NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the log says nothing of the key"
 
 
+ENTRIES_ALL: Final = sys.maxsize - 1
+
+
+class Under(NamedTuple):
+    """What the log says of a part of the keys."""
+
+    entries: dict[bytes, Entry | None]
+    """By LMDB key, in order; None means removed."""
+    full_keys: dict[bytes, bytes]
+    """Of those whose LMDB key is not the whole key."""
+    following: bytes | None
+    """From this key on the log was not asked; None: it says nothing more."""
+
+
 class Appended(NamedTuple):
     """A batch in the log."""
 
@@ -71,6 +88,8 @@ class ChangeLog:
         self.entries: dict[bytes, Entry | None] = {}
         """By LMDB key, what the data does not have yet; None means removed."""
         self._full_keys: dict[bytes, bytes] = {}  # of those whose LMDB key is not the whole key
+        self._looking: Final = threading.Lock()  # held by whoever uses the index
+        self._index: KeyIndex | None = None
         self._bytes = 0  # of entries in memory, and of rows since the last checkpoint
         self._rows = 0  # on disk, those that say nothing any more too
         self._newest = 0  # revision of the last batch
@@ -89,26 +108,46 @@ class ChangeLog:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
-    def under(self, start: bytes, first: bytes = b"") -> dict[bytes, Entry | None]:
-        """The entries whose LMDB keys begin with `start`, from `first` on. To be asked before the data is."""
-        if not self.entries:
-            return {}
-        # A copy, which nothing interrupts: the thread that writes may change the entries at any moment.
-        entries = self.entries.copy()
-        return {key: entry for key, entry in entries.items() if key.startswith(start) and key >= first}
+    def under(self, start: bytes, first: bytes = b"", count_max: int = ENTRIES_ALL) -> Under:
+        """The entries whose LMDB keys begin with `start`, from `first` on: to be asked before the data is.
 
-    def pairs(self, start: bytes, first: bytes = b"") -> list[Logged]:
-        """The same as LMDB would hold them, in order; None instead of a value means removed."""
-        found: list[Logged] = []
-        for stored, entry in sorted(self.under(start, first).items()):
-            key = self._full_keys.get(stored) if schema.is_long(stored) else stored
-            if key is not None:  # else the data has it by now
-                found.append((stored, None if entry is None else schema.encode_value(key, entry)))
-        return found
+        What is put into the data meanwhile may be missing: whoever then begins a transaction finds it there.
+        """
+        entries: dict[bytes, Entry | None] = {}
+        full_keys: dict[bytes, bytes] = {}
+        following: bytes | None = first
+        while following is not None and not entries and self.entries:
+            with self._looking:
+                keys, following = self._ordered().between(start, following, count_max)
+            for stored in keys:
+                entry = self.entries.get(stored, NOT_LOGGED)
+                if entry is NOT_LOGGED:
+                    continue
+                if schema.is_long(stored):
+                    key = self._full_keys.get(stored)
+                    if key is None:  # put into the data since the line before
+                        continue
+                    full_keys[stored] = key
+                entries[stored] = entry
+        return Under(entries, full_keys, following if entries else None)
 
-    def full_key(self, stored: bytes) -> bytes | None:
-        """The key of a long LMDB key; None if the entry is in the data by now."""
-        return self._full_keys.get(stored)
+    def pairs(
+        self, start: bytes, first: bytes = b"", count_max: int = ENTRIES_ALL
+    ) -> tuple[list[Logged], bytes | None]:
+        """The same as LMDB would hold them, None instead of a value for what was removed; and what is behind them."""
+        entries, full_keys, following = self.under(start, first, count_max)
+        return [
+            (stored, None if entry is None else schema.encode_value(full_keys.get(stored, stored), entry))
+            for stored, entry in entries.items()
+        ], following
+
+    def _ordered(self) -> KeyIndex:
+        index = self._index
+        if index is None:
+            # First to be seen by the thread that writes, then filled: a key that comes meanwhile is in one or in both.
+            index = self._index = KeyIndex()
+            index.fill(self.entries.copy())
+        return index
 
     # --- appending ---------------------------------------------------------------------------------------------
 
@@ -138,9 +177,13 @@ class ChangeLog:
             if len(key) > schema.KEY_BYTES_MAX:
                 stored = schema.stored_key(key)
                 self._full_keys[stored] = key  # first: whoever finds the entry looks here next
-            if stored not in entries:
-                self._bytes += _ENTRY_BYTES
+            if stored in entries:
+                entries[stored] = entry
+                continue
+            self._bytes += _ENTRY_BYTES
             entries[stored] = entry
+            if (index := self._index) is not None:
+                index.add(stored)
         self._bytes += record_bytes
 
     def _remove_old(self, transaction: lmdb.Transaction, count_max: int) -> int:
@@ -209,6 +252,7 @@ class ChangeLog:
         self._checkpoint = moved.checkpoint
         if not self._round:
             self._bytes = self._bytes - self._round_bytes if self.entries else 0
+            self._index = None  # most of its keys are gone
 
 
 def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
@@ -221,7 +265,7 @@ def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta:
         return []
     log = ChangeLog(environment.open_db(schema.LOG_DATABASE, txn=transaction, create=False))
     log.load(transaction, schema.decode_checkpoint(checkpoint))
-    return log.pairs(b"")
+    return log.pairs(b"")[0]
 
 
 def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import struct
 import threading
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import lmdb
@@ -31,6 +31,7 @@ from pynun.storage.opening import (
     reason,
     unusable,
 )
+from pynun.storage.slices import data_slice, entries_under, slice_with_log
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.engine.changes import Batch, Entry
-    from pynun.storage.change_log import Logged, Pair
+    from pynun.storage.change_log import Pair
 
     _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
 
@@ -162,20 +163,24 @@ class LmdbStore:
         """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
         stored_start = start[: schema.PREFIX_BYTES]
         first = position[: schema.KEY_BYTES_MAX] or stored_start
-        logged = self._log.under(stored_start, first)
-        with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
-            stored, following = _slice(cursor, stored_start, first, count_max)
-            if logged:
-                while not (merge := _with_log(stored, following, logged, first, count_max))[0] and following:
-                    first = following
-                    stored, following = _slice(cursor, stored_start, first, count_max)
-                stored, following = merge
-            long_ones = [name for name in stored if len(name) == schema.KEY_BYTES_MAX and schema.is_long(name)]
-            if not long_ones and len(start) <= schema.PREFIX_BYTES:
-                return [name[4:] for name in stored], following, True
-            full = {name: self._log.full_key(name) or schema.long_key(transaction.get(name, b"")) for name in long_ones}
-        names = [full.get(name, name) for name in stored]
-        return [name[4:] for name in names if name.startswith(start)], following, False
+        while True:
+            logged = self._log.under(stored_start, first, count_max)
+            with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
+                stored, following = data_slice(cursor, stored_start, first, count_max)
+                if logged.entries:
+                    stored, following = slice_with_log(stored, following, logged, count_max)
+                    if not stored and following is not None:
+                        first = following
+                        continue
+                long_ones = [name for name in stored if len(name) == schema.KEY_BYTES_MAX and schema.is_long(name)]
+                if not long_ones and len(start) <= schema.PREFIX_BYTES:
+                    return [name[4:] for name in stored], following, True
+                full = {
+                    name: logged.full_keys.get(name) or schema.long_key(transaction.get(name, b""))
+                    for name in long_ones
+                }
+            names = [full.get(name, name) for name in stored]
+            return [name[4:] for name in names if name.startswith(start)], following, False
 
     def measure(self, position: bytes, count_max: int) -> Slice:
         """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
@@ -184,9 +189,9 @@ class LmdbStore:
         """
         totals: dict[int, tuple[int, int]] = {}
         names: dict[int, str] = {}
-        following: bytes | None = None
         try:
-            with self._reading_in_thread, self._pairs(b"", position) as pairs:
+            with self._reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
+                following = behind
                 for count, (key, value) in enumerate(pairs):
                     if count == count_max:
                         following = bytes(key)
@@ -216,18 +221,21 @@ class LmdbStore:
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
         count = size = 0
-        with self._pairs(prefix, position or prefix) as pairs:
+        with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
             for key, value in pairs:
                 if count == count_max:
                     return count, size, bytes(key)
                 count += 1
                 size += schema.text_bytes(key, value)
-        return count, size, None
+        return count, size, behind
 
     @contextlib.contextmanager
-    def _pairs(self, prefix: bytes, first: bytes) -> Iterator[Iterator[_AnyPair]]:
-        """Keys and values as LMDB has them, of keys that begin with `prefix`, from `first` on; while in the context."""
-        logged = self._log.pairs(prefix, first)
+    def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[_AnyPair], bytes | None]]:
+        """Keys and values as LMDB has them, of keys that begin with `prefix`, from `first` on; while in the context.
+
+        With them where they end although there are more: as many as `count_max` of the log's are among them then.
+        """
+        logged, behind = self._log.pairs(prefix, first, count_max)
         begin = self._environment.begin
         with (
             begin(db=self._data) if logged else begin(db=self._data, buffers=True) as transaction,
@@ -235,14 +243,20 @@ class LmdbStore:
         ):
             found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
             pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
-            yield merged(cast("Iterator[Pair]", pairs), logged) if logged else pairs
+            if not logged:
+                yield pairs, None
+            else:
+                ours = cast("Iterator[Pair]", pairs)
+                if behind is not None:
+                    ours = takewhile(lambda pair: pair[0] < behind, ours)
+                yield merged(ours, logged), behind
 
     def read_all(self, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
         """All entries under a prefix, keys without their first four bytes, as they are now.
 
         Pages that are replaced meanwhile stay in use: not for a server that goes on serving.
         """
-        logged = self._log.pairs(prefix)
+        logged, _ = self._log.pairs(prefix)
         with self._environment.begin(db=self._data) as transaction:
             yield from entries_under(transaction, prefix, logged)
 
@@ -351,56 +365,3 @@ class LmdbStore:
         """Give the folder back. Everything written is on disk already."""
         self._environment.close()
         os.close(self._lock)
-
-
-def entries_under(
-    transaction: lmdb.Transaction, prefix: bytes, logged: Sequence[Logged] = ()
-) -> Iterator[tuple[bytes, Entry]]:
-    """All entries under a prefix of a transaction's database and of the log, keys without their first four bytes."""
-    with transaction.cursor() as cursor:
-        found = cast("Iterator[Pair]", cursor.iternext() if cursor.set_range(prefix) else iter(()))
-        pairs = takewhile(lambda pair: pair[0].startswith(prefix), found)
-        for stored, value in merged(pairs, [pair for pair in logged if pair[0].startswith(prefix)]):
-            key = schema.long_key(value) if schema.is_long(stored) else stored
-            yield key[4:], schema.decode_value(key, value)
-
-
-def _slice(cursor: lmdb.Cursor, start: bytes, first: bytes, count_max: int) -> tuple[list[bytes], bytes | None]:
-    """Keys of the data that begin with `start`, from `first` on, and the one behind them."""
-    if not cursor.set_range(first):
-        return [], None
-    stored = list(islice(cast("Iterator[bytes]", cursor.iternext(keys=True, values=False)), count_max + 1))
-    following = stored.pop() if len(stored) > count_max else None
-    if not stored[-1].startswith(start):
-        # Stored keys are in order: those of the prefix come first, then the rest is cut at once.
-        return stored[: _count_with_prefix(stored, start)], None
-    if following is not None and not following.startswith(start):
-        following = None
-    return stored, following
-
-
-def _with_log(
-    stored: list[bytes], following: bytes | None, logged: dict[bytes, Entry | None], first: bytes, count_max: int
-) -> tuple[list[bytes], bytes | None]:
-    """The same slice with what the log says of its range."""
-    kept = [key for key in stored if key not in logged]
-    kept += [
-        key
-        for key, entry in logged.items()
-        if entry is not None and key >= first and (following is None or key < following)
-    ]
-    kept.sort()
-    if len(kept) > count_max:
-        return kept[:count_max], kept[count_max]
-    return kept, following
-
-
-def _count_with_prefix(ordered: list[bytes], prefix: bytes) -> int:
-    low, high = 0, len(ordered)
-    while low < high:
-        middle = (low + high) // 2
-        if ordered[middle].startswith(prefix):
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -18,8 +18,8 @@ from pynun.engine.database import CATALOGUE, parse_strategy, prefixes
 from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.change_log import read_log
-from pynun.storage.lmdb_store import entries_under
 from pynun.storage.opening import DAMAGE, open_to_read, reason
+from pynun.storage.slices import entries_under
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
