@@ -226,7 +226,7 @@ class _Server:
         if engine.view.batch.entries:
             batch = engine.view.take_batch()
             try:
-                await trio.to_thread.run_sync(self._store.write, batch, engine.view.operations)
+                await trio.to_thread.run_sync(self._store.append, batch, engine.view.operations)
             except StorageError as error:
                 raise StartError(
                     f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; "

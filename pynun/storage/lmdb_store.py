@@ -20,6 +20,7 @@ import lmdb
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
 from pynun.storage.change_log import NOT_LOGGED, ChangeLog, merged
+from pynun.storage.disk_room import DiskRoom
 from pynun.storage.opening import (
     DAMAGE,
     NO_ROOM,
@@ -53,7 +54,13 @@ _SLICE_KEYS: Final = 1024
 """Keys that a checkpoint moves in one commit where nobody waits for the next."""
 
 _OLD_ROWS: Final = 64
-"""Rows of the log that say nothing any more which a checkpoint removes with each slice."""
+"""Rows of the log that say nothing any more which a checkpoint removes with each slice of entries."""
+
+_SHORT_SLICE_KEYS: Final = 64
+"""Keys that are moved in one commit where room is short: each needs a page or two that is free."""
+
+_REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *DAMAGE)
+"""What no smaller commit would get by."""
 
 
 class Slice(NamedTuple):
@@ -82,6 +89,7 @@ class LmdbStore:
     def __init__(self, folder: Path) -> None:
         """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
         self.folder = folder
+        self._room = DiskRoom(folder)
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         self._lock = lock_folder(folder)
         try:
@@ -272,12 +280,34 @@ class LmdbStore:
             self.write(batch, operations)
             return
         with self._telling():
-            while self._log.is_full:
-                self._checkpoint(_SLICE_KEYS)
-            with self._environment.begin(write=True) as transaction:
-                appended = self._log.append(transaction, batch)
-                transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
-            self._log.appended(batch, appended)
+            if not self._room.is_short_for(batch.bytes_estimated):
+                while self._log.is_full:
+                    self._checkpoint(_SLICE_KEYS)
+                try:
+                    self._append(batch, operations)
+                except _REFUSED_AT_ONCE:
+                    raise
+                except (lmdb.Error, OSError):
+                    self._room.ran_out()
+                    if self._log.is_empty:
+                        raise
+                else:
+                    return
+            self._write_where_room_is_short(batch, operations)
+
+    def _append(self, batch: Batch, operations: int) -> None:
+        with self._environment.begin(write=True) as transaction:
+            appended = self._log.append(transaction, batch)
+            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+        self._log.appended(batch, appended)
+
+    def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
+        """As it would be without a log, which goes, and gives its pages back."""
+        while self._log.entries:
+            self._checkpoint(_SHORT_SLICE_KEYS)
+        if not self._log.is_empty:
+            self._checkpoint(_SHORT_SLICE_KEYS)
+        self._write(batch, operations, ())
 
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
         """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
@@ -307,9 +337,21 @@ class LmdbStore:
             self._checkpoint(count_max)
 
     def _checkpoint(self, count_max: int) -> None:
-        with self._environment.begin(write=True) as transaction:
-            moved = self._log.move(transaction, self._meta, self._data, count_max, _OLD_ROWS)
-        self._log.moved(moved)
+        """As `checkpoint`, but for what it raises: that is LMDB's. Where a disk is full it moves fewer entries."""
+        while True:
+            rows_max = min(count_max, _OLD_ROWS) if self._log.entries else count_max
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    moved = self._log.move(transaction, self._meta, self._data, count_max, rows_max)
+            except _REFUSED_AT_ONCE:
+                raise
+            except (lmdb.Error, OSError):
+                if count_max == 1:
+                    raise
+                count_max = max(1, count_max // 8)
+            else:
+                self._log.moved(moved)
+                return
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:

@@ -132,6 +132,17 @@ def test_a_key_that_changes_all_the_time_takes_no_room_and_is_moved_once(
     assert size < 400_000, "two thousand rows of 240 bytes came and went"
 
 
+def test_old_rows_go_many_at_a_time_when_nothing_else_is_to_be_done(store: LmdbStore) -> None:
+    for number in range(1500):
+        append(store, camera=f"{number}")
+    commits = 0
+    while not store.is_settled:
+        store.checkpoint(512)
+        commits += 1
+    assert commits <= 6
+    assert rows(store.folder)[0] == {}
+
+
 def test_too_much_in_the_log_makes_the_next_batch_move_some(store: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change_log, "ENTRIES_MAX", 50)
     for number in range(200):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.engine.changes import Batch, Entry
+from pynun.storage.lmdb_store import LmdbStore
 from tests.backup.data import make_folder
 from tests.support.server import nun_db
 
@@ -65,3 +69,45 @@ def test_no_room_for_the_table_of_readers_is_no_damage(new_disk: Callable[[int],
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert nun_db(command[0], "--data-dir", str(disk), *command[1:]).returncode == 0
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+
+
+def _fill(disk: Path, room_bytes: int) -> None:
+    """Leave so much room on a disk."""
+    status = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(max(0, status.f_bfree * status.f_frsize - room_bytes)))
+
+
+@pytest.mark.parametrize("is_sudden", [False, True], ids=["short from the beginning", "while the log is written"])
+def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable[[int], Path], is_sudden: bool) -> None:
+    """The log must not take the last free pages: what moves it into the data needs some."""
+    disk = new_disk(40 * 1024)
+    generator = random.Random(1)
+    expected: dict[bytes, Entry | None] = {}
+    with contextlib.closing(LmdbStore(disk / "data")) as store:
+
+        def append(entries: dict[bytes, Entry | None]) -> None:
+            batch = Batch(store.revision + 1)
+            batch.entries.update(entries)
+            store.append(batch, 0)
+            store.revision = batch.revision
+            expected.update(entries)
+
+        for first in range(0, 30_000, 1000):
+            append({b"\0\0\0\1%05d" % key: Entry(0, "x" * 60) for key in range(first, first + 1000)})
+        while not store.is_settled:
+            store.checkpoint(1000)
+        for number in range(3000):
+            if number == (1000 if is_sudden else 0):
+                assert is_sudden == bool(store.logged_entries)
+                _fill(disk, 0)
+            keys = generator.sample(range(30_000), 10)
+            append(
+                {b"\0\0\0\1%05d" % key: Entry(1, f"{number:060}") if generator.random() < 0.9 else None for key in keys}
+            )
+        assert store.logged_entries == 0, "there is no room for a log"
+        (disk / "filler").unlink()
+        for number in range(200):
+            append({b"\0\0\0\1%05d" % number: Entry(2, "again")})
+        assert store.logged_entries > 0, "there is room again"
+    with contextlib.closing(LmdbStore(disk / "data")) as again:
+        assert {key: again.get(key) for key in expected} == expected
