@@ -61,6 +61,11 @@ IDLE_SECONDS: Final = 1.0
 IDLE_SLICE_ENTRIES: Final = 256
 """About five milliseconds."""
 
+SETTLE_SECONDS: Final = 1.0
+SETTLE_SLICE_ENTRIES: Final = 512
+"""A stop moves the log into the data for so long, in slices of so many: on a slow disk all of it could take longer than
+whoever stops the server waits before it is killed."""
+
 ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 _log = logging.getLogger("nun_db")
@@ -177,9 +182,11 @@ class Committer:
             await self._move(count)
 
     async def _settle(self) -> None:
-        """Before the end: the data has everything, so a program that knows no log could read it."""
-        while not self._store.is_settled and await self._move(SLICE_ENTRIES.stop - 1):
-            pass
+        """Before the end, as far as time allows: the next start then has little to read."""
+        deadline = time.perf_counter() + SETTLE_SECONDS
+        while not self._store.is_settled and time.perf_counter() < deadline:
+            if not await self._move(SETTLE_SLICE_ENTRIES):
+                break
 
     async def _move(self, count: int) -> bool:
         """Move a slice of the log into the data; False if there is no room for it, and then nothing is lost either."""

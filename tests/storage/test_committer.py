@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -290,4 +291,36 @@ def test_after_a_stop_another_process_finds_everything(disk_folder: Path) -> Non
     again = LmdbStore(disk_folder / "dbs")
     assert World(again).connect("use-db d pwd").ask("get-safe k") == ["value-version 199 199\n", *OK]
     assert again.get(b"\0\0\0\0") == Entry(2, "")  # the highest identifier: the admin's database, and this one
+    again.close()
+
+
+class _SlowStore(LmdbStore):
+    """A store on a disk that needs a quarter of a second for whatever a checkpoint moves."""
+
+    def checkpoint(self, count_max: int) -> None:
+        """One entry instead of many."""
+        time.sleep(0.25)
+        super().checkpoint(min(count_max, 1))
+
+
+def test_a_stop_on_a_slow_disk_leaves_the_rest_of_the_log_to_the_next_start(disk_folder: Path) -> None:
+    async def main() -> float:
+        store = _SlowStore(disk_folder / "dbs")
+        world = World(store)
+        committer = Committer(world.engine, store)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            admin = world.admin("create-db d pwd", "use-db d pwd")
+            for number in range(40):
+                admin.ask(f"set k{number} v")
+            committer.stop()
+            began = trio.current_time()
+        assert not store.is_settled
+        store.close()
+        return trio.current_time() - began
+
+    assert trio.run(main) < 3.0
+    again = LmdbStore(disk_folder / "dbs")
+    keys = World(again).connect("use-db d pwd").ask("keys k*")[0]
+    assert len(keys.split(",")) == 41
     again.close()
