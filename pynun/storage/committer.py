@@ -120,8 +120,8 @@ class Committer:
         return 0.0 if self._view.writing is None else time.perf_counter() - self._write_began_at
 
     async def wait_for_room(self) -> None:
-        """Return when the batch being filled is not too large any more."""
-        while self.is_full:
+        """Return when the batch being filled is not too large any more, or refuses changes, which it may for long."""
+        while self.is_full and self._engine.refused_changes is None:
             self._hurry.set()
             await self._room.wait()
 
@@ -281,6 +281,7 @@ class Committer:
         for waiter in batch.waiters:
             waiter.failed(batch.revision, reason)
         batch.waiters.clear()
+        self._make_room()
         self.on_released()
 
     def lose(self, reason: str) -> None:

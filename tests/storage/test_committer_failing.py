@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from pynun.errors import DamageError, StorageError
+from pynun.storage.committer import BATCH_ENTRIES_MAX, RETRY_SECONDS
 from tests.storage.committer_bench import OK, REFUSED, Bench, Waiter, run, run_relaxed
 from tests.storage.faulty_store import NO_ROOM
 from tests.storage.memory_store import MemoryStore
@@ -191,3 +192,25 @@ def test_stopping_with_what_cannot_be_written_tells_who_waits() -> None:
 
     bench = run(test)
     assert bench.log == [f"a failed 2 {NO_ROOM}", "sent"]
+
+
+def test_relaxed_who_waits_for_room_in_the_batch_goes_on_when_changes_are_refused() -> None:
+    """To be told so: until there is room on the disk could be days."""
+
+    async def test(bench: Bench) -> None:
+        bench.store.hold()
+        bench.store.fail_next(3)
+        bench.client.ask("set a v")
+        await bench.write_begins()
+        for number in range(BATCH_ENTRIES_MAX + 1):
+            bench.client.ask(f"set k{number} v")
+        assert bench.is_full()
+        bench.store.let_go()
+        with trio.fail_after(RETRY_SECONDS):
+            await bench.committer.wait_for_room()
+        assert bench.is_full()
+        assert bench.client.ask("set b v") == REFUSED
+        await trio.sleep(10 * RETRY_SECONDS)
+        assert bench.stored(f"k{BATCH_ENTRIES_MAX}")
+
+    run_relaxed(test)
