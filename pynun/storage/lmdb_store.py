@@ -12,6 +12,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -56,8 +57,11 @@ _SLICE_KEYS: Final = 1024
 _OLD_ROWS: Final = 64
 """Rows of the log that say nothing any more which a checkpoint removes with each slice of entries."""
 
-_SHORT_SLICE_KEYS: Final = 64
-"""Keys that are moved in one commit where room is short: each needs a page or two that is free."""
+_SHORT_SECONDS: Final = 2.0
+"""So long a batch may wait for the log to be moved where room is short: with few free pages it is a key at a time."""
+
+_SHORT_ENTRIES: Final = 16
+"""A batch of no more entries never is in the log where room is short."""
 
 _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *DAMAGE)
 """What no smaller commit would get by."""
@@ -303,11 +307,23 @@ class LmdbStore:
 
     def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
         """As it would be without a log, which goes, and gives its pages back."""
+        deadline = time.monotonic() + _SHORT_SECONDS
+        count = _SLICE_KEYS
         while self._log.entries:
-            self._checkpoint(_SHORT_SLICE_KEYS)
+            if time.monotonic() > deadline:
+                raise StorageError(NO_ROOM)  # for this batch; those to come find less in the log
+            count = min(2 * self._checkpoint(count), _SLICE_KEYS)
         if not self._log.is_empty:
-            self._checkpoint(_SHORT_SLICE_KEYS)
-        self._write(batch, operations, ())
+            self._checkpoint(_OLD_ROWS)
+        try:
+            self._write(batch, operations, ())
+        except _REFUSED_AT_ONCE:
+            raise
+        except (lmdb.Error, OSError):
+            if len(batch.entries) <= _SHORT_ENTRIES:
+                raise
+            # In one commit it takes more free pages than there are; the log takes few, and goes in parts.
+            self._append(batch, operations)
 
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
         """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
@@ -336,8 +352,8 @@ class LmdbStore:
         with self._telling():
             self._checkpoint(count_max)
 
-    def _checkpoint(self, count_max: int) -> None:
-        """As `checkpoint`, but for what it raises: that is LMDB's. Where a disk is full it moves fewer entries."""
+    def _checkpoint(self, count_max: int) -> int:
+        """As `checkpoint`, but for what it raises: that is LMDB's. Returns with how many entries at most it went."""
         while True:
             rows_max = min(count_max, _OLD_ROWS) if self._log.entries else count_max
             try:
@@ -348,10 +364,10 @@ class LmdbStore:
             except (lmdb.Error, OSError):
                 if count_max == 1:
                     raise
-                count_max = max(1, count_max // 8)
+                count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
                 self._log.moved(moved)
-                return
+                return count_max
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
