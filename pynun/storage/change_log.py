@@ -37,15 +37,13 @@ if TYPE_CHECKING:
     Logged = tuple[bytes, bytes | None]
 
 ENTRIES_DUE: Final = 16_384
-BYTES_DUE: Final = 8 * 1024 * 1024
-"""With so many keys in memory, or so many bytes in rows, a checkpoint is due."""
+BYTES_DUE: Final = 4 * 1024 * 1024
+"""With so many keys in memory, or so many bytes in rows, a checkpoint is due: the former bound memory, the latter the
+file and the time that a start takes to read the log."""
 
 ENTRIES_MAX: Final = 2 * ENTRIES_DUE
-BYTES_MAX: Final = 2 * BYTES_DUE
+BYTES_MAX: Final = 3 * BYTES_DUE
 """With so much, the next batch waits for one."""
-
-_ENTRY_BYTES: Final = 300
-"""What Python needs for an entry in memory, beyond its key and its text."""
 
 NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the log says nothing of the key"
 
@@ -90,7 +88,7 @@ class ChangeLog:
         self._full_keys: dict[bytes, bytes] = {}  # of those whose LMDB key is not the whole key
         self._looking: Final = threading.Lock()  # held by whoever uses the index
         self._index: KeyIndex | None = None
-        self._bytes = 0  # of entries in memory, and of rows since the last checkpoint
+        self._bytes = 0  # of rows since the last checkpoint
         self._rows = 0  # on disk, those that say nothing any more too
         self._newest = 0  # revision of the last batch
         self._checkpoint = 0
@@ -172,17 +170,16 @@ class ChangeLog:
 
     def _take(self, changes: Iterable[tuple[bytes, Entry | None]], record_bytes: int) -> None:
         entries = self.entries
+        # One by one, in the order in which they came: the note that a database was dropped comes last in its batch, and
+        # must not be seen before what it speaks of (`pynun.engine.dropping`).
         for key, entry in changes:
             stored = key
             if len(key) > schema.KEY_BYTES_MAX:
                 stored = schema.stored_key(key)
                 self._full_keys[stored] = key  # first: whoever finds the entry looks here next
-            if stored in entries:
-                entries[stored] = entry
-                continue
-            self._bytes += _ENTRY_BYTES
+            is_new = stored not in entries
             entries[stored] = entry
-            if (index := self._index) is not None:
+            if is_new and (index := self._index) is not None:
                 index.add(stored)
         self._bytes += record_bytes
 

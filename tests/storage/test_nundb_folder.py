@@ -322,7 +322,7 @@ def test_files_that_are_not_needed_are_passed_over(tmp_path: Path) -> None:
     assert ([files.name for files in databases], problems) == (["db"], [])
 
 
-@pytest.mark.parametrize("name", [b"a\xff", b"a b", b"", b"a;b"])
+@pytest.mark.parametrize("name", [b"a\xff", b"a b", b""])
 def test_a_name_that_can_not_be_is_named(tmp_path: Path, name: bytes) -> None:
     (Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b"-nun.data.keys"))).write_bytes(b"")
     databases, problems = find_databases(tmp_path)
