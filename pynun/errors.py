@@ -9,6 +9,10 @@ class StartError(PynunError):
     """The server can't start or go on (port taken, folder not writable, a newer data format): exit 1."""
 
 
+class SettingsError(PynunError):
+    """A setting is missing or its value is not accepted: one line that names it and what is accepted."""
+
+
 class StorageError(PynunError):
     """The data file could not take a change, and is as it was before; the text says why, for the client."""
 

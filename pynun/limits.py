@@ -10,11 +10,21 @@ RECEIVE_BYTES: Final = 65536
 HANDSHAKE_BYTES_MAX: Final = 16 * 1024
 """The head of a WebSocket handshake; browsers send about one KiB."""
 
+HANDSHAKE_LINES_MAX: Final = 100
+"""Lines of it; browsers and proxies send about thirty. Each is kept for as long as the connection is open."""
+
 HTTP_BYTES_PER_SECOND_MIN: Final = 4096
 """A body that arrives more slowly than this (after the first seconds) is given up: a slow mobile network is faster."""
 
 HTTP_IDLE_SECONDS: Final = 75.0
 """An HTTP connection without a request is closed; the next request opens another."""
+
+UNFINISHED_MESSAGES: Final = 4
+"""So many of the largest messages may at least be unfinished at once. One in fragments may count as so many: it is kept
+as str, in which one character may make all others take four bytes (PEP 393)."""
+
+UNFINISHED_MEMBERS_SHARE: Final = 4
+"""Clients that have logged in may make the server hold so many times as much unfinished input as all others."""
 
 FLUSH_BYTES: Final = 256 * 1024
 """Replies gathered while one chunk of commands runs, before they are sent ahead of its end."""

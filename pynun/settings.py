@@ -10,24 +10,19 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pynun import limits
 from pynun import setting_values as values
-from pynun.errors import PynunError
+from pynun.errors import SettingsError
+from pynun.secret_file import read_secret_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from pynun.audit import AuditTrail
     from pynun.setting_values import Address
-
-SECRET_FILE_BYTES_MAX = 64 * 1024
-"""A longer file is not a secret but a mistake."""
-
-
-class SettingsError(PynunError):
-    """A setting is missing or its value is not accepted: one line that names it and what is accepted."""
 
 
 class CredentialsMissingError(SettingsError):
@@ -167,6 +162,12 @@ SETTINGS: tuple[Setting, ...] = (
         field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
     ),
     Setting(
+        name="NUN_MAX_UNFINISHED_SIZE", default="64MiB", parse=values.size_bytes(4096, 1024**4), unit="bytes",
+        field="unfinished_bytes_max", help="How much of messages and requests that are not complete, or wait, may be"
+        " held for all clients together that have not logged in; for those that have, four times as much. At least four"
+        " times NUN_MAX_MESSAGE_SIZE; the default grows with that.",
+    ),
+    Setting(
         name="NUN_TLS_CERT", default="", parse=values.file, field="tls_cert",
         help="A PEM file with the certificate and its chain: with it, and NUN_TLS_KEY, all three ports speak TLS only"
         " (wss, https, TLS; 1.2 and up). Read again on SIGHUP.",
@@ -285,6 +286,7 @@ class Settings:
     durability: Durability
     message_bytes_max: int
     outbox_bytes_max: int
+    unfinished_bytes_max: int = 64 * 1024**2
     audit_file: Path | None
     """Relative to `data_dir`, unless it is absolute; None: no file."""
     audit_bytes_max: int
@@ -328,12 +330,14 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     """
     assert overrides.keys() <= {setting.name for setting in SETTINGS}, overrides.keys()
     found: dict[str, Any] = {}
+    is_given: dict[str, bool] = {}
     unused: list[str] = []
     for setting in SETTINGS:
         given = _find(setting, environ, overrides)
         if given and not setting.effect:
             unused.append(given.source)
         if setting.field:
+            is_given[setting.field] = given is not None
             found[setting.field] = _parse(setting, given or _Given(setting.default, setting.name))
     if not found["user"] or not found["password"]:
         raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
@@ -342,6 +346,15 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
             f"NUN_ARGON2_MEMORY_KIB: {found['argon2_memory_kib']} is too little for"
             f" {found['argon2_lanes']} lanes; accepted: at least {8 * found['argon2_lanes']}"
         )
+    # One message of the full size always fits.
+    least = limits.UNFINISHED_MESSAGES * found["message_bytes_max"]
+    if is_given["unfinished_bytes_max"] and found["unfinished_bytes_max"] < least:
+        raise SettingsError(
+            f"NUN_MAX_UNFINISHED_SIZE: {values.format_size(found['unfinished_bytes_max'])} is too little for messages"
+            f" of {values.format_size(found['message_bytes_max'])} (NUN_MAX_MESSAGE_SIZE); accepted: at least"
+            f" {values.format_size(least)}"
+        )
+    found["unfinished_bytes_max"] = max(found["unfinished_bytes_max"], least)
     if (found["tls_cert"] is None) != (found["tls_key"] is None):
         one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if found["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
         raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
@@ -387,27 +400,6 @@ def load_credentials(environ: Mapping[str, str], user: str | None, password: str
         for setting in (USER, PASSWORD)
     ]
     return Credentials(*found)
-
-
-def read_secret_file(path: str, source: str) -> str:
-    """The text of a file that holds one secret, without the line end that editors add.
-
-    `source` (the variable or option that names the file) begins the line of the SettingsError.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(SECRET_FILE_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SettingsError(f"{source}: the file {path!r} can't be read: {reason}") from None
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text") from None
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text or len(content) > SECRET_FILE_BYTES_MAX:
-        raise SettingsError(f"{source}: the file {path!r} is {'too big for a secret' if text else 'empty'}")
-    return text
 
 
 def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> _Given | None:

@@ -397,6 +397,12 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "`error message too big \\n` and closes, HTTP answers 413",
         ),
         Difference(
+            "messages that are not complete, of all clients together",
+            "have no limit",
+            "may take `NUN_MAX_UNFINISHED_SIZE` (64 MiB; four times as much of clients that have logged in): beyond "
+            "it, the connections that hold most are ended with `too much unfinished input`",
+        ),
+        Difference(
             "a text that is not UTF-8",
             "",
             "WebSocket closes with 1007, TCP says `error invalid utf-8 \\n`, HTTP answers 400; the server goes on",

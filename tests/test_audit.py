@@ -22,8 +22,8 @@ import pytest
 
 from pynun import audit
 from pynun.audit import AuditTrail, audit_line
-from pynun.errors import StartError
-from pynun.settings import SettingsError, load_audit_trail
+from pynun.errors import SettingsError, StartError
+from pynun.settings import load_audit_trail
 from tests.support.server import REPOSITORY, clean_environment
 
 

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pynun.errors import SettingsError
+from pynun.secret_file import read_secret_file
 from pynun.setting_values import Address, format_size, parse_address
 from pynun.settings import (
     SETTINGS,
     CredentialsMissingError,
     Durability,
     Settings,
-    SettingsError,
     load,
     load_credentials,
-    read_secret_file,
 )
 
 CREDENTIALS = {"NUN_USER": "root", "NUN_PWD": "hidden-pwd"}
@@ -192,6 +192,16 @@ def test_each_lane_of_argon2_needs_its_memory() -> None:
         "NUN_ARGON2_MEMORY_KIB: 31 is too little for 4 lanes; accepted: at least 32"
     )
     assert loaded(NUN_ARGON2_MEMORY_KIB="32", NUN_ARGON2_LANES="4").argon2_lanes == 4
+
+
+def test_a_message_of_the_full_size_fits_into_what_may_be_unfinished() -> None:
+    assert loaded(NUN_MAX_MESSAGE_SIZE="1KiB").unfinished_bytes_max == 64 * 1024**2
+    assert loaded(NUN_MAX_MESSAGE_SIZE="32MiB").unfinished_bytes_max == 128 * 1024**2
+    assert loaded(NUN_MAX_UNFINISHED_SIZE="64MiB").unfinished_bytes_max == 64 * 1024**2
+    assert refused(NUN_MAX_UNFINISHED_SIZE="63MiB") == (
+        "NUN_MAX_UNFINISHED_SIZE: 63MiB is too little for messages of 16MiB (NUN_MAX_MESSAGE_SIZE);"
+        " accepted: at least 64MiB"
+    )
 
 
 def test_durability_can_be_relaxed() -> None:

@@ -156,6 +156,7 @@ def start(
     [IPv6]:PORT or :PORT. The administrator's user and password must be given. It goes on when its terminal is closed.
     """
     from pynun import settings
+    from pynun.secret_file import read_secret_file
 
     given: Connection = context.obj
     with failures_shown():
@@ -163,7 +164,7 @@ def start(
             raise UsageError("-p/--pwd and --pwd-file exclude each other")
         password = given.password
         if given.password_file:
-            password = settings.read_secret_file(given.password_file, "--pwd-file")
+            password = read_secret_file(given.password_file, "--pwd-file")
         loaded = settings.load(
             os.environ,
             {

@@ -10,7 +10,9 @@ import sys
 
 from pynun.cli.errors import UsageError
 from pynun.cli.names import is_http_word
-from pynun.settings import SettingsError, load_credentials, read_secret_file
+from pynun.errors import SettingsError
+from pynun.secret_file import read_secret_file
+from pynun.settings import load_credentials
 
 TOKEN_VARIABLE = "NUN_TOKEN"
 GENERATED_BYTES = 20

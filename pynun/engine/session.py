@@ -238,6 +238,10 @@ class Session:
 
     # --- state -------------------------------------------------------------------------------------------------
 
+    def has_logged_in(self) -> bool:
+        """Whether whoever it is has shown a secret that is valid still."""
+        return self.is_admin or self.database is not None
+
     @property
     def selected(self) -> Database:
         """The selected database; only for handlers of commands that need one."""

@@ -64,6 +64,7 @@ TOO_MANY_CONNECTIONS = "too many connections"
 NEEDS_TLS = "this port speaks TLS: use https:// or wss://"
 SPEAKS_NO_TLS = "this port does not speak TLS: use http:// or ws://"
 MESSAGE_TOO_BIG = "message too big"
+TOO_MUCH_UNFINISHED = "too much unfinished input"
 INVALID_UTF8 = "invalid utf-8"
 
 

@@ -22,6 +22,7 @@ from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
 from pynun.server import logs
+from pynun.server.address_groups import address_group
 from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
 from pynun.server.auditing import Auditing, open_trail
@@ -281,6 +282,8 @@ class _Server:
             self._login_delay,
             message_bytes_max=settings.message_bytes_max,
             outbox_bytes_max=settings.outbox_bytes_max,
+            unfinished_bytes_max=settings.unfinished_bytes_max,
+            group_of=address_group,
             handshake_seconds=settings.handshake_seconds,
             idle_seconds=settings.idle_seconds,
             allowed_origins=settings.allowed_origins,

@@ -308,6 +308,11 @@ class _ServerCollector(Collector):
             "Clients that do not read as fast as they are sent to, now.",
             sum(outbox.is_stalled for outbox in outboxes),
         )
+        yield GaugeMetricFamily(
+            "nun_db_unfinished_input_bytes",
+            "What is held of messages and requests that are not complete or wait (NUN_MAX_UNFINISHED_SIZE).",
+            service.unfinished.bytes,
+        )
         yield CounterMetricFamily(
             "nun_db_conflated_events",
             "Events that a newer one of the same key replaced before a slow client read them.",
@@ -316,7 +321,7 @@ class _ServerCollector(Collector):
         yield _counts(
             "nun_db_dropped_sessions",
             "Sessions that the server ended, by reason: slow_reader (read too slowly), gone (answers nothing any more),"
-            " message_too_big, internal_error.",
+            " message_too_big, unfinished_input (NUN_MAX_UNFINISHED_SIZE), internal_error.",
             "reason",
             service.counters.dropped.items(),
         )

@@ -8,9 +8,9 @@ from pynun.histogram import Histogram
 
 TRANSPORTS = ("websocket", "http", "tcp")
 
-DROP_REASONS = ("slow_reader", "gone", "message_too_big", "internal_error")
+DROP_REASONS = ("slow_reader", "gone", "message_too_big", "unfinished_input", "internal_error")
 """Why the server ended a session: its client read too slowly, or not at all; its machine or program does not answer any
-more; it sent more than NUN_MAX_MESSAGE_SIZE; a fault of ours."""
+more; it sent more than NUN_MAX_MESSAGE_SIZE; it held most of NUN_MAX_UNFINISHED_SIZE; a fault of ours."""
 
 REFUSAL_REASONS = ("limit", "tls", "handshake", "origin")
 """Why a connection never became a session: NUN_MAX_CONNECTIONS; no TLS, or none that came to an end; no WebSocket

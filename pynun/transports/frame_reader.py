@@ -6,6 +6,7 @@ integers (RFC 6455 section 5.3).
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
@@ -35,6 +36,7 @@ class FrameReader(ChunkReader):
         commands_of: Callable[[str], Iterable[str]],
     ) -> None:
         super().__init__(connected, outbox, service)
+        self._receiver = receiver
         self._execute = receiver.execute
         self._commands_of = commands_of
         self.commands: Iterable[str] = ()
@@ -43,6 +45,12 @@ class FrameReader(ChunkReader):
     def keep(self, data: bytes | bytearray) -> None:
         """Bytes that arrived before the reader's time."""
         self._rest += data
+        self._keeps()
+
+    def hold_assembled(self, bytes_assembled: int) -> bool:
+        """So much is kept of messages that somebody else assembles; False if the connection is ended for it."""
+        self._waiting_bytes = bytes_assembled
+        return self._keeps()
 
     def take_control_frame(self) -> bytes:
         """The control frame at the start of what is left."""
@@ -57,13 +65,25 @@ class FrameReader(ChunkReader):
         self._rest.clear()
         return rest
 
+    def forget(self) -> None:
+        super().forget()
+        self.commands = ()
+
+    async def run_commands(self) -> None:
+        """Run the commands of the message that holds several."""
+        if self._keeps():
+            await self._service.execute_all(self._receiver, self.commands, self._outbox)
+        self.commands = ()
+        self._waiting_bytes = 0
+        self._keeps()
+
     def feed(self, data: bytes) -> Outcome:
         rest = self._rest
         chunk: bytes | bytearray = data
         if rest:
             rest += data
             if len(rest) < self._wanted:
-                return Outcome.WAIT
+                return Outcome.WAIT if self._keeps() else Outcome.ENDED
             chunk = rest
         size = len(chunk)
         position = 0
@@ -111,11 +131,13 @@ class FrameReader(ChunkReader):
             position = end
             if ";" in text:
                 self.commands = self._commands_of(text)
+                self._waiting_bytes = getsizeof(text)
                 outcome = Outcome.MANY
                 break
             suspension = execute(text)
             if suspension is not None:
                 self.suspension = suspension
+                self._waiting_bytes = getsizeof(text)
                 outcome = Outcome.SUSPENDED
                 break
             left -= 1
@@ -125,11 +147,15 @@ class FrameReader(ChunkReader):
             if self._outbox.needs_flush and self._service.is_behind(self._outbox):
                 outcome = Outcome.FULL
                 break
+        self._wanted = wanted
         if chunk is rest:
             del rest[:position]
+            if not self._keeps():
+                return Outcome.ENDED
         elif position < size:
             rest += chunk[position:]
-        self._wanted = wanted
+            if not self._keeps():
+                return Outcome.ENDED
         if outcome is Outcome.WAIT and self._service.committer.is_full:
             return Outcome.FULL
         return outcome

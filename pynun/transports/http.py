@@ -9,22 +9,26 @@ from __future__ import annotations
 import email.utils
 import time
 from dataclasses import replace
+from functools import partial
+from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun import limits
 from pynun.language import framing, messages
-from pynun.transports.http_reader import RequestReader
+from pynun.transports.http_reader import HEAD_TOO_BIG, RequestReader
 from pynun.transports.origin import ConnectionOrigin
 from pynun.transports.pages import PLAIN_TEXT, Page, path_of
 from pynun.transports.results import ResultsOutbox
 from pynun.transports.sockets import linger, receive, send
+from pynun.transports.unfinished import Held
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
+    from pynun.engine.session import Session
     from pynun.transports.http_reader import Request
     from pynun.transports.pages import Pages
     from pynun.transports.service import Service
@@ -52,6 +56,12 @@ def _refusal(status: bytes, text: str) -> bytes:
 HTTP_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
 """What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
 
+HTTP_HEAD_REFUSAL: Final = _refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
+"""What a client gets that begins a WebSocket handshake with too much."""
+
+HTTP_UNFINISHED_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
+"""What a connection gets that makes the server hold too much before it is a WebSocket."""
+
 HTTP_PLAIN_TEXT_REFUSAL: Final = _refusal(b"400 Bad Request", messages.NEEDS_TLS)
 """What a client gets that speaks no TLS where the server does."""
 
@@ -70,9 +80,55 @@ class _ResultsTooBigError(Exception):
 
 async def serve_http(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
     """One connection: its requests, one after another."""
-    reader = RequestReader(service.message_bytes_max)
-    begun, began = 0, 0.0
+    requests = _Requests(connected, service)
     try:
+        if not await requests.serve(stopping) and not requests.is_answering:
+            service.counters.http_answers[503] += 1
+            await _refuse(connected, 503, messages.TOO_MUCH_UNFINISHED)
+    except OSError:
+        return  # the client is gone
+    finally:
+        requests.forget()
+
+
+class _Requests:
+    """The requests of one connection and their answers."""
+
+    def __init__(self, connected: socket.socket, service: Service) -> None:
+        self._connected = connected
+        self._service = service
+        self._reader = RequestReader(service.message_bytes_max)
+        self._held = Held(service.unfinished, connected)
+        self._session: Session | None = None  # of the request that runs
+        self._had_logged_in = False  # the session of the request before
+        self.is_answering = False
+        """Whether the answers to some requests are on their way, and not complete."""
+
+    async def serve(self, stopping: trio.Event) -> bool:
+        """Answer until the connection is to end; False if it makes the server hold too much. Raises OSError."""
+        scope = trio.CancelScope()
+        self._held.on_end = partial(self._give_up, scope)
+        self._held.is_member = self._is_member
+        with scope:
+            await self._serve(stopping)
+        return not self._held.is_ended
+
+    def forget(self) -> None:
+        """Nothing of what has arrived is used any more."""
+        self._reader.forget()
+        self._held.hold(0)
+
+    def _give_up(self, scope: trio.CancelScope) -> None:
+        self._reader.forget()
+        scope.cancel()
+
+    def _is_member(self) -> bool:
+        """Whether the request that runs, or the one before, has logged in: one that is not complete can't have."""
+        return self._had_logged_in if self._session is None else self._session.has_logged_in()
+
+    async def _serve(self, stopping: trio.Event) -> None:
+        reader, held, service = self._reader, self._held, self._service
+        begun, began = 0, 0.0
         while not stopping.is_set():
             deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
             if reader.is_partial:
@@ -82,21 +138,115 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
             with trio.move_on_at(deadline) as waiting:
                 service.waits_to_cancel.add(waiting)
                 try:
-                    data = await receive(connected)
+                    data = await receive(self._connected)
                 finally:
                     service.waits_to_cancel.discard(waiting)
             if waiting.cancelled_caught:
                 if reader.is_partial and not stopping.is_set():
                     service.counters.http_answers[408] += 1
-                    await _refuse(connected, 408, "the request did not come to its end in time")
+                    await _refuse(self._connected, 408, "the request did not come to its end in time")
                 return
             if not data:
                 return
             reader.feed(data)
-            if not await _answer_all(connected, reader, service):
+            if (reader.is_partial or held.bytes) and not held.hold(reader.held_bytes):
                 return
-    except OSError:
-        return  # the client is gone
+            if not await self._answer_all():
+                return
+            if held.bytes:
+                held.hold(reader.held_bytes)
+
+    async def _answer_all(self) -> bool:
+        """Answer the requests that are complete; False when the connection is to end."""
+        connected, reader = self._connected, self._reader
+        answers: list[bytes] = []
+        for request in reader.complete:
+            answers.append(await self._answer(request))
+            if not request.is_kept_alive:
+                reader.refusal = None
+                break
+            if sum(map(len, answers)) > limits.FLUSH_BYTES:
+                await self._send(b"".join(answers))
+                answers.clear()
+        else:
+            request = None
+        reader.complete.clear()
+        if answers:
+            await self._send(b"".join(answers))
+        if request is not None:
+            await linger(connected)
+            return False
+        if reader.refusal is not None:
+            self._service.counters.http_answers[reader.refusal[0]] += 1
+            self.forget()
+            await _refuse(connected, *reader.refusal)
+            return False
+        if reader.expects_continue:
+            reader.expects_continue = False
+            await send(connected, _CONTINUE)
+        return True
+
+    async def _answer(self, request: Request) -> bytes:
+        """The answer to one request: one of the server's pages, else the results of its commands."""
+        service = self._service
+        make_page = service.pages.get(path_of(request.page)) if request.page else None
+        if make_page is not None:
+            page = await make_page()
+        else:
+            began = time.perf_counter()
+            page = await self._results(request)
+            service.counters.http_request_seconds.observe(time.perf_counter() - began)
+        service.counters.http_answers[page.status] += 1
+        return page_response(page, request)
+
+    async def _results(self, request: Request) -> Page:
+        try:
+            return Page(200, (await self._run(request.body.decode())).encode())
+        except _ResultsTooBigError:
+            return Page(413, _RESULTS_TOO_BIG.encode())
+        except UnicodeDecodeError:
+            return Page(400, messages.INVALID_UTF8.encode())
+
+    async def _run(self, body: str) -> str:
+        """The results of a body's commands, in a session of their own."""
+        service = self._service
+        outbox = ResultsOutbox(service.engine.view)
+        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox))
+        self._session = session
+        try:
+            for number, command in enumerate(framing.http_commands(body), 1):
+                if outbox.size > service.outbox_bytes_max:  # with the last result: one alone may be longer than that
+                    raise _ResultsTooBigError
+                suspension = session.execute(command)
+                if suspension is not None:
+                    self._hold_running(body, outbox)
+                    await service.settle(suspension)
+                if number % limits.SLICE_COMMANDS == 0:
+                    self._hold_running(body, outbox)
+                    service.flusher.flush()
+                    await trio.lowlevel.checkpoint()
+        finally:
+            self._had_logged_in = session.has_logged_in()
+            self._session = None
+            session.close()
+            service.flusher.flush()
+        if service.committer.is_full:
+            await service.committer.wait_for_room()
+        return await outbox.body()
+
+    async def _send(self, answers: bytes) -> None:
+        self.is_answering = True
+        await send(self._connected, answers, self._hold_unread)
+        self.is_answering = False
+
+    def _hold_unread(self, bytes_unread: int) -> None:
+        """Answers that are not read are counted as well, while the client has not logged in."""
+        if not self._is_member():
+            self._held.hold(self._reader.held_bytes + bytes_unread)
+
+    def _hold_running(self, body: str, outbox: ResultsOutbox) -> None:
+        """Others have their turn while this request runs. If it holds too much, what comes next is its cancellation."""
+        self._held.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
 
 
 async def serve_pages(
@@ -144,79 +294,6 @@ def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
         trio.current_time() + handshake_seconds,
         began + handshake_seconds + body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN,
     )
-
-
-async def _answer_all(connected: socket.socket, reader: RequestReader, service: Service) -> bool:
-    """Answer the requests that are complete; False when the connection is to end."""
-    answers: list[bytes] = []
-    for request in reader.complete:
-        answers.append(await _answer(request, connected, service))
-        if not request.is_kept_alive:
-            reader.refusal = None
-            break
-        if sum(map(len, answers)) > limits.FLUSH_BYTES:
-            await send(connected, b"".join(answers))
-            answers.clear()
-    else:
-        request = None
-    reader.complete.clear()
-    if answers:
-        await send(connected, b"".join(answers))
-    if request is not None:
-        await linger(connected)
-        return False
-    if reader.refusal is not None:
-        service.counters.http_answers[reader.refusal[0]] += 1
-        await _refuse(connected, *reader.refusal)
-        return False
-    if reader.expects_continue:
-        reader.expects_continue = False
-        await send(connected, _CONTINUE)
-    return True
-
-
-async def _answer(request: Request, connected: socket.socket, service: Service) -> bytes:
-    """The answer to one request: one of the server's pages, else the results of its commands."""
-    make_page = service.pages.get(path_of(request.page)) if request.page else None
-    if make_page is not None:
-        page = await make_page()
-    else:
-        began = time.perf_counter()
-        page = await _results(request, connected, service)
-        service.counters.http_request_seconds.observe(time.perf_counter() - began)
-    service.counters.http_answers[page.status] += 1
-    return page_response(page, request)
-
-
-async def _results(request: Request, connected: socket.socket, service: Service) -> Page:
-    try:
-        return Page(200, (await _run(request.body.decode(), connected, service)).encode())
-    except _ResultsTooBigError:
-        return Page(413, _RESULTS_TOO_BIG.encode())
-    except UnicodeDecodeError:
-        return Page(400, messages.INVALID_UTF8.encode())
-
-
-async def _run(body: str, connected: socket.socket, service: Service) -> str:
-    """The results of a body's commands, in a session of their own."""
-    outbox = ResultsOutbox(service.engine.view)
-    session = service.open_session(outbox, ConnectionOrigin("http", connected, outbox))
-    try:
-        for number, command in enumerate(framing.http_commands(body), 1):
-            if outbox.size > service.outbox_bytes_max:  # with the last result: one alone may be longer than that
-                raise _ResultsTooBigError
-            suspension = session.execute(command)
-            if suspension is not None:
-                await service.settle(suspension)
-            if number % limits.SLICE_COMMANDS == 0:
-                service.flusher.flush()
-                await trio.lowlevel.checkpoint()
-    finally:
-        session.close()
-        service.flusher.flush()
-    if service.committer.is_full:
-        await service.committer.wait_for_room()
-    return await outbox.body()
 
 
 async def _refuse(connected: socket.socket, status: int, text: str) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Final
 
 import httptools
 
 from pynun import limits
 from pynun.language import messages
+
+HEAD_TOO_BIG: Final = "the head of the request is too big"
+
+_REQUEST_BYTES: Final = 256
+"""What a request takes besides its body: its object, its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +37,7 @@ class RequestReader:
     def __init__(self, body_bytes_max: int) -> None:
         self._parser = httptools.HttpRequestParser(self)
         self._body_bytes_max = body_bytes_max
-        self._parts: list[bytes] = []
+        self._body = bytearray()  # no list of its parts: each would take as much as 50 bytes more
         self._framing_bytes = 0
         """What has arrived since a head was complete or a part of a body came: of the next head, or of trailers."""
         self._target = b""
@@ -50,6 +56,17 @@ class RequestReader:
         self.refusal: tuple[int, str] | None = None
         """Status and text if what came is no request that can be answered; nothing is read after it."""
 
+    @property
+    def held_bytes(self) -> int:
+        """What is kept, of requests that are complete too: the beginning of the next one, and what it takes itself."""
+        waiting = sum(_REQUEST_BYTES + len(request.body) for request in self.complete)
+        return waiting + len(self._body) + self._framing_bytes
+
+    def forget(self) -> None:
+        """Nothing of what has arrived is used any more, nor is anything that follows."""
+        self.complete = deque()  # another: somebody may be going through it
+        self._body = bytearray()
+
     def feed(self, data: bytes) -> None:
         self._framing_bytes += len(data)
         if self._upgrade is not None:
@@ -64,7 +81,7 @@ class RequestReader:
             if self.refusal is None:
                 self.refusal = (400, f"not a valid HTTP request: {error}")
         if self._framing_bytes > limits.HANDSHAKE_BYTES_MAX:  # httptools keeps a header until it is complete
-            self.refusal = (431, "the head of the request is too big")
+            self.refusal = (431, HEAD_TOO_BIG)
 
     def on_message_begin(self) -> None:
         self.is_partial = True
@@ -95,7 +112,7 @@ class RequestReader:
         if self.body_bytes > self._body_bytes_max:
             self.refusal = (413, messages.MESSAGE_TOO_BIG)
         else:
-            self._parts.append(data)
+            self._body += data
 
     def on_message_complete(self) -> None:
         if self.refusal is not None:
@@ -103,7 +120,7 @@ class RequestReader:
         parser = self._parser
         method = parser.get_method()
         request = Request(
-            body=b"".join(self._parts),
+            body=bytes(self._body),
             is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             is_old=parser.get_http_version() == "1.0",
             is_bodiless=method == b"HEAD",
@@ -113,7 +130,7 @@ class RequestReader:
             self._upgrade = request
             return
         self.complete.append(request)
-        self._parts = []
+        self._body = bytearray()
         self.body_bytes = 0
         self._framing_bytes = 0
         self.is_partial = self.expects_continue = False
@@ -121,13 +138,14 @@ class RequestReader:
     def _feed_upgrade(self, data: bytes) -> None:
         """The body of a request that asks for another protocol, by its announced length."""
         assert self._upgrade is not None
+        self._framing_bytes = 0
         if self._is_chunked:
             self.refusal = (400, "not a valid HTTP request: a chunked body with an Upgrade header")
             return
-        self._parts.append(data)
+        self._body += data
         self.body_bytes += len(data)
         if self.body_bytes >= self._announced_bytes and self.refusal is None:
-            body = b"".join(self._parts)[: self._announced_bytes]
+            body = bytes(self._body[: self._announced_bytes])
             self.complete.append(replace(self._upgrade, body=body, page=b"" if body else self._upgrade.page))
-            self._parts = []
+            self._body = bytearray()
             self.is_partial = self.expects_continue = False

@@ -17,9 +17,10 @@ import trio
 
 from pynun import limits
 from pynun.language import messages
+from pynun.transports.fragments import FragmentCounter
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
-from pynun.transports.http import HTTP_NO_TLS_REFUSAL
+from pynun.transports.http import HTTP_HEAD_REFUSAL, HTTP_NO_TLS_REFUSAL, HTTP_UNFINISHED_REFUSAL
 from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import has_unread, linger, receive
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
 
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
+    from pynun.transports.unfinished import Held
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
 _TOO_BIG: Final = 1009
+_TRY_AGAIN_LATER: Final = 1013
 _TLS_HANDSHAKE: Final = b"\x16"  # RFC 8446 section 5.1
 _PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
@@ -54,15 +57,16 @@ class Lane(trio.abc.Stream):
     ) -> None:
         self._socket = socket
         self._outbox = outbox
-        self._receiver = receiver
         self._service = service
         self._reader = FrameReader(socket, outbox, receiver, service, commands_of)
+        self._fragments = FragmentCounter()
         self._opened = trio.Event()
         self._is_head_passed = False
         self._is_passthrough = False
         self._is_ended = False  # by the peer
         self._is_closed = False
         self._is_close_sent = False
+        self._is_given_up = False
         self._silences = 0
         self.on_gone: Callable[[], None] = lambda: None
         """Called when the peer is not there any more."""
@@ -74,6 +78,30 @@ class Lane(trio.abc.Stream):
     def open(self) -> None:
         """The handshake has been answered: frames are read from now on."""
         self._opened.set()
+
+    @property
+    def held(self) -> Held:
+        """What the client makes the server hold."""
+        return self._reader.held
+
+    def give_up(self) -> None:
+        """The client makes the server hold too much: forget that, and tell it. Whoever calls cancels the rest."""
+        self._reader.forget()
+        self.connection = None  # which holds fragments
+        self._is_given_up = self._is_close_sent = True
+        is_open = self._opened.is_set()
+        self._outbox.give_up(
+            close_frame(_TRY_AGAIN_LATER, messages.TOO_MUCH_UNFINISHED) if is_open else HTTP_UNFINISHED_REFUSAL
+        )
+
+    def forget(self) -> None:
+        """Nothing of what has arrived is used any more."""
+        self._reader.forget()
+
+    def message_done(self) -> None:
+        """A message that trio-websocket has assembled is done with."""
+        self._fragments.done()
+        self._reader.hold_assembled(self._fragments.bytes)
 
     @property
     def outbox(self) -> Outbox:
@@ -113,10 +141,13 @@ class Lane(trio.abc.Stream):
         try:
             if not self._is_head_passed:
                 return await self._receive_head()
+            if self._is_ended and not self._opened.is_set():
+                self.on_closed()  # else trio-websocket would wait for a request to the time limit
+                return b""
             if not self._opened.is_set():
                 await self._opened.wait()
             if self._is_passthrough:
-                return await self._receive()
+                return await self._receive_fragments()
             return await self._receive_frames()
         except OSError:
             self._is_ended = True
@@ -158,8 +189,10 @@ class Lane(trio.abc.Stream):
     async def _say_why(self) -> None:
         """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
         reason = None if self.connection is None else self.connection.closed
-        if reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES:
+        is_to_be_told = reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES
+        if reason is not None and is_to_be_told:
             self._outbox.complete(close_frame(reason.code, ""))
+        if is_to_be_told or self._is_given_up:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
                 await self._outbox.wait_sent()
 
@@ -179,36 +212,65 @@ class Lane(trio.abc.Stream):
         while True:
             data = await self._receive()
             head += data
-            if head[:1] == _TLS_HANDSHAKE:
-                self._outbox.complete(HTTP_NO_TLS_REFUSAL)  # else it would wait for its answer to the time limit
-                with trio.move_on_after(limits.CLOSE_SECONDS):
-                    await self._outbox.wait_sent()
+            if not self._reader.hold_assembled(len(head)):
                 return b""
+            if head[:1] == _TLS_HANDSHAKE:
+                return await self._refuse_head(HTTP_NO_TLS_REFUSAL)  # else it waits for its answer to the time limit
             end = head.find(_HEAD_END)
+            size = len(head) if end < 0 else end
+            if size > limits.HANDSHAKE_BYTES_MAX or head.count(b"\n", 0, size) > limits.HANDSHAKE_LINES_MAX:
+                return await self._refuse_head(HTTP_HEAD_REFUSAL)
             if end >= 0:
                 end += len(_HEAD_END)
-            elif not data or len(head) > limits.HANDSHAKE_BYTES_MAX:
-                end = len(head)
+            elif head and not data:
+                end = size  # whatever it is, trio-websocket knows what to say
+            elif not data:
+                self.on_closed()
+                return b""
             else:
                 continue
             self._is_head_passed = True
+            self._reader.hold_assembled(0)
             self._reader.keep(head[end:])
             return bytes(head[:end])
+
+    async def _refuse_head(self, refusal: bytes) -> bytes:
+        """Say why there is no handshake, and that there will be none."""
+        self._outbox.complete(refusal)
+        with trio.move_on_after(limits.CLOSE_SECONDS):
+            await self._outbox.wait_sent()
+        self.on_closed()
+        return b""
+
+    async def _receive_fragments(self) -> bytes:
+        """What trio-websocket assembles; it bounds the characters of a message, here the bytes are."""
+        if self._fragments.message_bytes > self._service.message_bytes_max:
+            return await self._refuse_too_big()
+        return self._pass(await self._receive())
+
+    def _pass(self, data: bytes) -> bytes:
+        self._fragments.feed(data)
+        return data if self._reader.hold_assembled(self._fragments.bytes) else b""
+
+    async def _refuse_too_big(self) -> bytes:
+        self._service.counters.dropped["message_too_big"] += 1
+        await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
+        return b""
 
     async def _receive_frames(self) -> bytes:
         reader = self._reader
         while True:
             match await reader.read_on():
                 case Outcome.MANY:
-                    await self._service.execute_all(self._receiver, reader.commands, self._outbox)
+                    await reader.run_commands()
                 case Outcome.CONTROL:
                     return reader.take_control_frame()
                 case Outcome.ODD:
                     self._is_passthrough = True
-                    return reader.take_rest()
+                    return self._pass(reader.take_rest())
                 case Outcome.TOO_BIG:
-                    self._service.counters.dropped["message_too_big"] += 1
-                    await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
+                    return await self._refuse_too_big()
+                case Outcome.ENDED:
                     return b""
                 case Outcome.END:
                     self._is_ended = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
@@ -56,7 +57,9 @@ class LineReader(ChunkReader):
         if rest:
             rest += data
             if data and b"\n" not in data:  # a long line: looked at again only when its end is there
-                return Outcome.TOO_BIG if len(rest) > self._line_bytes_max else Outcome.WAIT
+                if len(rest) > self._line_bytes_max:
+                    return Outcome.TOO_BIG
+                return Outcome.WAIT if self._keeps() else Outcome.ENDED
             data = bytes(rest)
             rest.clear()
         outbox, execute = self._outbox, self._execute
@@ -75,15 +78,20 @@ class LineReader(ChunkReader):
             suspension = execute(text[:-1] if text[-1:] == "\r" else text)
             if suspension is not None:
                 self.suspension = suspension
-                rest += b"\n".join(lines[place + 1 :])
-                return Outcome.SUSPENDED
+                self._waiting_bytes = getsizeof(text)
+                return self._keep(lines[place + 1 :], Outcome.SUSPENDED)
             if place + 1 == limits.SLICE_COMMANDS:
-                rest += b"\n".join(lines[place + 1 :])
-                return Outcome.MORE
+                return self._keep(lines[place + 1 :], Outcome.MORE)
             if outbox.needs_flush and self._service.is_behind(outbox):
-                rest += b"\n".join(lines[place + 1 :])
-                return Outcome.FULL
-        rest += lines[last]
-        if len(rest) > self._line_bytes_max:
+                return self._keep(lines[place + 1 :], Outcome.FULL)
+        outcome = Outcome.FULL if self._service.committer.is_full else Outcome.WAIT
+        if not lines[last] and not self.held.bytes:
+            return outcome
+        if len(lines[last]) > self._line_bytes_max:
             return Outcome.TOO_BIG
-        return Outcome.FULL if self._service.committer.is_full else Outcome.WAIT
+        return self._keep(lines[last:], outcome)
+
+    def _keep(self, lines: list[bytes], outcome: Outcome) -> Outcome:
+        """Keep what is not used yet; the outcome, if that may be."""
+        self._rest += b"\n".join(lines)
+        return outcome if self._keeps() else Outcome.ENDED

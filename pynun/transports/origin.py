@@ -21,7 +21,7 @@ class ConnectionOrigin:
 
     def __init__(self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox) -> None:
         self.transport = transport
-        self.address = _address_of(connected)  # now: afterwards it can't be asked for, if the client resets
+        self.address = address_of(connected)  # now: afterwards it can't be asked for, if the client resets
         self._socket = connected
         self._outbox = outbox
         self.on_disconnect: Callable[[], None] | None = None
@@ -41,7 +41,8 @@ class ConnectionOrigin:
         return True
 
 
-def _address_of(connected: socket.socket) -> str:
+def address_of(connected: socket.socket) -> str:
+    """The peer's address, without its port; "" if it is gone."""
     try:
         peer = connected.getpeername()
     except OSError:

@@ -93,6 +93,7 @@ class Outbox(ABC):
         "is_broken",
         "is_stalled",
         "on_overflow",
+        "on_unread",
     )
 
     def __init__(self, socket: socket.socket, flusher: Flusher, bytes_max: int) -> None:
@@ -116,6 +117,8 @@ class Outbox(ABC):
         self.conflated_events = 0
         self.on_overflow: Callable[[], None] = lambda: None
         """Called once when the client must be disconnected because too much waits for it."""
+        self.on_unread: Callable[[int], None] = lambda _: None
+        """Called with how much waits for a client that does not read, whenever that has changed."""
 
     # --- encoding, by the transports ---------------------------------------------------------------------------
 
@@ -265,7 +268,10 @@ class Outbox(ABC):
     def flush(self) -> None:
         """Send what may leave, as far as the kernel takes it."""
         self._is_dirty = False
-        if self.is_stalled or not self._ready:
+        if self.is_stalled:
+            self.on_unread(self._bytes)
+            return
+        if not self._ready:
             return
         ready = self._ready
         data = ready[0] if len(ready) == 1 else b"".join(ready)
@@ -287,6 +293,7 @@ class Outbox(ABC):
             self._unsent = memoryview(data)[sent:]
             self.is_stalled = True
             self._flusher.nursery.start_soon(self._drain)
+            self.on_unread(self._bytes)
         elif self._when_idle is not None and not self._held:
             self._when_idle.set()
 
@@ -339,6 +346,7 @@ class Outbox(ABC):
 
     def _resume(self) -> None:
         self.is_stalled = False
+        self.on_unread(0)
         if self._ready:
             self.flush()
         elif self._when_idle is not None and not self._held:
@@ -360,6 +368,13 @@ class Outbox(ABC):
         for event in (self._when_idle, self._when_moved):
             if event is not None:
                 event.set()
+
+    def give_up(self, data: bytes) -> None:
+        """The last bytes to a client that holds too much; none if it does not read, and nothing is kept for it."""
+        if self.is_stalled:
+            self.discard()
+        else:
+            self.complete(data)
 
     def _overflow(self) -> None:
         """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
+from pynun.transports.unfinished import Held
 
 if TYPE_CHECKING:
     import socket
@@ -64,6 +65,8 @@ class Outcome(enum.Enum):
     """What is left is not for the fast path."""
     TOO_BIG = enum.auto()
     """A message is longer than allowed."""
+    ENDED = enum.auto()
+    """The connection is ended, because of what it held (`unfinished`); its task is cancelled already."""
 
 
 class ChunkReader(ABC):
@@ -80,6 +83,11 @@ class ChunkReader(ABC):
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
         self._service = service
+        self.held = Held(service.unfinished, connected)
+        """The account of `_rest` and what waits; given up by whoever ends the connection."""
+        self._waiting_bytes = 0  # of the message whose commands wait
+        self._unread_bytes = 0  # of replies to a client that has not logged in
+        outbox.on_unread = self._hold_unread
         self._rest = bytearray()  # received, not used yet
         self._is_tls = isinstance(connected, ssl.SSLSocket)
         self._wanted = 0  # bytes that `_rest` needs before it is worth another look
@@ -87,6 +95,21 @@ class ChunkReader(ABC):
     @abstractmethod
     def feed(self, data: bytes) -> Outcome:
         """Use what is left from before and `data` as far as possible."""
+
+    def forget(self) -> None:
+        """Nothing of what has arrived is used any more."""
+        self._rest.clear()
+        self._waiting_bytes = self._unread_bytes = 0
+        self.held.hold(0)
+
+    def _keeps(self) -> bool:
+        """Account for what is kept of what has arrived; False if it can't be, and the connection is ended."""
+        return self.held.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
+
+    def _hold_unread(self, bytes_unread: int) -> None:
+        """Replies that are not read are counted as well, while the client has not logged in."""
+        self._unread_bytes = 0 if self.held.is_member() else bytes_unread
+        self._keeps()
 
     def on_readable(self) -> bool:
         """Read and use what has arrived; False if the connection's own task has to go on."""
@@ -136,7 +159,11 @@ class ChunkReader(ABC):
             if outcome is Outcome.SUSPENDED:
                 assert self.suspension is not None
                 suspension, self.suspension = self.suspension, None
+                if not self._keeps():
+                    return Outcome.ENDED
                 await service.settle(suspension)
+                self._waiting_bytes = 0
+                self._keeps()
             elif outcome is Outcome.MORE:
                 service.flusher.flush()
                 await trio.lowlevel.checkpoint()
@@ -228,8 +255,7 @@ class Reactor:
                 except Exception as error:
                     reader.failure = error
                     stays = False
-                if not stays:
-                    self._remove(descriptor)
+                if not stays and self._remove(descriptor) is not None:  # else its task was cancelled by what it read
                     trio.lowlevel.reschedule(task)
                 if served % _FLUSH_READERS == 0:
                     flusher.flush()

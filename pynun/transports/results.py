@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _EMPTY_RESULT: Final = "empty"
 
+_RESULT_BYTES: Final = 64
+"""What a result takes besides its characters."""
+
 
 class ResultsOutbox:
     """The results of one request's commands: each the command's first own message, `empty`, or its error."""
@@ -33,6 +36,11 @@ class ResultsOutbox:
     def waiting_bytes(self) -> int:
         """What waits to be sent: about one byte for each character."""
         return self.size
+
+    @property
+    def held_bytes(self) -> int:
+        """About what the results take."""
+        return self.size + _RESULT_BYTES * len(self._results)
 
     def reply(self, result: Result, depends: int) -> None:
         if result is None or result == []:

@@ -9,9 +9,10 @@ import trio
 from pynun import limits
 from pynun.engine.session import Session
 from pynun.transports.reactor import Reactor
+from pynun.transports.unfinished import Unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pynun.engine import events
     from pynun.engine.engine import Engine
@@ -54,6 +55,7 @@ class Service:
         "peers",
         "reactor",
         "resolver",
+        "unfinished",
         "waits_to_cancel",
     )
 
@@ -66,6 +68,8 @@ class Service:
         *,
         message_bytes_max: int,
         outbox_bytes_max: int,
+        unfinished_bytes_max: int | None = None,
+        group_of: Callable[[str], str] = str,
         handshake_seconds: float = 15.0,
         idle_seconds: float = 45.0,
         allowed_origins: Sequence[str] = (),
@@ -78,6 +82,9 @@ class Service:
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
+        self.unfinished = Unfinished(
+            self.counters, unfinished_bytes_max or limits.UNFINISHED_MESSAGES * message_bytes_max, group_of
+        )
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
         self.allowed_origins = frozenset(allowed_origins)

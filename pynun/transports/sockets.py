@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from typing import TYPE_CHECKING
 
 import trio
 
 from pynun import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 async def linger(connected: socket.socket) -> None:
@@ -51,13 +55,17 @@ async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTE
             await trio.lowlevel.wait_readable(connected)
 
 
-async def send(connected: socket.socket, data: bytes) -> None:
-    """Send all of it. Raises as `receive` does, and TimeoutError if the client reads nothing."""
+async def send(connected: socket.socket, data: bytes, on_unread: Callable[[int], None] = lambda _: None) -> None:
+    """Send all of it. Raises as `receive` does, and TimeoutError if the client reads nothing.
+
+    `on_unread` is called with how much is left, whenever that waits for the client to read.
+    """
     view = memoryview(data)
     while view:
         try:
             view = view[connected.send(view) :]
         except (BlockingIOError, ssl.SSLWantWriteError):
+            on_unread(len(view))
             with trio.move_on_after(limits.STALLED_SECONDS) as waiting:
                 await trio.lowlevel.wait_writable(connected)
             if waiting.cancelled_caught:

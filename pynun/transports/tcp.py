@@ -17,6 +17,7 @@ from pynun.transports.sockets import linger
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from pynun.engine.session import Session
     from pynun.transports.service import Service
@@ -35,19 +36,23 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
     origin = ConnectionOrigin("tcp", connected, outbox)
     session = service.open_session(outbox, origin)
+    reader = LineReader(connected, outbox, session, service)
+    reader.held.is_member = session.has_logged_in
     peer: _Peer | None = None
     overflowed = trio.Event()
     outbox.on_overflow = overflowed.set
     try:
         async with trio.open_nursery() as nursery:
+            end = partial(_end, session, reader, nursery.cancel_scope)
+            reader.held.on_end = partial(end, outbox.give_up, messages.TOO_MUCH_UNFINISHED)
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
-            origin.on_disconnect = partial(_disconnect, session, outbox, nursery.cancel_scope)
+            origin.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
             peer = _Peer(connected, outbox, service, nursery.cancel_scope)
             service.peers.add(peer)
             outbox.send_raw(_GREETING)
             service.flusher.flush()
-            await _run_lines(connected, service, session, outbox)
+            await _run_lines(reader, service, outbox)
             nursery.cancel_scope.cancel()
         if not overflowed.is_set():
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
@@ -57,14 +62,18 @@ async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.E
         if peer is not None:
             service.peers.discard(peer)
         service.reactor.forget(connected)
+        reader.forget()
         session.close()
         service.flusher.flush()
 
 
-def _disconnect(session: Session, outbox: LineOutbox, scope: trio.CancelScope) -> None:
-    """The administrator wants this connection ended: it leaves its session at once, and is told why."""
+def _end(
+    session: Session, reader: LineReader, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str
+) -> None:
+    """The administrator wants it ended, or it holds too much: it leaves its session at once, and is told why."""
     session.close()
-    outbox.complete(messages.error(messages.DISCONNECTED).encode())
+    reader.forget()
+    tell(messages.error(why).encode())
     scope.cancel()
 
 
@@ -88,14 +97,14 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _run_lines(connected: socket.socket, service: Service, session: Session, outbox: LineOutbox) -> None:
+async def _run_lines(reader: LineReader, service: Service, outbox: LineOutbox) -> None:
     """Run lines until the client closes or sends too long a one."""
-    reader = LineReader(connected, outbox, session, service)
     match await reader.read_on():
-        case Outcome.END:
+        case Outcome.END | Outcome.ENDED:
             return
         case Outcome.TOO_BIG:
             service.counters.dropped["message_too_big"] += 1
+            reader.forget()
             outbox.refuse((), messages.MESSAGE_TOO_BIG, 0)
         case outcome:
             raise AssertionError(outcome)

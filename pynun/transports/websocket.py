@@ -45,7 +45,15 @@ async def serve_websocket(socket: socket.socket, service: Service, stopping: tri
     session = service.open_session(outbox, origin)
     try:
         await serve_receiver(
-            socket, service, stopping, outbox, session, framing.websocket_commands, session.close, origin=origin
+            socket,
+            service,
+            stopping,
+            outbox,
+            session,
+            framing.websocket_commands,
+            session.close,
+            origin=origin,
+            is_member=session.has_logged_in,
         )
     finally:
         session.close()
@@ -62,32 +70,36 @@ async def serve_receiver(
     on_overflow: Callable[[], None],
     text_of: Callable[[bytes], str] = bytes.decode,
     origin: ConnectionOrigin | None = None,
+    is_member: Callable[[], bool] = lambda: False,
 ) -> None:
     """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
 
     `text_of` gives the text of a binary message, or raises UnicodeDecodeError: the connection is closed with 1007.
+    `is_member` says whether the client has logged in.
     """
     lane = Lane(socket, outbox, receiver, service, commands_of)
+    lane.held.is_member = is_member
     try:
         async with trio.open_nursery() as nursery:
             overflowed = trio.Event()
             outbox.on_overflow = overflowed.set
-            connection = await _shake_hands(nursery, lane, service)
-            if connection is not None:
+            lane.held.on_end = partial(_give_up, lane, on_overflow, nursery.cancel_scope)
+            lane.connection = await _shake_hands(nursery, lane, service)
+            if lane.connection is not None:
                 nursery.start_soon(_end_when_stopping, lane, outbox, stopping, nursery.cancel_scope)
                 nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
                 if origin is not None:
                     origin.on_disconnect = partial(_begin_disconnecting, nursery, lane, outbox, on_overflow)
-                lane.connection = connection
                 lane.on_gone = partial(_leave, service, on_overflow, nursery.cancel_scope)
                 service.peers.add(lane)
                 lane.open()
-                await _pass_messages(connection, lane, receiver, service, outbox, commands_of, text_of)
+                await _pass_messages(lane.connection, lane, receiver, service, outbox, commands_of, text_of)
             nursery.cancel_scope.cancel()
     finally:
         if origin is not None:
             origin.on_disconnect = None
         service.peers.discard(lane)
+        lane.forget()
         await lane.aclose()
 
 
@@ -147,6 +159,8 @@ async def _pass_messages(
                     await lane.send_all(close_frame(INVALID_TEXT, "a message must be UTF-8 text"))
                 return
         await service.execute_all(receiver, commands_of(message), outbox)
+        del message
+        lane.message_done()
         service.flusher.flush()
         if service.committer.is_full:
             await service.committer.wait_for_room()
@@ -158,6 +172,13 @@ def _leave(service: Service, on_leaving: Callable[[], None], scope: trio.CancelS
         service.counters.dropped["gone"] += 1
         on_leaving()
         scope.cancel()
+
+
+def _give_up(lane: Lane, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
+    """The client makes the server hold too much: it leaves its session at once, and is told why if it reads."""
+    on_leaving()
+    lane.give_up()
+    scope.cancel()
 
 
 async def _end_when_stopping(lane: Lane, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope) -> None:

@@ -13,8 +13,9 @@ import pytest
 import trio
 
 from pynun import limits
+from pynun.errors import SettingsError
 from pynun.server import backups
-from pynun.settings import SettingsError, load
+from pynun.settings import load
 from pynun.storage import backup_folder
 from pynun.storage.backup_file import verify_backup
 from pynun.storage.partial_file import PartialFile, partial_name

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MODULES = ("pynun/audit.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server", "pynun/storage")
+MODULES = (
+    *("pynun/audit.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server"),
+    *("pynun/storage", "pynun/transports/unfinished.py"),
+)
 SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
 
 FRAGMENT_CHARACTERS_MIN = 12

@@ -56,7 +56,7 @@ def _read(pieces: list[bytes]) -> _Outcome:
             assert status in (400, 413, 431)
             assert text
             return _Outcome(bodies, True, True)
-        assert sum(map(len, reader._parts)) <= BODY_BYTES_MAX
+        assert len(reader._body) <= BODY_BYTES_MAX
         assert reader._framing_bytes <= limits.HANDSHAKE_BYTES_MAX
     return _Outcome(bodies, False, False)
 

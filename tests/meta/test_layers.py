@@ -13,7 +13,10 @@ REPOSITORY = Path(__file__).parents[2]
 LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli")
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
-BELOW_ALL = {"audit", "authority", "errors", "histogram", "limits", "setting_values", "settings", "timestamps"}
+BELOW_ALL = {
+    *("audit", "authority", "errors", "histogram", "limits", "secret_file", "setting_values", "settings"),
+    "timestamps",
+}
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 
 CLIENT_OF = {"__init__", "demo", "cli"}

@@ -11,7 +11,13 @@ import pytest
 
 from pynun.limits import DESCRIPTORS_RESERVED, REFUSALS_MAX
 from tests.support.certificates import Authority
-from tests.support.clients import TIMEOUT_SECONDS, HttpClient, TcpClient, WebSocketClient, http_post
+from tests.support.clients import (
+    TIMEOUT_SECONDS,
+    HttpClient,
+    TcpClient,
+    WebSocketClient,
+    http_post,
+)
 from tests.support.server import Address, Server
 from tests.support.sessions import OK, create_database, select, tcp_session, websocket_session
 
@@ -107,6 +113,27 @@ def test_a_websocket_handshake_has_its_time(new_server: Callable[..., Server], s
         began = time.monotonic()
         assert client.recv(1) == b""
         assert 0.8 < time.monotonic() - began < 5
+
+
+def test_a_websocket_handshake_has_so_many_headers(shared_server: Server) -> None:
+    """They are kept while the connection is open: without a limit, ten times as much as the connection itself."""
+    with WebSocketClient(shared_server.websocket, headers=[f"X-{number}: x" for number in range(90)]) as client:
+        assert client.ask("get k")[-1] == "error error no-db-selected\n \n"
+    for headers in (["X:"] * 100, [f"X: {'x' * 17_000}"], ["X:"] * 30_000):
+        with pytest.raises(AssertionError, match=r"HTTP/1\.1 431 Request Header Fields Too Large"):
+            WebSocketClient(shared_server.websocket, headers=headers)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h\r\nUpgr", b"noise\n"])
+def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(
+    new_server: Callable[..., Server], sent: bytes
+) -> None:
+    with new_server(NUN_MAX_CONNECTIONS="1") as server:
+        with socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client:
+            client.sendall(sent)
+        began = time.monotonic()
+        wait_for_room(server).close()
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

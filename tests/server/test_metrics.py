@@ -9,47 +9,21 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from pynun import limits
 from tests.support.certificates import Authority
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
-from tests.support.server import ADMIN_PASSWORD, Address, Server
-from tests.support.watched import growth_forbidden, request, wait_until
+from tests.support.server import ADMIN_PASSWORD, Server
+from tests.support.watched import Scrape, growth_forbidden, request, wait_until
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from prometheus_client.core import Metric
 
     from tests.support.clients import Connection
 
 SECRET = "a-token-nobody-may-see"
 CPU_SHARE_MAX = 0.5
-
-
-class Scrape:
-    """One look at the metrics."""
-
-    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
-        answer = request(address, "/metrics", tls=tls)
-        assert answer.status == 200, answer
-        assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
-        self.text = answer.text
-        self.families: dict[str, Metric] = {
-            family.name: family for family in text_string_to_metric_families(answer.text)
-        }
-        self.values = {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in self.families.values()
-            for sample in family.samples
-        }
-
-    def value(self, name: str, **labels: str) -> float:
-        """The one number of that name with exactly these labels."""
-        return self.values[name, tuple(sorted(labels.items()))]
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from prometheus_client.core import Metric
 
     from tests.support.server import Address, Server
 
@@ -50,6 +53,28 @@ def wait_until(is_so: Callable[[], bool], seconds_max: float = 20.0) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"not so within {seconds_max} s"
         time.sleep(0.05)
+
+
+class Scrape:
+    """One look at the metrics."""
+
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
+        answer = request(address, "/metrics", tls=tls)
+        assert answer.status == 200, answer
+        assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+        self.text = answer.text
+        self.families: dict[str, Metric] = {
+            family.name: family for family in text_string_to_metric_families(answer.text)
+        }
+        self.values = {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in self.families.values()
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float:
+        """The one number of that name with exactly these labels."""
+        return self.values[name, tuple(sorted(labels.items()))]
 
 
 @contextlib.contextmanager

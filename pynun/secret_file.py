@@ -1,0 +1,32 @@
+"""Secrets by file, as container secrets are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pynun.errors import SettingsError
+
+SECRET_FILE_BYTES_MAX: Final = 64 * 1024
+"""A longer file is not a secret but a mistake."""
+
+
+def read_secret_file(path: str, source: str) -> str:
+    """The text of a file that holds one secret, without the line end that editors add.
+
+    `source` (the variable or option that names the file) begins the line of the SettingsError.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(SECRET_FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SettingsError(f"{source}: the file {path!r} can't be read: {reason}") from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text or len(content) > SECRET_FILE_BYTES_MAX:
+        raise SettingsError(f"{source}: the file {path!r} is {'too big for a secret' if text else 'empty'}")
+    return text

@@ -1,0 +1,139 @@
+"""The memory that all clients together can make the server hold: what they have sent and it can't be done with yet.
+
+A largest message bounds one connection only; ten thousand of them, each with most of a message, are more than a machine
+has. So what a connection makes the server hold is charged to one of two pools: that of the clients that have not
+logged in, or that of those who have. When a pool is over its limit, connections are ended until an eighth of it is
+free: of the address that holds most the one that holds most, again and again. So nobody takes the room of others by
+having many connections, and whoever sends little is ended last.
+
+Redis ends its largest clients likewise (maxmemory-clients); it has no accounts for addresses.
+
+Nothing is charged for a message that comes whole and is run at once, which is nearly every one. Charged are: the
+beginning of a message, line or request; commands that wait (for the check of a password, for their turn); of HTTP, the
+results before them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from typing import TYPE_CHECKING, Final
+
+from pynun import limits
+from pynun.transports.origin import address_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.transports.counters import Counters
+
+_log = logging.getLogger("nun_db")
+
+_SLACK_BYTES: Final = 1024 * 1024
+"""What keeping one message of the largest size takes besides: heads, pieces, the beginning of the next."""
+
+_FREE_SHARE: Final = 8
+"""One part in so many is made free at once, else every further piece would have all connections looked at again."""
+
+_ENDS_LOGGED: Final = 100
+"""One line in the log for so many connections that were ended."""
+
+
+class Held:
+    """What one connection makes the server hold."""
+
+    __slots__ = ("_socket", "_unfinished", "bytes", "group", "is_counted_as_member", "is_ended", "is_member", "on_end")
+
+    def __init__(self, unfinished: Unfinished, connected: socket.socket) -> None:
+        self._unfinished = unfinished
+        self._socket = connected
+        self.bytes = 0
+        self.group = ""
+        """The client's address, or its network; known once something is held."""
+        self.is_counted_as_member = False
+        self.is_ended = False
+        self.is_member: Callable[[], bool] = lambda: False
+        """Whether the client has logged in, by now."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when the connection has to be ended, on whatever task: forgets what is held, and waits for nothing."""
+
+    def hold(self, bytes_held: int) -> bool:
+        """So much is held now. False if the connection is ended for it, or was before: nothing more is kept of it."""
+        if bytes_held != self.bytes and not self.is_ended:
+            if not self.group:
+                self.group = self._unfinished.group_of(address_of(self._socket))
+            self._unfinished.change(self, bytes_held - self.bytes)
+        return not self.is_ended
+
+
+class Unfinished:
+    """The two pools of one server."""
+
+    def __init__(self, counters: Counters, bytes_max: int, group_of: Callable[[str], str] = str) -> None:
+        """`bytes_max` is the limit for clients that have not logged in; `group_of` says which addresses are one."""
+        self.group_of = group_of
+        self._counters = counters
+        self._bytes_max = {
+            False: bytes_max + _SLACK_BYTES,
+            True: limits.UNFINISHED_MEMBERS_SHARE * bytes_max + _SLACK_BYTES,
+        }
+        self._bytes = {False: 0, True: 0}
+        self._holding: dict[Held, None] = {}
+
+    @property
+    def bytes(self) -> int:
+        """What is held for all clients now."""
+        return sum(self._bytes.values())
+
+    def change(self, held: Held, change: int) -> None:
+        """A connection holds so much more, or less; whoever holds too much is ended."""
+        if not held.bytes:
+            self._holding[held] = None
+            held.is_counted_as_member = held.is_member()
+        is_member = held.is_counted_as_member
+        held.bytes += change
+        self._bytes[is_member] += change
+        if not held.bytes:
+            del self._holding[held]
+        if change > 0 and self._bytes[is_member] > self._bytes_max[is_member]:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        self._bytes = {False: 0, True: 0}
+        for held in self._holding:  # who has logged in meanwhile counts as such from now on
+            held.is_counted_as_member = held.is_member()
+            self._bytes[held.is_counted_as_member] += held.bytes
+        for is_member, bytes_max in self._bytes_max.items():
+            if self._bytes[is_member] > bytes_max:
+                self._end_largest(is_member, bytes_max - bytes_max // _FREE_SHARE)
+
+    def _end_largest(self, is_member: bool, bytes_max: int) -> None:
+        groups: dict[str, list[Held]] = {}
+        for held in sorted(self._holding, key=lambda one: one.bytes):
+            if held.is_counted_as_member is is_member:
+                groups.setdefault(held.group, []).append(held)
+        largest = [(-sum(held.bytes for held in group), name) for name, group in groups.items()]
+        heapq.heapify(largest)
+        while self._bytes[is_member] > bytes_max:
+            negative, name = heapq.heappop(largest)
+            held = groups[name].pop()
+            if groups[name]:
+                heapq.heappush(largest, (negative + held.bytes, name))
+            self._end(held)
+
+    def _end(self, held: Held) -> None:
+        self._bytes[held.is_counted_as_member] -= held.bytes
+        del self._holding[held]
+        held.bytes = 0
+        held.is_ended = True
+        dropped = self._counters.dropped
+        dropped["unfinished_input"] += 1
+        if dropped["unfinished_input"] % _ENDS_LOGGED == 1:
+            _log.warning(
+                "a connection from %s was ended (%d so far): too much unfinished input is held; see"
+                " NUN_MAX_UNFINISHED_SIZE",
+                held.group or "?",
+                dropped["unfinished_input"],
+            )
+        held.on_end()
