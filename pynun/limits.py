@@ -44,6 +44,19 @@ CLOSE_SECONDS: Final = 2.0
 PASSWORD_CHECKS_MAX: Final = 2
 """Argon2id computations at once: each takes a core and the configured memory (19 MiB) for tens of milliseconds."""
 
+HASH_MEMORY_KIB_MAX: Final = 256 * 1024
+"""A hash that takes more memory to check (and more than the server's own take) is not accepted, and nothing matches a
+stored one: RFC 9106 advises 64 MiB where memory is scarce, libsodium takes 256 MiB for what it calls moderate."""
+
+HASH_PASSES_MAX: Final = 16
+"""Likewise, of the passes over that memory."""
+
+HASH_LANES_MAX: Final = 16
+"""Likewise, of the threads."""
+
+HASH_WORK_KIB_MAX: Final = 1024 * 1024
+"""Likewise, of memory times passes: about half a second."""
+
 VERIFIED_SECRETS_MAX: Final = 10_000
 """Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
 

@@ -98,16 +98,17 @@ def _import(
 ) -> Summary:
     from pynun.storage.nundb_import import import_folder
 
-    hash_secret = load_passwords().hash_now
+    passwords = load_passwords()
     with opened_store(target) as store:
         return import_folder(
             store,
             source,
-            hash_secret,
+            passwords.hash_now,
             report=report,
             progress=progress.show,
             is_replacing=is_replacing,
             is_accepting_damage=is_accepting_damage,
+            hash_limit=passwords.hash_limit,
         )
 
 
@@ -132,7 +133,15 @@ def _try(
         tempfile.TemporaryDirectory(prefix="nun-db-dry-run-") as scratch,
         contextlib.closing(LmdbStore(Path(scratch))) as store,
     ):
-        return check_folder(store, source, existing, report=report, progress=progress.show, is_replacing=is_replacing)
+        return check_folder(
+            store,
+            source,
+            existing,
+            report=report,
+            progress=progress.show,
+            is_replacing=is_replacing,
+            hash_limit=load_passwords().hash_limit,
+        )
 
 
 def _tell(problem: Problem) -> None:

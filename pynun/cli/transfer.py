@@ -112,7 +112,7 @@ def import_(
         def ask_token() -> str:
             return credentials.require_token(token, token_file, f"the database {database}")
 
-        hash_secret = load_passwords().hash_now
+        passwords = load_passwords()
         folder = data_folder(data_dir)
         with (
             recorded(folder, "import", database=database, file=file) as more,
@@ -124,11 +124,12 @@ def import_(
                 store,
                 database,
                 source,
-                hash_secret,
+                passwords.hash_now,
                 ask_token,
                 lambda number: progress.show_text(f"line {number:,}"),
                 is_replacing=replace,
                 is_merging=merge,
+                hash_limit=passwords.hash_limit,
             )
             more["keys"] = done.keys
     how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import NamedTuple
 
@@ -12,9 +11,6 @@ EVERYONE = "all"
 """The user that a session is which selected the database by the database's own token."""
 
 _DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it they are simply made again
-
-
-_ARGON2ID_HASH = re.compile(r"\$argon2id\$v=19\$m=[0-9]{1,6},t=[0-9],p=[0-9]\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 
 _DECISION_CHARACTERS_MAX = 256  # decisions on longer keys are not remembered: they would take the room of many
 
@@ -59,14 +55,6 @@ def is_security_key(key: str) -> bool:
 def is_secret_key(key: str) -> bool:
     """Keys whose value is a secret: only its Argon2id hash is ever stored."""
     return key == "$$token" or key.startswith("$$user_")
-
-
-def is_secret_hash(text: str) -> bool:
-    """Whether the value of a secret is a hash already: it is stored as it is (restore, migration).
-
-    Its numbers have so few digits that checking a secret against it stays affordable.
-    """
-    return _ARGON2ID_HASH.fullmatch(text) is not None
 
 
 def user_of_secret(key: str) -> str | None:

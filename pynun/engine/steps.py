@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pynun.engine.origin import Attempt
+    from pynun.engine.secret_hashes import HashLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ Suspension = Generator[Need, Answer, None]
 
 class Credentials(Protocol):
     """The memory of verified secrets, so that a right password costs microseconds after its first use."""
+
+    @property
+    def hash_limit(self) -> HashLimit:
+        """How much a hash may cost that a secret is checked against."""
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
         """True if `secret` has been verified against (or hashed to) `hash_text` in this process.

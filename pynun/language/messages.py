@@ -114,6 +114,11 @@ def conflict_unresolved(record: str) -> Refusal:
     return Refusal(f"$$conflitct unresolved {record}")
 
 
+def hash_costs_too_much(limit: str) -> Refusal:
+    """docs/protocol.md section 3."""
+    return Refusal(f"this Argon2id hash costs too much to check: {limit}")
+
+
 def too_many_conflicts(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many unresolved conflicts of this key: at most {most}")

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.origin import Attempt
+    from pynun.engine.secret_hashes import HashLimit
     from pynun.engine.steps import Answer, Need
 
 _log = logging.getLogger("nun_db")
@@ -58,6 +59,10 @@ _HALF: Final = 0.5
 
 class Checker(Resolver, Protocol):
     """Whoever knows whether a secret is right: `Passwords`."""
+
+    @property
+    def hash_limit(self) -> HashLimit:
+        """How much a hash may cost that a secret is checked against."""
 
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
         """What stands for a pair of hash and secret, and tells nothing of it."""
@@ -206,6 +211,10 @@ class LoginDelay:
         """Pairs of address and fingerprint: secrets that were right from there."""
         self._waiting: set[_Try] = set()
         self._is_stopped = False
+
+    @property
+    def hash_limit(self) -> HashLimit:
+        return self._passwords.hash_limit
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need of the engine, after the wait that is due if it is a try to log in."""

@@ -151,7 +151,9 @@ def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[
         return passwords.hash_now(secret)
 
     try:
-        summary = import_folder(store, folder, hash_secret, report=report, progress=progress)
+        summary = import_folder(
+            store, folder, hash_secret, report=report, progress=progress, hash_limit=passwords.hash_limit
+        )
     except TransferError as error:
         raise StartError(f"the data of the original Nun-db can't be imported: {error}") from None
     if not summary.is_done:

@@ -8,6 +8,7 @@ time, and the time of an unknown name is that of a wrong password.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ import argon2
 import trio
 
 from pynun import limits
+from pynun.engine.secret_hashes import HashCost, HashLimit
 from pynun.engine.steps import HashSecret, Pause, VerifySecret
 from pynun.histogram import Histogram
 
@@ -25,11 +27,16 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Answer, Need
 
 
+_log = logging.getLogger("nun_db")
+
+
 class Passwords:
     """Hashes and verifies secrets; the resolver of the engine's needs and its memory of verified credentials."""
 
     def __init__(self, *, memory_kib: int, passes: int, lanes: int) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
+        self.hash_limit = HashLimit(HashCost(memory_kib, passes, lanes))
+        self._is_told = False
         self._limiter = trio.CapacityLimiter(limits.PASSWORD_CHECKS_MAX)
         self._key = os.urandom(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
@@ -104,6 +111,9 @@ class Passwords:
 
     async def _verify(self, need: VerifySecret) -> bool:
         hash_text = need.hash
+        if hash_text is not None and not self.hash_limit.allows(hash_text):
+            self._tell_cost(hash_text)
+            hash_text = None  # and takes the time of any other
         if hash_text is None:
             if self._stand_in is None:  # to hash costs what it costs to verify: the first try takes no longer either
                 self._stand_in = await trio.to_thread.run_sync(
@@ -129,6 +139,16 @@ class Passwords:
             event.set()
             if self._running.get(digest) is event:
                 del self._running[digest]
+
+    def _tell_cost(self, hash_text: str) -> None:
+        if not self._is_told:
+            self._is_told = True
+            _log.warning(
+                "a stored hash of a password or token costs too much to check (%s; accepted: %s), so nothing is right for"
+                " it: set it anew",
+                hash_text.split("$")[3],
+                self.hash_limit,
+            )
 
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
         """What stands for a pair of hash and secret: a digest, keyed with a secret of this process."""

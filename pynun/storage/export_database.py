@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from pynun.engine.changes import Entry
 from pynun.engine.conflict_records import parse_waiting, renamed
 from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY
-from pynun.engine.permissions import is_secret_hash, is_secret_key
+from pynun.engine.permissions import is_secret_key
+from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.errors import TransferError
 from pynun.storage.export_lines import Header, LineError, Writer, read_lines
 from pynun.storage.nundb_import import existing_databases
@@ -55,6 +56,7 @@ def import_database(
     ask_token: Callable[[], str],
     progress: Callable[[int], None],
     *,
+    hash_limit: HashLimit = USUAL_LIMIT,
     is_replacing: bool = False,
     is_merging: bool = False,
 ) -> ImportedDatabase:
@@ -76,7 +78,7 @@ def import_database(
         )
     staging = Staging(store)
     try:
-        staged = _stage(staging, name, file, hash_secret, progress, is_merging)
+        staged = _stage(staging, name, file, hash_secret, progress, is_merging, hash_limit)
         keys = staged.keys_count
         if not (is_there and is_merging) and staged.get("$$token") is None:
             if is_there:
@@ -100,6 +102,7 @@ def _stage(
     hash_secret: Callable[[str], str],
     progress: Callable[[int], None],
     is_merging: bool,
+    hash_limit: HashLimit,
 ) -> StagedDatabase:
     lines = read_lines(file)
     header = next(lines)
@@ -107,12 +110,12 @@ def _stage(
     staged = staging.begin(name, header.strategy, Publishing.OVER if is_merging else Publishing.NEW)
     for line in lines:
         assert not isinstance(line, Header)
-        _take(staged, line, hash_secret)
+        _take(staged, line, hash_secret, hash_limit)
         progress(line.number)
     return staged
 
 
-def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str]) -> None:
+def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str], hash_limit: HashLimit) -> None:
     key, value = line.key, line.value
     if staged.get(key) is not None:
         raise LineError(f"line {line.number}: the key {key!r} is there twice")
@@ -122,6 +125,8 @@ def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str])
         if not value:
             raise LineError(f"line {line.number}: the token of {key} is empty")
         value = hash_secret(value)
+    if is_secret_key(key) and not hash_limit.allows(value):
+        raise LineError(f"line {line.number}: the hash of {key} costs too much to check: {hash_limit}")
     waiting = parse_waiting(key, value)
     if waiting is not None:
         staged.put_pending(waiting.key, waiting.identifier, True)

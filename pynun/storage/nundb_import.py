@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pynun.engine.changes import Entry
 from pynun.engine.conflict_records import is_record, parse_waiting
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, CONNECTIONS_KEY, HOUSEKEEPING
-from pynun.engine.permissions import is_secret_hash, is_secret_key
+from pynun.engine.permissions import is_secret_key
+from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.engine.versions import IN_CONFLICT
 from pynun.errors import TransferError
 from pynun.storage.nundb_folder import (
@@ -118,6 +119,7 @@ def import_folder(
     progress: Progress,
     is_replacing: bool = False,
     is_accepting_damage: bool = False,
+    hash_limit: HashLimit = USUAL_LIMIT,
 ) -> Summary:
     """Import all databases of the original's `folder`.
 
@@ -125,7 +127,7 @@ def import_folder(
     `is_accepting_damage`; the summary says so. Raises TransferError (with nothing changed): there is no data of the
     original, a database of that name exists and is not to be replaced, or the data can't be written.
     """
-    return _Import(store, folder, hash_secret, report, progress, is_dry=False).run(
+    return _Import(store, folder, hash_secret, report, progress, hash_limit, is_dry=False).run(
         existing_databases(store), is_replacing, is_accepting_damage
     )
 
@@ -138,9 +140,10 @@ def check_folder(
     report: Callable[[Problem], None],
     progress: Progress,
     is_replacing: bool = False,
+    hash_limit: HashLimit = USUAL_LIMIT,
 ) -> Summary:
     """Do all that an import would do, in a store that is thrown away afterwards and gets no value to keep."""
-    run = _Import(scratch, folder, lambda _: "", report, progress, is_dry=True)
+    run = _Import(scratch, folder, lambda _: "", report, progress, hash_limit, is_dry=True)
     return run.run(existing, is_replacing, is_accepting_damage=False)
 
 
@@ -211,6 +214,7 @@ class _Import:
         hash_secret: Callable[[str], str],
         report: Callable[[Problem], None],
         progress: Progress,
+        hash_limit: HashLimit,
         *,
         is_dry: bool,
     ) -> None:
@@ -219,6 +223,7 @@ class _Import:
         self._hash_secret = hash_secret
         self._report = report
         self._progress = progress
+        self._hash_limit = hash_limit
         self._is_dry = is_dry
         self._summary = Summary()
         self._done_bytes = 0
@@ -307,6 +312,10 @@ class _Import:
                 return
             if not is_secret_hash(value):
                 value = self._hash_secret(value)
+            elif not self._hash_limit.allows(value):
+                what = "its hash costs too much to check: it was not taken over; give it a token with create-user"
+                self._tell(Problem(files.keys.name, offset, key, what, is_loss=key == "$$token"))
+                return
         if old is None:
             self._count(staged, counts, key, value, 1)
         waiting = parse_waiting(key, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.engine import Context, Engine
+from pynun.engine.secret_hashes import USUAL_LIMIT
 from pynun.engine.session import Session
 from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.language import messages
@@ -44,6 +45,8 @@ class FakeCredentials:
         self.verified: set[tuple[str, str]] = set()
         self.needs: list[Need] = []
         """Everything that was asked for."""
+
+    hash_limit = USUAL_LIMIT
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None = None) -> bool:
         """Whether this pair was answered for before."""

@@ -102,6 +102,25 @@ def test_a_count_of_connections_that_can_not_be_read_is_no_problem(
     assert content(dbs)["db"] == {"$$token": (0, marked("pwd")), "k": (1, "v")}
 
 
+COSTLY = "$argon2id$v=19$m=999999,t=9,p=9$c29tZXNhbHQ$aGFzaA"
+
+
+def test_a_users_hash_that_would_take_too_long_to_check_is_not_taken_over(old: Path, dbs: Path) -> None:
+    write_folder(old, {"db": [TOKEN, ("$$user_ana", 3, COSTLY)]})
+    summary, problems = import_into(dbs, old)
+    assert told(problems) == [("$$user_ana", False)]
+    assert problems[0].what.startswith("its hash costs too much to check: it was not taken over")
+    assert summary.is_done
+    assert "$$user_ana" not in content(dbs)["db"]
+
+
+def test_a_databases_hash_that_would_take_too_long_to_check_is_a_loss(old: Path, dbs: Path) -> None:
+    write_folder(old, {"db": [("$$token", 3, COSTLY)]})
+    summary, problems = import_into(dbs, old)
+    assert told(problems)[0] == ("$$token", True)
+    assert not summary.is_done
+
+
 def test_a_hash_stays_as_it_is(old: Path, dbs: Path) -> None:
     hashed = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$aGFzaA"
     write_folder(old, {"db": [("$$token", 3, hashed)]})

@@ -258,6 +258,10 @@ def test_a_changed_byte_is_noticed(disk_folder: Path, lines: bytes) -> None:
         (b'{"key":"a","version":1,"value":"\\ud800"}', "line 2: its text holds half a character"),
         (b'{"key":"$connections","version":1,"value":"3"}', "line 2: $connections is counted by the server"),
         (b'{"key":"$$user_a","version":1,"value":""}', "line 2: the token of $$user_a is empty"),
+        (
+            b'{"key":"$$user_a","version":1,"value":"$argon2id$v=19$m=999999,t=9,p=9$c2FsdA$aGFzaA"}',
+            "line 2: the hash of $$user_a costs too much to check: at most m=262144, t=16, p=16 and m times t 1048576",
+        ),
         (b'{"key":"a","version":' + b"9" * 5000 + b',"value":"v"}', "line 2: it is not JSON"),
         (b"[" * 100_000, "line 2: it is not JSON"),
         (b'{"key":"k","version":1,"value":"v"}\n{"key":"k","version":1,"value":""}', "line 3: the key 'k' is there"),

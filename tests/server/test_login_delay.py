@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from pynun import limits
 from pynun.engine.origin import Attempt
+from pynun.engine.secret_hashes import USUAL_LIMIT
 from pynun.engine.steps import VerifySecret
 from pynun.server.address_groups import address_group
 from pynun.server.login_delay import LoginDelay
@@ -40,6 +41,8 @@ class Checks:
         self.checks = 0
         self._credentials = FakeCredentials()
         self._limiter = trio.CapacityLimiter(2)
+
+    hash_limit = USUAL_LIMIT
 
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
         """What stands for a pair."""

@@ -160,6 +160,31 @@ def test_what_is_no_hash_is_the_hash_of_nothing(hash_text: str) -> None:
     run(test)
 
 
+def test_a_stored_hash_that_costs_too_much_is_the_hash_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """It may have been there before, or come with a backup. It takes the time of a name that does not exist."""
+    costly = Passwords(memory_kib=8, passes=17, lanes=1).hash_now("secret")
+
+    async def test(passwords: Passwords) -> None:
+        for secret in ("secret", "other", "secret"):
+            assert await passwords.answer(VerifySecret(costly, secret)) is False
+        assert not passwords.is_verified(costly, "secret")
+        in_force, given = await passwords.admin_token_hash(costly, None, "secret")
+        assert in_force == given != costly, "the administrator's is replaced at the start"
+
+    run(test)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("a stored hash of a password or token costs too much to check (m=8,t=17,p=1; accepted: ")
+    assert "secret" not in told
+
+
+def test_what_this_servers_own_hashes_cost_is_never_too_much() -> None:
+    async def main() -> None:
+        passwords = Passwords(memory_kib=8, passes=17, lanes=1)
+        assert await passwords.answer(VerifySecret(passwords.hash_now("secret"), "secret")) is True
+
+    trio.run(main)
+
+
 def test_a_pause_lets_others_work() -> None:
     async def test(passwords: Passwords) -> None:
         ran = trio.Event()

@@ -9,7 +9,8 @@ from pynun.engine.changes import Entry
 from pynun.engine.commands.login import end_other_admins, hashed
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.patterns import parse_pattern
-from pynun.engine.permissions import is_secret_hash, is_secret_key, permission_key
+from pynun.engine.permissions import is_secret_key, permission_key
+from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, next_version
 from pynun.language import messages
@@ -73,7 +74,11 @@ def change_now(session: Session, database: Database, key: str, given: int, value
 
 
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
-    if not is_secret_hash(value):
+    if is_secret_hash(value):
+        limit = session.engine.context.credentials.hash_limit
+        if not limit.allows(value):
+            raise messages.hash_costs_too_much(str(limit))
+    else:
         value = yield from hashed(session.engine, database, value)
         if not session.is_admin:
             raise messages.SECURITY_KEY  # somebody else has changed the admin password meanwhile
