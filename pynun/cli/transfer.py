@@ -174,6 +174,7 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
 def _opened(file: str) -> Iterator[BinaryIO]:
     """A file to read, or standard input. Raises TransferError, of this file alone, here and when it is read."""
     from pynun.errors import TransferError
+    from pynun.storage.ordinary_file import NotOrdinaryError, open_descriptor
 
     if file == STANDARD_STREAM:
         yield sys.stdin.buffer
@@ -189,7 +190,11 @@ def _opened(file: str) -> Iterator[BinaryIO]:
                 raise TransferError(f"{file} can't be read: {error.strerror}") from None
 
     try:
-        source = SourceFile(file)
+        source = SourceFile(open_descriptor(file))
+    except NotOrdinaryError as error:
+        raise TransferError(
+            f"{file} can't be read: {error.strerror}; what comes through a pipe is read from standard input (-)"
+        ) from None
     except OSError as error:
         raise TransferError(f"{file} can't be read: {error.strerror}") from None
     with io.BufferedReader(source) as buffered:

@@ -37,6 +37,7 @@ from pynun.storage.check_entries import check_entries
 from pynun.storage.children import is_crash, lower_priority, run_child
 from pynun.storage.copy_out import DAMAGED_EXIT_CODE
 from pynun.storage.opening import reason
+from pynun.storage.ordinary_file import open_ordinary
 from pynun.storage.partial_file import PartialFile
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
 def _check_data(folder: Path) -> None:
     path = folder / schema.DATA_FILE
     try:
-        with path.open("rb") as data:
+        with open_ordinary(path) as data:
             if data.read(1):
                 return
     except (FileNotFoundError, NotADirectoryError):

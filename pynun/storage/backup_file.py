@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from pynun.errors import BackupError
 from pynun.storage import schema
 from pynun.storage.check_entries import check_entries
+from pynun.storage.ordinary_file import open_ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +94,7 @@ def verify_backup(path: Path, progress: Progress) -> Verified:
     Raises BackupError: it is not one, it is damaged, or a newer version is needed to read it.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_ordinary(path) as file:
             file_bytes = os.fstat(file.fileno()).st_size
             trailer = read_trailer(path, file.fileno())
             digest = hash_data(path, file.fileno(), file_bytes - DIGEST_LINE_BYTES, progress).hexdigest()

@@ -16,15 +16,14 @@ by no key at the end of the values is then reported, and a database that `$admin
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import stat
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from pynun.engine.versions import IN_CONFLICT
+from pynun.storage.ordinary_file import open_ordinary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,7 +165,7 @@ def read_strategy(files: DatabaseFiles) -> Strategies:
     """The database's strategy. A missing file is one of an old version of the original: `newer`."""
     name = files.metadata.name
     try:
-        with _open(files.metadata) as stream:
+        with open_ordinary(files.metadata) as stream:
             content = _read(stream, _metadata.size + 1)
     except FileNotFoundError:
         return Strategies(_STRATEGY_MISSING, None)
@@ -183,14 +182,14 @@ def read_strategy(files: DatabaseFiles) -> Strategies:
 def read_database(files: DatabaseFiles) -> Iterator[Record | Problem]:
     """Every key of a database, in the order of its file of keys, and what can't be read of it."""
     try:
-        keys = _open(files.keys)
+        keys = open_ordinary(files.keys)
     except OSError as error:
         yield _not_read(files.keys.name, None, None, error)
         return
     with keys:
         values: BinaryIO | None = None
         try:
-            values = _open(files.values)
+            values = open_ordinary(files.values)
         except FileNotFoundError:
             yield Problem(files.values.name, None, None, "it is missing: no value of this database can be read")
         except OSError as error:
@@ -387,18 +386,6 @@ class _Values:
             return text.decode()
         except UnicodeDecodeError:
             return Problem(self._name, address, None, "its value is not UTF-8 text")
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a file for reading. Raises OSError, also for what is no ordinary file (a pipe would wait for ever)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not an ordinary file")
-        return os.fdopen(descriptor, "rb", buffering=0)
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 def _size(stream: BinaryIO) -> int:

@@ -19,6 +19,7 @@ from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.change_log import read_log
 from pynun.storage.opening import DAMAGE, open_to_read, reason
+from pynun.storage.ordinary_file import open_ordinary
 from pynun.storage.slices import entries_under
 from pynun.storage.walk import is_whole
 
@@ -84,7 +85,7 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
 
 def _check_data(folder: Path) -> None:
     try:
-        with (folder / schema.DATA_FILE).open("rb") as data:
+        with open_ordinary(folder / schema.DATA_FILE) as data:
             if data.read(1):
                 return
     except (FileNotFoundError, NotADirectoryError):

@@ -27,6 +27,7 @@ from pynun.storage.backup_file import (
 )
 from pynun.storage.check_entries import check_entries
 from pynun.storage.opening import KEPT_NAME, lock_folder, reason, remove_second_names
+from pynun.storage.ordinary_file import open_ordinary
 from pynun.storage.partial_file import PartialFile, sync_folder
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
     """
     data = folder / schema.DATA_FILE
     try:
-        with file.open("rb", buffering=0) as source:
+        with open_ordinary(file) as source:
             read_trailer(file, source.fileno())  # before anything is made
             with _Folder(folder) as owner:
                 has_data = _has_data(data)

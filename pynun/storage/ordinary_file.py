@@ -1,0 +1,41 @@
+"""Opens files that are files: whoever opens a pipe would wait for ever for somebody to write into it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from io import FileIO
+    from pathlib import Path
+
+
+class NotOrdinaryError(OSError):
+    """It is a pipe, a device or a socket."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EINVAL, "not an ordinary file")
+
+
+def open_descriptor(path: str | Path) -> int:
+    """A descriptor to read an ordinary file with. Raises OSError, and of it NotOrdinaryError; both name no file."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device that is not there (open(2))
+            raise NotOrdinaryError from None
+        raise
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise NotOrdinaryError
+
+
+def open_ordinary(path: Path) -> FileIO:
+    """An ordinary file, to be read without a buffer. Raises as `open_descriptor` does."""
+    return os.fdopen(open_descriptor(path), "rb", buffering=0)
