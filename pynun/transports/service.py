@@ -78,7 +78,7 @@ class Service:
         self.committer = committer
         self.flusher = flusher
         self.counters = flusher.counters
-        self.reactor = Reactor(flusher)
+        self.reactor = Reactor(flusher, self._may_linger)
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
@@ -95,6 +95,11 @@ class Service:
         """The open connections with a session that lasts, to be checked (`liveness`)."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
+
+    def _may_linger(self) -> bool:
+        """Whether no answer waits for the committer, which needs trio's loop to go on."""
+        view = self.engine.view
+        return view.is_relaxed or not view.newest_unwritten
 
     def open_session(self, outbox: events.Outbox, origin: Origin | None = None) -> Session:
         return Session(self.engine, outbox, origin)
