@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pynun.engine.database import STRATEGIES
-from pynun.engine.permissions import EVERYONE, is_secret_key, permitted_user
+from pynun.engine.permissions import EVERYONE, is_secret_key, permitted_user, user_key
 
 if TYPE_CHECKING:
     from pynun.engine.origin import Origin
@@ -74,17 +74,32 @@ def _selected(session: Session) -> str | None:
 # --- the facts of commands: each gets the session and the arguments of its row ------------------------------------
 
 
-def auth(_session: Session, arguments: tuple[Any, ...]) -> Fact:
+# What stands in the place of a name may be a secret that was typed there. So a login shows the names that there are,
+# and no others, as login(1) does it (LOG_UNKFAIL_ENAB in login.defs(5)).
+
+
+def auth(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Logging in as the administrator."""
-    user = arguments[0]
+    user, password = arguments
+    if not password:
+        return Fact(LOGIN, None, None, f"auth {_HIDDEN}")
+    if user != session.engine.context.admin_user:
+        return Fact(LOGIN, None, None, f"auth {_HIDDEN} {_HIDDEN}")
     return Fact(LOGIN, None, user, f"auth {user} {_HIDDEN}")
 
 
-def use(_session: Session, arguments: tuple[Any, ...]) -> Fact:
+def use(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Logging in to a database."""
-    database, user, _ = arguments
-    words = database if user is None else f"{database} {user}"
-    return Fact(LOGIN, database, EVERYONE if user is None else user, f"use-db {words} {_HIDDEN}")
+    name, user, _ = arguments
+    engine = session.engine
+    database = engine.find_database(name)
+    words = [_HIDDEN if database is None else name]
+    who = None if database is None else EVERYONE
+    if user is not None:
+        is_there = database is not None and engine.read(database, user_key(user)) is not None
+        who = user if is_there else None
+        words.append(user if is_there else _HIDDEN)
+    return Fact(LOGIN, None if database is None else name, who, " ".join(("use-db", *words, _HIDDEN)))
 
 
 def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:

@@ -155,8 +155,8 @@ class Session:
         except GeneratorExit:
             self._record(fact, auditing.FAILED, "the client left before the answer")
             raise
-        if result == messages.INVALID_AUTH:
-            self._record(fact, auditing.FAILED, "invalid auth")
+        if fact.event == auditing.LOGIN and fact.database is None and not self.is_admin:
+            self._record(fact, auditing.FAILED, "invalid auth")  # `auth` itself, or in `rp`, which answers otherwise
         else:
             self._record(fact, auditing.OK)
         return result

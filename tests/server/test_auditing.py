@@ -22,6 +22,7 @@ from tests.storage.memory_store import MemoryStore
 from tests.support.certificates import Authority
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, nun_db
+from tests.support.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,7 @@ def test_a_day_in_the_life_of_a_server(server: Server) -> None:
         ("login", "ok", *there, "d", "ana", "use-db d ana ***"),
         ("read-security-key", "refused", *there, "d", "ana", "get $$token"),
         ("login", "failed", *there, None, ADMIN_USER, f"auth {ADMIN_USER} ***"),
-        ("login", "failed", *elsewhere, "unknown", "all", "use-db unknown ***"),
+        ("login", "failed", *elsewhere, None, None, "use-db *** ***"),
         ("create-db", "refused", *elsewhere, "mine", None, "create-db mine ***"),
     ]
     assert (start["event"], start["outcome"], start["process_id"]) == ("start", "ok", server.pid)
@@ -148,13 +149,39 @@ def test_a_flood_of_refusals_is_counted(server: Server) -> None:
 def test_names_cannot_forge_a_line(server: Server) -> None:
     name = 'x"}\t{"event":"login","outcome":"ok"\x1b[2J'
     with WebSocketClient(server.websocket) as client:
-        client.ask(f"auth {name} guess")
-        client.ask("auth " + "long" * 10_000 + " guess")
+        client.ask(f"create-db {name} guess")
+        client.ask("create-db " + "long" * 10_000 + " guess")
     assert server.stop() == 0
-    failed = [line for line in trail_of(server) if line["event"] == "login"]
-    assert [line["outcome"] for line in failed] == ["failed", "failed"]
-    assert failed[0]["user"] == name
-    assert len(failed[1]["user"]) < 300
+    failed = [line for line in trail_of(server) if line["event"] == "create-db"]
+    assert [line["outcome"] for line in failed] == ["refused", "refused"]
+    assert failed[0]["database"] == name
+    assert len(failed[1]["database"]) < 300
+
+
+def test_secrets_in_the_place_of_names_are_in_no_file_and_no_log(server: Server) -> None:
+    """Whatever slip of the finger puts them there."""
+    create_database(server, "ward", then="create-user ana ana-pwd")
+    secret = "a-secret-in-its-wrong-place"
+    slips = [
+        f"auth {secret}",
+        f"auth {secret} {server.user}",
+        f"auth {server.user} {secret} more",
+        f"use-db {secret} ward",
+        f"use-db ward {secret} ana",
+        f"use-db ward ana {secret} more",
+        f"use-db {secret}",
+        f"{secret}",
+        f"create-user {secret}",
+    ]
+    with WebSocketClient(server.websocket) as websocket, TcpClient(server.tcp) as tcp:
+        for slip in slips:
+            for client in (websocket, tcp):
+                client.ask(slip)
+            http_post(server.http, slip)
+    assert server.stop() == 0
+    assert len([line for line in trail_of(server) if line["outcome"] == "failed"]) >= 15
+    assert secret not in server.log_text()
+    assert [file.name for file in server.data_dir.iterdir() if secret.encode() in file.read_bytes()] == []
 
 
 def test_a_certificate_that_is_renewed_or_not(new_server: Callable[..., Server], tmp_path: Path) -> None:
