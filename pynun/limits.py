@@ -112,7 +112,8 @@ COMMIT_HANGS_SECONDS: Final = 10.0
 """A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
 
 MONITORS_MAX: Final = 32
-"""Connections at once to an address that NUN_METRICS names; they don't count as clients."""
+"""Connections at once to an address that NUN_METRICS names; they don't count as clients. One more takes the place of
+that whose client is waited for longest."""
 
 METRICS_DATABASES_MAX: Final = 50
 """Databases that the metrics name: a server may have thousands, and a monitor keeps every series for months."""

@@ -75,7 +75,8 @@ class LongStart:
 
 
 async def _serve(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
-    await serve_pages(connected, start.monitoring.pages, start.monitoring.health.page)
+    monitoring = start.monitoring
+    await serve_pages(connected, monitoring.pages, start.handshake_seconds, monitoring.health.page)
 
 
 _PAGES: Final = Transport("http", _serve, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)

@@ -23,6 +23,8 @@ from pynun.transports.http import serve_pages
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pynun.server.listening import Connection, SocketListener
     from pynun.server.metrics import Metrics
     from pynun.server.passwords import Passwords
@@ -50,6 +52,8 @@ class Monitoring:
         self._store = store
         self._passwords = passwords
         self._connections = 0
+        self._waits: dict[trio.CancelScope, None] = {}
+        """Of connections whose client is waited for, the longest first."""
         self._sizes = DatabaseSizes(store)
         self._loop_delay_seconds = Histogram()
         self.backups = BackupFigures()
@@ -110,21 +114,39 @@ class Monitoring:
 
     async def _handle(self, certificate: Certificate | None, connection: Connection) -> None:
         if self._connections >= limits.MONITORS_MAX:
-            return
+            # Whoever is waited for longest makes room: so nobody keeps a monitor out by holding connections.
+            oldest = next(iter(self._waits), None)
+            if oldest is None:
+                return
+            oldest.cancel()
+            del self._waits[oldest]
         self._connections += 1
         try:
             if certificate is None or await self._encrypt(certificate, connection):
-                await serve_pages(connection.socket, self._own_pages)
+                await serve_pages(
+                    connection.socket, self._own_pages, self._handshake_seconds, wait_until=self._wait_until
+                )
         except Exception:
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
             self._connections -= 1
 
     async def _encrypt(self, certificate: Certificate, connection: Connection) -> bool:
-        with trio.move_on_after(self._handshake_seconds), contextlib.suppress(OSError):
+        deadline = trio.current_time() + self._handshake_seconds
+        with self._wait_until(deadline), contextlib.suppress(OSError):
             connection.socket = await shake_hands(connection.socket, certificate.context)
             return True
         return False
+
+    @contextlib.contextmanager
+    def _wait_until(self, deadline: float) -> Iterator[trio.CancelScope]:
+        """A wait for a client: ended at a time, or when another one needs its place."""
+        with trio.move_on_at(deadline) as scope:
+            self._waits[scope] = None
+            try:
+                yield scope
+            finally:
+                self._waits.pop(scope, None)
 
 
 async def _always(page: Page) -> Page:

@@ -27,6 +27,7 @@ from pynun.transports.unfinished import Held
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from pynun.engine.session import Session
     from pynun.transports.http_reader import Request
@@ -250,17 +251,28 @@ class _Requests:
 
 
 async def serve_pages(
-    connected: socket.socket, pages: Pages, otherwise: Callable[[], Awaitable[Page]] | None = None
+    connected: socket.socket,
+    pages: Pages,
+    request_seconds: float,
+    otherwise: Callable[[], Awaitable[Page]] | None = None,
+    wait_until: Callable[[float], AbstractContextManager[trio.CancelScope]] = trio.move_on_at,
 ) -> None:
     """One connection of a port that answers with pages only, and runs no command.
 
-    A request for none of them, whatever its body, gets the page that `otherwise` makes, and the connection ends.
+    A request has so many seconds from its first byte, and the first one from the beginning; an answer has as many, and
+    more if it is long. A request for none of the pages, whatever its body, gets the page that `otherwise` makes, and
+    the connection ends. The client is waited for in `wait_until`, which may end the wait, and with it the connection.
     """
     reader = RequestReader(0)
+    deadline = trio.current_time() + request_seconds
     try:
         while True:
-            with trio.move_on_after(limits.HTTP_IDLE_SECONDS) as waiting:
+            with wait_until(deadline) as waiting:
+                begun = 0
                 while not reader.complete and reader.refusal is None:
+                    if reader.is_partial and reader.begun != begun:
+                        begun = reader.begun
+                        waiting.deadline = min(waiting.deadline, trio.current_time() + request_seconds)
                     data = await receive(connected)
                     if not data:
                         return
@@ -273,7 +285,12 @@ async def serve_pages(
                 if make_page is None and otherwise is not None:
                     make_page, request = otherwise, replace(request, is_kept_alive=False)
                 page = _NO_PAGE if make_page is None else await make_page()
-                await send(connected, page_response(page, request))
+                answer = page_response(page, request)
+                seconds = request_seconds + len(answer) / limits.HTTP_BYTES_PER_SECOND_MIN
+                with wait_until(trio.current_time() + seconds) as sending:
+                    await send(connected, answer)
+                if sending.cancelled_caught:
+                    return
                 if not request.is_kept_alive:
                     await linger(connected)
                     return
@@ -284,6 +301,7 @@ async def serve_pages(
                     text = body.decode()
                 await _refuse(connected, status, text)
                 return
+            deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
     except OSError:
         return  # the client is gone
 

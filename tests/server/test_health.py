@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from pynun import limits
 from pynun.server.health import DISK_SILENT, Health, Phase
 from tests.storage.committer_bench import Bench, run
 from tests.support.certificates import Authority
-from tests.support.clients import TcpClient
+from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient
 from tests.support.server import Address, Server
 from tests.support.watched import fill, growth_forbidden, request, small_disk, wait_until
 
@@ -170,3 +172,57 @@ def test_with_tls_it_is_told_by_tls(disk_folder: Path) -> None:
             assert request(address, "/healthz", tls=certificates.trusting()).text == "ok\n"
         plain = request(server.http, "/healthz")
         assert plain.status == 400
+
+
+def _is_ended(client: HttpClient, seconds_max: float) -> bool:
+    """Whether the server ends the connection in so many seconds."""
+    client.socket.settimeout(seconds_max)
+    return client.is_ended()
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /health", b"GET /healthz HTTP/1.1\r\nHost: h\r\nX: "], ids=["nothing", "line", "head"]
+)
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_request_to_an_address_of_its_own_has_its_time(
+    new_server: Callable[..., Server], sent: bytes, is_second: bool
+) -> None:
+    """By single bytes too."""
+    with new_server(NUN_METRICS="127.0.0.1:0", NUN_HANDSHAKE_TIMEOUT="1") as server:
+        assert server.metrics is not None
+        with HttpClient(server.metrics) as client:
+            if is_second:
+                assert client.request("", method="GET", path="/healthz").status == 200
+                if not sent:
+                    assert not _is_ended(client, 2.0), "between requests it has longer"
+                    return
+            began = time.monotonic()
+            client.send_bytes(sent)
+            while sent and not _is_ended(client, 0.2):
+                assert time.monotonic() < began + 5, "it is still waited for"
+                client.send_bytes(b"x")
+            assert _is_ended(client, 5.0)
+            assert 0.8 < time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_nobody_keeps_a_monitor_out(new_server: Callable[..., Server], disk_folder: Path, is_tls: bool) -> None:
+    """Whoever holds all connections, silent or asking again and again, loses one to whoever comes."""
+    authority = Authority(disk_folder)
+    tls = authority.trusting() if is_tls else None
+    environment = authority.environment() if is_tls else {}
+    with new_server(NUN_METRICS="127.0.0.1:0", **environment) as server, contextlib.ExitStack() as stack:
+        assert server.metrics is not None
+        for _ in range(2 * limits.MONITORS_MAX):
+            silent = stack.enter_context(socket.create_connection(server.metrics))
+            silent.sendall(b"" if is_tls else b"GET /metr")
+        assert request(server.metrics, "/healthz", tls=tls).text == "ok\n"
+        kept = [stack.enter_context(HttpClient(server.metrics, tls=tls)) for _ in range(2 * limits.MONITORS_MAX)]
+        asked = 0
+        for client in kept:
+            with contextlib.suppress(OSError, EndOfConnectionError):
+                asked += client.request("", method="GET", path="/healthz").status == 200
+        assert asked >= limits.MONITORS_MAX // 2
+        assert request(server.metrics, "/healthz", tls=tls).text == "ok\n"
+        assert request(server.metrics, "/metrics", tls=tls).status == 200
+    assert server.errors == []
