@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.installer.machine import Machine, running_machine
+from tests.installer.systemd import running_systemd
 from tests.support.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ def newer_bundle(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def machine() -> Iterator[Machine]:
     """A machine as new."""
     with running_machine() as running:
+        yield running
+
+
+@pytest.fixture
+def services() -> Iterator[Machine]:
+    """A machine as new, whose first process is systemd."""
+    with running_systemd() as running:
         yield running
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 START_SECONDS_MAX: Final = 20.0
 COMMAND_SECONDS_MAX: Final = 120.0
 
-_SETUP: Final = """\
+FOLDERS: Final = """\
 ip link set lo up
 mount -t tmpfs tmpfs /mnt
 for folder in etc opt var usr/local; do
@@ -33,6 +33,9 @@ for folder in etc opt var usr/local; do
     mount -t overlay overlay -o lowerdir=/$folder,upperdir=/mnt/changes/$folder,workdir=/mnt/work/$folder /$folder
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
+"""
+_SETUP: Final = f"""\
+{FOLDERS}
 touch /mnt/ready
 exec sleep infinity
 """
@@ -117,19 +120,32 @@ class Machine:
         assert process.returncode == 0, "".join(printed) + rest
 
 
-@contextlib.contextmanager
-def running_machine() -> Iterator[Machine]:
-    """A machine as new, for the time of a `with` block."""
+def require_programs() -> None:
+    """Skips the test where no machine can be made."""
     if os.geteuid() != 0:
         pytest.skip("namespaces and overlays need root")
     for name, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("useradd", "passwd")):
         if shutil.which(name) is None:
             leave_out(f"{name} is not installed (apt-get install {package})")
+
+
+@contextlib.contextmanager
+def running_machine() -> Iterator[Machine]:
+    """A machine as new, for the time of a `with` block."""
+    require_programs()
+    with started_machine("--net", "--mount", "--pid", setup=_SETUP) as machine:
+        yield machine
+
+
+@contextlib.contextmanager
+def started_machine(*namespaces: str, setup: str, before: str = "") -> Iterator[Machine]:
+    """A machine with these namespaces, whose first process is what `setup` ends with; `before` is run before them."""
     process = subprocess.Popen(
         [
+            *("sh", "-euc", f'{before}exec "$@"', "sh"),
             *("setpriv", "--pdeathsig", "KILL", "--"),
-            *("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"),
-            *("sh", "-euc", _SETUP),
+            *("unshare", *namespaces, "--fork", "--mount-proc", "--kill-child", "--"),
+            *("sh", "-euc", setup),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
