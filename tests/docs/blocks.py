@@ -8,7 +8,7 @@ The word behind a fence's language says what a test does with the block (docs/co
 - `python run`: run by Python; `text output` as above.
 - `session`: sent to and received from the server of the document, line by line.
 
-A block without such a word is not run.
+Other words name the tests that run the block (`tests/docs/test_coverage.py`); one without a word is not run.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ def stories() -> list[Path]:
 
 @pytest.mark.parametrize("document", stories(), ids=name)
 def test_the_examples_of_a_document_do_what_it_shows(document: Path, disk_folder: Path) -> None:
-    assert shutil.which("curl"), "curl is missing; install it with: apt-get install curl"
+    for program in ("curl", "jq", "openssl"):
+        assert shutil.which(program), f"{program} is missing; install it with: apt-get install {program}"
     story = Story(disk_folder)
     try:
         every = blocks(document)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.storage import nundb_folder, nundb_import
-from tests.docs.blocks import Block, blocks
+from tests.docs.blocks import blocks
 from tests.docs.messages_in_code import FRAGMENT_CHARACTERS_MIN
 from tests.docs.story import Story
 from tests.support.clients import http_post
@@ -23,20 +23,31 @@ DOCS = REPOSITORY / "docs"
 
 
 def play(page: Path, word: str, folder: Path) -> int:
-    """Run the blocks `sh WORD` of a page in a folder; returns how many there were."""
+    """Run the blocks `sh WORD` (and `sh WORD=server`) of a page in a folder; returns how many there were."""
     story = Story(folder)
     count = 0
-    for block, following in itertools.pairwise([*blocks(page), None]):
-        if block is not None and block.info == f"sh {word}":
-            output = following if following is not None and following.info == f"text {word}" else None
-            story.run(Block(block.document, block.line, "sh run", block.text), output)
-            count += 1
+    try:
+        for block, following in itertools.pairwise([*blocks(page), None]):
+            if block is not None and block.info in (f"sh {word}", f"sh {word}=server"):
+                output = following if following is not None and following.info == f"text {word}" else None
+                story.run(block._replace(info=block.info.replace(word, "run")), output)
+                count += 1
+        story.end()
+    finally:
+        story.abandon()
     return count
 
 
 def test_the_steps_of_a_migration(disk_folder: Path) -> None:
     shutil.copytree(REFERENCE_FOLDER, disk_folder / "nun-db-data")
-    assert play(DOCS / "migration.md", "migration", disk_folder) == 2
+    assert play(DOCS / "migration.md", "migration", disk_folder) == 4
+
+
+def test_the_import_of_what_can_be_read(disk_folder: Path) -> None:
+    shutil.copytree(REFERENCE_FOLDER, disk_folder / "nun-db-data")
+    values = disk_folder / "nun-db-data" / "hospital-nun.data.values"
+    values.write_bytes(values.read_bytes()[:-20])
+    assert play(DOCS / "migration.md", "damaged", disk_folder) == 1
 
 
 def test_a_database_goes_out_and_in(disk_folder: Path) -> None:
