@@ -57,6 +57,13 @@ ask() {
     read -r answer || answer=
     [ "$answer" = "$2" ] || fail "nothing was removed"
 }
+# Removes a folder that is empty by now. What others put into it (a key for TLS) is theirs: it stays, and is named.
+remove_empty() {
+    if rmdir "$1" 2>/dev/null || [ ! -d "$1" ]; then return 0; fi
+    names=$(ls -A "$1" | head -n 10 | tr '\n' ' ')
+    say "$1 stays, for it holds what pynun did not put there: ${names% }; remove it yourself if nobody needs it."
+}
+
 if [ -n "$purge" ]; then
     ask "This removes pynun, all its data in $data_dir and its backups in $data_dir-backups." purge
 else
@@ -81,7 +88,7 @@ if [ -L "$link" ] && [ "$(readlink "$link")" = "$prefix/current/bin/nun-db" ]; t
 user_made=$(conf_value user_made)
 rm -rf "$prefix/versions" "$prefix/current" "$prefix/previous"
 rm -f "$conf" "$prefix/install.sh" "$prefix/.lock" "$prefix/uninstall.sh"
-rmdir "$prefix" 2>/dev/null || say "$prefix holds other files, and stays."
+remove_empty "$prefix"
 say "The program is removed."
 
 if [ -z "$purge" ]; then
@@ -90,9 +97,11 @@ if [ -z "$purge" ]; then
 fi
 rm -rf "$data_dir" "$data_dir-backups"
 rm -f "$config_dir/pynun.env"
-rmdir "$config_dir" 2>/dev/null || say "$config_dir holds other files, and stays."
 say "The data, its backups and the settings are removed."
+remove_empty "$config_dir"
 if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
+    # What stays must not belong to whoever gets the user's number next.
+    [ ! -d "$config_dir" ] || find "$config_dir" -user "$user" -exec chown -h root:0 {} +
     if userdel "$user"; then say "The user $user is removed."; else say "The user $user could not be removed."; fi
 else
     say "The user $user stays, for this installation did not make it."

@@ -128,6 +128,28 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
         assert not (machine.root / gone.lstrip("/")).exists(), gone
 
 
+@pytest.mark.parametrize("has_user", [False, True])
+def test_a_purge_leaves_the_files_of_others_and_says_so(machine: Machine, bundle: Path, has_user: bool) -> None:
+    """A key for TLS, put where docs/tls.md says."""
+    if has_user:
+        machine.succeed("useradd", "--system", "pynun")
+    machine.succeed("sh", f"{bundle}/install.sh")
+    config = machine.root / "etc/pynun"
+    for name in ("cert.pem", "key.pem"):
+        (config / name).write_text(name)
+        machine.succeed("chown", "pynun:pynun", f"/etc/pynun/{name}")
+    (machine.root / "opt/pynun/notes").write_text("of the administrator")
+    said = machine.succeed("sh", "/opt/pynun/uninstall.sh", "--purge", "--yes")
+    advice = "remove it yourself if nobody needs it."
+    lines = said.splitlines()
+    assert f"/etc/pynun stays, for it holds what pynun did not put there: cert.pem key.pem; {advice}" in lines
+    assert f"/opt/pynun stays, for it holds what pynun did not put there: notes; {advice}" in lines
+    assert sorted(path.name for path in config.iterdir()) == ["cert.pem", "key.pem"]
+    owner = "pynun pynun" if has_user else "root root"
+    assert machine.succeed("stat", "-c", "%U %G", "/etc/pynun/key.pem") == f"{owner}\n"
+    assert not (machine.root / DATA.lstrip("/")).exists()
+
+
 def raise_format(folder: Path) -> None:
     """Make the data look like a far newer version's."""
     with lmdb.open(str(folder), max_dbs=2) as environment:
