@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.support.control_groups import remove_group
 from tests.support.node import leave_out
 from tests.support.server import clean_environment
 
@@ -171,9 +172,7 @@ def _remove_leftovers() -> None:
 
 def _remove_control_groups(parent: str) -> None:
     for folder in [*Path("/sys/fs/cgroup").glob(f"*/{parent}"), *Path("/sys/fs/cgroup").glob(parent)]:
-        for child in [*sorted(folder.glob("*/"), reverse=True), folder]:
-            with contextlib.suppress(OSError):
-                child.rmdir()
+        remove_group(folder)
 
 
 @contextlib.contextmanager

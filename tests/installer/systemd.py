@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.installer.machine import FOLDERS, Machine, require_programs, started_machine
+from tests.support.control_groups import remove_group
 from tests.support.node import leave_out
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _PROGRAM: Final = Path("/lib/systemd/systemd")
 _START_SECONDS_MAX: Final = 30.0
-_REMOVE_SECONDS_MAX: Final = 10.0
 
 _TARGETS: Final = (
     *("basic", "sysinit", "sockets", "timers", "paths", "slices", "shutdown", "local-fs"),
@@ -69,18 +69,6 @@ def _control_groups(name: str) -> list[Path]:
     return found
 
 
-def _remove(folder: Path) -> None:
-    """Remove a control group and those below it, once what was in them has ended."""
-    deadline = time.monotonic() + _REMOVE_SECONDS_MAX
-    for inner in [*sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True), folder]:
-        while inner.exists():
-            with contextlib.suppress(OSError):
-                inner.rmdir()
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.01)
-
-
 @contextlib.contextmanager
 def running_systemd() -> Iterator[Machine]:
     """A machine as new with systemd, for the time of a `with` block."""
@@ -101,7 +89,7 @@ def running_systemd() -> Iterator[Machine]:
             yield machine
     finally:
         for group in groups:
-            _remove(group)
+            remove_group(group)
 
 
 def _wait_started(machine: Machine) -> None:
