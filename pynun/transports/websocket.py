@@ -101,6 +101,7 @@ async def serve_receiver(
         service.peers.discard(lane)
         lane.forget()
         await lane.aclose()
+        lane.connection = None  # which knows the lane: a cycle that would keep its fragments until it is collected
 
 
 async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> WebSocketConnection | None:

@@ -5,6 +5,7 @@ wsproto says what a stream means; how it is cut must not matter.
 
 from __future__ import annotations
 
+import gc
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ import pytest
 import trio
 from hypothesis import example, given
 from hypothesis import strategies as st
+from trio_websocket import WebSocketConnection
 
 from pynun.language import messages as wire
 from pynun.transports.frames import FrameOutbox, close_frame, text_frame
@@ -260,3 +262,28 @@ def test_frames_as_the_server_makes_them() -> None:
     for length in frames.LENGTHS:
         assert frames_of(text_frame(b"x" * length)) == [Received(TEXT, b"x" * length)]
     assert frames_of(close_frame(1009, "why")) == [Received(CLOSE, b"\x03\xf1why")]
+
+
+def test_a_connection_that_has_ended_is_forgotten_at_once() -> None:
+    """With the fragments that it holds, which may be as much as is allowed for all; not at some collection."""
+
+    async def main() -> int:
+        async with open_service() as service:
+            for _ in range(3):
+                echo = Echo()
+
+                async def serve(ours: socket.socket, echo: Echo = echo) -> None:
+                    outbox = echo.outbox = FrameOutbox(ours, service.flusher, service.outbox_bytes_max)
+                    await serve_receiver(
+                        ours, service, trio.Event(), outbox, echo, lambda message: [message], lambda: None
+                    )
+
+                await converse(service, serve, [frames.HANDSHAKE, frame(TEXT, b"begun")])
+            return sum(isinstance(one, WebSocketConnection) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert trio.run(main) == 0
+    finally:
+        gc.enable()
