@@ -60,7 +60,7 @@ ask() {
 # Removes a folder that is empty by now. What others put into it (a key for TLS) is theirs: it stays, and is named.
 remove_empty() {
     if rmdir "$1" 2>/dev/null || [ ! -d "$1" ]; then return 0; fi
-    names=$(ls -A "$1" | head -n 10 | tr '\n' ' ')
+    names=$(find "$1" -mindepth 1 -maxdepth 1 | sed 's|.*/||' | sort | head -n 10 | tr '\n' ' ')
     say "$1 stays, for it holds what pynun did not put there: ${names% }; remove it yourself if nobody needs it."
 }
 
