@@ -73,7 +73,7 @@ for line in sys.stdin:
     if "descriptors" in line:
         files.append(open("/dev/null"))
     if "data" in line:
-        written.write(b"x" * (1 << 20))
+        written.write(b"x" * (4 << 20))
         written.flush()
     print("done", flush=True)
 """
