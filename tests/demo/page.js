@@ -56,6 +56,14 @@ async function shows(page, id, wanted, limit = FOLLOW_MS_MAX) {
   });
 }
 
+/** Waits until a page shows a slice, counted from 1: a page shows what it was told with its next frame, not before. */
+async function showsSlice(page, number, limit = FOLLOW_MS_MAX) {
+  await page.waitForFunction((wanted) => document.getElementById('slice-text').textContent.startsWith(wanted), `Slice ${number}/`, {
+    timeout: limit,
+    polling: 20,
+  });
+}
+
 const nameOf = (page) => page.locator('#name').inputValue();
 
 async function rename(page, name) {
@@ -210,10 +218,11 @@ const scenarios = {
     await second.mouse.move(x + 50, y, { steps: 5 });
     const held = await view(second);
     await first.locator('#slice').fill('20');
+    await showsSlice(first, 20);
     await first.waitForTimeout(400);
     const stillHeld = await view(second);
     await second.mouse.up();
-    await shows(second, 'slice-text', await text(first, 'slice-text'));
+    await showsSlice(second, 20);
     quiet(first, second);
     const here = await view(first);
     return { held, stillHeld, here, there: await viewLike(second, here) };
@@ -296,22 +305,21 @@ const scenarios = {
     const first = await open(browser);
     const second = await open(browser);
     await first.locator('#slice').fill('5');
-    await shows(second, 'slice-text', await text(first, 'slice-text'));
+    await showsSlice(second, 5);
     const results = [];
-    for (const order of ['restart', 'restart empty']) {
+    for (const [order, slice] of [['restart', 9], ['restart empty', 14]]) {
       await ask(order, { phase: 'kill' });
       await first.waitForSelector('#state[data-state="lost"]', { timeout: 5000 });
       const lost = await text(first, 'state');
-      await first.locator('#slice').fill(order === 'restart' ? '9' : '14'); // moved while there is no server
-      const wanted = await text(first, 'slice-text');
+      await first.locator('#slice').fill(String(slice)); // moved while there is no server
       await ask(order, { phase: 'start' });
       const began = Date.now();
       await first.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
       await second.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
       const back = Date.now() - began;
-      await shows(second, 'slice-text', wanted, 10_000);
+      await showsSlice(second, slice, 10_000);
       await second.locator('#slice-on').click();
-      await shows(first, 'slice-text', await text(second, 'slice-text'));
+      await showsSlice(first, slice + 1);
       await seesOthers(first, [await nameOf(second)], 4000);
       const here = await view(first);
       results.push({ lost, back, here, there: await viewLike(second, here) });
