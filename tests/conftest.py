@@ -7,7 +7,9 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
+from tests.properties.effort import effort
 from tests.support.chromium import running_chromium
 from tests.support.packages import make_packages
 from tests.support.server import Server, new_folder
@@ -15,6 +17,11 @@ from tests.support.server import Server, new_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+# What a property does not say itself it has from here: Hypothesis's own default ends an example after 200 ms, which a
+# machine that does something else as well now and then needs for nothing.
+settings.register_profile("suite", effort(100))
+settings.load_profile("suite")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script, where Ctrl-C is ignored, also by all that is started from here.

@@ -6,6 +6,7 @@ is told to execute. Nothing runs beside a reader, so an input has one outcome.
 
 from __future__ import annotations
 
+import atexit
 import socket
 from typing import TYPE_CHECKING, cast
 
@@ -66,12 +67,14 @@ def new_service() -> Service:
 
 
 class Wire:
-    """The server's end of a connection, and what it has said so far."""
+    """The server's end of a connection, and what it has said so far; closed when the process ends."""
 
     def __init__(self) -> None:
         self.ours, self._theirs = socket.socketpair()
         self.ours.setblocking(False)
         self._theirs.setblocking(False)
+        for end in (self.ours, self._theirs):
+            atexit.register(end.close)
 
     def take(self) -> bytes:
         """All that was sent since the last time."""

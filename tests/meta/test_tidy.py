@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).parents[2]
 LINES_MAX = 450
@@ -49,6 +50,12 @@ def test_a_module_says_what_it_is_for(file: Path) -> None:
     source = file.read_text(encoding="utf-8")
     assert undocumented(source) == []
     assert first_line_characters(source) > 15, "say it in a sentence"
+
+
+def test_no_property_has_a_time_limit_for_an_example() -> None:
+    """What is slow once, because the machine was busy, is no failure (tests/properties/effort.py)."""
+    assert settings.default is not None
+    assert settings.default.deadline is None
 
 
 def test_the_tests_say_what_they_are_for_too() -> None:
