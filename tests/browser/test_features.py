@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DATABASE = "react-application"
 
 
-@pytest.mark.timeout(INSTALL_SECONDS_MAX + 60)
+@pytest.mark.timeout(INSTALL_SECONDS_MAX + 180)
 def test_feature_flags_and_a_shared_store(shared_server: Server, chromium: str) -> None:
     create_database(shared_server, DATABASE)
 

@@ -5,7 +5,7 @@ import { ask, main, options } from '../javascript/harness.js';
 
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
 const PHONE = { viewport: { width: 360, height: 640 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true };
-const FOLLOW_MS_MAX = 5000;
+const FOLLOW_MS_MAX = 20_000; // a page that follows needs far less; one that does not is not worth the hurry
 const MOVES = 40;
 const VIEW_TEXTS = ['position-text', 'zoom-text', 'slice-text', 'window-text'];
 
@@ -56,6 +56,16 @@ async function shows(page, id, wanted, limit = FOLLOW_MS_MAX) {
   });
 }
 
+/** Where a pointer's tip is, seen from the middle of the picture, once it is near a place; else where it is at last. */
+async function tipNear(page, pointer, x, y) {
+  for (const until = Date.now() + FOLLOW_MS_MAX; ; await page.waitForTimeout(20)) {
+    const tip = await pointer.evaluate((element) => element.getBoundingClientRect().toJSON());
+    const centre = await middle(page);
+    const offset = { x: tip.x - centre.x, y: tip.y - centre.y };
+    if (Math.hypot(offset.x - x, offset.y - y) < 1 || Date.now() > until) return offset;
+  }
+}
+
 /** Waits until a page shows a slice, counted from 1: a page shows what it was told with its next frame, not before. */
 async function showsSlice(page, number, limit = FOLLOW_MS_MAX) {
   await page.waitForFunction((wanted) => document.getElementById('slice-text').textContent.startsWith(wanted), `Slice ${number}/`, {
@@ -73,7 +83,7 @@ async function rename(page, name) {
 
 const others = (page) => page.locator('#people .name').allTextContents();
 
-async function seesOthers(page, names, limit) {
+async function seesOthers(page, names, limit = FOLLOW_MS_MAX) {
   await page.waitForFunction(
     (wanted) => JSON.stringify([...document.querySelectorAll('#people .name')].map((one) => one.textContent).sort()) === wanted,
     JSON.stringify([...names].sort()),
@@ -234,17 +244,14 @@ const scenarios = {
     const second = await open(browser);
     await rename(first, 'Ana');
     await rename(second, 'Ben; Bè\u202e^ "x"');
-    await seesOthers(second, ['Ana'], 10_000);
-    await seesOthers(first, ['Ben; Bè ^ "x"'], 10_000);
+    await seesOthers(second, ['Ana']);
+    await seesOthers(first, ['Ben; Bè ^ "x"']);
     const { x, y } = await middle(second);
     await second.mouse.move(x + 60, y + 30, { steps: 4 });
     const pointer = first.locator('.pointer');
     await pointer.locator('span').waitFor({ timeout: FOLLOW_MS_MAX });
-    await first.waitForTimeout(400);
-    const tip = await pointer.evaluate((element) => element.getBoundingClientRect().toJSON());
+    const offset = await tipNear(first, pointer, 60, 30); // it glides there
     const label = await pointer.locator('span').textContent();
-    const centre = await middle(first);
-    const offset = { x: tip.x - centre.x, y: tip.y - centre.y };
     await second.mouse.move(5, 5); // out of the picture
     await pointer.waitFor({ state: 'detached', timeout: FOLLOW_MS_MAX });
 
@@ -254,26 +261,32 @@ const scenarios = {
     const late = await open(browser);
     const lateName = await nameOf(late);
     await shows(late, 'slice-text', await text(first, 'slice-text'));
-    await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"'], 2500);
-    await seesOthers(first, ['Ben; Bè ^ "x"', lateName], 2500);
-    await shows(first, 'connections', '3 connected', 10_000);
+    await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"']);
+    await seesOthers(first, ['Ben; Bè ^ "x"', lateName]);
+    await shows(first, 'connections', '3 connected');
+    // Of two with one colour, one takes another a moment later.
+    await first.waitForFunction(
+      () => new Set([...document.querySelectorAll('#people .dot')].map((dot) => getComputedStyle(dot).backgroundColor)).size === 3,
+      null,
+      { timeout: FOLLOW_MS_MAX, polling: 20 },
+    ).catch(() => {});
     const colours = await first.locator('#people .dot').evaluateAll((dots) => dots.map((dot) => getComputedStyle(dot).backgroundColor));
     const there = await viewLike(late, here);
 
     quiet(first, second, late);
-    let began = Date.now();
     await second.goto('about:blank');
-    await seesOthers(first, [lateName], 10_000);
-    const left = Date.now() - began;
-    began = Date.now();
-    // The tab dies without a word; its connection ends.
+    await seesOthers(first, [lateName]);
+    // The tab dies without a word, just after it was heard; its connection ends.
     const session = await late.context().newCDPSession(late);
+    await rename(late, 'Cleo');
+    await seesOthers(first, ['Cleo']);
     session.send('Page.crash').catch(() => {});
-    await seesOthers(first, [], 6000);
+    await shows(first, 'connections', '1 connected');
+    const began = Date.now();
+    await seesOthers(first, []);
     const died = Date.now() - began;
-    await shows(first, 'connections', '1 connected', 10_000);
     quiet(first);
-    return { label, offset, here, there, colours, left, died };
+    return { label, offset, here, there, colours, died };
   },
 
   /** Somebody who writes to the keys by other means, and then says nothing more but stays connected. */
@@ -286,18 +299,16 @@ const scenarios = {
       };
     });
     await ask('hostile');
-    await page.locator('#people .name').first().waitFor({ timeout: 10_000 });
+    await page.locator('#people .name').first().waitFor({ timeout: FOLLOW_MS_MAX });
     const names = await others(page);
     const label = await page.locator('.pointer span').textContent();
     const injected = await page.locator('#people img, #people script, .pointer img, .pointer script, .leader img').count();
     const after = await view(page);
-    const began = Date.now();
-    await seesOthers(page, [], 12_000);
-    const silent = Date.now() - began;
+    await seesOthers(page, []);
     const isRun = await page.evaluate(() => 'isInjected' in window);
     const pointers = await page.locator('.pointer').count();
     quiet(page);
-    return { before, after, names, label, injected, isRun, silent, pointers };
+    return { before, after, names, label, injected, isRun, pointers };
   },
 
   /** The server is killed and started again: with its data, then without. */
@@ -309,23 +320,21 @@ const scenarios = {
     const results = [];
     for (const [order, slice] of [['restart', 9], ['restart empty', 14]]) {
       await ask(order, { phase: 'kill' });
-      await first.waitForSelector('#state[data-state="lost"]', { timeout: 5000 });
+      await first.waitForSelector('#state[data-state="lost"]', { timeout: FOLLOW_MS_MAX });
       const lost = await text(first, 'state');
       await first.locator('#slice').fill(String(slice)); // moved while there is no server
       await ask(order, { phase: 'start' });
-      const began = Date.now();
-      await first.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
-      await second.waitForSelector('#state[data-state="connected"]', { timeout: 8000 });
-      const back = Date.now() - began;
-      await showsSlice(second, slice, 10_000);
+      await first.waitForSelector('#state[data-state="connected"]', { timeout: FOLLOW_MS_MAX });
+      await second.waitForSelector('#state[data-state="connected"]', { timeout: FOLLOW_MS_MAX });
+      await showsSlice(second, slice);
       await second.locator('#slice-on').click();
       await showsSlice(first, slice + 1);
-      await seesOthers(first, [await nameOf(second)], 4000);
+      await seesOthers(first, [await nameOf(second)]);
       const here = await view(first);
-      results.push({ lost, back, here, there: await viewLike(second, here) });
+      results.push({ lost, here, there: await viewLike(second, here) });
     }
-    // The browser itself notes requests that found no server.
-    for (const page of [first, second]) page.complaints = page.complaints.filter((one) => !/ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE/.test(one));
+    // The browser itself notes requests, and WebSockets, that found no server or one that was just ending.
+    for (const page of [first, second]) page.complaints = page.complaints.filter((one) => !/net::ERR_|WebSocket connection to \S+ failed/.test(one));
     quiet(first, second);
     return { results };
   },
@@ -356,6 +365,7 @@ const scenarios = {
     const start = await view(desktop);
     await touch('touchStart', [x, y]);
     for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y + 3 * step]);
+    await desktop.locator('.pointer.is-down').waitFor({ state: 'attached', timeout: FOLLOW_MS_MAX });
     const touching = await desktop.locator('.pointer.is-down').count();
     await touch('touchEnd');
     const moved = await view(phone);

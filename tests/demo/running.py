@@ -11,14 +11,14 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tests.support.server import REPOSITORY, clean_environment
+from tests.support.server import REPOSITORY, clean_environment, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-START_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 10.0
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 30.0
 
 _PAGE = re.compile(r"^    http://(127\.0\.0\.1):([0-9]+)/$", re.MULTILINE)
 _END_OF_GREETING = "Stop it with Ctrl-C."
@@ -41,8 +41,8 @@ class Demo:
         self.options = options
         self.has_default_ports = has_default_ports
         self.environment = dict(environment or {})
-        self.port = 0
-        self.websocket_port = 0
+        # As those of tests.support.server: of the machine's own range, another program could get one while it is away.
+        self.port, self.websocket_port = free_ports(2)
         self.greeting = ""
         self._process: subprocess.Popen[str] | None = None
 
@@ -118,7 +118,7 @@ class Demo:
 
     def get(self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
         """Ask the page's server; the path is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()
@@ -134,7 +134,7 @@ class Demo:
         return found
 
     def _options(self) -> list[str]:
-        """The given options; the ports of the first start for every further one."""
+        """The given options, and the ports, which are the same at each start."""
         if self.has_default_ports:
             return [*self.options]
         return [*self.options, "--port", str(self.port), "--ws-port", str(self.websocket_port)]

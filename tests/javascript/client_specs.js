@@ -15,7 +15,7 @@ globalThis.NunDb = class extends NunDb {
 };
 
 main(async () => {
-  const mocha = new Mocha({ reporter: class {}, ui: 'bdd' });
+  const mocha = new Mocha({ reporter: class {}, ui: 'bdd', timeout: 30_000 });
   mocha.addFile(createRequire(import.meta.url).resolve('nun-db/specs/index.spec.js'));
   const results = [];
   await new Promise((resolve) => {

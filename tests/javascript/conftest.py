@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give the first test here the time that installing the packages may take."""
     for item in items:
         if SCRIPTS in item.path.parents:
-            item.add_marker(pytest.mark.timeout(INSTALL_SECONDS_MAX + 60))
+            item.add_marker(pytest.mark.timeout(INSTALL_SECONDS_MAX + 180))
             return
 
 
