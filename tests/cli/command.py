@@ -18,7 +18,7 @@ from tests.support.server import REPOSITORY, clean_environment
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 90.0
 
 # The program that runs at a terminal must be the leader of a session whose terminal it is, or getpass finds none.
 _AT_TERMINAL = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"

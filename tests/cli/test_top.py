@@ -65,7 +65,7 @@ class Screen:
         """Press keys."""
         os.write(self._controller, keys)
 
-    def wait_for(self, text: bytes, seconds_max: float = 20.0) -> None:
+    def wait_for(self, text: bytes, seconds_max: float = 60.0) -> None:
         """Wait until the text has been shown since the last look."""
         deadline = time.monotonic() + seconds_max
         while text not in self.output:
@@ -73,7 +73,7 @@ class Screen:
 
     def wait(self) -> int:
         """Wait for the end and return the exit code, with all that was shown in `output`."""
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while self.process.poll() is None:
             assert time.monotonic() < deadline
             self._read(0.1)
@@ -105,7 +105,7 @@ def test_it_shows_rates_and_q_leaves_the_terminal_as_it_was(shared_server: Serve
         client.take(2000)
         shown.wait_for(b"top-db")
         assert shown.process.poll() is None
-        deadline = time.monotonic() + 15.0
+        deadline = time.monotonic() + 60.0
         while not any(rate_of(line) for line in shown.output.decode().split("\r\n") if line.startswith("commands/s")):
             assert time.monotonic() < deadline, shown.output
             client.ask("get key")

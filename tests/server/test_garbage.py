@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 SECONDS = 3.0
 ATTEMPTS = 3
-"""Another program's work falls on one side by chance: noise makes the ratio worse, and never better than it is."""
+ATTEMPTS_MAX = 8
+"""Another program's work falls on one side by chance: noise makes the ratio worse, and never better than it is. So what
+is far from good is measured more often."""
 
 P99_RATIO_GOOD = 2.0
 """What is promised of a machine that does nothing else; `scripts/fuzz --ports` asks for it."""
@@ -32,13 +34,15 @@ GROWTH_MOST_MIB_MAX = 48
 """While it comes: messages that are complete by half are kept, as many and as long as the limits allow."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_garbage_on_every_port_neither_stops_nor_slows_nor_grows_the_server(new_server: Callable[..., Server]) -> None:
     server = new_server(NUN_HANDSHAKE_TIMEOUT="2")
     server.start()
     create_database(server, "honest")
     ratios: list[float] = []
-    while len(ratios) < ATTEMPTS and (not ratios or min(ratios) > P99_RATIO_GOOD):
+    while not ratios or min(ratios) > (P99_RATIO_GOOD if len(ratios) < ATTEMPTS else P99_RATIO_MAX):
+        if len(ratios) == ATTEMPTS_MAX:
+            break
         figures = besiege(server, "honest", ("websocket", "http", "tcp"), SECONDS, seed=len(ratios))
         print(figures)
         ratios.append(figures.p99_ratio)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DEFAULTS = {"NUN_LOGIN_BURST": "", "NUN_LOGIN_DELAY_MAX": ""}
 GUESSER, SOMEBODY = "127.0.0.66", "127.0.0.7"
 GUESS_SECONDS = 8.0
-PROMPT_SECONDS = 2.0  # generous: a check takes microseconds here
+PROMPT_SECONDS = 3.5  # generous: a check takes microseconds here; who is made to wait, waits for four and more
 WRONG = (["invalid auth\n", OK], ["error Invalid token \n"], ["error Not a valid database name \n"])
 
 
@@ -165,7 +165,7 @@ def test_a_stop_does_not_wait_for_guessers(guarded: Server) -> None:
         time.sleep(0.5)
         began = time.monotonic()
         assert guarded.stop() == 0
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 20, "they wait for a minute"
         assert "Traceback" not in guarded.log_text()
     finally:
         guesser.stop()
@@ -181,14 +181,14 @@ def test_guessers_that_hang_up_leave_nothing(guarded: Server) -> None:
             one.send(f"use-db d other-{number}")
             one.socket.close()
         began = time.monotonic()
-        assert client.ask("use-db d pwd") == [OK]
-        assert time.monotonic() - began < 12, "thirty tries before it would take half an hour"
+        assert client.ask("use-db d pwd", timeout_seconds=100) == [OK]
+        assert time.monotonic() - began < 60, "thirty tries before it would take half an hour"
 
 
 # --- what can be told apart by the time of the answer ------------------------------------------------------------
 
 ROUNDS = 15
-TIMES = 2.5
+TIMES = 4.0
 """The shortest of many answers is hardly touched by the machine's load. A check left out takes a tenth or less."""
 
 

@@ -17,13 +17,15 @@ from pynun.server.health import DISK_SILENT, Health, Phase
 from tests.storage.committer_bench import Bench, run
 from tests.support.certificates import Authority
 from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient
-from tests.support.server import Address, Server
+from tests.support.server import Address, Server, free_ports
 from tests.support.watched import fill, growth_forbidden, request, small_disk, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LATE_SECONDS = 10.0
+"""A request that is given a second is ended long before; with the setting's default it has 15."""
 AUTH = b"auth user-name user-pwd"
 
 
@@ -131,9 +133,7 @@ def test_an_address_of_its_own_runs_no_commands(new_server: Callable[..., Server
 
 
 def test_an_address_of_its_own_answers_from_the_start_to_the_end_of_the_stop(new_server: Callable[..., Server]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = Address("127.0.0.1", free.getsockname()[1])
+    address = Address("127.0.0.1", *free_ports(1))
     server = new_server(NUN_METRICS=str(address), NUN_ARGON2_MEMORY_KIB="65536", NUN_ARGON2_PASSES="15")
     starting = threading.Thread(target=server.start)
     starting.start()
@@ -143,7 +143,7 @@ def test_an_address_of_its_own_answers_from_the_start_to_the_end_of_the_stop(new
         starting.join()
     assert _told(address) == "ok\n"
     with socket.create_connection(server.tcp) as silent:  # who does not hang up keeps the stop waiting
-        silent.settimeout(10.0)
+        silent.settimeout(30.0)
         assert silent.recv(10) == b"ok \n"
         stopping = threading.Thread(target=server.stop)
         stopping.start()
@@ -190,19 +190,20 @@ def test_a_request_to_an_address_of_its_own_has_its_time(
     """By single bytes too."""
     with new_server(NUN_METRICS="127.0.0.1:0", NUN_HANDSHAKE_TIMEOUT="1") as server:
         assert server.metrics is not None
+        began = time.monotonic()
         with HttpClient(server.metrics) as client:
             if is_second:
                 assert client.request("", method="GET", path="/healthz").status == 200
                 if not sent:
                     assert not _is_ended(client, 2.0), "between requests it has longer"
                     return
-            began = time.monotonic()
+                began = time.monotonic()
             client.send_bytes(sent)
             while sent and not _is_ended(client, 0.2):
-                assert time.monotonic() < began + 5, "it is still waited for"
+                assert time.monotonic() < began + LATE_SECONDS, "it is still waited for"
                 client.send_bytes(b"x")
-            assert _is_ended(client, 5.0)
-            assert 0.8 < time.monotonic() - began < 4
+            assert _is_ended(client, LATE_SECONDS)
+            assert 0.8 < time.monotonic() - began < LATE_SECONDS
 
 
 @pytest.mark.parametrize("is_tls", [False, True])

@@ -38,6 +38,11 @@ def enter(client: Connection, database: str = "images", token: str = SECRET) -> 
     assert client.ask(f"use-db {database} {token}")[-1] == "ok \n"
 
 
+def connections(server: Server, transport: str) -> float:
+    """How many there are by now: of the end of one the server hears a moment later."""
+    return Scrape(server.http).value("nun_db_connections", transport=transport)
+
+
 def test_commands_are_counted_by_name_and_outcome(watched: Server) -> None:
     with TcpClient(watched.tcp) as client:
         enter(client)
@@ -81,17 +86,16 @@ def test_sessions_and_connections_are_counted_where_they_are(watched: Server) ->
         one.ask("watch a")
         two.ask("watch a")
         two.ask("watch b")
+        wait_until(lambda: connections(watched, "http") == 1)  # the one that asks
         scrape = Scrape(watched.http)
         assert scrape.value("nun_db_connections", transport="websocket") == 3
         assert scrape.value("nun_db_connections", transport="tcp") == 1
-        assert scrape.value("nun_db_connections", transport="http") == 1, "the one that asks"
         assert scrape.value("nun_db_sessions", database="images", transport="websocket") == 1
         assert scrape.value("nun_db_sessions", database="images", transport="tcp") == 1
         assert scrape.value("nun_db_sessions", database="other", transport="websocket") == 1
         assert scrape.value("nun_db_watches") == 3
-    wait_until(lambda: Scrape(watched.http).value("nun_db_connections", transport="websocket") == 0)
+    wait_until(lambda: connections(watched, "websocket") == connections(watched, "tcp") == 0)
     after = Scrape(watched.http)
-    assert after.value("nun_db_connections", transport="tcp") == 0
     assert after.value("nun_db_connections_opened_total", transport="websocket") == 3
     assert after.value("nun_db_watches") == 0
     assert ("nun_db_sessions", (("database", "images"), ("transport", "tcp"))) not in after.values
@@ -221,13 +225,13 @@ def test_slow_readers_are_seen_before_and_after_they_are_dropped(new_server: Cal
 
 
 def test_dropped_and_refused_clients_are_counted_by_reason(new_server: Callable[..., Server]) -> None:
-    with new_server(NUN_MAX_MESSAGE_SIZE="2KiB", NUN_MAX_CONNECTIONS="3") as server:
+    with new_server(NUN_MAX_MESSAGE_SIZE="2KiB") as server:
         with TcpClient(server.tcp) as tcp, WebSocketClient(server.websocket) as websocket:
             tcp.send("x" * 5000)
             websocket.send("x" * 5000)
             tcp.wait_end()
             websocket.wait_end()
-        wait_until(lambda: Scrape(server.http).value("nun_db_connections", transport="tcp") == 0)
+        wait_until(lambda: connections(server, "tcp") == 0)
         assert Scrape(server.http).value("nun_db_dropped_sessions_total", reason="message_too_big") == 2
         assert request(server.websocket, "/").status == 400
         wait_until(lambda: Scrape(server.http).value("nun_db_connections_refused_total", reason="handshake") == 1)
@@ -256,7 +260,7 @@ def test_commits_that_fail_are_counted_and_the_server_is_not_ready(watched: Serv
             client.ask("set big " + "x" * 4_000_000)
             scrape = Scrape(watched.http)
             assert scrape.value("nun_db_ready") == 0
-            assert scrape.value("nun_db_commit_failures_total") == 1
+            assert scrape.value("nun_db_commit_failures_total") >= 1  # it tries again now and then
         wait_until(lambda: Scrape(watched.http).value("nun_db_ready") == 1)
 
 
@@ -277,8 +281,8 @@ def test_with_tls_they_are_told_by_tls(disk_folder: Path) -> None:
     authority = Authority(disk_folder)
     with Server(disk_folder / "dbs", environment=authority.environment()) as server:
         request(server.http, "/healthz")  # plain text
-        scrape = Scrape(server.http, authority.trusting())
-        assert scrape.value("nun_db_connections_refused_total", reason="tls") == 1
+        trusting = authority.trusting()
+        wait_until(lambda: Scrape(server.http, trusting).value("nun_db_connections_refused_total", reason="tls") == 1)
 
 
 def test_any_other_request_for_it_is_a_body_of_commands(watched: Server) -> None:

@@ -16,11 +16,14 @@ from pynun.transports.liveness import CHECKS, PROGRAM_CHECKS_MAX
 from tests.support.clients import TcpClient
 from tests.support.server import REPOSITORY, Address, Server, clean_environment
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+from tests.support.watched import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 IDLE_SECONDS = 3
+BUSY_SECONDS = 20
+"""What a machine that is busy may add: who is not looked for stays for minutes."""
 DATABASE = "silent"
 SILENT_PROGRAM_SECONDS_MAX = (PROGRAM_CHECKS_MAX + 2) * IDLE_SECONDS / CHECKS
 
@@ -39,7 +42,7 @@ def test_who_answers_pings_stays_and_who_does_not_goes(new_server: Callable[...,
             observer.quiet()
             began = time.monotonic()
             while "changed $connections 3\n" not in observer.messages:
-                assert time.monotonic() < began + SILENT_PROGRAM_SECONDS_MAX + 2, "the silent one stayed"
+                assert time.monotonic() < began + SILENT_PROGRAM_SECONDS_MAX + BUSY_SECONDS, "the silent one stayed"
                 talking.ask("set k v")
                 answering.quiet(0.1)  # takes pings, and answers them
                 silent.quiet(0.1)
@@ -60,18 +63,20 @@ def test_the_kernel_asks_silent_machines(new_server: Callable[..., Server]) -> N
         for address in (server.websocket, server.http):
             stack.enter_context(TcpClient(address, greeting=False))
         stack.enter_context(TcpClient(server.tcp))
-        for address in (server.websocket, server.http, server.tcp):
-            assert 0 < keepalive_seconds(address) <= 10, address
+        addresses = server.websocket, server.http, server.tcp
+        wait_until(lambda: all(0 < keepalive_seconds(address) <= 10 for address in addresses))
 
 
 def keepalive_seconds(address: Address) -> float:
-    """When the kernel next probes the client of the server's only connection at an address (proc_net_tcp.txt)."""
+    """When the kernel next probes the client of the server's only connection at an address (proc_net_tcp.txt).
+
+    0 while the kernel still waits for something else, as for the client's acknowledgment of the greeting.
+    """
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         _, local, _, state, _, timer, *_ = line.split()
         if state == "01" and int(local.partition(":")[2], 16) == address.port:
             kind, _, ticks = timer.partition(":")
-            assert kind == "02", f"no keep-alive timer: {line}"
-            return int(ticks, 16) / os.sysconf("SC_CLK_TCK")
+            return int(ticks, 16) / os.sysconf("SC_CLK_TCK") if kind == "02" else 0.0
     raise AssertionError(f"no connection to {address}")
 
 
@@ -172,6 +177,7 @@ def test_a_machine_that_is_gone_leaves_in_the_idle_time(
                     if is_busy:
                         assert writer.ask("set k v") == [OK]
                     assert observer.pump_until(lambda: "changed $connections 2\n" in observer.messages)
-                    assert time.monotonic() - began < IDLE_SECONDS * (CHECKS + 2) / CHECKS + 2
+                    # Sooner than a program that stands still on a machine that is there.
+                    assert time.monotonic() - began < PROGRAM_CHECKS_MAX * IDLE_SECONDS / CHECKS
                 finally:
                     far.kill()

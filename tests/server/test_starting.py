@@ -36,7 +36,6 @@ def _try_start(data_dir: Path, *options: str, **environment: str) -> subprocess.
         return nun_db(
             *("-u", "user-name", "-p", "user-pwd", "start", *arguments),
             environment={**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(data_dir), **environment},
-            timeout_seconds=10,
         )
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"it started: {error.stdout!r}") from error
@@ -96,8 +95,6 @@ def test_it_says_which_variables_have_no_effect(new_server: Callable[..., Server
 def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:
     """As soon as a port can be connected to, not only when the server says that it is ready."""
     server = new_server()
-    with _taken_port() as server.websocket, _taken_port() as server.http, _taken_port() as server.tcp:
-        pass
     starting = threading.Thread(target=server.start)
     starting.start()
     try:
@@ -117,7 +114,7 @@ def _connect_at_once(address: Address) -> HttpClient:
     while True:
         with contextlib.suppress(ConnectionRefusedError):
             return HttpClient(address)
-        time.sleep(0.001)  # each try takes a port, and one of them may be the server's
+        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("option", ["-w", "-h", "-t"])
@@ -177,7 +174,7 @@ def test_a_bad_environment_value(disk_folder: Path, name: str, value: str) -> No
     arguments = ("-u", "user-name", "-p", "user-pwd", "start")
     addresses = {"NUN_WS_ADDR": ANY_PORT, "NUN_HTTP_ADDR": ANY_PORT, "NUN_TCP_ADDR": ANY_PORT}
     environment = {**addresses, "NUN_DBS_DIR": str(disk_folder / "dbs"), name: value}
-    result = nun_db(*arguments, environment=environment, timeout_seconds=10)
+    result = nun_db(*arguments, environment=environment)
     _assert_refused(result, name, value)
     assert not (disk_folder / "dbs").exists(), "nothing is made by a start that fails"
 
@@ -185,7 +182,7 @@ def test_a_bad_environment_value(disk_folder: Path, name: str, value: str) -> No
 @pytest.mark.parametrize("arguments", [("start",), ("-u", "user-name", "start"), ("-p", "user-pwd", "start")])
 def test_without_user_or_password(disk_folder: Path, arguments: tuple[str, ...]) -> None:
     environment = {"NUN_DBS_DIR": str(disk_folder / "dbs"), "NUN_HTTP_ADDR": ANY_PORT}
-    result = nun_db(*arguments, environment=environment, timeout_seconds=10)
+    result = nun_db(*arguments, environment=environment)
     _assert_refused(result, "NUN_USER", "NUN_PWD")
 
 

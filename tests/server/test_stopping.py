@@ -13,46 +13,32 @@ import pytest
 
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post, text_frames
 from tests.support.load import PipeliningWriter, check_writer, read_states, start_writers
-from tests.support.server import STOP_SECONDS_MAX
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+from tests.support.sessions import OK, create_database, reading, tcp_session, websocket_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from tests.support.clients import Connection
     from tests.support.server import Server
 
 DATABASE = "stopping"
 GOING_AWAY = 1001
+PROMISED_SECONDS = 5.0
+BUSY_SECONDS = 5.0
+"""More than is promised, for a machine that is busy: a stop that waits for somebody takes far longer."""
 # With nothing to finish there is little to wait for; generous for a loaded machine.
-IDLE_SECONDS_MAX = 3.0
+IDLE_SECONDS_MAX = 5.0
 
 
 def _stop(server: Server, number: signal.Signals = signal.SIGTERM) -> float:
     """Send a signal, wait for the end, check that it is a clean one; return how long it took."""
     began = time.monotonic()
     server.send_signal(number)
-    code = server.wait(STOP_SECONDS_MAX)
+    code = server.wait(60.0)
     took = time.monotonic() - began
     assert code == 0, server.log_text()
+    assert took < PROMISED_SECONDS + BUSY_SECONDS
     assert "Traceback" not in server.log_text(), server.log_text()
     return took
-
-
-@contextlib.contextmanager
-def _reading(*clients: Connection) -> Iterator[None]:
-    """Have clients read to the server's end of their connections, and then close, as every program does."""
-
-    def read(client: Connection) -> None:
-        client.wait_end()
-        client.abandon()
-
-    threads = [threading.Thread(target=read, args=(client,)) for client in clients]
-    for thread in threads:
-        thread.start()
-    yield
-    for thread in threads:
-        thread.join()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -70,7 +56,7 @@ def test_idle_clients_are_told(server: Server) -> None:
     ):
         assert http.request("get k").status == 200
         websocket.ask("watch k")
-        with _reading(websocket, without_database, tcp):
+        with reading(websocket, without_database, tcp):
             _stop(server)
         assert websocket.close_code == GOING_AWAY
         assert without_database.close_code == GOING_AWAY
@@ -129,7 +115,7 @@ def test_everything_sent_before_the_signal_is_done(server: Server) -> None:
         stopping.start()
         assert websocket.take(500) == [OK] * 500
         assert tcp.take(500) == [OK] * 500
-        with _reading(websocket, tcp):
+        with reading(websocket, tcp):
             stopping.join()
         assert websocket.close_code == GOING_AWAY
         assert tcp.is_ended
@@ -145,7 +131,7 @@ def test_under_load_everything_acknowledged_is_there(server: Server, number: sig
         writers = start_writers(server, DATABASE, seed)
         with websocket_session(server, DATABASE) as watcher:
             watcher.ask(f"watch {writers[0].source.counter}")
-            with _reading(watcher):
+            with reading(watcher):
                 took = _stop(server, number)
             assert watcher.close_code == GOING_AWAY
         for writer in writers:
@@ -176,12 +162,14 @@ def test_relaxed_durability_loses_nothing_in_a_clean_stop(new_server: Callable[.
 def test_a_second_signal_changes_nothing(server: Server) -> None:
     create_database(server, DATABASE)
     with websocket_session(server, DATABASE, "pwd") as client:
+        began = time.monotonic()
         server.send_signal(signal.SIGTERM)
         with contextlib.suppress(ProcessLookupError):
             server.send_signal(signal.SIGINT)
         assert client.wait_close() == GOING_AWAY
         client.close()
-    assert server.wait(STOP_SECONDS_MAX) == 0
+    assert server.wait(60.0) == 0
+    assert time.monotonic() - began < PROMISED_SECONDS + BUSY_SECONDS
     assert "Traceback" not in server.log_text(), server.log_text()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import select
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from tests.support.clients import (
     http_post,
 )
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session
-from tests.support.watched import Scrape
+from tests.support.watched import Scrape, wait_until
 
 if TYPE_CHECKING:
     import ssl
@@ -143,7 +142,7 @@ def dropped(server: Server) -> float:
     return Scrape(server.http).value("nun_db_dropped_sessions_total", reason="unfinished_input")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", KINDS)
 def test_messages_that_never_end_take_no_more_than_so_much(new_server: Callable[..., Server], kind: str) -> None:
     open_client, pieces = KINDS[kind]
@@ -167,8 +166,8 @@ def test_messages_that_never_end_take_no_more_than_so_much(new_server: Callable[
         assert most_kib - before_kib < GROWTH_KIB_MAX
         assert 0 < held_bytes(server) <= LIMIT_KIB * 1024
         if kind != "chunks":  # of which there are too few
-            assert dropped(server) >= 2
-            assert any(map(is_told, clients))
+            wait_until(lambda: dropped(server) >= 2)
+            wait_until(lambda: any(map(is_told, clients)))
     assert server.errors == []
 
 
@@ -183,10 +182,9 @@ def test_a_client_that_is_ended_is_told_why(new_server: Callable[..., Server], f
             with contextlib.suppress(OSError):
                 for piece in pieces():
                     client.send_bytes(piece)
-        told = sum(map(is_told, clients))
+        wait_until(lambda: any(map(is_told, clients)))
         for client in clients:
             client.socket.close()
-        assert told >= 1
     assert server.errors == []
 
 
@@ -213,8 +211,8 @@ def test_who_has_logged_in_sends_messages_of_the_full_size_meanwhile(new_server:
         for client, command in zip(members, whole, strict=True):
             client.send_bytes(command[:-1000])
         fill(server, stack)
-        assert dropped(server) >= 2
-        assert held_bytes(server) > SMALL_LIMIT, "more than strangers may"
+        wait_until(lambda: dropped(server) >= 2)
+        wait_until(lambda: held_bytes(server) > SMALL_LIMIT)  # more than strangers may
         for client, command in zip(members, whole, strict=True):
             client.send_bytes(command[-1000:])
         for client in members:
@@ -236,7 +234,7 @@ def test_strangers_who_send_little_log_in_meanwhile(new_server: Callable[..., Se
             fill(server, stack)
             with tcp_session(server, "ward") as tcp, websocket_session(server, "ward") as websocket:
                 assert tcp.ask("set k v") == websocket.ask("set k v") == [OK]
-        assert dropped(server) >= 10
+        wait_until(lambda: dropped(server) >= 10)
         slow.send_bytes(b"rd pwd\n")
         assert slow.take_answer() == [OK]
 
@@ -251,7 +249,7 @@ def test_an_honest_request_outlasts_an_address_with_many_connections(new_server:
             client = stack.enter_context(TcpClient(server.tcp, source="127.0.0.2"))
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                 client.send_bytes(b"x" * 30_000)
-        assert dropped(server) >= 20
+        wait_until(lambda: dropped(server) >= 20)
         http.send_bytes(body[-10:])
         assert http.read_response().text == "empty"
 
@@ -263,14 +261,18 @@ def test_members_are_bounded_too(new_server: Callable[..., Server]) -> None:
         for client in members:
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                 client.send_bytes(b"set k " + b"x" * 500_000)
+        # What was sent may still lie in the buffers of the kernel.
+        wait_until(lambda: held_bytes(server) >= (len(members) - dropped(server)) * 500_000)
         assert 1 <= dropped(server) <= 8
         assert held_bytes(server) <= 9 << 20
+
+        def told() -> int:
+            return sum(one.wait_end(timeout_seconds=0.01) and one.messages == [f"error {ENDED} \n"] for one in members)
+
         with tcp_session(server, "ward") as client:
             assert client.ask("set k v") == [OK]
-            told = sum(one.quiet(0.01) == [f"error {ENDED} \n"] for one in members)
-            assert told == dropped(server)
-            count = client.ask("get $connections")
-            assert count == [f"value {25 - told}\n", OK]
+            wait_until(lambda: told() == dropped(server))
+            wait_until(lambda: client.ask("get $connections") == [f"value {25 - told()}\n", OK])
 
 
 def test_commands_that_wait_for_a_password_check_are_held_too(new_server: Callable[..., Server]) -> None:
@@ -293,9 +295,7 @@ def test_commands_that_wait_for_a_password_check_are_held_too(new_server: Callab
                 body = f"auth user {secret}".encode()
                 http.send_bytes(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
                 opened.append(http)
-        deadline = time.monotonic() + 10
-        while dropped(server) == 0:
-            assert time.monotonic() < deadline, f"{held_bytes(server)} bytes are held"
+        wait_until(lambda: dropped(server) > 0)
         assert held_bytes(server) <= SMALL_LIMIT
         with TcpClient(server.tcp, source="127.0.0.2") as client:
             assert client.ask_all("use-db ward pwd", "set k v") == [[OK], [OK]]
@@ -307,17 +307,21 @@ def test_commands_that_have_their_turn_one_after_another_are_held_with_their_res
 ) -> None:
     """Thousands of commands that are refused: their results, of many requests at once, are more than the requests."""
     body = b"no;" * 10_000
-    with new_server(**SMALL) as server, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(HttpClient(server.http)) for _ in range(8)]
-        before_kib = server.resident_private_kib()
-        for client in clients:
-            client.send_bytes(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-        statuses = []
-        most_kib = 0
-        for client in clients:
-            most_kib = max(most_kib, server.resident_private_kib())
-            statuses.append(client.read_response().status)
-        print(f"private memory +{most_kib - before_kib} KiB, {statuses}")
+    with new_server(**SMALL) as server:
+        statuses: list[int] = []
+        for _ in range(10):  # whether they are at work at once, is also the machine's affair
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(HttpClient(server.http)) for _ in range(8)]
+                before_kib = server.resident_private_kib()
+                for client in clients:
+                    client.send_bytes(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                most_kib = 0
+                for client in clients:
+                    most_kib = max(most_kib, server.resident_private_kib())
+                    statuses.append(client.read_response().status)
+            print(f"private memory +{most_kib - before_kib} KiB, {statuses[-8:]}")
+            if 503 in statuses:
+                break
         assert set(statuses) <= {200, 503}
         assert 503 in statuses
     assert server.errors == []
@@ -347,14 +351,11 @@ def test_nothing_is_held_when_everybody_is_done(new_server: Callable[..., Server
             tcp.send_bytes(b"get")
             http = HttpClient(server.http)
             http.send_bytes(b"POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nget")
-            while held_bytes(server) < 6:
-                time.sleep(0.01)
+            wait_until(lambda: held_bytes(server) >= 6)
             tcp.send_bytes(b" none\n")
             assert tcp.take_answer()[-1] == OK
             http.socket.close()
-            deadline = time.monotonic() + 10
-            while held_bytes(server):
-                assert time.monotonic() < deadline
+            wait_until(lambda: held_bytes(server) == 0)
 
 
 @pytest.mark.parametrize("open_client", [open_tcp_that_does_not_read, open_websocket_that_does_not_read])
@@ -375,7 +376,7 @@ def test_replies_to_strangers_who_do_not_read_are_held_too(
             with contextlib.suppress(OSError):
                 for _ in range(20):
                     client.send_bytes(encoded(client, "unheard-of-" + "x" * 300_000))
-        assert dropped(server) >= 2
+        wait_until(lambda: dropped(server) >= 2)
         assert server.resident_private_kib() - before_kib < 20_000
         assert held_bytes(server) <= SMALL_LIMIT
     assert server.errors == []
@@ -395,6 +396,6 @@ def test_answers_to_strangers_who_do_not_read_are_held_too(new_server: Callable[
 
         with ThreadPoolExecutor(len(clients)) as pool:
             list(pool.map(ask_on, clients))
-        assert dropped(server) >= 1
+        wait_until(lambda: dropped(server) >= 1)
         assert held_bytes(server) <= SMALL_LIMIT
     assert server.errors == []

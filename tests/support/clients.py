@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tests.support.server import Address
 
-TIMEOUT_SECONDS = 15.0
+TIMEOUT_SECONDS = 30.0
 SERVER_NAME = "localhost"  # what a server's certificate names, where there is one
 RECEIVE_BYTES_MAX = 1 << 20
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SECONDS_MAX: Final = 10.0
+_SECONDS_MAX: Final = 30.0
 
 
 def remove_group(folder: Path) -> None:

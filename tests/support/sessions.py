@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 from tests.support.clients import Connection, TcpClient, WebSocketClient, http_post
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.server import Server
 
 OK = "ok \n"
@@ -38,6 +42,22 @@ def tcp_session(server: Server, database: str, credentials: str = TOKEN) -> TcpC
     client = TcpClient(server.tcp)
     select(client, database, credentials)
     return client
+
+
+@contextlib.contextmanager
+def reading(*clients: Connection) -> Iterator[None]:
+    """Have clients read to the server's end of their connections, and then close, as every program does."""
+
+    def read(client: Connection) -> None:
+        client.wait_end()
+        client.abandon()
+
+    threads = [threading.Thread(target=read, args=(client,)) for client in clients]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join()
 
 
 def become_admin(connection: Connection, server: Server) -> None:

@@ -139,7 +139,7 @@ class Player:
 
     LAST_QUIET_SECONDS = 0.05
 
-    def __init__(self, target: Target, *, quiet_seconds: float = 0.12, answer_seconds_max: float = 10.0) -> None:
+    def __init__(self, target: Target, *, quiet_seconds: float = 0.12, answer_seconds_max: float = 30.0) -> None:
         self._target = target
         self._quiet_seconds = quiet_seconds
         self._answer_seconds_max = answer_seconds_max
@@ -236,7 +236,7 @@ class Player:
 
 
 def play_and_compare(
-    target: Target, scenario: Scenario, *, quiet_seconds: float = 0.004, answer_seconds_max: float = 10.0
+    target: Target, scenario: Scenario, *, quiet_seconds: float = 0.004, answer_seconds_max: float = 30.0
 ) -> None:
     """Play a scenario and fail at the first step that answers otherwise, naming the steps before it."""
     before: list[str] = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.server import Address, Server
 
-ANSWER_SECONDS_MAX = 15.0
+ANSWER_SECONDS_MAX = 30.0
 
 
 class Answer(NamedTuple):
@@ -47,7 +47,7 @@ def request(
         return Answer(response.status, response.read().decode(), response.getheader("Content-Type", ""))
 
 
-def wait_until(is_so: Callable[[], bool], seconds_max: float = 20.0) -> None:
+def wait_until(is_so: Callable[[], bool], seconds_max: float = 60.0) -> None:
     """Wait until something is so; an assertion fails if that takes too long."""
     deadline = time.monotonic() + seconds_max
     while not is_so():

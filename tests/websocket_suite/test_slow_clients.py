@@ -6,6 +6,7 @@ happened inside the server, a round trip on another connection shows that its lo
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import signal
 import socket
@@ -98,7 +99,8 @@ def test_a_ping_behind_the_servers_close_frame_is_no_fault_of_the_server(
     slow.send_bytes(encode_frame(OPCODE_BINARY, b"\xff"))  # closed with 1007, once the buffers have room
     for number in range(10):
         other.ask("get asked")
-        slow.send_bytes(encode_frame(OPCODE_PING, b"%d" % number))
+        with contextlib.suppress(ConnectionError):  # on a slow machine it may have been given up by now
+            slow.send_bytes(encode_frame(OPCODE_PING, b"%d" % number))
     assert slow.wait_end()
     slow.abandon()
     other.abandon()
