@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-TEST_TIMEOUT_S = 30.0
+TEST_TIMEOUT_S = 120.0
 
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")

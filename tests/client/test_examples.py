@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 URL = "ws://127.0.0.1:3012"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Example(NamedTuple):

@@ -125,11 +125,16 @@ async def test_command_cancelled_before_it_was_sent_is_not_sent() -> None:
     async with scripted_server() as server, Client(server.url) as client, trio.open_nursery() as nursery:
         peer = await server.accept()
         results = Results(nursery)
-        long_value = "x" * 20_000_000  # more than the kernel takes while the peer does not read
+        # The peer's library reads ahead, until two messages wait for the peer to take them.
+        for key in "abc":
+            await results.start(key, lambda key=key: client.get(key))  # type: ignore[misc]
+        long_value = "x" * 20_000_000  # more than the kernel takes while nobody reads
         await results.start("long", lambda: client.set("k", long_value))
         await results.start("never", lambda: client.set("never", "sent"))
         results.cancel("never")
         assert await results.wait("never") == "cancelled"
+        for key in "abc":
+            await peer.answer(f"get {key}", "value v\n", "ok \n")
         await peer.answer(f"set k {long_value}", "ok \n")
         await results.start("get", lambda: client.get("k"))
         await peer.answer("get k", "value v\n", "ok \n")

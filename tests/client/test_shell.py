@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.client.conftest import Database
     from tests.support.server import Server
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 def run_script(database: Database, script: str | bytes, *arguments: str) -> subprocess.CompletedProcess[str]:

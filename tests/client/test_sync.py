@@ -78,7 +78,7 @@ def test_watch_and_events(database: Database) -> None:
         with client.watch("k", current=True) as changes:
             client.set("k", "1")
             assert next(changes) == ChangeEvent("k", "0", 0, removed=False)
-            assert changes.get(5) == ChangeEvent("k", "1", 1, removed=False)
+            assert changes.get(30) == ChangeEvent("k", "1", 1, removed=False)
             with pytest.raises(CommandTimeout, match=r"within 0\.05 s"):
                 changes.get(0.05)
             with pytest.raises(TimeoutError):
@@ -111,7 +111,7 @@ def test_close_ends_the_thread_and_wakes_who_waits_in_others(database: Database)
     waiting.start()
     client.close()
     assert client_threads() == []
-    waiting.join(5)
+    waiting.join(30)
     assert ended == ["iteration"]
     client.close()
     with pytest.raises(ConnectionClosed, match="the client is closed"):
@@ -164,22 +164,26 @@ def test_several_threads_share_a_client(database: Database) -> None:
 def test_interrupted_wait_loses_no_change(database: Database) -> None:
     with open_database(database) as client, client.watch("k") as changes:
         timer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
+
+        def wait() -> ChangeEvent:
+            timer.start()  # here, for it may strike at once
+            return next(changes)
+
         with pytest.raises(KeyboardInterrupt):
-            next(changes)
+            wait()
         timer.join()
         client.set("k", "v")
-        assert changes.get(5).value == "v"
+        assert changes.get(30).value == "v"
 
 
 def test_call_takes_no_longer_than_its_time_out(database: Database) -> None:
-    with SyncClient(database.url, database=database.name, token=database.token, timeout_s=0.2) as client:
+    with SyncClient(database.url, database=database.name, token=database.token, timeout_s=1.5) as client:
         database.server.send_signal(signal.SIGSTOP)
         try:
             began = time.monotonic()
             with pytest.raises(CommandTimeout):
                 client.get("k")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 15
         finally:
             database.server.send_signal(signal.SIGCONT)
         assert client.get("k") is None

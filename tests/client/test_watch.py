@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.client.conftest import Database
     from tests.support.server import Server
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Watching:
