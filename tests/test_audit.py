@@ -37,7 +37,9 @@ def run_writer(path: Path, code: str) -> subprocess.Popen[str]:
     source = f"""
         import sys
         from pathlib import Path
+        from pynun import audit
         from pynun.audit import AuditTrail
+        audit._LOCK_SECONDS = 100
         trail = AuditTrail(Path({str(path)!r}), bytes_max=20_000, keep=50)
     """
     return subprocess.Popen(
@@ -176,7 +178,10 @@ def test_half_a_line_of_a_crash_is_ended(tmp_path: Path) -> None:
 # --- several who write -----------------------------------------------------------------------------------------
 
 
-def test_processes_and_threads_write_one_file_through_its_rotations(tmp_path: Path) -> None:
+def test_processes_and_threads_write_one_file_through_its_rotations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_LOCK_SECONDS", 100)  # however slow the disk is
     path = tmp_path / "a.jsonl"
     code = """
         for number in range(150):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
 NOBODY = "http://127.0.0.1:1"
@@ -35,7 +35,7 @@ def sbom(*arguments: str) -> subprocess.CompletedProcess[str]:
         env=clean_environment({}) | {"PYTHONPATH": f"{REPOSITORY}/scripts:{REPOSITORY}", "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
 

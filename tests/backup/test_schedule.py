@@ -21,7 +21,6 @@ from pynun.storage.backup_file import verify_backup
 from pynun.storage.partial_file import PartialFile, partial_name
 from tests.backup.data import fill, silent
 from tests.support.clients import http_post
-from tests.support.server import STOP_SECONDS_MAX
 from tests.support.sessions import create_database
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 NOW = calendar.timegm((2026, 11, 24, 20, 45, 0))
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 90.0
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -146,12 +145,14 @@ def test_a_stop_does_not_wait_for_a_process_that_can_t_be_killed(
     started: list[trio.Process] = []
     kill = trio.Process.kill
     monkeypatch.setattr(trio.Process, "kill", lambda process: started.append(process))
-    monkeypatch.setattr(backups, "command", lambda *_: ["sleep", "40"])
+    begun = disk_folder / "begun"
+    monkeypatch.setattr(backups, "command", lambda *_: ["sh", "-c", f"touch {begun}; exec sleep 90"])
 
     async def make_and_give_up() -> float:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(backups._make, disk_folder, disk_folder / "x.backup")
-            await trio.sleep(0.5)
+            while not begun.exists():  # noqa: ASYNC110 - what is waited for is in another process
+                await trio.sleep(0.01)
             began = trio.current_time()
             nursery.cancel_scope.cancel()
         seconds = trio.current_time() - began
@@ -161,7 +162,7 @@ def test_a_stop_does_not_wait_for_a_process_that_can_t_be_killed(
         return seconds
 
     seconds = trio.run(make_and_give_up)
-    assert limits.BACKUP_END_SECONDS <= seconds < 20
+    assert limits.BACKUP_END_SECONDS <= seconds < 60
 
 
 def test_a_restart_does_not_make_one_too_soon(new_server: Callable[..., Server], disk_folder: Path) -> None:
@@ -169,8 +170,9 @@ def test_a_restart_does_not_make_one_too_soon(new_server: Callable[..., Server],
     folder.mkdir()
     with new_server(NUN_BACKUP_DIR=str(folder), NUN_BACKUP_INTERVAL="1h") as server:
         server.wait_output("backup made: ", timeout_seconds=WAIT_SECONDS)
+        mark = len(server.output)
         server.restart()
-        server.wait_output("backups: every 3600 s", after=len(server.output) - 3)
+        server.wait_output("backups: every 3600 s", after=mark)
         assert http_post(server.http, "keys") != ""
         server.stop()
     assert len(list(folder.iterdir())) == 1
@@ -236,5 +238,5 @@ def test_a_stop_does_not_wait_for_a_backup_and_leaves_no_half_one(
         while not os.listdir(folder):
             assert time.monotonic() < deadline
             time.sleep(0.001)
-        assert server.stop(STOP_SECONDS_MAX) == 0
+        assert server.stop() == 0
     assert [name for name in os.listdir(folder) if name.startswith(".")] == []

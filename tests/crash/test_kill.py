@@ -40,7 +40,7 @@ def _kill_under_load(server: Server, seed: int) -> Life:
     return life
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("folder", range(FOLDERS))
 def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) -> None:
     create_database(server, DATABASE)
@@ -64,7 +64,7 @@ def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) ->
     assert changes > 20 * KILLS_PER_FOLDER, "too little load to mean anything"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_relaxed_durability_loses_a_tail_at_most(new_server: Callable[..., Server]) -> None:
     """The last changes may be missing, but what is there is whole and has all that was before it."""
     server = new_server(NUN_DURABILITY="relaxed")

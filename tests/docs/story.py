@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.docs.blocks import Block
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 90.0
 OUTPUT = "text output"
 
 _STAND_IN = """\

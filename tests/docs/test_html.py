@@ -19,7 +19,7 @@ def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("html") / "docs"
     done = subprocess.run(
         [sys.executable, "-P", "scripts/html_docs.py", "--output", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, timeout=150, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return folder
@@ -45,13 +45,13 @@ class _Page(HTMLParser):
             self.loaded += [given[name] for name in ("href", "src") if name in given]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_every_page_of_the_documentation_is_there(site: Path) -> None:
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
         assert (site / page.relative_to(ROOT).with_suffix(".html")).is_file(), page
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(site: Path) -> None:
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
     for path, page in pages.items():

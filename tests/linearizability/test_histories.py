@@ -28,7 +28,7 @@ SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000
 EFFORT = max(int(os.environ.get("NUN_TEST_EFFORT", "0")), 1)
 OPERATIONS_MAX = 6000  # of a history: what the checker does in a moment
 
-pytestmark = pytest.mark.timeout(150 * EFFORT)
+pytestmark = pytest.mark.timeout(300 * EFFORT)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -167,12 +167,12 @@ def many_keys(folder: Path) -> None:
 
 def complete(command: list[str], environment: dict[str, str]) -> float:
     began = time.monotonic()
-    done = subprocess.run(command, env=clean_environment(environment), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, env=clean_environment(environment), capture_output=True, timeout=200, check=False)
     assert done.returncode == 0, done
     return time.monotonic() - began
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment_it_leaves_all_or_nothing(disk_folder: Path, environment: dict[str, str]) -> None:
     old = disk_folder / "many"
     many_keys(old)
@@ -242,7 +242,7 @@ def test_a_server_stopped_while_it_imports_ends_cleanly_with_nothing(
             pass
         process.send_signal(number)
         said = process.stdout.read()
-        assert process.wait(10) == 0, said
+        assert process.wait(60) == 0, said
     assert f"stopped on {number.name}, before anybody was served" in said
     assert "Traceback" not in said
     assert content(server.data_dir) == {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 LOCK = FOLDER / "python.lock"
-RUN_SECONDS_MAX = 60.0
+RUN_SECONDS_MAX = 150.0
 
 
 def install(folder: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_seed_is_one_run_whatever_the_order_of_hashes() -> None:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=120,
             check=True,
         ).stdout.splitlines()[0]
 

@@ -31,13 +31,13 @@ def _soak(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[st
         env=environment({}),
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     return done, json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_short_run(disk_folder: Path) -> None:
     done, figures = _soak(disk_folder, "--minutes", "0.2", "--kills", "3")
     print(done.stdout)
@@ -53,7 +53,7 @@ def test_a_short_run(disk_folder: Path) -> None:
     assert [one.name for one in disk_folder.iterdir()] == ["figures.json"], "data were left behind"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_loss_is_found(disk_folder: Path) -> None:
     """In relaxed durability a killed server may lose the last moment: that must end the run."""
     done, figures = _soak(disk_folder, "--minutes", "0.1", "--kills", "20", "--durability", "relaxed")

@@ -224,7 +224,7 @@ for number in itertools.count(store.revision + 1):
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment_it_has_every_batch(disk_folder: Path) -> None:
     generator = random.Random(7)
     expected: dict[bytes, Entry | None] = {}

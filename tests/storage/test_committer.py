@@ -319,7 +319,7 @@ def test_a_stop_on_a_slow_disk_leaves_the_rest_of_the_log_to_the_next_start(disk
         store.close()
         return trio.current_time() - began
 
-    assert trio.run(main) < 3.0
+    assert trio.run(main) < 8.0, "all of it takes ten seconds"
     again = LmdbStore(disk_folder / "dbs")
     keys = World(again).connect("use-db d pwd").ask("keys k*")[0]
     assert len(keys.split(",")) == 41

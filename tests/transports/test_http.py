@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Result
     from pynun.transports.service import Service
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 BODY_BYTES_MAX = 5000
 ADMIN = f"auth {ADMIN_USER} {ADMIN_PASSWORD}"
@@ -233,7 +233,7 @@ def body_of(outbox: ResultsOutbox) -> str:
     """The body; it must be there at once."""
 
     async def main() -> str:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             return await outbox.body()
 
     return trio.run(main)

@@ -112,7 +112,7 @@ async def answer_all(passwords: Passwords, needs: list[Need], meanwhile: Callabl
     async with trio.open_nursery() as nursery:
         for place, need in enumerate(needs):
             nursery.start_soon(answer, place, need)
-        await wait_all_tasks_blocked(0.02)
+        await wait_all_tasks_blocked(0.1)
         meanwhile()
     return answers
 
@@ -286,14 +286,14 @@ def test_who_waits_for_a_computation_that_is_given_up_makes_it(door: Door) -> No
         async with trio.open_nursery() as nursery:
             for number in range(limits.PASSWORD_CHECKS_MAX):  # so that the next has to wait for its turn
                 nursery.start_soon(passwords.answer, VerifySecret(hash_text, f"wrong {number}"))
-            await wait_all_tasks_blocked(0.02)
+            await wait_all_tasks_blocked(0.1)
             scope = trio.CancelScope()
             nursery.start_soon(given_up, scope)
-            await wait_all_tasks_blocked(0.02)
+            await wait_all_tasks_blocked(0.1)
             nursery.start_soon(wait_behind)
-            await wait_all_tasks_blocked(0.02)
+            await wait_all_tasks_blocked(0.1)
             scope.cancel()
-            await wait_all_tasks_blocked(0.02)
+            await wait_all_tasks_blocked(0.1)
             door.let_go()
         assert answers == [True]
         assert door.checks == limits.PASSWORD_CHECKS_MAX + 1
