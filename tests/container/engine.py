@@ -28,8 +28,8 @@ from tests.support.server import clean_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-START_SECONDS_MAX: Final = 60.0
-STOP_SECONDS_MAX: Final = 30.0
+START_SECONDS_MAX: Final = 120.0
+STOP_SECONDS_MAX: Final = 60.0
 COMMAND_SECONDS_MAX: Final = 240.0
 
 _FOLDERS: Final = Path("/var/tmp")

@@ -36,7 +36,7 @@ EXEC = (
 # The tutorial makes one database and uses another, which it had made before; with one name it is the whole set-up.
 EXEC_ONE_NAME = EXEC.replace("features-ohif-db", "features-of-db")
 
-STOP_SECONDS_MAX = 5.0
+STOP_SECONDS_MAX = 20.0  # docker would kill it after 30; it takes one or two, docker's own work included
 CLI = (sys.executable, "-P", "-m", "pynun")
 
 
@@ -74,7 +74,7 @@ def typed(engine: Engine, command: str) -> subprocess.CompletedProcess[str]:
         engine.terminal(command), env=engine.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        timer = threading.Timer(60, process.kill)
+        timer = threading.Timer(180, process.kill)
         timer.start()
         printed = process.stdout.read()
         timer.cancel()

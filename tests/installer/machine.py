@@ -22,8 +22,8 @@ from tests.support.server import clean_environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_SECONDS_MAX: Final = 20.0
-COMMAND_SECONDS_MAX: Final = 120.0
+START_SECONDS_MAX: Final = 60.0
+COMMAND_SECONDS_MAX: Final = 240.0
 
 FOLDERS: Final = """\
 ip link set lo up

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PROGRAM: Final = Path("/lib/systemd/systemd")
-_START_SECONDS_MAX: Final = 30.0
+_START_SECONDS_MAX: Final = 120.0
 
 _TARGETS: Final = (
     *("basic", "sysinit", "sockets", "timers", "paths", "slices", "shutdown", "local-fs"),

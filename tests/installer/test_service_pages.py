@@ -29,7 +29,13 @@ DOCS = REPOSITORY / "docs"
 _TYPED = """\
 cd {folder}
 sudo() {{ "$@"; }}
-journalctl() {{ timeout 2 /usr/bin/journalctl "$@" || [ $? = 124 ]; }}  # with -f it never ends
+journalctl() {{  # with -f it never ends: it is looked at until the server is ready
+    for look in $(seq 60); do
+        said=$(timeout 2 /usr/bin/journalctl "$@" || [ $? = 124 ])
+        case $said in *"ready; to stop it"*) break ;; esac
+    done
+    printf '%s\n' "$said"
+}}
 {text}"""
 
 
@@ -117,7 +123,8 @@ def test_a_service_made_by_hand(services: Machine, packages: Path, tmp_path: Pat
     owner = services.succeed("stat", "-c", "%U %a", "/var/lib/nun-db", "/var/lib/nun-db/dbs/data.mdb")
     assert owner == "nun-db 700\nnun-db 600\n"
     services.succeed("systemctl", "stop", "nun-db")
-    assert "stopped: everything answered is on disk" in services.succeed("journalctl", "--unit", "nun-db", "--no-pager")
+    last = "stopped: everything answered is on disk"
+    wait_until(lambda: last in services.succeed("journalctl", "--unit", "nun-db", "--no-pager"), services)
 
 
 def test_backups_on_a_schedule_need_a_drop_in(services: Machine, bundle: Path) -> None:
