@@ -183,7 +183,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=values.whole_number(1, 1_000_000),
         unit="connections", field="connections_per_address_max",
-        help="How many of them may come from one address; behind a proxy all clients have the address of the proxy.",
+        help="How many of them may come from one address, or one IPv6 network of /64; behind a proxy all clients have"
+        " the address of the proxy.",
     ),
     Setting(
         name="NUN_MAX_WATCHES", default="10000", parse=values.whole_number(1, 100_000_000), unit="keys",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from pynun.server.address_groups import address_group
+
 
 class Admission:
     """Counts the open connections of all transports."""
@@ -18,16 +20,18 @@ class Admission:
 
     def enter(self, address: str) -> bool:
         """Count a connection from an address; False if it is one too many, and not counted."""
-        if self.connections >= self._connections_max or self._per_address[address] >= self._per_address_max:
+        group = address_group(address)  # else whoever has an IPv6 network would have as many limits as it likes
+        if self.connections >= self._connections_max or self._per_address[group] >= self._per_address_max:
             self.refused += 1
             return False
         self.connections += 1
-        self._per_address[address] += 1
+        self._per_address[group] += 1
         return True
 
     def leave(self, address: str) -> None:
         """A counted connection has ended."""
+        group = address_group(address)
         self.connections -= 1
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
+        self._per_address[group] -= 1
+        if not self._per_address[group]:
+            del self._per_address[group]

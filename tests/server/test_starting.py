@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -21,14 +22,17 @@ from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_p
 from tests.support.load import read_states
 from tests.support.server import CHEAP_PASSWORDS, Address, Server, ServerDiedError, nun_db
 from tests.support.sessions import OK, create_database
+from tests.support.watched import small_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ANY_PORT = "127.0.0.1:0"
 
 
-def _try_start(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def _try_start(
+    data_dir: Path, *options: str, wrapper: Sequence[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Try to start a server that is expected to refuse."""
     addresses = {"-w": ANY_PORT, "-h": ANY_PORT, "-t": ANY_PORT} | dict(zip(options[::2], options[1::2], strict=True))
     arguments = [part for pair in addresses.items() for part in pair]
@@ -36,6 +40,7 @@ def _try_start(data_dir: Path, *options: str, **environment: str) -> subprocess.
         return nun_db(
             *("-u", "user-name", "-p", "user-pwd", "start", *arguments),
             environment={**CHEAP_PASSWORDS, "NUN_DBS_DIR": str(data_dir), **environment},
+            wrapper=wrapper,
         )
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"it started: {error.stdout!r}") from error
@@ -240,6 +245,59 @@ def test_a_data_file_of_another_program_is_refused_and_untouched(disk_folder: Pa
     before = _contents(data_dir)
     _assert_refused(_try_start(data_dir), str(data_dir))
     assert _contents(data_dir) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "why"),
+    [
+        (".", 0o500, "Permission denied"),
+        (schema.DATA_FILE, 0o400, "Permission denied"),
+        (schema.DATA_FILE, 0o000, "Permission denied"),
+        (schema.READERS_FILE, 0o000, "Permission denied"),
+        (schema.LOCK_FILE, 0o000, "Permission denied"),
+    ],
+)
+def test_data_that_this_user_may_not_write_is_refused_and_untouched(
+    server: Server, name: str, mode: int, why: str
+) -> None:
+    """As after a copy by root, or in a folder of somebody else's."""
+    create_database(server, "foreign", then="set k v")
+    server.stop()
+    before = _contents(server.data_dir)
+    path = server.data_dir / name
+    if name == ".":
+        (server.data_dir / schema.LOCK_FILE).unlink()  # so that something is to be made
+    path.chmod(mode)
+    _assert_refused(
+        _try_start(server.data_dir, wrapper=_nobody_in_particular()), str(server.data_dir), why, "NUN_DBS_DIR"
+    )
+    assert path.stat().st_mode & 0o777 == mode
+    path.chmod(0o700)
+    assert _contents(server.data_dir) == before
+    server.start()
+    assert http_post(server.http, "use-db foreign pwd; get k") == "empty;value v\n"
+
+
+def _nobody_in_particular() -> list[str]:
+    """What has a command obey the modes of files, also when root runs it."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("setpriv is not installed (apt-get install util-linux)")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+
+
+def test_data_on_a_read_only_disk_is_refused_and_untouched(disk_folder: Path) -> None:
+    with small_disk(disk_folder / "disk", "8m") as disk, Server(disk / "dbs") as server:
+        create_database(server, "read-only", then="set k v")
+        assert server.stop() == 0
+        before = _contents(server.data_dir)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        _assert_refused(_try_start(server.data_dir), str(server.data_dir), "Read-only file system", "NUN_DBS_DIR")
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        assert _contents(server.data_dir) == before
+        server.start()
+        assert http_post(server.http, "use-db read-only pwd; get k") == "empty;value v\n"
 
 
 @pytest.mark.parametrize("size", [1, 100, 4096, 10_000, 100_000])
