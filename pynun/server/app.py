@@ -200,6 +200,7 @@ class _Server:
         """Make the data ready, then serve it until a signal."""
         engine = self._engine
         committer = self._monitoring.health.committer = Committer(engine, self._store)
+        self._store.on_damage = committer.fail
         password = self._settings.password
         in_force, given = await self._passwords.admin_token_hash(
             engine.admin_token_hash(), engine.start_password_hash(), password

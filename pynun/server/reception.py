@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 import trio
 
 from pynun import limits
+from pynun.errors import DamageError
 from pynun.language import messages
 from pynun.server.tls import PlainTextError, shake_hands
 from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
@@ -88,7 +89,9 @@ class Reception:
                 await transport.serve(connection.socket, service, stopping)
             finally:
                 service.counters.open[transport.name] -= 1
-        except Exception:
+        except Exception as error:
+            if _is_damage(error):
+                return  # the server stops, and says why
             service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
@@ -134,3 +137,8 @@ class Reception:
                 await linger(connected)
         finally:
             self._refusing -= 1
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether all that went wrong is that the data file is damaged."""
+    return isinstance(error, DamageError) or (isinstance(error, ExceptionGroup) and error.split(DamageError)[1] is None)

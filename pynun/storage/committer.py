@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.changes import Batch
     from pynun.engine.engine import Engine
+    from pynun.errors import DamageError
     from pynun.storage.lmdb_store import LmdbStore
 
 RELAXED_DELAY_SECONDS: Final = 0.05
@@ -98,6 +99,7 @@ class Committer:
         self._first_change_at = 0.0  # of the batch being filled
         self._changed_at = 0.0  # the same of the batch being written
         self._write_began_at = 0.0
+        self._damage: DamageError | None = None
         self.failure: str | None = None
         """Why the last commit failed; None when it did not."""
         self.on_released: Callable[[], None] = lambda: None
@@ -137,6 +139,8 @@ class Committer:
         view = self._view
         while True:
             await self._wait_for_changes()
+            if self._damage is not None:
+                raise self._damage
             self._bell = trio.Event()
             if view.is_relaxed and not self._is_stopping:
                 with trio.move_on_after(self._gathering_seconds()):
@@ -204,6 +208,11 @@ class Committer:
         self._is_stopping = True
         self._bell.set()
         self._hurry.set()
+
+    def fail(self, damage: DamageError) -> None:
+        """Let `run` raise this: somebody has found that the file can't be relied on."""
+        self._damage = damage
+        self._bell.set()
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""

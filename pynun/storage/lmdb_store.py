@@ -33,11 +33,12 @@ from pynun.storage.opening import (
     reason,
     unusable,
 )
+from pynun.storage.page_check import find_damage
 from pynun.storage.slices import data_slice, entries_under, slice_with_log
 from pynun.storage.walk import is_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pynun.engine.changes import Batch, Entry
@@ -93,6 +94,8 @@ class LmdbStore:
     def __init__(self, folder: Path) -> None:
         """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
         self.folder = folder
+        self.on_damage: Callable[[DamageError], None] = lambda _: None
+        """Called by a read, in its thread, that finds the file damaged; the same is raised there."""
         self._room = DiskRoom(folder)
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         self._lock = lock_folder(folder)
@@ -111,8 +114,7 @@ class LmdbStore:
     def _open_databases(self) -> None:
         environment = self._environment
         try:
-            if self._looks_cut() and not is_whole(self.folder):
-                raise StartError(damaged(self.folder, StorageError("its end is missing")))
+            self._check_pages()
             if environment.stat()["entries"] == 0:
                 with environment.begin(write=True) as transaction:
                     meta = environment.open_db(schema.META_DATABASE, txn=transaction)
@@ -154,6 +156,12 @@ class LmdbStore:
             transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(self.revision))
             transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT))
 
+    def _check_pages(self) -> None:
+        """LMDB trusts what it reads. Raises StartError if it must not."""
+        doubt = "its end is missing" if self._looks_cut() else find_damage(self.folder / schema.DATA_FILE)
+        if doubt is not None and not is_whole(self.folder):
+            raise StartError(damaged(self.folder, StorageError(doubt)))
+
     def _looks_cut(self) -> bool:
         """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
         pages = self._environment.info()["last_pgno"] + 1
@@ -167,12 +175,27 @@ class LmdbStore:
         entry = self._log.entries.get(stored, NOT_LOGGED)
         if entry is not NOT_LOGGED:
             return entry
-        with self._environment.begin(db=self._data) as transaction:
-            value = transaction.get(stored)
+        try:
+            with self._environment.begin(db=self._data) as transaction:
+                value = transaction.get(stored)
+        except DAMAGE as error:
+            raise self._tell_damage(error) from error
         return None if value is None else schema.decode_value(key, value)
 
     def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        try:
+            return self._scan(start, position, count_max)
+        except DAMAGE as error:
+            raise self._tell_damage(error) from error
+
+    def _tell_damage(self, error: Exception) -> DamageError:
+        """What to raise when reading finds that the file can't be relied on: whoever owns the store has to stop."""
+        damage = DamageError(damaged(self.folder, error))
+        self.on_damage(damage)
+        return damage
+
+    def _scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
         stored_start = start[: schema.PREFIX_BYTES]
         first = position[: schema.KEY_BYTES_MAX] or stored_start
         while True:

@@ -1,7 +1,7 @@
 """Reads every page of a data file that is in use, in a process of its own: `python -m pynun.storage.walk FOLDER`.
 
-LMDB reads through a memory map: a page that the file has lost kills whoever touches it (SIGBUS). So a file that looks
-cut is walked by a child first.
+LMDB reads through a memory map: a page that the file has lost kills whoever touches it (SIGBUS), and one that makes no
+sense may do so too (SIGABRT, SIGSEGV). So a file that looks cut or damaged is walked by a child first.
 """
 
 from __future__ import annotations
@@ -23,24 +23,38 @@ _DAMAGED = 3  # exit status
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every page in use is there. Takes time that grows with the data. Raises StartError if it can't tell."""
+    """Whether every page in use is there and makes sense. Takes time that grows with the data.
+
+    Raises StartError if it can't tell.
+    """
     child = run_child("pynun.storage.walk", str(folder))
     if child.code == _DAMAGED or is_crash(child.code):
         return False
     if child.code != 0:
-        raise StartError(f"the data in {folder} looks cut, and can't be checked: {child.last_error}")
+        raise StartError(f"the data in {folder} looks damaged, and can't be checked: {child.last_error}")
     return True
 
 
 def walk(folder: str) -> None:
-    """Touch every entry of every named database. Raises lmdb.Error, or kills the process."""
+    """Touch every entry of every named database. Raises lmdb.Error, or kills the process.
+
+    Entries that are missing, or in another order than LMDB searches them by, are an lmdb.CorruptedError.
+    """
     environment = lmdb.open(folder, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX)
     with environment.begin() as transaction:
         names = list(transaction.cursor().iternext(keys=True, values=False))
+        if len(names) != environment.stat()["entries"]:
+            raise lmdb.CorruptedError("names are missing")
         for name in names:
             database = environment.open_db(name, txn=transaction, create=False)
-            for _ in transaction.cursor(database):
-                pass
+            count, before = 0, b""
+            for key, _ in transaction.cursor(database):
+                if key <= before:
+                    raise lmdb.CorruptedError("keys are in disorder")
+                before = key
+                count += 1
+            if count != transaction.stat(database)["entries"]:
+                raise lmdb.CorruptedError("entries are missing")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING
 import lmdb
 import pytest
 
+from pynun.errors import StartError
 from pynun.storage import schema
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
+from pynun.storage.lmdb_store import LmdbStore
+from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
+from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.load import read_states
 from tests.support.server import CHEAP_PASSWORDS, Address, Server, ServerDiedError, nun_db
 from tests.support.sessions import OK, create_database
@@ -308,6 +311,61 @@ def test_a_damaged_data_file_is_refused_and_untouched(disk_folder: Path, size: i
     before = _contents(data_dir)
     _assert_refused(_try_start(data_dir), str(data_dir))
     assert _contents(data_dir) == before
+
+
+def test_a_damaged_page_of_a_data_file_is_refused_and_untouched(server: Server) -> None:
+    """Wherever it is: of the log or the data, near the root or a leaf. LMDB itself would trust it."""
+    keys = [f"k{number}" for number in range(500)]
+    create_database(server, "damaged", then=";".join(f"set {key} {'v' * 100}" for key in keys))
+    server.stop()
+    server.start()
+    create_database(server, "logged", then="set k v")
+    server.kill()
+    data_file = server.data_dir / schema.DATA_FILE
+    whole = damaged = data_file.read_bytes()
+    for number in pages_in_use(data_file):
+        damaged = whole[: number * PAGE_BYTES] + bytes(PAGE_BYTES) + whole[(number + 1) * PAGE_BYTES :]
+        data_file.write_bytes(damaged)
+        with pytest.raises(StartError, match=r"can't be read \(.+\): it was left untouched; restore a backup"):
+            LmdbStore(server.data_dir)
+        assert data_file.read_bytes() == damaged
+    _assert_refused(_try_start(server.data_dir), str(server.data_dir), "it was left untouched; restore a backup")
+    assert data_file.read_bytes() == damaged
+    data_file.write_bytes(whole)
+    server.start()
+    assert len(read_states(server, "damaged", keys)) == len(keys)
+
+
+@pytest.mark.parametrize("transport", ["http", "tcp", "websocket"])
+def test_damage_that_comes_later_stops_the_server_when_it_is_read(server: Server, transport: str) -> None:
+    create_database(server, "later", then=";".join(f"set k{number} {'v' * 100}" for number in range(500)))
+    server.restart()
+    data_file = server.data_dir / schema.DATA_FILE
+    pages = pages_in_use(data_file)
+    clients = {"tcp": TcpClient, "websocket": WebSocketClient}
+    with (
+        clients.get(transport, TcpClient)(server.tcp if transport != "websocket" else server.websocket) as client,
+        data_file.open("r+b") as file,
+    ):
+        assert client.ask("use-db later pwd") == [OK]
+        for number in pages:
+            file.seek(number * PAGE_BYTES)
+            if file.read(PAGE_BYTES).count(b"v" * 100) > 3:
+                file.seek(number * PAGE_BYTES)
+                file.write(bytes(PAGE_BYTES))
+        file.flush()
+        with contextlib.suppress(EndOfConnectionError, OSError):
+            if transport == "http":
+                http_post(server.http, "use-db later pwd; get k77")
+            else:
+                client.ask("get k77")
+    assert server.wait(10) == 1
+    assert server.errors == [
+        f"nun-db: the server stopped: the data in {server.data_dir} can't be read (Located page was wrong type): it was"
+        " left untouched; restore a backup"
+    ]
+    assert "report this" not in server.log_text()
+    _assert_refused(_try_start(server.data_dir), "it was left untouched; restore a backup")
 
 
 @pytest.mark.parametrize("pages", [2, 3, -2, -1])
