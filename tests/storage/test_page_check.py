@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE = b"\0\0\0\1"
-BATCHES = 120
+BATCHES = 80
 HEADER_FLIPS = 300
 
 
@@ -47,30 +47,32 @@ def _file(disk_folder: Path) -> Path:
     return disk_folder / "dbs" / schema.DATA_FILE
 
 
-@pytest.mark.parametrize("pages_max", [page_check.PAGES_MAX, 40])
+@pytest.mark.parametrize(("pages_max", "leaves_max"), [(4096, 1024), (4096, 20), (40, 20)])
 def test_what_the_store_writes_is_never_taken_for_damage(
-    disk_folder: Path, monkeypatch: pytest.MonkeyPatch, pages_max: int
+    disk_folder: Path, monkeypatch: pytest.MonkeyPatch, pages_max: int, leaves_max: int
 ) -> None:
     """Whatever was freed and used again meanwhile; and also where there is more than is looked at."""
     monkeypatch.setattr(page_check, "PAGES_MAX", pages_max)
-    chance = random.Random(pages_max)
+    monkeypatch.setattr(page_check, "LEAVES_IN_DETAIL_MAX", leaves_max)
+    chance = random.Random(pages_max + leaves_max)
     store = LmdbStore(disk_folder / "dbs")
     for _ in range(BATCHES):
         work(store, chance)
         assert find_damage(store.folder / schema.DATA_FILE) is None
-    for number in range(1500):
-        store.write(_removal(store, b"key%04d" % number), 0)
-        store.revision += 1
-        if number % 100 == 0:
-            assert find_damage(store.folder / schema.DATA_FILE) is None
+    for first in range(0, 1500, 100):
+        batch = Batch(store.revision + 1)
+        batch.entries.update(
+            {
+                DATABASE + b"key%04d" % number + b"L" * length: None
+                for number in range(first, first + 100)
+                for length in (0, 300, 600)
+            }
+        )
+        store.write(batch, 0)
+        store.revision = batch.revision
+        assert find_damage(store.folder / schema.DATA_FILE) is None
     store.close()
     LmdbStore(disk_folder / "dbs").close()
-
-
-def _removal(store: LmdbStore, name: bytes) -> Batch:
-    batch = Batch(store.revision + 1)
-    batch.entries.update({DATABASE + name + b"L" * length: None for length in (0, 300, 600)})
-    return batch
 
 
 @pytest.mark.parametrize("damage", ["nothing", "noise", "ones", "another page"])
