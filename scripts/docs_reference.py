@@ -161,18 +161,28 @@ the start, as having no effect: this server is one node that keeps its data in `
 _OTHER_VARIABLES: Final = (
     (
         "`NUN_USER`, `NUN_PWD`, and their `_FILE`",
-        "`create-db`, `exec`, `shell`, `watch`",
+        "`create-db`, `exec`, `shell`, `watch`, `databases`, `users`, `permissions`, `sessions`, `password`",
         "the administrator to log in as; `-u`, `-p` and `--pwd-file` win",
     ),
     (
         "`NUN_TOKEN`",
-        "`create-db`, `shell`, `watch`",
-        "the token of the database (or of `--database-user`); `-t` and `--token-file` win",
+        "`create-db`, `shell`, `watch`, `databases create`, `users create`, `users token`, `import`",
+        "the token of the database (or of the user); `-t` and `--token-file` win",
     ),
     (
         "`NUN_CA`",
-        "`create-db`, `exec`, `shell`, `watch`, `status`, `top`",
+        "all that ask a server",
         "the file with the authority to trust for `https` and `wss` addresses; `--ca` wins",
+    ),
+    (
+        "`NUN_DBS_DIR`",
+        "`backup`, `restore`, `export`, `import`, `import-nundb`",
+        "the data folder; `--data-dir` wins. `sudo` does not hand it on",
+    ),
+    (
+        "`NUN_AUDIT_FILE`, `NUN_AUDIT_MAX_SIZE`, `NUN_AUDIT_KEEP`",
+        "the same",
+        "the audit trail to write to, if it is not that of the default",
     ),
     (
         "`XDG_STATE_HOME`",
@@ -331,7 +341,7 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "HTTP: `GET` or `HEAD` of `/healthz` and `/metrics`, without a body",
             "is a request without commands, answered with nothing",
-            "says whether the server is ready, and its figures: [monitoring.md](monitoring.md)",
+            "says whether the server is ready, and its figures (`NUN_METRICS`): [monitoring.md](monitoring.md)",
         ),
         Difference(
             "encryption",
@@ -342,11 +352,6 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "web pages of other origins",
             "may connect",
             "so too, unless `NUN_ALLOWED_ORIGINS` names those that may; others get 403",
-        ),
-        Difference(
-            "`GET /healthz`, `GET /metrics`",
-            "are requests without a command",
-            "say whether the server is ready, and what it does (`NUN_METRICS`)",
         ),
     ),
     "Data": (
@@ -455,7 +460,8 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "more commands",
             "",
-            "`shell`, `watch`, `version`, `databases`, `users`, `permissions`, `sessions`, `password`, "
+            "`shell`, `watch`, `demo`, `status`, `top`, `backup`, `verify`, `restore`, `export`, `import`, "
+            "`import-nundb`, `databases`, `users`, `permissions`, `sessions`, `password`, `version`, "
             "`create-db --strategy`",
         ),
     ),

@@ -70,6 +70,23 @@ def test_every_setting_is_in_the_reference_with_its_option() -> None:
             assert option in row[0]
 
 
+@pytest.mark.parametrize("variable", ["NUN_TOKEN", "NUN_DBS_DIR"])
+def test_every_command_that_reads_a_variable_is_in_its_row(variable: str) -> None:
+    rest = read("configuration.md").partition("## Variables of the other commands")[2]
+    (row,) = re.findall(rf"^\| `{variable}`.*", rest, re.MULTILINE)
+    sections = re.findall(r"^## nun-db ([^\n]+)\n(.*?)(?=^## |\Z)", read("cli.md"), re.DOTALL | re.MULTILINE)
+    readers = [command for command, text in sections if variable in text and command != "start"]
+    assert len(readers) >= 5
+    assert [command for command in readers if f"`{command}`" not in row] == []
+
+
+def test_every_command_that_the_original_has_not_is_on_the_page_of_differences() -> None:
+    commands = set(re.findall(r"^## nun-db (\S+)", read("cli.md"), re.MULTILINE))
+    assert len(commands) > 15
+    page = read("differences.md").partition("## The nun-db command")[2]
+    assert [command for command in sorted(commands) if f"`{command}`" not in page and command != "start"] == []
+
+
 def test_every_bound_is_in_the_reference() -> None:
     page = read("configuration.md")
     for name in vars(limits):
