@@ -1,7 +1,7 @@
-"""Collects from the source the lines that a person may have to act on: what is raised for them, logged, or said.
+"""Collects from the source the lines that a person reads, and may have to act on: what is raised, logged, or said.
 
 A message is found where it is made: the literal texts in a `raise` of an error that a person reads, in functions of
-the same module that such a `raise` calls, in calls of `_log.error` and `_log.warning`, and behind `fail` in a script.
+the same module that such a `raise` calls, in what is logged at any level, and behind `fail` and `warn` in a script.
 Of an f-string, the parts between the braces are found.
 """
 
@@ -41,7 +41,7 @@ _READ_BY_PEOPLE = frozenset(
         "UsageError",
     }
 )
-_LOGGED = frozenset({"error", "warning", "exception"})
+_LOGGED = frozenset({"error", "warning", "exception", "info", "debug"})
 
 
 class Fragment(NamedTuple):
@@ -81,11 +81,11 @@ def python_fragments(source: str, place: str) -> list[Fragment]:
 
 
 def shell_fragments(source: str, place: str) -> list[Fragment]:
-    """Return the parts of what a script says with `fail`."""
+    """Return the parts of what a script says with `fail` and `warn`."""
     return [
         Fragment(place, part.strip())
-        for match in re.finditer(r'\bfail "([^"]+)"', source)
-        for part in re.split(r"\$\w+|\$\{[^}]*\}", match[1])
+        for match in re.finditer(r'\b(?:fail|warn) "((?:\$\([^)]*\)|[^"])+)"', source)
+        for part in re.split(r"\$\w+|\$\{[^}]*\}|\$\([^)]*\)", match[1])
         if len(part.strip()) >= FRAGMENT_CHARACTERS_MIN
     ]
 
@@ -96,6 +96,8 @@ def _is_message(node: ast.AST) -> bool:
             return name in _READ_BY_PEOPLE
         case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"), attr=name)):
             return name in _LOGGED
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="logs"), attr="announce")):
+            return True
         case _:
             return False
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md has every message that people may have to act on."""
+"""docs/troubleshooting.md has every message that people read, also those that call for nothing."""
 
 from __future__ import annotations
 
@@ -30,10 +30,18 @@ def _text(n):
 
 def third(n):
     _log.error("the disk (%s) is full now", n)
+    _log.info("all is well again")
+    logs.announce(f"{n} was imported whole")
     raise ValueError("this is for programmers only")
 '''
     texts = {fragment.text for fragment in python_fragments(source, "x")}
-    assert texts == {"is taken by someone", "no such folder:", ") is full now"}
+    assert texts == {
+        "is taken by someone",
+        "no such folder:",
+        ") is full now",
+        "all is well again",
+        "was imported whole",
+    }
     found = shell_fragments('fail "the module $name is missing here"\n', "y")
     assert [fragment.text for fragment in found] == ["is missing here"]
 
