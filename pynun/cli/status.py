@@ -88,7 +88,6 @@ def summary(figures: Figures) -> list[str]:
     )
     commits = total("nun_db_commit_seconds_count")
     entries = total("nun_db_commit_entries_sum") / commits if commits else 0.0
-    mean_seconds = total("nun_db_commit_seconds_sum") / commits if commits else math.nan
     refused = total("nun_db_commands_total", outcome="refused")
     return [
         _line("connections", f"{connections}; {count(total('nun_db_connections_refused_total'))} refused so far"),
@@ -106,8 +105,13 @@ def summary(figures: Figures) -> list[str]:
         ),
         _line(
             "commits",
-            f"{count(commits)} of {entries:.1f} keys in {duration(mean_seconds)} on average;"
+            f"{count(commits)} of {entries:.1f} keys in {_mean(figures, 'commit')} on average;"
             f" {count(total('nun_db_commit_failures_total'))} failed",
+        ),
+        _line(
+            "mean times",
+            f"turn {_mean(figures, 'turn')}, HTTP {_mean(figures, 'http_request')},"
+            f" to disk {_mean(figures, 'durable')}, password {_mean(figures, 'password')}",
         ),
         _line(
             "data",
@@ -115,6 +119,7 @@ def summary(figures: Figures) -> list[str]:
             f" {size(total('nun_db_data_file_bytes'))}; {size(total('nun_db_disk_free_bytes'))} of"
             f" {size(total('nun_db_disk_bytes'))} free",
         ),
+        *_backups(figures),
         _line(
             "process",
             f"{size(total('process_resident_memory_bytes'))} memory,"
@@ -122,6 +127,22 @@ def summary(figures: Figures) -> list[str]:
             f" {count(total('process_max_fds'))} files",
         ),
     ]
+
+
+def _mean(figures: Figures, what: str) -> str:
+    """How long something took on average since the start of the process."""
+    number = figures.total(f"nun_db_{what}_seconds_count")
+    return duration(figures.total(f"nun_db_{what}_seconds_sum") / number if number else math.nan)
+
+
+def _backups(figures: Figures) -> list[str]:
+    """A line about the backups on a schedule; none where there is no schedule."""
+    newest = figures.total("nun_db_last_backup_timestamp_seconds")
+    failures = figures.total("nun_db_backup_failures_total")
+    if not newest and not failures:
+        return []
+    age = f"the newest was begun {duration(max(0.0, time.time() - newest))} ago" if newest else "none"
+    return [_line("backups", f"{age}; {count(failures)} failed")]
 
 
 def _line(name: str, text: str) -> str:

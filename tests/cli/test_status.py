@@ -41,10 +41,23 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
     assert any(
         line.startswith("commands     ") and line.endswith("of which 2 refused; 1 failed logins") for line in lines
     )
-    table = [line.split() for line in lines[lines.index("") + 9 :]]
+    (times,) = [line for line in lines if line.startswith("mean times ")]
+    assert re.fullmatch(r"mean times   turn [0-9.]+ ms, HTTP \S+ m?s, to disk \S+ m?s, password \S+ m?s", times)
+    assert not any(line.startswith("backups ") for line in lines)
+    table = [line.split() for line in lines[lines.index("") + 10 :]]
     assert ["database", "sessions", "keys", "bytes"] in table
     assert ["images", "1", "2"] in [row[:3] for row in table]
     assert all(len(line) < 80 for line in lines[1:])
+
+
+def test_backups_on_a_schedule_are_shown() -> None:
+    def shown(newest: float, failures: int) -> list[str]:
+        text = f"nun_db_last_backup_timestamp_seconds {newest}\nnun_db_backup_failures_total {failures}\n"
+        return [line for line in as_lines("URL", Health(True, ""), Figures(text)) if line.startswith("backups ")]
+
+    assert shown(time.time() - 3 * 3600 - 90, 2) == ["backups      the newest was begun 3 h 1 min ago; 2 failed"]
+    assert shown(0, 1) == ["backups      none; 1 failed"]
+    assert shown(0, 0) == []
 
 
 def first_line(age_seconds: float, start_seconds: float) -> str:
