@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,7 @@ from pynun.storage.nundb_import import imported_before
 from tests.migration.folders import content, fingerprints
 from tests.support.clients import http_post
 from tests.support.nundb_files import REFERENCE_FOLDER, expected, write_database, write_folder
-from tests.support.server import ServerDiedError, nun_db
+from tests.support.server import REPOSITORY, ServerDiedError, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,3 +154,18 @@ def test_the_password_at_the_start_rules(at_reference: Server) -> None:
     assert http_post(at_reference.http, "auth user-name user-pwd") == "invalid auth\n"
     assert http_post(at_reference.http, "auth user-name another-pwd") == "valid auth\n"
     assert http_post(at_reference.http, "use-db $admin another-pwd") == "empty"
+
+
+def test_the_old_files_go_by_the_command_of_the_page(at_reference: Server) -> None:
+    page = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"Remove them once you do not want to go back, in that folder: `(rm [^`]+)`", page)
+    server = at_reference
+    for name in ("oplog-nun.op", "hospital-nun.data.keys.old", "oplog/1"):
+        (server.data_dir / name).parent.mkdir(exist_ok=True)
+        (server.data_dir / name).write_text("of the original")
+    server.start()
+    server.stop()
+    subprocess.run(["sh", "-c", command], cwd=server.data_dir, check=True, timeout=10)
+    assert {path.name for path in server.data_dir.iterdir()} == {"data.mdb", "lock.mdb", "server.lock", "audit.jsonl"}
+    server.start()
+    assert "value 42" in http_post(server.http, "use-db hospital hospital-pwd; get n")
