@@ -13,7 +13,7 @@ import pytest
 
 from pynun.cli.transfer import _opened
 from pynun.errors import TransferError
-from tests.cli.command import command_line, run
+from tests.cli.command import command_line, run, run_at_terminal
 from tests.migration.folders import content
 from tests.support.clients import http_post
 from tests.support.server import CHEAP_PASSWORDS, Server, clean_environment
@@ -21,6 +21,10 @@ from tests.support.server import CHEAP_PASSWORDS, Server, clean_environment
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+LARGE_KEYS = 400
+LARGE_VALUE_BYTES = 256 * 1024
+LARGE_MEMORY_MAX = 64 * 1024 * 1024
 
 
 @pytest.fixture(name="full")
@@ -69,6 +73,45 @@ def test_through_a_pipe(full: Server, new_server: Callable[..., Server]) -> None
     assert result == (0, "copy: 3 keys imported; start the server\n", "")
     other.start()
     assert http_post(other.http, "use-db copy copy-pwd; get n") == "empty;value 7\n"
+
+
+def test_memory_does_not_grow_with_the_file(disk_folder: Path) -> None:
+    file, copy, folder = disk_folder / "large.jsonl", disk_folder / "copy.jsonl", str(disk_folder / "dbs")
+    with file.open("w") as lines:
+        first = {"format": "nun-db export", "version": 1, "database": "d", "strategy": "none", "secrets": False}
+        print(json.dumps({**first, "made": "2026-11-24T20:15:00Z"}), file=lines)
+        for number in range(LARGE_KEYS):
+            print(json.dumps({"key": f"k{number}", "version": 1, "value": "v" * LARGE_VALUE_BYTES}), file=lines)
+        print(json.dumps({"end": True, "keys": LARGE_KEYS}), file=lines)
+    # The limit is of private memory; the pages of the data file are none.
+    limit = ("prlimit", f"--data={LARGE_MEMORY_MAX}", "--")
+    assert LARGE_KEYS * LARGE_VALUE_BYTES > 1.5 * LARGE_MEMORY_MAX
+    for arguments in (
+        ("import", "large", str(file), "-t", "x", "--data-dir", folder),
+        ("export", "large", str(copy), "--data-dir", folder),
+    ):
+        done = subprocess.run(
+            [*limit, *command_line(*arguments)],
+            env=clean_environment(CHEAP_PASSWORDS),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done
+        assert f"{LARGE_KEYS} keys" in done.stdout
+    assert copy.stat().st_size > LARGE_KEYS * LARGE_VALUE_BYTES
+
+
+def test_progress_is_shown_at_a_terminal(full: Server, disk_folder: Path) -> None:
+    file = str(disk_folder / "db.jsonl")
+    code, screen = run_at_terminal(("export", "db", file, "--data-dir", str(full.data_dir)), [])
+    assert (code, "\r0 keys" in screen) == (0, True)
+    assert screen.endswith(f"{file}: db, 3 keys\r\n")
+    code, screen = run_at_terminal(("import", "copy", file, "-t", "x", "--data-dir", str(disk_folder / "new")), [])
+    assert (code, "\rline " in screen) == (0, True)
+    assert screen.endswith("copy: 3 keys imported; start the server\r\n")
 
 
 def test_import_is_refused_while_the_server_runs(full: Server) -> None:
