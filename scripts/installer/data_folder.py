@@ -2,7 +2,6 @@
 
 data_folder.py check FOLDER        can this version use the data? exit code 1, with the reason, if not
 data_folder.py unused FOLDER       does no server run on it? exit code 1 if one does
-data_folder.py copy FOLDER NEW     a copy of the data, whole and on disk, in a new folder
 """
 
 from __future__ import annotations

@@ -489,8 +489,19 @@ start_server() {
 
 # --- upgrade and rollback
 
+# Where the data is: somebody may have moved it since, and said so in the settings.
+find_data() {
+    in_use=$data_dir
+    [ -r "$settings" ] || return 0
+    in_use=$(setting NUN_DBS_DIR)
+    case ${in_use:=dbs} in # the default, in the folder that the server is started in
+        /*) ;;
+        *) in_use=$data_dir/$in_use ;;
+    esac
+}
+
 data_folder() {
-    "$prefix/versions/$1/bin/python" -I "$prefix/versions/$1/share/pynun/data_folder.py" "$2" "$data_dir"
+    "$prefix/versions/$1/bin/python" -I "$prefix/versions/$1/share/pynun/data_folder.py" "$2" "$in_use"
 }
 
 stop_server() {
@@ -500,7 +511,7 @@ stop_server() {
         on_failure "systemctl restart pynun"
         systemctl stop pynun || fail "systemd could not stop pynun; journalctl -u pynun says why"
     fi
-    data_folder "$1" unused || fail "a server still runs on $data_dir: stop it, then run this again"
+    data_folder "$1" unused || fail "a server still runs on $in_use: stop it, then run this again"
 }
 
 restart_server() {
@@ -515,17 +526,18 @@ restart_server() {
 
 # A backup of the stopped server's data, verified, by the version that wrote it.
 back_up() {
-    [ -e "$data_dir/data.mdb" ] || return 0
+    [ -e "$in_use/data.mdb" ] || return 0
     made=$(missing_top "$data_dir-backups")
     [ -z "$made" ] || on_failure "rm -rf $made"
     mkdir -p "$data_dir-backups"
     chmod 0700 "$data_dir-backups"
-    "$prefix/versions/$1/bin/nun-db" backup --data-dir "$data_dir" --replace "$2" >/dev/null ||
+    "$prefix/versions/$1/bin/nun-db" backup --data-dir "$in_use" --replace "$2" >/dev/null ||
         fail "the data could not be backed up to $2 (see above)"
     step "a backup of the data is in $2"
 }
 
 upgrade() {
+    find_data
     old=$(linked current)
     if [ "$old" = "$version" ] && is_complete "$version"; then
         say "pynun $version is installed already."
@@ -556,6 +568,7 @@ remove_others() {
 }
 
 rollback() {
+    find_data
     old=$(linked current)
     version=$(linked previous)
     [ -n "$version" ] || fail "there is no version to go back to: nothing was upgraded"

@@ -48,6 +48,15 @@ config_dir=$(conf_value config_dir)
 unit=$(conf_value unit_dir)/pynun.service
 link=$(conf_value bin_dir)/nun-db
 user=$(conf_value user)
+# Where the data is: somebody may have moved it since, and said so in the settings.
+in_use=$data_dir
+if [ -r "$config_dir/pynun.env" ]; then
+    in_use=$(sed -n 's/^NUN_DBS_DIR=//p' "$config_dir/pynun.env" | tail -n 1 | sed "s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/")
+    case ${in_use:=dbs} in
+        /*) ;;
+        *) in_use=$data_dir/$in_use ;;
+    esac
+fi
 
 # The answer must be the given word.
 ask() {
@@ -67,7 +76,7 @@ remove_empty() {
 if [ -n "$purge" ]; then
     ask "This removes pynun, all its data in $data_dir and its backups in $data_dir-backups." purge
 else
-    ask "This removes pynun from $prefix; the data in $data_dir and the settings in $config_dir stay." yes
+    ask "This removes pynun from $prefix; the data in $in_use and the settings in $config_dir stay." yes
 fi
 
 if [ "$(conf_value systemd)" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
@@ -76,8 +85,8 @@ fi
 # Whoever runs a server by hand has to stop it: its files must not go away under it.
 helper=$prefix/current/share/pynun/data_folder.py
 if [ -x "$prefix/current/bin/python" ] && [ -r "$helper" ]; then
-    "$prefix/current/bin/python" -I "$helper" unused "$data_dir" 2>/dev/null ||
-        fail "a server still runs on $data_dir, nothing was removed: stop it, then run this again"
+    "$prefix/current/bin/python" -I "$helper" unused "$in_use" 2>/dev/null ||
+        fail "a server still runs on $in_use, nothing was removed: stop it, then run this again"
 fi
 
 if [ -e "$unit" ]; then
@@ -92,16 +101,22 @@ remove_empty "$prefix"
 say "The program is removed."
 
 if [ -z "$purge" ]; then
-    say "Kept: the data in $data_dir, the settings in $config_dir, the user $user. A new installation takes them up again."
+    say "Kept: the data in $in_use, the settings in $config_dir, the user $user. A new installation takes them up again."
     exit 0
 fi
 rm -rf "$data_dir" "$data_dir-backups"
 rm -f "$config_dir/pynun.env"
 say "The data, its backups and the settings are removed."
+case $in_use/ in
+    "$data_dir"/*) ;;
+    *) if [ -d "$in_use" ]; then say "$in_use stays, where the settings had the data: remove it yourself if nobody needs it."; fi ;;
+esac
 remove_empty "$config_dir"
 if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
     # What stays must not belong to whoever gets the user's number next.
-    [ ! -d "$config_dir" ] || find "$config_dir" -user "$user" -exec chown -h root:0 {} +
+    for folder in "$config_dir" "$in_use"; do
+        [ ! -d "$folder" ] || find "$folder" -user "$user" -exec chown -h root:0 {} +
+    done
     if userdel "$user"; then say "The user $user is removed."; else say "The user $user could not be removed."; fi
 else
     say "The user $user stays, for this installation did not make it."

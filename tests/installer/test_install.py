@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -128,6 +129,31 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
         assert not (machine.root / gone.lstrip("/")).exists(), gone
 
 
+def test_data_that_was_moved_is_found(machine: Machine, bundle: Path, newer_bundle: Path) -> None:
+    """The settings name another folder than the one that was made: a larger disk, after years."""
+    start = how_to_start(machine.succeed("sh", f"{bundle}/install.sh"))
+    settings = machine.root / SETTINGS.lstrip("/")
+    moved = settings.read_text().replace(f"NUN_DBS_DIR={DATA}\n", "NUN_DBS_DIR='/var/large/data'\n")
+    settings.write_text(moved)
+    assert "/var/large" in moved
+    with machine.server(start):
+        administer(machine, TUTORIAL)
+        for command in (f"{newer_bundle}/install.sh --upgrade", "/opt/pynun/uninstall.sh --yes"):
+            refused = machine.run("sh", *command.split())
+            assert refused.returncode == 1
+            assert "a server still runs on /var/large/data" in refused.stderr
+    copy = f"{DATA}-backups/before-{NEWER}.backup"
+    assert copy in machine.succeed("sh", f"{newer_bundle}/install.sh", "--upgrade")
+    assert "  features-of-db: " in machine.succeed("nun-db", "verify", copy)
+    raise_format(machine.root / "var/large/data")
+    refused = machine.run("sh", "/opt/pynun/install.sh", "--rollback")
+    assert "the data in /var/large/data has format 1000, newer than this version's" in refused.stderr
+    said = machine.succeed("sh", "/opt/pynun/uninstall.sh", "--purge", "--yes")
+    assert "/var/large/data stays, where the settings had the data" in said
+    assert machine.succeed("stat", "-c", "%U", "/var/large/data", "/var/large/data/data.mdb") == "root\nroot\n"
+    assert not (machine.root / DATA.lstrip("/")).exists()
+
+
 @pytest.mark.parametrize("has_user", [False, True])
 def test_a_purge_leaves_the_files_of_others_and_says_so(machine: Machine, bundle: Path, has_user: bool) -> None:
     """A key for TLS, put where docs/tls.md says."""
@@ -175,9 +201,17 @@ def test_the_password_is_shown_on_a_terminal_only_and_in_no_argument(machine: Ma
     assert password_of(machine) not in printed
 
 
-@pytest.mark.parametrize("damage", ["changed", "added", "missing"])
-def test_a_bundle_that_is_not_as_it_was_made_is_refused(
-    machine: Machine, bundle: Path, tmp_path: Path, damage: str
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("changed", "wheels/trio-"),
+        ("added", "does not belong to the bundle"),
+        ("missing", "wheels/trio-"),
+        ("of another kind", "this bundle is for s390x, this machine is "),
+    ],
+)
+def test_a_bundle_that_is_not_for_this_machine_or_not_as_it_was_made_is_refused(
+    machine: Machine, bundle: Path, tmp_path: Path, damage: str, told: str
 ) -> None:
     copy = tmp_path / "bundle"
     shutil.copytree(bundle, copy)
@@ -186,12 +220,17 @@ def test_a_bundle_that_is_not_as_it_was_made_is_refused(
         wheel.write_bytes(wheel.read_bytes()[:-1] + b"x")
     elif damage == "added":
         (copy / "wheels" / "trio-99.0-py3-none-any.whl").write_bytes(wheel.read_bytes())
-    else:
+    elif damage == "missing":
         wheel.unlink()
+    else:
+        file, sums = copy / "ARCHITECTURE", copy / "SHA256SUMS"
+        before_sum = hashlib.sha256(file.read_bytes()).hexdigest()
+        file.write_text("s390x\n")
+        sums.write_text(sums.read_text().replace(before_sum, hashlib.sha256(file.read_bytes()).hexdigest()))
     before = machine.changes()
     refused = machine.run("sh", f"{copy}/install.sh")
     assert refused.returncode == 1
-    assert ("does not belong to the bundle" if damage == "added" else wheel.name) in refused.stderr
+    assert told in refused.stderr
     assert machine.changes() == before
 
 
