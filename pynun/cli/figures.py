@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pynun.cli.errors import NoConnectionError
 from pynun.cli.http_request import get
+from pynun.language.messages import NEEDS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +72,8 @@ def ask_health(target: Target, timeout_seconds: int) -> Health:
         return Health(True, "")
     if answer.status == 503 and answer.text.startswith(_NOT_READY):
         return Health(False, answer.text.removeprefix(_NOT_READY).strip())
+    if answer.text.strip() == NEEDS_TLS:
+        raise NoConnectionError(f"{target.url} refused the request: {NEEDS_TLS}")
     raise NoConnectionError(
         f"{target.url} does not say how it is (HTTP status {answer.status} for /healthz):"
         " is it the HTTP address of this server, or the one of NUN_METRICS?"

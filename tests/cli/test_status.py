@@ -116,9 +116,12 @@ def test_an_address_of_its_own_and_tls(disk_folder: Path) -> None:
         url = f"https://localhost:{server.metrics.port}"
         done = nun_db("-h", url, "--ca", str(authority.file), "status")
         distrusting = nun_db("-h", url, "status")
+        plain = nun_db("-h", f"http://{server.http}", "status")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{url}: ready, version")
     assert distrusting.returncode == 4
+    told = f"nun-db: http://{server.http} refused the request: this port speaks TLS: use https:// or wss://\n"
+    assert (plain.returncode, plain.stderr) == (4, told)
 
 
 def test_no_server_is_exit_code_4() -> None:
