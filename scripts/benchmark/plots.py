@@ -66,6 +66,10 @@ PLOTS: dict[str, Plot] = {
                 "speed, 20 connections", "per second",
                 (("set_per_second", "set"), ("get_safe_per_second", "get-safe")),
             ),
+            Panel(
+                "speed, to that with 1,000 keys then", "ratio",
+                (("set_ratio", "set"), ("get_safe_ratio", "get-safe")),
+            ),
             Panel("start", "ms", (("start_ms", "until ready"),)),
             Panel("memory and file", "MiB", (("rss_anon_mib", "private memory"), ("file_mib", "file")), has_log_y=True),
         ),
@@ -220,7 +224,7 @@ def _draw_section(pyplot: Pyplot, section: dict[str, Any]) -> Figure:
         if panel.has_log_y:
             axes.set_yscale("log")
         else:
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # room above the highest point, which else is cut
         axes.legend(fontsize=7)
     return figure
 
