@@ -258,6 +258,9 @@ class TcpClient(Connection):
     def close(self) -> None:
         """Say that nothing more will come and wait for the server's end."""
         with contextlib.suppress(OSError):
+            if isinstance(self.socket, ssl.SSLSocket):
+                # TLS has a word of its own for it. Without it, the server's complaint were taken for text.
+                self.socket = self.socket.unwrap()
             self.socket.shutdown(socket.SHUT_WR)
         assert self.wait_end(), "the server did not end a TCP connection that its client left"
         self.socket.close()
