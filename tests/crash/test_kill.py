@@ -27,6 +27,9 @@ KILLS_PER_FOLDER = 5
 FOLDERS = -(-int(os.environ.get("NUN_TEST_KILLS", "20")) // KILLS_PER_FOLDER)
 SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000_000)))
 
+OLD_SECONDS = 4.0
+"""So old is what `relaxed` must not lose: forty times what it may."""
+
 DATABASE = "crash"
 CONFLICTS = "crashconflicts"
 
@@ -81,6 +84,26 @@ def test_relaxed_durability_loses_a_tail_at_most(new_server: Callable[..., Serve
             states = read_states(server, DATABASE, [key for writer in writers for key in writer.keys])
             for writer in writers:
                 check_writer(writer, states, acknowledged=0)
+
+
+@pytest.mark.timeout(300)
+def test_relaxed_durability_loses_nothing_old(new_server: Callable[..., Server]) -> None:
+    """A tenth of a second is promised; what is older by far, however busy the machine, is on disk."""
+    server = new_server(NUN_DURABILITY="relaxed")
+    with server:
+        create_database(server, DATABASE)
+        writers = start_writers(server, DATABASE, SEED)
+        threading.Event().wait(0.5)
+        old = [writer.acknowledged for writer in writers]
+        threading.Event().wait(OLD_SECONDS)
+        server.kill()
+        for writer in writers:
+            writer.finish()
+        server.start()
+        states = read_states(server, DATABASE, [key for writer in writers for key in writer.keys])
+        assert all(old), "too little load to mean anything"
+        for writer, acknowledged in zip(writers, old, strict=True):
+            check_writer(writer, states, acknowledged=acknowledged)
 
 
 def test_a_snapshot_is_on_disk_when_it_answers_even_in_relaxed(new_server: Callable[..., Server]) -> None:
