@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 settings.register_profile("suite", effort(100))
 settings.load_profile("suite")
 
+# What is ignored here, everything that is started from here would ignore too: Ctrl-C in the background of a script, and
+# hanging up under nohup. With a handler it is not handed on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background of a script, where Ctrl-C is ignored, also by all that is started from here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 EXEC_SECONDS_MAX = 0.2
-EXEC_RATIO_MAX = 2.5
+EXEC_RATIO_MAX = 4.0  # measured on a busy machine: 2.0 to 2.7
 EXEC_RUNS = 10
 
 NOT_FOR_EXEC = ("trio", "lmdb", "argon2", "rich", "prompt_toolkit", "h11", "asyncio", "pynun.engine", "pynun.storage")
