@@ -10,9 +10,10 @@ const MOVES = 40;
 const VIEW_TEXTS = ['position-text', 'zoom-text', 'slice-text', 'window-text'];
 
 /** A page of its own browser context (another person), ready to be used; notes its complaints and what it sends. */
-async function open(browser, settings = DESKTOP) {
+async function open(browser, settings = DESKTOP, atStart = null) {
   const context = await browser.newContext(settings);
   const page = await context.newPage();
+  if (atStart) await page.addInitScript(atStart);
   page.complaints = [];
   page.sent = [];
   page.on('console', (message) => page.complaints.push(`${message.type()}: ${message.text()}`));
@@ -240,8 +241,11 @@ const scenarios = {
 
   /** Names, pointers, renaming, joining late, leaving with and without a goodbye. */
   async people(browser) {
-    const first = await open(browser);
-    const second = await open(browser);
+    const alike = () => {
+      Math.random = () => 0.5; // all take the same colour at first
+    };
+    const first = await open(browser, DESKTOP, alike);
+    const second = await open(browser, DESKTOP, alike);
     await rename(first, 'Ana');
     await rename(second, 'Ben; Bè\u202e^ "x"');
     await seesOthers(second, ['Ana']);
@@ -258,7 +262,7 @@ const scenarios = {
     await first.locator('#slice').fill('7');
     await first.locator('#zoom-in').click();
     const here = await view(first);
-    const late = await open(browser);
+    const late = await open(browser, DESKTOP, alike);
     const lateName = await nameOf(late);
     await shows(late, 'slice-text', await text(first, 'slice-text'));
     await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"']);

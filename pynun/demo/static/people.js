@@ -19,6 +19,7 @@ export class People {
   #me;
   #name;
   #colour = Math.floor(Math.random() * COLOURS.length);
+  #colourTimer = null;
   #others = new Map();
   #lastBeat = -Infinity;
   #rollCallBegan = null;
@@ -62,7 +63,6 @@ export class People {
     for (const person of this.#others.values()) person.heardAt = now;
     this.#connection.set(HELLO, this.#me);
     this.#beat();
-    setTimeout(() => this.#choosePossiblyOtherColour(), SETTLING_MS);
   }
 
   /** What others get when this page goes away. */
@@ -90,6 +90,7 @@ export class People {
     const known = this.#others.get(id);
     if (!known && this.#others.size >= PEOPLE_MAX) return;
     this.#others.set(id, { name, colour, heardAt: performance.now() });
+    if (colour === this.#colour && id < this.#me) this.#chooseOtherColourSoon();
     if (!known) this.#onChange([name], []);
     else if (known.name !== name || known.colour !== colour) this.#onChange([], []);
   }
@@ -122,7 +123,14 @@ export class People {
     this.#connection.set(PEOPLE, { name: this.#name, colour: this.#colour });
   }
 
-  /** Of two with one colour, the one with the greater id takes a free one. */
+  /** Of two with one colour, the one with the greater id takes a free one, when it has heard which are taken. */
+  #chooseOtherColourSoon() {
+    this.#colourTimer ??= setTimeout(() => {
+      this.#colourTimer = null;
+      this.#choosePossiblyOtherColour();
+    }, SETTLING_MS);
+  }
+
   #choosePossiblyOtherColour() {
     const taken = new Set([...this.#others.values()].map((person) => person.colour));
     const isMine = [...this.#others].some(([id, person]) => person.colour === this.#colour && id < this.#me);
