@@ -1,7 +1,7 @@
 // Runs a script of tests/javascript in a page of Chromium instead of in Node.js: the same script, the same client, the
 // browser's own WebSocket and storage. What the page reports goes to the test, what the test orders goes to the page.
 import path from 'node:path';
-import { ask, options, report } from '../javascript/harness.js';
+import { ask, exit, options, report } from '../javascript/harness.js';
 import { bundle, withBrowser } from './browser.js';
 
 const folder = import.meta.dirname;
@@ -31,4 +31,4 @@ const failed = await withBrowser(chromium, { '/': html, '/script.js': code }, as
   report(event, details);
   return event !== 'done';
 });
-process.exit(failed ? 1 : 0);
+exit(failed ? 1 : 0);

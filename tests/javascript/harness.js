@@ -47,5 +47,10 @@ export function main(run) {
 
 function end(event, details, code) {
   report(event, { ...details, unhandled });
+  exit(code);
+}
+
+/** Ends the process once the test has read every report: process.exit alone drops what a full pipe did not take. */
+export function exit(code) {
   process.stdout.write('', () => process.exit(code));
 }

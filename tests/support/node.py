@@ -35,6 +35,10 @@ INSTALL_SECONDS_MAX = 300.0
 SCRIPT_SECONDS_MAX = 120.0
 END_SECONDS_MAX = 20.0
 
+# A failure shows no more than a screenful of what a script printed; a line may be a report of megabytes.
+ERROR_LINES_MAX = 30
+CHARACTERS_MAX = 500
+
 
 def leave_out(reason: str) -> NoReturn:
     """Skip the test because something is missing on this machine; in continuous integration, fail."""
@@ -127,8 +131,9 @@ class NodeScript:
         """Wait for the script's next report, which must be this event; return it."""
         report = self._reports.get()
         if report is None or report["event"] != event:
-            what = "its deadline passed" if self._is_late else f"got {report}"
-            raise ScriptError(f"expected the report {event!r}, {what}\n" + "\n".join(self.errors[-100:]))
+            what = "its deadline passed" if self._is_late else f"got {_shortened(report)}"
+            printed = "\n".join(map(_shortened, self.errors[-ERROR_LINES_MAX:]))
+            raise ScriptError(f"expected the report {event!r}, {what}\n{printed}")
         return report
 
     def tell(self, **order: object) -> None:
@@ -158,6 +163,12 @@ class NodeScript:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.errors.append(line.rstrip("\n"))
+
+
+def _shortened(printed: object) -> str:
+    """Return something as text, cut to a few lines of a terminal."""
+    text = str(printed)
+    return text if len(text) <= CHARACTERS_MAX else f"{text[:CHARACTERS_MAX]}… ({len(text)} characters)"
 
 
 def run_script(
