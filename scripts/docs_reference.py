@@ -339,9 +339,10 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "is answered with status 400, 408, 413 or 431 and a line of text",
         ),
         Difference(
-            "HTTP: `GET` or `HEAD` of `/healthz` and `/metrics`, without a body",
+            "HTTP: `GET` or `HEAD` of `/livez`, `/readyz`, `/healthz` and `/metrics`, without a body; the first three"
+            " on the WebSocket port too",
             "is a request without commands, answered with nothing",
-            "says whether the server is ready, and its figures (`NUN_METRICS`): [monitoring.md](monitoring.md)",
+            "says whether the server is alive and ready, and its figures: [monitoring.md](monitoring.md)",
         ),
         Difference(
             "encryption",

@@ -1,7 +1,8 @@
 """Asks the server of this machine or container whether it is ready: exit code 0, or 1 with a line that says why not.
 
-    python -m pynun.cli.health
+    python -m pynun.cli.health [/livez]
 
+With `/livez` it asks only whether the server is alive, for whoever restarts what fails the check.
 For service managers and health checks, which run it every few seconds: only the standard library is imported. It finds
 the server by the same settings that the server reads (NUN_HTTP_ADDR, NUN_TLS_CERT), and needs no password. With TLS
 the certificate is not checked, for its name is that which clients use, and nothing secret is sent.
@@ -26,8 +27,8 @@ _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Who listens on all addresses is asked on the machine's own."""
 
 
-def why_not_ready(environ: Mapping[str, str]) -> str | None:
-    """None if the server is ready; else the reason, in one line."""
+def why_not(page: str, environ: Mapping[str, str]) -> str | None:
+    """None if the server answers that page with 200; else the reason, in one line."""
     row = next(row for row in settings.SETTINGS if row.name == "NUN_HTTP_ADDR")
     try:
         listening_host, port = row.parse(environ.get(row.name) or row.default)
@@ -43,7 +44,7 @@ def why_not_ready(environ: Mapping[str, str]) -> str | None:
     else:
         connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/healthz", headers={"Connection": "close"})
+        connection.request("GET", page, headers={"Connection": "close"})
         response = connection.getresponse()
         text = response.read(_TEXT_BYTES_MAX).decode("utf-8", "replace").strip()
     except (OSError, http.client.HTTPException) as error:
@@ -55,8 +56,10 @@ def why_not_ready(environ: Mapping[str, str]) -> str | None:
 
 def main() -> int:
     """Print the answer; return the exit code."""
-    reason = why_not_ready(os.environ)
-    print("ready" if reason is None else f"not ready: {' '.join(reason.split())}")
+    page = sys.argv[1] if len(sys.argv) > 1 else "/readyz"
+    reason = why_not(page, os.environ)
+    state = "alive" if page == "/livez" else "ready"
+    print(state if reason is None else f"not {state}: {' '.join(reason.split())}")
     return 0 if reason is None else 1
 
 

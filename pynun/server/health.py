@@ -1,6 +1,6 @@
-"""Whether the server can do its work now, and if not, why not: the page /healthz (docs/monitoring.md).
+"""Whether the server is alive, and whether it can do its work now: /livez, /readyz and /healthz (docs/monitoring.md).
 
-Ready means: connections are accepted and changes can be stored. The page is plain text: `ok`, or `not ready: REASON`.
+Ready means: connections are accepted and changes can be stored. The pages are plain text: `ok`, or `not ready: REASON`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DISK_FULL: Final = "the disk of the data is full"
 DISK_SILENT: Final = "the disk of the data does not answer"
+
+_OK: Final = Page(200, b"ok\n")
 
 
 class Phase(enum.Enum):
@@ -71,6 +73,14 @@ class Health:
         return DISK_FULL if usage.free < limits.DISK_FREE_BYTES_MIN else None
 
     async def page(self) -> Page:
-        """The page /healthz: 200 when ready, else 503."""
+        """The pages /readyz and /healthz: 200 when ready, else 503."""
         reason = await self.reason()
-        return Page(200, b"ok\n") if reason is None else Page(503, f"not ready: {reason}\n".encode())
+        return _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
+
+    async def live_page(self) -> Page:
+        """The page /livez: 200 whenever the loop can answer at all.
+
+        It asks nothing of the disk: a full or hanging disk is not cured by a restart, which is what follows a failure
+        of this page. A committer that failed for good ends the server by itself.
+        """
+        return _OK

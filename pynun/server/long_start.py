@@ -1,8 +1,8 @@
 """A start that takes long, because it takes data over first: that is said to whoever asks meanwhile.
 
-The work is done in a thread, and the loop that runs beside it answers `/healthz` and `/metrics`, on the HTTP port and
-on the address of their own that NUN_METRICS may name; any other HTTP request is answered with what /healthz says.
-Clients on the other ports wait, connected by the kernel, until the data is there.
+The work is done in a thread, and the loop that runs beside it answers the server's pages, on the HTTP and WebSocket
+ports and on the address of their own that NUN_METRICS may name. Any other request to these ports, a WebSocket handshake
+too, is answered with what /readyz says. TCP clients wait, connected by the kernel, until the data is there.
 """
 
 from __future__ import annotations
@@ -63,10 +63,11 @@ class LongStart:
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         async with trio.open_nursery() as answering:
-            handler = partial(self._reception.handle, _PAGES, self, trio.Event())
-            # Duplicates, for `serve_listeners` closes what it is given.
-            listener = self._listeners.http.duplicate()
-            answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
+            for opened, transport in ((self._listeners.http, _HTTP), (self._listeners.websocket, _WEBSOCKET)):
+                handler = partial(self._reception.handle, transport, self, trio.Event())
+                # Duplicates, for `serve_listeners` closes what it is given.
+                listener = opened.duplicate()
+                answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
             if self._listeners.metrics is not None:
                 answering.start_soon(self.monitoring.serve, self._listeners.metrics.duplicate(), self._certificate)
             done = await trio.to_thread.run_sync(outcome.capture, work)
@@ -74,9 +75,15 @@ class LongStart:
         return done.unwrap()
 
 
-async def _serve(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
+async def _serve_http(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
     monitoring = start.monitoring
     await serve_pages(connected, monitoring.pages, start.handshake_seconds, monitoring.health.page)
 
 
-_PAGES: Final = Transport("http", _serve, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+async def _serve_websocket(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
+    monitoring = start.monitoring
+    await serve_pages(connected, monitoring.health_pages, start.handshake_seconds, monitoring.health.page)
+
+
+_HTTP: Final = Transport("http", _serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+_WEBSOCKET: Final = Transport("websocket", _serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)

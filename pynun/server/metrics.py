@@ -150,7 +150,7 @@ class _ServerCollector(Collector):
         yield build
         assert self.system is not None
         yield GaugeMetricFamily(
-            "nun_db_ready", "1 when GET /healthz says ok, else 0.", 1 if self.system.reason is None else 0
+            "nun_db_ready", "1 when GET /readyz says ok, else 0.", 1 if self.system.reason is None else 0
         )
         yield GaugeMetricFamily(
             "nun_db_serving_since_timestamp_seconds",

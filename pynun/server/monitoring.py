@@ -1,4 +1,4 @@
-"""How the server is watched: its pages /healthz and /metrics, and the address of their own that NUN_METRICS may name.
+"""How the server is watched: /livez, /readyz, /healthz and /metrics, and the address that NUN_METRICS may name.
 
 That address answers from the time the loop runs to the end of the stop, so also while the server is starting and
 stopping; there no commands are run, and connections do not count as clients.
@@ -60,7 +60,10 @@ class Monitoring:
         self._service: Service | None = None
         self._metrics: Metrics | None = None
         self.health = Health(settings.data_dir)
-        own = {b"/healthz": self.health.page, b"/metrics": self._metrics_page}
+        ready = self.health.page
+        self.health_pages: Pages = {b"/livez": self.health.live_page, b"/readyz": ready, b"/healthz": ready}
+        """What the WebSocket port answers too."""
+        own = {**self.health_pages, b"/metrics": self._metrics_page}
         self._own_pages: Pages = own
         self.pages: Pages = own
         """The pages of the HTTP port."""
@@ -71,6 +74,7 @@ class Monitoring:
         """From now on there is something to measure."""
         self._service = service
         service.pages = self.pages
+        service.health_pages = self.health_pages
 
     async def run(self) -> None:
         """Measure what only a task can, for ever."""

@@ -7,6 +7,7 @@ pipelined requests are understood; requests are answered one after another (RFC 
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ import trio
 
 from pynun import limits
 from pynun.language import framing, messages
-from pynun.transports.http_reader import HEAD_TOO_BIG, RequestReader
+from pynun.transports.http_reader import HEAD_TOO_BIG, Request, RequestReader
 from pynun.transports.origin import ConnectionOrigin
 from pynun.transports.pages import PLAIN_TEXT, Page, path_of
 from pynun.transports.results import ResultsOutbox
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pynun.engine.session import Session
-    from pynun.transports.http_reader import Request
     from pynun.transports.pages import Pages
     from pynun.transports.service import Service
 
@@ -72,7 +72,9 @@ HTTP_NO_TLS_REFUSAL: Final = _refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
 
 
-_NO_PAGE: Final = Page(404, b"this port answers GET /healthz and GET /metrics, and runs no commands\n")
+_ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
+
+_NO_PAGE: Final = Page(404, b"this port answers GET /livez, /readyz, /healthz and /metrics, and runs no commands\n")
 
 
 class _ResultsTooBigError(Exception):
@@ -304,6 +306,18 @@ async def serve_pages(
             deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
     except OSError:
         return  # the client is gone
+
+
+async def page_answer(pages: Pages, head: bytes) -> bytes | None:
+    """The answer to a request of that head for one of the pages, the last on its connection; None if it is for none.
+
+    A WebSocket handshake is none, whatever its path.
+    """
+    method, _, rest = head.partition(b" ")
+    make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
+    if make_page is None or _ASKS_FOR_WEBSOCKET.search(head):
+        return None
+    return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD"))
 
 
 def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:

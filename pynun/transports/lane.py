@@ -20,7 +20,7 @@ from pynun.language import messages
 from pynun.transports.fragments import FragmentCounter
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
-from pynun.transports.http import HTTP_HEAD_REFUSAL, HTTP_NO_TLS_REFUSAL, HTTP_UNFINISHED_REFUSAL
+from pynun.transports.http import HTTP_HEAD_REFUSAL, HTTP_NO_TLS_REFUSAL, HTTP_UNFINISHED_REFUSAL, page_answer
 from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import has_unread, linger, receive
@@ -68,6 +68,8 @@ class Lane(trio.abc.Stream):
         self._is_close_sent = False
         self._is_given_up = False
         self._silences = 0
+        self.is_page_answered = False
+        """Whether the client asked for a page of the server's, and not for a WebSocket."""
         self.on_gone: Callable[[], None] = lambda: None
         """Called when the peer is not there any more."""
         self.connection: WebSocketConnection | None = None
@@ -222,6 +224,10 @@ class Lane(trio.abc.Stream):
                 return await self._refuse_head(HTTP_HEAD_REFUSAL)
             if end >= 0:
                 end += len(_HEAD_END)
+                page = await page_answer(self._service.health_pages, bytes(head[:end]))
+                if page is not None:
+                    self.is_page_answered = True
+                    return await self._refuse_head(page)
             elif head and not data:
                 end = size  # whatever it is, trio-websocket knows what to say
             elif not data:

@@ -48,6 +48,7 @@ class Service:
         "engine",
         "flusher",
         "handshake_seconds",
+        "health_pages",
         "idle_seconds",
         "message_bytes_max",
         "outbox_bytes_max",
@@ -91,6 +92,8 @@ class Service:
         """Origins of web pages that may connect by WebSocket; empty: all."""
         self.pages: Pages = {}
         """The HTTP port's own pages."""
+        self.health_pages: Pages = {}
+        """Those that the WebSocket port answers too."""
         self.peers: set[Peer] = set()
         """The open connections with a session that lasts, to be checked (`liveness`)."""
         self.waits_to_cancel: set[trio.CancelScope] = set()

@@ -127,7 +127,8 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
             return None
         finally:
             service.waits_to_cancel.discard(scope)
-    service.counters.refused["handshake"] += 1
+    if not lane.is_page_answered:
+        service.counters.refused["handshake"] += 1
     return None
 
 

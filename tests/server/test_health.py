@@ -1,4 +1,4 @@
-"""GET /healthz: `ok` when the server can do its work, else why not (docs/monitoring.md)."""
+"""GET /livez, /readyz and /healthz: whether the server is alive, and can do its work (docs/monitoring.md)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +17,9 @@ from pynun import limits
 from pynun.server.health import DISK_SILENT, Health, Phase
 from tests.storage.committer_bench import Bench, run
 from tests.support.certificates import Authority
-from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient
+from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
 from tests.support.server import Address, Server, free_ports
-from tests.support.watched import fill, growth_forbidden, request, small_disk, wait_until
+from tests.support.watched import Scrape, fill, growth_forbidden, request, small_disk, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,36 @@ def test_a_server_that_is_ready_says_ok(shared_server: Server) -> None:
     assert request(shared_server.http, f"http://{shared_server.http}/healthz").text == "ok\n"
     head = request(shared_server.http, "/healthz", "HEAD")
     assert (head.status, head.text) == (200, "")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_clients_ports_answer_all_three(shared_server: Server, path: str) -> None:
+    """Load balancers check the port that they serve."""
+    for address in (shared_server.http, shared_server.websocket):
+        assert request(address, path) == (200, "ok\n", "text/plain; charset=UTF-8")
+        assert request(address, f"{path}?x=1").text == "ok\n"
+        assert request(address, f"http://{address}{path}").text == "ok\n"
+        head = request(address, path, "HEAD")
+        assert (head.status, head.text) == (200, "")
+
+
+def test_pages_on_the_websocket_port_refuse_nobody(new_server: Callable[..., Server]) -> None:
+    """They count as no failed handshake, other paths stay handshakes, and a handshake may have any path."""
+    with new_server() as server:
+        for _ in range(3):
+            assert request(server.websocket, "/readyz").status == 200
+        with socket.create_connection(server.websocket) as plain:
+            plain.settimeout(30.0)
+            plain.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(partial(plain.recv, 1000), b""))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"\r\nConnection: close\r\n" in answer
+        assert Scrape(server.http).value("nun_db_connections_refused_total", reason="handshake") == 0
+        assert request(server.websocket, "/readyz/more").status >= 400
+        assert request(server.websocket, "/metrics").status >= 400
+        assert request(server.websocket, "/readyz", "POST").status >= 400
+        with WebSocketClient(server.websocket, path="/livez") as client:
+            assert client.ask("use-db none none") != []
 
 
 def test_any_other_request_is_a_body_of_commands(shared_server: Server) -> None:
@@ -68,8 +99,11 @@ def test_a_disk_that_is_full_is_told_until_there_is_room(disk_folder: Path) -> N
         assert request(server.http, "/healthz").text == "ok\n"
         filler = disk / "filler"
         fill(filler)
-        answer = request(server.http, "/healthz")
-        assert (answer.status, answer.text) == (503, "not ready: the disk of the data is full\n")
+        for address in (server.http, server.websocket):
+            for path in ("/readyz", "/healthz"):
+                answer = request(address, path)
+                assert (answer.status, answer.text) == (503, "not ready: the disk of the data is full\n")
+            assert request(address, "/livez").status == 200, "a restart makes no room"
         filler.unlink()
         assert request(server.http, "/healthz").text == "ok\n"
 
@@ -125,7 +159,8 @@ def test_a_disk_that_says_nothing_costs_one_thread(tmp_path: Path, monkeypatch: 
 def test_an_address_of_its_own_runs_no_commands(new_server: Callable[..., Server]) -> None:
     with new_server(NUN_METRICS="127.0.0.1:0") as server:
         assert server.metrics is not None
-        assert request(server.metrics, "/healthz").text == "ok\n"
+        for path in ("/livez", "/readyz", "/healthz"):
+            assert request(server.metrics, path).text == "ok\n"
         assert request(server.metrics, "/").status == 404
         assert request(server.metrics, "/healthz", "POST").status == 404
         refused = request(server.metrics, "/healthz", "POST", AUTH)
@@ -149,6 +184,8 @@ def test_an_address_of_its_own_answers_from_the_start_to_the_end_of_the_stop(new
         stopping.start()
         try:
             wait_until(lambda: _told(address) == "not ready: stopping\n")
+            assert request(address, "/readyz").status == 503
+            assert request(address, "/livez").status == 200
         finally:
             silent.close()
             stopping.join()
@@ -168,7 +205,8 @@ def test_with_tls_it_is_told_by_tls(disk_folder: Path) -> None:
     environment = {**certificates.environment(), "NUN_METRICS": "127.0.0.1:0"}
     with Server(disk_folder / "dbs", environment=environment) as server:
         assert server.metrics is not None
-        for address in (server.http, server.metrics):
+        for address in (server.http, server.metrics, server.websocket):
+            assert request(address, "/livez", tls=certificates.trusting()).text == "ok\n"
             assert request(address, "/healthz", tls=certificates.trusting()).text == "ok\n"
         plain = request(server.http, "/healthz")
         assert plain.status == 400

@@ -17,7 +17,7 @@ from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.nundb_import import existing_databases
 from tests.cli.command import run
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, http_post
+from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.nundb_files import Key, write_folder
 from tests.support.server import Address, Server, ServerDiedError, free_ports
 from tests.support.watched import request, wait_until
@@ -114,6 +114,12 @@ def test_no_other_http_request_is_answered_with_anything_else(starting: Starting
     head = request(server.http, "/healthz", "HEAD")
     assert (head.status, head.text) == (503, "")
     assert request(server.http, "/metrics").status == 404  # it has an address of its own
+    for address in (server.http, server.websocket):
+        assert request(address, "/livez").text == "ok\n"
+        assert request(address, "/readyz").status == 503
+        assert IMPORTING.fullmatch(request(address, "/anything").text)
+    with pytest.raises(AssertionError, match="503 Service Unavailable"):
+        WebSocketClient(server.websocket)  # which would only run into its time limit, if it waited
     with HttpClient(server.http) as client:  # whoever waits for an answer on one connection may ask again
         assert client.request("").status == 503
     starting.ended()
@@ -147,7 +153,7 @@ def test_commands_for_people_say_it(starting: Starting) -> None:
         assert result.errors.endswith("wait, and try again; nothing was done\n")
 
 
-def test_clients_of_the_other_ports_wait(starting: Starting) -> None:
+def test_clients_of_the_tcp_port_wait(starting: Starting) -> None:
     with socket.create_connection(starting.server.tcp) as waiting:
         waiting.settimeout(0.5)
         waiting.sendall(b"use-db hospital u3 pwd-3\n")
