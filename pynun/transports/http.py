@@ -42,31 +42,34 @@ _REASONS: Final = {
     408: b"Request Timeout",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
     503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
 }
 
 
-def _refusal(status: bytes, text: str) -> bytes:
-    """An answer that can be made before anything of the request is read."""
-    return (
-        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b"
-        % (status, len(text.encode()), text.encode())
+def refusal(status: bytes, text: str, fields: bytes = b"", *, is_bodiless: bool = False) -> bytes:
+    """An answer that ends the connection and can be made before anything of the request is read, or all of it."""
+    body = text.encode()
+    head = (
+        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n"
     )
+    return head % (status, len(body), fields) + (b"" if is_bodiless else body)
 
 
-HTTP_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
+HTTP_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
 """What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
 
-HTTP_HEAD_REFUSAL: Final = _refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
+HTTP_HEAD_REFUSAL: Final = refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
 """What a client gets that begins a WebSocket handshake with too much."""
 
-HTTP_UNFINISHED_REFUSAL: Final = _refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
+HTTP_UNFINISHED_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
 """What a connection gets that makes the server hold too much before it is a WebSocket."""
 
-HTTP_PLAIN_TEXT_REFUSAL: Final = _refusal(b"400 Bad Request", messages.NEEDS_TLS)
+HTTP_PLAIN_TEXT_REFUSAL: Final = refusal(b"400 Bad Request", messages.NEEDS_TLS)
 """What a client gets that speaks no TLS where the server does."""
 
-HTTP_NO_TLS_REFUSAL: Final = _refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
+HTTP_NO_TLS_REFUSAL: Final = refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
 """What a client gets that speaks TLS where the server does not: it can't read that, and gives up at once."""
 
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"

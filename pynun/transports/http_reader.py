@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import httptools
@@ -12,6 +12,11 @@ from pynun import limits
 from pynun.language import messages
 
 HEAD_TOO_BIG: Final = "the head of the request is too big"
+NO_HTTP_2: Final = "this port speaks HTTP/1.1, not HTTP/2 without an offer to upgrade"
+UNKNOWN_CODING: Final = "a body may be chunked, in no other transfer coding"
+
+_FRAMING_HEADERS: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
+"""They say where a request ends, and whether its connection does."""
 
 _REQUEST_BYTES: Final = 256
 """What a request takes besides its body: its object, its target."""
@@ -50,9 +55,7 @@ class RequestReader:
         """What has arrived of the body of the request that has begun."""
         self.expects_continue = False
         """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
-        self._announced_bytes = 0
-        self._is_chunked = False
-        self._upgrade: Request | None = None  # asked for another protocol, and its body is not complete
+        self._framing: list[tuple[bytes, bytes]] = []  # the framing headers of the request that has begun
         self.refusal: tuple[int, str] | None = None
         """Status and text if what came is no request that can be answered; nothing is read after it."""
 
@@ -69,38 +72,62 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         self._framing_bytes += len(data)
-        if self._upgrade is not None:
-            self._feed_upgrade(data)
-            return
+        rest = memoryview(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Whoever asks for another protocol gets an answer in this one. llhttp stops behind the head.
-            self._feed_upgrade(data[upgrade.args[0] :])
+            while rest:
+                try:
+                    self._parser.feed_data(rest)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    rest = rest[upgrade.args[0] :]
+                    self._ignore_upgrade()
         except httptools.HttpParserError as error:
             if self.refusal is None:
-                self.refusal = (400, f"not a valid HTTP request: {error}")
+                is_http_2 = self._target == b"*" and self._parser.get_method() == b"PRI"  # RFC 9113 section 3.4
+                self.refusal = (505, NO_HTTP_2) if is_http_2 else (400, f"not a valid HTTP request: {error}")
         if self._framing_bytes > limits.HANDSHAKE_BYTES_MAX:  # httptools keeps a header until it is complete
             self.refusal = (431, HEAD_TOO_BIG)
+
+    def _ignore_upgrade(self) -> None:
+        """Go on with a request that offers another protocol as if it did not (RFC 9110 section 7.8).
+
+        httptools stops after such a head. A new parser reads what the head says of the body, and then the body.
+        """
+        parser = self._parser
+        method = parser.get_method()
+        is_tunnel = method == b"CONNECT"
+        lines = [
+            b"%b %b HTTP/%b"
+            % (
+                b"POST" if is_tunnel else method,
+                b"/" if is_tunnel else self._target,
+                parser.get_http_version().encode(),
+            ),
+            *(b"%b: %b" % header for header in self._framing),
+            b"\r\n",
+        ]
+        self.begun -= 1  # it is the same request
+        self._parser = httptools.HttpRequestParser(self)
+        self._parser.feed_data(b"\r\n".join(lines))
 
     def on_message_begin(self) -> None:
         self.is_partial = True
         self.begun += 1
-        self._announced_bytes = 0
-        self._is_chunked = False
+        self._framing = []
         self._target = b""
 
     def on_url(self, part: bytes) -> None:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name[:1] in b"Cc" and name.lower() == b"content-length":
-            self._announced_bytes = int(value) if value.isdigit() else 0
-            if self._announced_bytes > self._body_bytes_max:
+        name = name.lower()
+        if name in _FRAMING_HEADERS:
+            self._framing.append((name, value))
+            if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:
                 self.refusal = (413, messages.MESSAGE_TOO_BIG)
-        elif name[:1] in b"Tt" and name.lower() == b"transfer-encoding":
-            self._is_chunked = True
-        elif name[:1] in b"Ee" and name.lower() == b"expect":
+            elif name == b"transfer-encoding" and value.lower() != b"chunked":
+                self.refusal = (501, UNKNOWN_CODING)
+        elif name == b"expect":
             self.expects_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
@@ -115,37 +142,19 @@ class RequestReader:
             self._body += data
 
     def on_message_complete(self) -> None:
-        if self.refusal is not None:
-            return  # nothing is run of what is refused, even if it ends in the same read
         parser = self._parser
+        if self.refusal is not None or parser.should_upgrade():
+            return  # nothing is run of what is refused, even if it ends in the same read; `_ignore_upgrade` goes on
         method = parser.get_method()
         request = Request(
             body=bytes(self._body),
-            is_kept_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+            is_kept_alive=parser.should_keep_alive(),
             is_old=parser.get_http_version() == "1.0",
             is_bodiless=method == b"HEAD",
             page=self._target if not self.body_bytes and method in (b"GET", b"HEAD") else b"",
         )
-        if parser.should_upgrade():
-            self._upgrade = request
-            return
         self.complete.append(request)
         self._body = bytearray()
         self.body_bytes = 0
         self._framing_bytes = 0
         self.is_partial = self.expects_continue = False
-
-    def _feed_upgrade(self, data: bytes) -> None:
-        """The body of a request that asks for another protocol, by its announced length."""
-        assert self._upgrade is not None
-        self._framing_bytes = 0
-        if self._is_chunked:
-            self.refusal = (400, "not a valid HTTP request: a chunked body with an Upgrade header")
-            return
-        self._body += data
-        self.body_bytes += len(data)
-        if self.body_bytes >= self._announced_bytes and self.refusal is None:
-            body = bytes(self._body[: self._announced_bytes])
-            self.complete.append(replace(self._upgrade, body=body, page=b"" if body else self._upgrade.page))
-            self._body = bytearray()
-            self.is_partial = self.expects_continue = False

@@ -20,8 +20,10 @@ from pynun.language import messages
 from pynun.transports.fragments import FragmentCounter
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
+from pynun.transports.handshake import RefusedHandshakeError, check_first_line, read_head
 from pynun.transports.http import HTTP_HEAD_REFUSAL, HTTP_NO_TLS_REFUSAL, HTTP_UNFINISHED_REFUSAL, page_answer
 from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
+from pynun.transports.origin import address_of
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import has_unread, linger, receive
 
@@ -222,23 +224,27 @@ class Lane(trio.abc.Stream):
             size = len(head) if end < 0 else end
             if size > limits.HANDSHAKE_BYTES_MAX or head.count(b"\n", 0, size) > limits.HANDSHAKE_LINES_MAX:
                 return await self._refuse_head(HTTP_HEAD_REFUSAL)
-            if end >= 0:
-                end += len(_HEAD_END)
-                page = await page_answer(self._service.health_pages, bytes(head[:end]))
-                if page is not None:
-                    self.is_page_answered = True
-                    return await self._refuse_head(page)
-            elif head and not data:
-                end = size  # whatever it is, trio-websocket knows what to say
-            elif not data:
-                self.on_closed()
-                return b""
-            else:
-                continue
+            try:
+                if b"\n" in data:  # what is no request may never have an end
+                    check_first_line(bytes(head[: head.index(b"\n")]))
+                if end >= 0:
+                    page = await page_answer(self._service.health_pages, bytes(head[:end]))
+                    if page is not None:
+                        self.is_page_answered = True
+                        return await self._refuse_head(page)
+                    plain = read_head(bytes(head[:end]))
+                elif data:
+                    continue
+                else:
+                    self.on_closed()
+                    return b""
+            except RefusedHandshakeError as refused:
+                self._service.note_missing(refused.missing, address_of(self._socket))
+                return await self._refuse_head(refused.answer)
             self._is_head_passed = True
             self._reader.hold_assembled(0)
-            self._reader.keep(head[end:])
-            return bytes(head[:end])
+            self._reader.keep(head[end + len(_HEAD_END) :])
+            return plain
 
     async def _refuse_head(self, refusal: bytes) -> bytes:
         """Say why there is no handshake, and that there will be none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,26 @@ class LineOutbox(Outbox):
 _OK_LINE: Final = messages.OK.encode()
 
 
+_REQUEST_LINE: Final = re.compile(rb"([A-Z]+ \S+|[A-Za-z]\S* (/|\*|https?:)\S*) HTTP/[0-9](\.[0-9])?\r?", re.ASCII)
+_TLS_HANDSHAKE: Final = b"\x16"  # RFC 8446 section 5.1
+_PROXY_HEADERS: Final = (b"PROXY ", b"\r\n\r\n\0")
+
+
+def foreign_protocol(begun: bytes | bytearray) -> str:
+    """Why a connection that begins so is ended; empty if it may be one of commands.
+
+    A page in a browser can have a request sent to any port, with lines of its choice behind the first.
+    """
+    if begun[:1] == _TLS_HANDSHAKE:
+        return messages.NOT_FOR_TLS
+    if begun.startswith(_PROXY_HEADERS):
+        return messages.UNEXPECTED_PROXY_HEADER
+    end = begun.find(b"\n")
+    if end >= 0 and _REQUEST_LINE.fullmatch(begun, 0, end):
+        return messages.NOT_FOR_HTTP
+    return ""
+
+
 class LineReader(ChunkReader):
     """Cuts lines and runs them."""
 
@@ -51,9 +72,18 @@ class LineReader(ChunkReader):
         super().__init__(connected, outbox, service)
         self._execute = receiver.execute
         self._line_bytes_max = service.message_bytes_max
+        self._is_fresh = True
+        self.foreign = ""
+        """Why the connection is ended at its first line."""
 
     def feed(self, data: bytes) -> Outcome:
         rest = self._rest
+        if self._is_fresh and data and (b"\n" in data or not rest):
+            begun = rest + data
+            self._is_fresh = b"\n" not in data
+            self.foreign = foreign_protocol(begun)
+            if self.foreign:
+                return Outcome.FOREIGN
         if rest:
             rest += data
             if data and b"\n" not in data:  # a long line: looked at again only when its end is there

@@ -72,6 +72,8 @@ class Outcome(enum.Enum):
     """What is left is not for the fast path."""
     TOO_BIG = enum.auto()
     """A message is longer than allowed."""
+    FOREIGN = enum.auto()
+    """What came first is another protocol."""
     ENDED = enum.auto()
     """The connection is ended, because of what it held (`unfinished`); its task is cancelled already."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import logging
+import math
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from pynun.transports.outbox import Flusher, Outbox
     from pynun.transports.pages import Pages
 
+_log = logging.getLogger("nun_db")
+
+_COMPLAINT_SECONDS: Final = 600.0
+"""A proxy that takes something out of every handshake is told of so often in the log."""
+
 
 class Resolver(Protocol):
     """Whoever gives commands what they wait for."""
@@ -42,6 +49,7 @@ class Service:
     """One server, as its transports see it."""
 
     __slots__ = (
+        "_complains_at",
         "allowed_origins",
         "committer",
         "counters",
@@ -94,6 +102,7 @@ class Service:
         """The HTTP port's own pages."""
         self.health_pages: Pages = {}
         """Those that the WebSocket port answers too."""
+        self._complains_at = -math.inf
         self.peers: set[Peer] = set()
         """The open connections with a session that lasts, to be checked (`liveness`)."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
@@ -103,6 +112,17 @@ class Service:
         """Whether no answer waits for the committer, which needs trio's loop to go on."""
         view = self.engine.view
         return view.is_relaxed or not view.newest_unwritten
+
+    def note_missing(self, missing: str, address: str) -> None:
+        """A WebSocket handshake lacked something that a proxy has most likely taken out; nothing if empty."""
+        if missing and trio.current_time() >= self._complains_at:
+            self._complains_at = trio.current_time() + _COMPLAINT_SECONDS
+            _log.warning(
+                "a WebSocket handshake from %s lacks %s: a proxy on the way has to use HTTP/1.1 and pass on the headers"
+                " Upgrade and Connection (docs/proxies.md)",
+                address,
+                missing,
+            )
 
     def open_session(self, outbox: events.Outbox, origin: Origin | None = None) -> Session:
         return Session(self.engine, outbox, origin)

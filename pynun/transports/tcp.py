@@ -102,6 +102,9 @@ async def _run_lines(reader: LineReader, service: Service, outbox: LineOutbox) -
     match await reader.read_on():
         case Outcome.END | Outcome.ENDED:
             return
+        case Outcome.FOREIGN:
+            reader.forget()
+            outbox.refuse((), reader.foreign, 0)
         case Outcome.TOO_BIG:
             service.counters.dropped["message_too_big"] += 1
             reader.forget()

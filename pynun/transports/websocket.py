@@ -121,7 +121,7 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
                 service.counters.refused["origin"] += 1
                 await request.reject(403, body=b"this page may not connect (NUN_ALLOWED_ORIGINS)\n")
                 return None
-            return await request.accept()
+            return await request.accept(subprotocol=next(iter(request.proposed_subprotocols), None))
         except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
             service.counters.refused["handshake"] += 1
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,8 @@ from tests.support.clients import HttpClient, http_post
 from tests.support.sessions import create_database
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.server import Server
 
 DATABASE = "http-requests"
@@ -189,6 +193,118 @@ def test_a_request_that_asks_for_another_protocol_is_answered_in_this_one(shared
         client.send_bytes((head + body)[cut:])
         response = client.read_response()
     assert (response.status, response.text) == (200, f"empty;empty;value {cut}\n")
+
+
+JAVA = (
+    b"POST / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: 127.0.0.1:3013\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\nTransfer-encoding: chunked\r\n"
+    b"Upgrade: h2c\r\nUser-Agent: Java-http-client/17.0.15\r\n"
+)
+"""What Java's own client sends with a streamed body."""
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 20])
+def test_a_streamed_body_with_an_offer_of_http_2(shared_server: Server, piece_bytes: int) -> None:
+    body = f"{SELECT}; set streamed {piece_bytes}; get streamed".encode()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:5], body[5:])) + b"0\r\nX: y\r\n\r\n"
+    stream = (JAVA + b"\r\n" + chunks) * 2
+    with HttpClient(shared_server.http) as client:
+        for start in range(0, len(stream), piece_bytes):
+            client.send_bytes(stream[start : start + piece_bytes])
+        for _ in range(2):
+            assert client.read_response().text == f"empty;empty;value {piece_bytes}\n"
+        assert client.request(f"{SELECT}; get k").text == "empty;value v\n"  # the connection is kept
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_kept"),
+    [
+        (["Connection: Upgrade", "Upgrade: websocket"], True),
+        (["Connection: Upgrade, close", "Upgrade: h2c"], False),
+        (["Connection: close", "Connection: Upgrade", "Upgrade: h2c"], False),
+        (["Connection: keep-alive", "CONNECTION: upgrade", "UPGRADE: h2c"], True),
+        (["Upgrade: h2c"], True),
+    ],
+)
+def test_any_offer_of_another_protocol_is_ignored(shared_server: Server, lines: list[str], is_kept: bool) -> None:
+    with HttpClient(shared_server.http) as client:
+        assert client.request(f"{SELECT}; get k", headers=lines).text == "empty;value v\n"
+        if is_kept:
+            assert client.request("", method="GET", path="/healthz", headers=lines).text == "ok\n"
+        else:
+            assert client.is_ended()
+
+
+def test_an_offer_of_http_2_with_expect_continue(shared_server: Server) -> None:
+    body = f"{SELECT}; get k".encode()
+    with HttpClient(shared_server.http) as client:
+        client.send_bytes(JAVA + b"Expect: 100-continue\r\n\r\n")
+        assert client.read_response().status == 100
+        client.send_bytes(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        assert client.read_response().text == "empty;value v\n"
+
+
+@pytest.mark.parametrize("offer", [b"", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"])
+@pytest.mark.parametrize(
+    ("framing", "status"),
+    [
+        (b"Content-Length: 3\r\nTransfer-Encoding: chunked", 400),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 3", 400),
+        (b"Content-Length: 3\r\nContent-Length: 4", 400),
+        (b"Content-Length: 3, 3", 400),
+        (b"Content-Length: +3", 400),
+        (b"Content-Length : 3", 400),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", 400),
+        (b"Transfer-Encoding: gzip, chunked", 501),
+        (b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+        (b"Content-Length: 99999999999", 413),
+    ],
+)
+def test_a_doubtful_length_is_refused(shared_server: Server, offer: bytes, framing: bytes, status: int) -> None:
+    """Else a proxy and the server could differ on where a request ends (RFC 9112 section 6.3)."""
+    with HttpClient(shared_server.http) as client:
+        client.send_bytes(b"POST / HTTP/1.1\r\nHost: x\r\n" + offer + framing + b"\r\n\r\nget")
+        assert client.read_response().status == status
+        assert client.is_ended()
+
+
+def test_http_2_without_an_offer_is_refused_in_words(shared_server: Server) -> None:
+    with HttpClient(shared_server.http) as client:
+        client.send_bytes(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x12\x04\0\0\0\0\0")
+        response = client.read_response()
+    assert response.status == 505
+    assert "HTTP/1.1" in response.text
+
+
+def test_curl_with_http_2_and_a_streamed_body(shared_server: Server) -> None:
+    command = ["curl", "-sS", "--http2", "-T", "-", f"http://{shared_server.http}/"]
+    sent = subprocess.run(command, input=f"{SELECT}; get k", capture_output=True, text=True, timeout=60, check=True)
+    assert sent.stdout == "empty;value v\n"
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed (apt-get install default-jdk-headless)")
+def test_java_with_a_streamed_body(shared_server: Server, tmp_path: Path) -> None:
+    source = tmp_path / "Streamed.java"
+    source.write_text(
+        """
+        import java.io.ByteArrayInputStream; import java.net.URI; import java.net.http.*;
+        public class Streamed {
+            public static void main(String[] a) throws Exception {
+                var client = HttpClient.newHttpClient();
+                var bytes = a[1].getBytes();
+                for (int i = 0; i < 2; i++) {
+                    var body = HttpRequest.BodyPublishers.ofInputStream(() -> new ByteArrayInputStream(bytes));
+                    var request = HttpRequest.newBuilder(URI.create(a[0])).POST(body).build();
+                    System.out.print(client.send(request, HttpResponse.BodyHandlers.ofString()).body());
+                }
+            }
+        }
+        """,
+        encoding="utf-8",
+    )
+    command = ["java", str(source), f"http://{shared_server.http}/", f"{SELECT}; get k"]
+    sent = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert sent.stdout == "empty;value v\n" * 2
 
 
 def test_pipelined_answers_leave_as_they_gather(shared_server: Server) -> None:

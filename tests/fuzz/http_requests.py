@@ -53,7 +53,7 @@ def _read(pieces: list[bytes]) -> _Outcome:
                 return _Outcome(bodies, False, True)
         if reader.refusal is not None:
             status, text = reader.refusal
-            assert status in (400, 413, 431)
+            assert status in (400, 413, 431, 501, 505)
             assert text
             return _Outcome(bodies, True, True)
         assert len(reader._body) <= BODY_BYTES_MAX
