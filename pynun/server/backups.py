@@ -1,5 +1,8 @@
 """Backups on a schedule (NUN_BACKUP_DIR). Each is made by a process of its own, at the lowest priority.
 
+The time of day is asked once, at the start, for the age of the newest backup. After that a clock that nobody can set
+counts the interval: setting the time of day makes no backup come sooner, or never.
+
 A backup that fails is a warning and is tried again; it never stops the server, nor does a folder that is not there:
 the disk of the backups may come back later than the server does.
 """
@@ -14,7 +17,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import trio
 
@@ -23,6 +26,7 @@ from pynun.audit import AuditTrail
 from pynun.storage import backup_folder
 from pynun.storage.children import command, environment
 from pynun.storage.partial_file import partial_name
+from pynun.timestamps import steady_seconds, time_of_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,18 +39,33 @@ _log = logging.getLogger("nun_db")
 
 _Result = TypeVar("_Result")
 
+_NAMES_TOLD_MAX: Final = 10
+
 _LOOK_SECONDS_MAX: Final = 3600.0
-"""Wait no longer without a look at the clock, which somebody may set."""
+"""Wait no longer without a look at the folder, which may be gone; and while the machine sleeps, timers stand still."""
 
 
 @dataclass(slots=True)
 class BackupFigures:
     """What the schedule has done, for whoever watches the server."""
 
-    newest_at: float = 0.0
-    """When the newest backup was begun, in seconds since 1970; 0: there is none, or no schedule."""
+    newest_steady: float | None = None
+    """When the newest backup was begun (`steady_seconds`); None: there is none, or no schedule."""
     failures: int = 0
     """Backups that were not made when they were due, each try counted."""
+
+    @property
+    def newest_at(self) -> float:
+        """When the newest backup was begun, in seconds since 1970; 0: there is none, or no schedule."""
+        return 0.0 if self.newest_steady is None else time_of_day(self.newest_steady)
+
+
+class _Look(NamedTuple):
+    """What a look at the folder shows."""
+
+    newest_at: float | None
+    due_seconds: float
+    from_the_future: list[str]
 
 
 async def clear_dead_readers(store: LmdbStore) -> None:
@@ -68,21 +87,28 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
         settings.backup_keep,
     )
     retry_seconds = min(limits.BACKUP_RETRY_SECONDS, settings.backup_interval_seconds)
+    due: float | None = None
+    told: set[str] = set()
     while True:
         try:
-            due_seconds = await _apart(_look, folder, settings.backup_interval_seconds)
-            if due_seconds > 0:
-                figures.newest_at = time.time() + due_seconds - settings.backup_interval_seconds
-                await trio.sleep(min(due_seconds, _LOOK_SECONDS_MAX))
+            now, look = steady_seconds(), await _apart(_look, folder, settings.backup_interval_seconds)
+            told = _tell_of_the_future(folder, look.from_the_future, told)
+            if due is None:
+                due = now + look.due_seconds
+                if look.newest_at is not None:
+                    figures.newest_steady = now - time.time() + look.newest_at
+            if due > now:
+                await trio.sleep(min(due - now, _LOOK_SECONDS_MAX))
                 continue
-            began = time.time()
-            file = folder / backup_folder.new_name(began)
+            began = steady_seconds()
+            file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
             failure = await _make(settings.data_dir, file)
             with _shielded():
                 await trio.to_thread.run_sync(_record, settings, file, failure, abandon_on_cancel=True)
             if failure is None:
-                figures.newest_at = began
-                await _remove_oldest(folder, settings.backup_keep)
+                figures.newest_steady = began
+                due = began + settings.backup_interval_seconds
+                await _remove_oldest(folder, settings.backup_keep, file)
                 continue
         except OSError as error:
             failure = f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}"
@@ -95,15 +121,32 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
         await trio.sleep(retry_seconds)
 
 
-async def _remove_oldest(folder: Path, keep: int) -> None:
+def _tell_of_the_future(folder: Path, names: list[str], told: set[str]) -> set[str]:
+    """Warn, once, of backups with a wrong time; returns those that were told of."""
+    if set(names) - told:
+        _log.warning(
+            "backups in %s have names in the future (%s): the clock was wrong when they were made, or is wrong now."
+            " Check the clock; the backups made last are kept, whatever their names say",
+            folder,
+            ", ".join([*names[:_NAMES_TOLD_MAX], *(["…"] if len(names) > _NAMES_TOLD_MAX else [])]),
+        )
+    return set(names)
+
+
+async def _remove_oldest(folder: Path, keep: int, newest: Path) -> None:
     try:
-        for old in await _apart(backup_folder.remove_oldest, folder, keep):
-            _log.info("old backup removed: %s", old)
+        removal = await trio.to_thread.run_sync(
+            backup_folder.remove_oldest, folder, keep, newest, abandon_on_cancel=True
+        )
     except OSError as error:
+        removal = backup_folder.Removal([], error)
+    for old in removal.removed:
+        _log.info("old backup removed: %s", old)
+    if removal.failure is not None:
         _log.warning(
             "old backups in %s can't be removed (%s): remove them yourself before the disk is full",
             folder,
-            error.strerror,
+            removal.failure.strerror,
         )
 
 
@@ -117,13 +160,18 @@ async def _apart(function: Callable[[Path, int], _Result], folder: Path, number:
     return await trio.to_thread.run_sync(function, folder, number, abandon_on_cancel=True)
 
 
-def _look(folder: Path, interval_seconds: int) -> float:
-    """How long the next backup has time. Raises OSError if none could be made."""
+def _look(folder: Path, interval_seconds: int) -> _Look:
+    """How the backups are. Raises OSError if none could be made."""
     backup_folder.remove_leftovers(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
         raise OSError(code, os.strerror(code))
-    return backup_folder.seconds_until_due(folder, interval_seconds, time.time())
+    now = time.time()
+    return _Look(
+        backup_folder.newest_at(folder, now),
+        backup_folder.seconds_until_due(folder, interval_seconds, now),
+        backup_folder.from_the_future(folder, now),
+    )
 
 
 def _cure(error: OSError) -> str:

@@ -8,12 +8,12 @@ times what it took: it never takes more than a few hundredths of one core.
 from __future__ import annotations
 
 import logging
-import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
 from pynun.errors import StorageError
+from pynun.timestamps import steady_seconds, time_of_day
 
 if TYPE_CHECKING:
     from pynun.storage.lmdb_store import LmdbStore
@@ -48,8 +48,12 @@ class DatabaseSizes:
         self._is_known = trio.Event()
         self._new_until = 0.0
         self.by_name: dict[str, Size] = {}
-        self.measured_at: float | None = None
-        """Seconds since 1970; None before the first time."""
+        self._measured: float | None = None
+
+    @property
+    def measured_at(self) -> float:
+        """When they were measured, in seconds since 1970; 0 before the first time."""
+        return 0.0 if self._measured is None else time_of_day(self._measured)
 
     async def want(self) -> None:
         """Have what is old measured again. Waits for the first time to end, for a second at most."""
@@ -70,7 +74,7 @@ class DatabaseSizes:
             except Exception:  # figures are not worth ending the server for
                 _log.exception("the sizes of the databases could not be measured; please report this")
             else:
-                self.measured_at = time.time()
+                self._measured = steady_seconds()
                 self._is_known.set()
             self._is_wanted = trio.Event()
             took = trio.current_time() - began

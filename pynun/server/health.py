@@ -8,11 +8,11 @@ from __future__ import annotations
 import enum
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
 from pynun.server.disk_questions import DiskQuestions
+from pynun.timestamps import steady_seconds, time_of_day
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class Health:
         self.phase = Phase.STARTING
         self.doing = ""
         """What a start that takes long does, for everybody to read: no names in it. Set by the thread that does it."""
-        self.serving_since = 0.0
-        """When clients were served first, in seconds since 1970; 0: not yet."""
+        self._serving_since: float | None = None
         self.committer: Committer | None = None
         """Known once the data is served."""
         self.disk = DiskQuestions()
@@ -51,7 +50,12 @@ class Health:
     def begin_serving(self) -> None:
         """From now on clients are served."""
         self.phase = Phase.READY
-        self.serving_since = time.time()
+        self._serving_since = steady_seconds()
+
+    @property
+    def serving_since(self) -> float:
+        """When clients were served first, in seconds since 1970; 0: not yet."""
+        return 0.0 if self._serving_since is None else time_of_day(self._serving_since)
 
     async def reason(self) -> str | None:
         """Why the server is not ready; None when it is."""

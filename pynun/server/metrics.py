@@ -98,7 +98,7 @@ class Metrics:
         self._server = _ServerCollector(sources)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self._server)
-        ProcessCollector(registry=self._registry)
+        self._registry.register(_ProcessCollector())
         self._turn = trio.Lock()
         self._page = Page(503, b"")
         self._begun_at = self._rested_at = -math.inf
@@ -357,7 +357,7 @@ class _ServerCollector(Collector):
         yield GaugeMetricFamily(
             "nun_db_databases_measured_timestamp_seconds",
             "When the three before this were measured, at most once a minute; 0: not yet.",
-            sizes.measured_at or 0,
+            sizes.measured_at,
         )
         yield GaugeMetricFamily("nun_db_data_file_bytes", "The size of the data file.", system.file_bytes)
         yield GaugeMetricFamily("nun_db_data_used_bytes", "How far the data file has been used.", store.used_bytes)
@@ -379,6 +379,13 @@ class _ServerCollector(Collector):
             "Backups of the schedule that were not made when they were due, each try counted.",
             backups.failures,
         )
+
+
+class _ProcessCollector(Collector):
+    """The process, by the library's own collector. A new one each time: each keeps the clock of its beginning."""
+
+    def collect(self) -> Iterable[Metric]:
+        return ProcessCollector(registry=None).collect()
 
 
 def _largest(sizes: Mapping[str, int]) -> list[str]:

@@ -33,6 +33,7 @@ from pynun.storage.backup_file import (
     hash_data,
     trailer_text,
 )
+from pynun.storage.backup_folder import next_number
 from pynun.storage.check_entries import check_entries
 from pynun.storage.children import is_crash, lower_priority, run_child
 from pynun.storage.copy_out import DAMAGED_EXIT_CODE
@@ -57,9 +58,10 @@ class Made:
     seconds: float
 
 
-def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False) -> Made:
+def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False, number: int = 0) -> Made:
     """Back up a data folder into a new file, which has its name only once it is whole and on disk.
 
+    `number` is which one of a schedule it is, 0 for none.
     Raises BackupError: there is no data, it can't be read or is damaged, the file is there already or can't be
     written. Nothing is left behind then, unless the process is killed.
     """
@@ -69,7 +71,7 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
     try:
         with PartialFile(file) as partial:
             data_bytes, digest = _copy(folder, partial, progress)
-            made = _complete(folder, partial, data_bytes, digest, progress)
+            made = _complete(folder, partial, data_bytes, digest, progress, number)
             partial.finish(is_replacing=is_replacing)
     except OSError as error:
         if isinstance(error, FileExistsError | IsADirectoryError):
@@ -130,7 +132,9 @@ def _copy(folder: Path, partial: PartialFile, progress: Progress) -> tuple[int, 
     return done, digest.hexdigest()
 
 
-def _complete(folder: Path, partial: PartialFile, data_bytes: int, digest: str, progress: Progress) -> Made:
+def _complete(
+    folder: Path, partial: PartialFile, data_bytes: int, digest: str, progress: Progress, number: int
+) -> Made:
     """Read what was written from the disk again, and add the trailer."""
     descriptor = partial.descriptor
     os.fsync(descriptor)
@@ -146,6 +150,7 @@ def _complete(folder: Path, partial: PartialFile, data_bytes: int, digest: str, 
         revision=counts.revision,
         databases=len(counts.databases),
         keys=counts.keys,
+        number=number,
     )
     text = trailer_text(contents)
     partial.write(text)
@@ -182,10 +187,14 @@ def _cannot_write(file: Path, error: OSError) -> str:
 
 def _main(folder: str, file: str) -> None:
     lower_priority()
+    path = Path(file)
     try:
-        told: dict[str, object] = dataclasses.asdict(make_backup(Path(folder), Path(file), lambda *_: None))
+        number = next_number(path.parent)
+        told: dict[str, object] = dataclasses.asdict(make_backup(Path(folder), path, lambda *_: None, number=number))
     except BackupError as error:
         told = {"failed": str(error)}
+    except OSError as error:
+        told = {"failed": _cannot_write(path, error)}
     print(json.dumps(told))
 
 

@@ -59,6 +59,8 @@ class Contents:
     """The last commit that is in it."""
     databases: int
     keys: int
+    number: int = 0
+    """The place in the order in which the backups of a folder were made; 0: not one of a schedule."""
 
 
 _TYPES: Final = {field.name: {"int": int, "str": str}[str(field.type)] for field in dataclasses.fields(Contents)}
@@ -76,7 +78,10 @@ class Verified:
 
 def trailer_text(contents: Contents) -> bytes:
     """The trailer up to its last line."""
-    text = json.dumps(dataclasses.asdict(contents)).encode()
+    said = dataclasses.asdict(contents)
+    if not contents.number:
+        del said["number"]
+    text = json.dumps(said).encode()
     head = b"pynun backup %d\n" % TRAILER_FORMAT
     padded = head + text.ljust(_TEXT_BYTES - len(head) - 1) + b"\n"
     assert len(padded) == _TEXT_BYTES
@@ -119,6 +124,17 @@ def read_trailer(path: Path, descriptor: int) -> bytes:
             )
         raise BackupError(f"{path} is not a backup of nun-db: name a file that nun-db backup has made")
     return trailer
+
+
+def read_number(path: Path) -> int:
+    """The number that the trailer of a file says, whose checksum is not looked at; 0 if it says none."""
+    try:
+        with open_ordinary(path) as file:
+            trailer = read_trailer(path, file.fileno())
+    except (OSError, BackupError):
+        return 0
+    contents = _parse_contents(trailer.partition(b"\n")[2][:-DIGEST_LINE_BYTES])
+    return contents.number if contents is not None else 0
 
 
 def hash_data(

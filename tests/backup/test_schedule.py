@@ -69,9 +69,9 @@ def test_the_oldest_go_and_nothing_else(disk_folder: Path) -> None:
     others = ["nun-db-20201124T000000Z.backup.gz", "a.backup", "nun-db-.backup", partial_name(ours[0])]
     touch(disk_folder, *ours, *others)
     removed = backup_folder.remove_oldest(disk_folder, 4)
-    assert [path.name for path in removed] == ours[:2]
+    assert ([path.name for path in removed.removed], removed.failure) == (ours[:2], None)
     assert {path.name for path in disk_folder.iterdir()} == {*ours[2:], *others}
-    assert backup_folder.remove_oldest(disk_folder, 4) == []
+    assert backup_folder.remove_oldest(disk_folder, 4) == ([], None)
 
 
 def test_leftovers_go_unless_somebody_writes_them(disk_folder: Path) -> None:
