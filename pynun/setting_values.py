@@ -172,6 +172,14 @@ def text(text: str) -> str:
     return text
 
 
+def storage_strategy(text: str) -> str:
+    if text.lower() != "disk":
+        raise ValueError(
+            "disk. This version can't keep data in S3: unset it, and keep NUN_DBS_DIR on a disk or volume that stays"
+        )
+    return "disk"
+
+
 def metrics(text: str) -> bool | Address:
     """Whether the HTTP port shows metrics, or where else they are shown."""
     if text.lower() in ("on", "off"):

@@ -232,7 +232,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_REPLICATE_ADDR", default="", parse=values.comma_separated, field="replicate_addresses",
-        option="-r/--replicate-address", effect=False, help="The other members of a cluster, separated by commas.",
+        option="-r/--replicate-address", effect=False, help="The members of a cluster, separated by"
+        " commas. A list that names another server than this one is refused here: nothing would be replicated to it.",
     ),
     Setting(
         name="NUN_ELECTION_TIMEOUT", default="1000", parse=values.text, unit="ms", effect=False,
@@ -247,8 +248,8 @@ SETTINGS: tuple[Setting, ...] = (
         help="How often the original writes to disk; here every change is written at once.",
     ),
     Setting(
-        name="NUN_STORAGE_STRATEGY", default="disk", parse=values.text, effect=False,
-        help="Where the original keeps its data; here always in NUN_DBS_DIR.",
+        name="NUN_STORAGE_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
+        help="Where the original keeps its data, disk or s3. Here always on the disk, in NUN_DBS_DIR; s3 is refused.",
     ),
     Setting(name="NUN_S3_KEY_ID", default="", parse=values.text, effect=False, help="Storage in S3: the key's name."),
     Setting(
@@ -313,7 +314,7 @@ class Settings:
     unknown: tuple[str, ...] = ()
     """Variables whose names begin like those of settings, and are none: typing errors, most likely."""
     unused: tuple[str, ...]
-    """The variables (or options) that were set and have no effect on a single node."""
+    """The variables (or options) that were set, not to their default, and have no effect on a single node."""
 
 
 class _Given(NamedTuple):
@@ -335,11 +336,12 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     unused: list[str] = []
     for setting in SETTINGS:
         given = _find(setting, environ, overrides)
-        if given and not setting.effect:
+        value = _parse(setting, given or _Given(setting.default, setting.name))
+        if given and not setting.effect and given.text != setting.default:
             unused.append(given.source)
         if setting.field:
             is_given[setting.field] = given is not None
-            found[setting.field] = _parse(setting, given or _Given(setting.default, setting.name))
+            found[setting.field] = value
     if not found["user"] or not found["password"]:
         raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
     if found["argon2_memory_kib"] < 8 * found["argon2_lanes"]:

@@ -153,8 +153,13 @@ All of them, as a file for a service manager or a container. None but the first 
 _CONFIGURATION_UNUSED = """
 ## Settings without effect
 
-These variables of the original are accepted, so that an existing set-up starts. Each that is set is named in the log at
-the start, as having no effect: this server is one node that keeps its data in `NUN_DBS_DIR`.
+These variables of the original are accepted, so that an existing set-up starts. Each that is set to something else than
+its default is named in the log at the start, as having no effect: this server is one node that keeps its data in
+`NUN_DBS_DIR`.
+
+Two values stop the start with exit code 1, because they promise what is not done: `NUN_STORAGE_STRATEGY` that is not
+`disk`, and `NUN_REPLICATE_ADDR` that names another server. This server's own address there (its TCP port on
+`localhost`, on a name or address of the machine, or `NUN_EXTERNAL_ADDR`) is only a line in the log.
 
 """
 
@@ -473,8 +478,9 @@ _NOT_HERE = """\
 
 | what | instead |
 |---|---|
-| several nodes: replication and elections | one node; the commands and variables are accepted and have no effect |
-| storage in S3 | the folder `NUN_DBS_DIR` |
+| several nodes: replication and elections | one node; the commands are accepted and have no effect |
+| `NUN_REPLICATE_ADDR` or `-r` that names another server | is refused, exit code 1: nothing would be replicated |
+| storage in S3 | the folder `NUN_DBS_DIR`; `NUN_STORAGE_STRATEGY=s3` is refused, exit code 1 |
 | writing the original's data folder | it is read and imported ([migration.md](migration.md)), and never changed |
 """
 

@@ -217,6 +217,18 @@ def test_what_has_no_effect_on_one_node_is_listed_when_set() -> None:
     assert settings.replicate_addresses == ("a:1", "b:2")
 
 
+def test_the_default_of_the_original_is_no_news() -> None:
+    assert loaded(NUN_STORAGE_STRATEGY="disk", NUN_DECLUTTER_INTERVAL="300").unused == ()
+
+
+@pytest.mark.parametrize("text", ["s3", "S3", "s3 ", "azure"])
+def test_data_can_t_be_kept_elsewhere_than_on_the_disk(text: str) -> None:
+    assert refused(NUN_STORAGE_STRATEGY=text) == (
+        f"NUN_STORAGE_STRATEGY: {text!r} is not accepted; accepted: disk. This version can't keep data in S3: unset it,"
+        " and keep NUN_DBS_DIR on a disk or volume that stays"
+    )
+
+
 def test_a_secret_comes_from_a_file_without_the_line_end(tmp_path: Path) -> None:
     for content in ("file pwd", "file pwd\n", "file pwd\r\n"):
         (tmp_path / "pwd").write_bytes(content.encode())

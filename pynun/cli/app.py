@@ -143,7 +143,12 @@ def start(
     ] = None,
     replicate_address: Annotated[
         str | None,
-        typer.Option("-r", "--replicate-address", metavar="ADDRESS,...", help="Accepted; no effect on a single node."),
+        typer.Option(
+            "-r",
+            "--replicate-address",
+            metavar="ADDRESS,...",
+            help="The original's cluster; only this server's own address here.",
+        ),
     ] = None,
     external_address: Annotated[
         str | None,

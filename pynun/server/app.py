@@ -33,6 +33,7 @@ from pynun.server.login_delay import LoginDelay
 from pynun.server.long_start import LongStart
 from pynun.server.monitoring import Monitoring
 from pynun.server.original_data import take_over
+from pynun.server.other_servers import refuse_other_servers
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
@@ -71,6 +72,7 @@ def run(settings: Settings) -> None:
     logs.configure(settings.log_level, settings.log_format)
     descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")
+    refuse_other_servers(settings)
     for name in settings.unused:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
     for name in settings.unknown:

@@ -29,7 +29,7 @@ def logger_as_before() -> Iterator[None]:
 
 
 def test_every_line_of_a_json_run_is_an_object(new_server: Callable[..., Server]) -> None:
-    server = new_server(NUN_LOG_FORMAT="json", NUN_LOG_LEVEL="trace", NUN_REPLICATE_ADDR="x:1", **{"NUN_\nODD": "1"})
+    server = new_server(NUN_LOG_FORMAT="json", NUN_LOG_LEVEL="trace", NUN_S3_BUCKET="x", **{"NUN_\nODD": "1"})
     with server:
         with TcpClient(server.tcp) as tcp, WebSocketClient(server.websocket) as websocket:
             tcp.ask(f"auth {server.credentials}")

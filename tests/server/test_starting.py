@@ -100,6 +100,32 @@ def test_it_says_which_variables_have_no_effect(new_server: Callable[..., Server
         assert "s3-hidden-secret" not in server.log_text()
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        ((), {"NUN_STORAGE_STRATEGY": "s3", "NUN_S3_BUCKET": "b"}, ["NUN_STORAGE_STRATEGY: 's3'", "NUN_DBS_DIR"]),
+        ((), {"NUN_REPLICATE_ADDR": "198.51.100.1:3014"}, ["NUN_REPLICATE_ADDR", "(198.51.100.1:3014)", "unset it"]),
+        (("-r", "localhost:65000,198.51.100.2"), {}, ["-r", "(localhost:65000, 198.51.100.2)", "NUN_EXTERNAL_ADDR"]),
+    ],
+)
+def test_copies_and_storage_that_nobody_would_make(
+    disk_folder: Path, options: Sequence[str], environment: dict[str, str], words: Sequence[str]
+) -> None:
+    """In a container without a volume, a start on the local disk would lose everything."""
+    result = _try_start(disk_folder / "dbs", *options, **environment)
+    _assert_refused(result, *words)
+    assert not (disk_folder / "dbs").exists()
+
+
+def test_its_own_address_is_no_other_server(new_server: Callable[..., Server]) -> None:
+    server = new_server(NUN_EXTERNAL_ADDR="nun-db.example.org:13014")
+    hosts = ("127.0.0.1", "localhost", "", "0.0.0.0", socket.gethostname())
+    own = [*(f"{host}:{server.tcp.port}" for host in hosts), "nun-db.example.org:13014"]
+    server.environment["NUN_REPLICATE_ADDR"] = ",".join(own)
+    with server:
+        assert sum("NUN_REPLICATE_ADDR has no effect" in line for line in server.output) == 1
+
+
 def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:
     """As soon as a port can be connected to, not only when the server says that it is ready."""
     server = new_server()

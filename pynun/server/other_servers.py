@@ -1,0 +1,55 @@
+"""NUN_REPLICATE_ADDR on a single node: a list of servers that names others promises copies that nobody makes.
+
+Set-ups of one server often name that server itself; there nothing is promised, and it starts.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+
+from pynun.errors import StartError
+
+if TYPE_CHECKING:
+    from pynun.settings import Settings
+
+
+def refuse_other_servers(settings: Settings) -> None:
+    """Raise StartError if the list names another server than this one. May ask the system's resolver."""
+    others = [address for address in settings.replicate_addresses if not _is_own(address, settings)]
+    if others:
+        raise StartError(
+            f"NUN_REPLICATE_ADDR (or -r) names another server ({', '.join(others)}), but this version is a single node"
+            " and replicates nothing: unset it to run this server alone. If that is this server's own address, give it"
+            " as NUN_EXTERNAL_ADDR too"
+        )
+
+
+def _is_own(address: str, settings: Settings) -> bool:
+    if address == settings.external_address:
+        return True
+    match = re.fullmatch(r"\[?(?P<host>[^\s\[\]/@]*?)\]?(?::(?P<port>[0-9]{1,5}))?", address)
+    if match is None or (match["port"] and int(match["port"]) != settings.tcp_address.port):
+        return False
+    return _is_of_this_machine(match["host"])
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Whether it is a name or address of this machine, and of no other one besides."""
+    if host.lower() in ("", "0.0.0.0", "::", "localhost", socket.gethostname().lower()):
+        return True
+    try:
+        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        return all(_is_own_source(family, address[0], address) for family, _, _, _, address in found)
+    except (OSError, UnicodeError):
+        return False
+
+
+def _is_own_source(family: int, ip: object, address: tuple[Any, ...]) -> bool:
+    """Whether the system would send from an address to that same address. Nothing is sent. Raises OSError."""
+    if str(ip).startswith("127."):
+        return True
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.connect(address)
+        return bool(one.getsockname()[0] == ip)
