@@ -117,3 +117,15 @@ that whose client is waited for longest."""
 
 METRICS_DATABASES_MAX: Final = 50
 """Databases that the metrics name: a server may have thousands, and a monitor keeps every series for months."""
+
+SLEEPING_CHARACTERS_READ_MAX: Final = 1024 * 1024
+"""Of the values of watched keys, when a change of permissions lets watches sleep; each key counts as
+SLEEPING_ENTRY_CHARACTERS at least. A watch whose key is not looked at is sent the newest entry after any change, even
+one back to what it was. Reading them all could take seconds."""
+
+SLEEPING_ENTRY_CHARACTERS: Final = 1024
+"""What each key counts for at least, in SLEEPING_CHARACTERS_READ_MAX: reading a short value takes its time too."""
+
+WAKING_CHARACTERS_MAX: Final = 32 * 1024 * 1024
+"""Of what sleeping watches missed, told at once when a permission is back; whoever is to be told more is disconnected.
+As much as a batch of changes, for all who hear of it hold the same texts."""

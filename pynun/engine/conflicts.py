@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.changes import Entry
-from pynun.engine.database import CONNECTIONS_KEY
+from pynun.engine.database import ARBITER_KEY, CONNECTIONS_KEY
 from pynun.engine.events import Event
 from pynun.engine.permissions import is_security_key
 from pynun.engine.versions import IN_CONFLICT
@@ -39,10 +39,20 @@ def pending_of(engine: Engine, database: Database, key: str) -> list[int]:
     return sorted(int(name.rpartition(" ")[2]) for name in found)
 
 
-def pending_records(engine: Engine, database: Database) -> list[str]:
-    """The record keys of all unresolved conflicts of a database, oldest first."""
+def _pending(engine: Engine, database: Database) -> list[tuple[int, str]]:
+    """Ids and keys of a database's unresolved conflicts, oldest first."""
     found = [name.rpartition(" ") for name in engine.scan(database.pending_prefix)]
-    return [record_key(key, identifier) for key, _, identifier in sorted(found, key=lambda part: int(part[2]))]
+    return sorted((int(identifier), key) for key, _, identifier in found)
+
+
+def pending_records(engine: Engine, database: Database, after: int = 0) -> list[str]:
+    """The record keys of a database's unresolved conflicts whose ids are higher than `after`, oldest first."""
+    return [record_key(key, identifier) for identifier, key in _pending(engine, database) if identifier > after]
+
+
+def newest_pending(engine: Engine, database: Database) -> int:
+    """The highest id of a database's unresolved conflicts, 0 if there is none."""
+    return max((identifier for identifier, _ in _pending(engine, database)), default=0)
 
 
 def settle(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
@@ -64,8 +74,7 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
 
 
 def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> messages.Refusal:
-    arbiters = database.arbiters
-    if not arbiters:
+    if not database.has_arbiter():
         return messages.NO_ARBITER
     engine.check_changeable()
     pending = pending_of(engine, database, key)
@@ -83,8 +92,8 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
     if entry.version != IN_CONFLICT:
         engine.put_silently(database.stored_key(key), Entry(IN_CONFLICT, entry.text))
     event = Event(None, (text,), engine.view.depends)
-    for session in arbiters:
-        session.outbox.event(event)
+    for watcher in database.watchers[ARBITER_KEY]:
+        watcher.outbox.event(event)
     return messages.conflict_unresolved(record)
 
 

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from pynun.engine.events import Event
 
 if TYPE_CHECKING:
+    from pynun.engine.events import Watcher
     from pynun.engine.permissions import Rules
     from pynun.engine.session import Session
 
@@ -61,7 +62,7 @@ class Database:
         self.prefix, self.pending_prefix = prefixes(identifier)
         """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
         self.sessions: dict[Session, None] = {}
-        self.watchers: dict[str, dict[Session, None]] = {}
+        self.watchers: dict[str, dict[Watcher, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
         """The rules of the users who are here, shared by their sessions."""
 
@@ -73,8 +74,8 @@ class Database:
         watchers = self.watchers.get(key)
         if watchers:
             event = Event(key, texts, revision)
-            for session in watchers:
-                session.outbox.event(event)
+            for watcher in watchers:
+                watcher.outbox.event(event)
 
     def watch(self, session: Session, key: str) -> None:
         """Watching twice is one watch."""
@@ -91,14 +92,23 @@ class Database:
         watchers = self.watchers.get(key)
         if watchers is not None:
             watchers.pop(session, None)
+            sleeper = session.sleeper
+            if sleeper is not None and key in sleeper.known:
+                watchers.pop(sleeper, None)
+                sleeper.forget(key)
             if not watchers:
                 del self.watchers[key]
+
+    def replace_watcher(self, key: str, old: Watcher, new: Watcher) -> None:
+        """Put another one in the place of a key's watcher: a session, or its `Sleeper`."""
+        watchers = self.watchers[key]
+        del watchers[old]
+        watchers[new] = None
 
     def unwatch_all(self, session: Session) -> None:
         for key in list(session.watches):
             self.unwatch(session, key)
 
-    @property
-    def arbiters(self) -> dict[Session, None]:
-        """The sessions that resolve this database's conflicts, present ones only."""
-        return self.watchers.get(ARBITER_KEY, {})
+    def has_arbiter(self) -> bool:
+        """Whether anybody who is here resolves this database's conflicts: an arbiter whose watch sleeps does not."""
+        return any(watcher in self.sessions for watcher in self.watchers.get(ARBITER_KEY, ()))

@@ -32,6 +32,7 @@ from pynun.engine.permissions import (
     permitted_user,
     user_of_secret,
 )
+from pynun.engine.sleeping import Newest
 from pynun.language import messages
 
 if TYPE_CHECKING:
@@ -268,10 +269,13 @@ class Engine:
             view.volatile[stored] = entry
             database.notify(key, messages.changed(key, entry.version, entry.text), 0)
             return
+        is_security = key.startswith("$$")
+        if is_security and key == "$$token" and database.name == ADMIN_DATABASE:
+            self._end_admins(entry.text)  # before they hear of it
         view.write(stored, entry)
         if key in database.watchers:
             database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
-        if key.startswith("$$"):
+        if is_security:
             self._security_changed(database, key)
 
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:
@@ -328,19 +332,29 @@ class Engine:
         if user is not None:
             database.rules.pop(user, None)
             rules = self.rules_for(database, user)
+            newest = Newest(self, database)
             for session in list(database.sessions):
                 if session.user == user:
-                    session.set_rules(rules)
+                    session.set_rules(rules, newest)
             return
         user = user_of_secret(key)
         if user is not None:
-            # Whoever came in with the old token is out: its watches end with its selection. An admin needs no token.
+            # Whoever came in with the old token is out: its watches end with its selection. An admin needs no token
+            # while it is one (`Session.lose_admin`).
             for session in list(database.sessions):
                 if session.user == user and not session.is_admin:
                     session.leave()
 
+    def _end_admins(self, hash_text: str | None) -> None:
+        """Whoever is admin by a password that does not have this hash is admin no more."""
+        for session in list(self.sessions.values()):
+            if session.is_admin and hash_text not in session.admin_hashes:
+                session.lose_admin()
+
     def reload_after_loss(self) -> None:
         """Changes that sessions acted on were lost (the commit failed): read again what is remembered of them."""
+        self.view.depends = 0  # no command runs
+        admin_hash = self.admin_token_hash()
         for name, database in list(self._databases.items()):
             entry = self.view.read(CATALOGUE + name.encode())
             if entry is None or prefixes(entry.version)[0] != database.prefix:  # gone, or another one of that name
@@ -350,5 +364,11 @@ class Engine:
                 self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
                 continue
             database.rules.clear()
+            newest = Newest(self, database, is_after_loss=True)
             for session in list(database.sessions):
-                session.set_rules(self.rules_for(database, session.user))
+                if session.is_admin and admin_hash not in session.admin_hashes:
+                    session.lose_admin(newest)
+                session.leave_if_revoked()
+                if session.database is not None:
+                    session.set_rules(self.rules_for(database, session.user), newest)
+        self._end_admins(admin_hash)

@@ -28,6 +28,21 @@ class Event:
         self.lines: bytes | None = None
 
 
+class Listener(Protocol):
+    """Who is told of events."""
+
+    def event(self, event: Event) -> None:
+        """Something watched changed."""
+
+
+class Watcher(Protocol):
+    """Who watches a key: a session, or what stands in its place while it may not (`sleeping`)."""
+
+    @property
+    def outbox(self) -> Listener:
+        """Where its events go."""
+
+
 class Outbox(Protocol):
     """The ordered queue to one client. `depends` is the batch a reply must not leave before, 0 if none."""
 

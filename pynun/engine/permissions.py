@@ -15,6 +15,14 @@ _DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it t
 _DECISION_CHARACTERS_MAX = 256  # decisions on longer keys are not remembered: they would take the room of many
 
 
+class Secret(NamedTuple):
+    """The secret that a session selected its database with."""
+
+    key: str
+    hash: str
+    """The key's value at that time."""
+
+
 class Permission(Enum):
     """The four kinds. The wire letter is the value; a letter that is none of them counts as `r`."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from pynun.engine import auditing
+from pynun.engine import auditing, sleeping
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
 from pynun.language import messages
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
     from pynun.engine.origin import Origin
+    from pynun.engine.permissions import Secret
+    from pynun.engine.sleeping import Newest, Sleeper
     from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
 
 
@@ -36,6 +38,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "admin_hashes",
         "counters",
         "database",
         "done",
@@ -46,7 +49,9 @@ class Session:
         "origin",
         "outbox",
         "rules",
+        "secret",
         "since_ns",
+        "sleeper",
         "user",
         "view",
         "watches",
@@ -63,14 +68,20 @@ class Session:
         self.done = engine.counters.done
         self.outbox = outbox
         self.is_admin = False
+        self.admin_hashes: tuple[str, ...] = ()
+        """Hashes of the passwords that make it admin: the one it logged in with, and the one it has changed it to."""
         self.is_closed = False
         self.database: Database | None = None
         self.user = EVERYONE
+        self.secret: Secret | None = None
+        """What it selected the database with."""
         self.rules: Rules | None = None
         """What the user may do in the selected database; None: everything."""
         self.watches: dict[str, None] = {}
         self.watches_weight = 0
         """Sum of the watches' weights (`watch_weight`), which is what the limit is on."""
+        self.sleeper: Sleeper | None = None
+        """Knows which of the watches sleep; None before the first one does."""
 
     # --- commands ----------------------------------------------------------------------------------------------
 
@@ -106,8 +117,7 @@ class Session:
             elif command.is_recorded:
                 result = self._run_recorded(command, arguments)
             else:
-                self._pass_gates(command)
-                result = command.handler(self, *arguments)
+                result = self._run(command, arguments)
         except Refusal as refusal:
             refusal.__traceback__ = None  # refusals are shared: a kept traceback would grow and keep frames alive
             self._count_refusal(command)
@@ -129,11 +139,7 @@ class Session:
         """Gates and handler of a command that the audit trail is told of (`auditing`). Raises Refusal."""
         fact = command.fact(self, arguments)
         try:
-            if command.permission is not None:
-                self.check_permission(command.permission, arguments[0])
-            else:
-                self._pass_gates(command)
-            result = command.handler(self, *arguments)
+            result = self._run(command, arguments)
         except Refusal as refusal:
             if fact is None and command.needs_admin and not self.is_admin:
                 # Without its arguments: which of them would be secrets is known of the others only.
@@ -169,11 +175,42 @@ class Session:
         if fact is not None:
             self.engine.context.audit.record(self.origin, fact, outcome, reason, self.view.depends)
 
-    def _pass_gates(self, command: Command) -> None:
+    def _run(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
+        """Gates and handler of a command. Raises Refusal."""
+        self._pass_gates(command, arguments)
+        result = command.handler(self, *arguments)
+        return self._gated(command, arguments, result) if type(result) is GeneratorType else result
+
+    def _pass_gates(self, command: Command, arguments: tuple[Any, ...]) -> None:
+        if command.permission is not None:
+            self.check_permission(command.permission, arguments[0])
+            return
         if command.needs_admin and not self.is_admin:
             raise messages.NOT_AUTH
         if command.needs_database and self.database is None:
             raise messages.NO_DATABASE
+
+    def _gated(self, command: Command, arguments: tuple[Any, ...], steps: Steps) -> Steps:
+        """The steps of a command, which passes its gates again after each wait: rights may have been lost meanwhile."""
+        database = self.database
+        answer: Answer = None
+        try:
+            while True:
+                try:
+                    need = steps.send(answer)
+                except StopIteration as stop:
+                    result: Result = stop.value
+                    return result
+                answer = yield need
+                try:
+                    self._pass_gates(command, arguments)
+                    if command.needs_database and self.database is not database:
+                        raise messages.NO_DATABASE
+                except Refusal as refusal:
+                    steps.throw(refusal)  # there: whatever this command is a part of may have more to say
+                    raise
+        finally:
+            steps.close()
 
     def perform(self, text: str) -> Result | Steps:
         """Run a command that is part of another one (`rp`), without replying. Raises Refusal."""
@@ -181,12 +218,7 @@ class Session:
         command = BY_NAME.get(parts[0])
         if command is None:
             raise messages.unknown_command(parts[0]) if parts[0] else messages.EMPTY_COMMAND
-        arguments = command.parse(parts)
-        if command.permission is not None:
-            self.check_permission(command.permission, arguments[0])
-        else:
-            self._pass_gates(command)
-        result: Result | Steps = command.handler(self, *arguments)
+        result: Result | Steps = self._run(command, command.parse(parts))
         return result
 
     def check_permission(self, permission: Permission, key: str) -> None:
@@ -248,17 +280,17 @@ class Session:
         assert self.database is not None
         return self.database
 
-    def select(self, database: Database, user: str) -> None:
-        """Select a database as a user. The count moves; watches stay where they are still allowed."""
+    def select(self, database: Database, user: str, secret: Secret) -> None:
+        """Select a database as a user, by its secret. The count moves; watches that the user may not have sleep."""
         if self.database is not database:
             self.leave()
             self.database = database
             database.sessions[self] = None
-            self.user = user
+            self.user, self.secret = user, secret
             self.set_rules(self.engine.rules_for(database, user))
             self.engine.count_connections(database)
         else:
-            self.user = user
+            self.user, self.secret = user, secret
             self.set_rules(self.engine.rules_for(database, user))
 
     def leave(self) -> None:
@@ -267,34 +299,50 @@ class Session:
         if database is not None:
             database.unwatch_all(self)
             database.sessions.pop(self, None)
-            self.database = None
+            self.database = self.secret = None
             self.user = EVERYONE
             self.rules = None
             self.engine.count_connections(database)
 
     def lose_database(self) -> None:
         """The selected database was dropped, with all who watched: nothing is counted or told any more."""
-        self.database = None
+        self.database = self.secret = self.sleeper = None
         self.user = EVERYONE
         self.rules = None
         self.watches.clear()
         self.watches_weight = 0
 
-    def set_rules(self, rules: Rules | None) -> None:
-        """Other rules from now on; watches that they don't allow end (docs/protocol.md section 2)."""
+    def set_rules(self, rules: Rules | None, newest: Newest | None = None) -> None:
+        """Other rules from now on: watches that they don't allow sleep, others wake (docs/protocol.md section 4)."""
         self.rules = rules
-        self._drop_forbidden_watches()
+        self._review_watches(newest)
 
-    def set_admin(self, is_admin: bool) -> None:
-        self.is_admin = is_admin
-        if not is_admin:
-            self._drop_forbidden_watches()
+    def become_admin(self, hash_text: str) -> None:
+        """Admin by the password that has this hash."""
+        self.is_admin, self.admin_hashes = True, (hash_text,)
+        self._review_watches()
 
-    def _drop_forbidden_watches(self) -> None:
-        database = self.database
-        if database is not None and self.watches:
-            for key in [key for key in self.watches if not self._may(Permission.READ, key)]:
-                database.unwatch(self, key)
+    def lose_admin(self, newest: Newest | None = None) -> None:
+        """Admin no more: what it selected and watches is judged by what is in force now."""
+        self.is_admin, self.admin_hashes = False, ()
+        self.leave_if_revoked()
+        self._review_watches(newest)
+
+    def leave_if_revoked(self) -> None:
+        """Give up the database if what it was selected with is in force no more. An admin keeps it."""
+        database, secret = self.database, self.secret
+        if database is not None and secret is not None and not self.is_admin:
+            entry = self.engine.read(database, secret.key)
+            if entry is None or entry.text != secret.hash:
+                self.leave()
+
+    def _review_watches(self, newest: Newest | None = None) -> None:
+        if self.watches and self.database is not None:
+            sleeping.review(self, newest or sleeping.Newest(self.engine, self.database))
+
+    def may_read(self, key: str) -> bool:
+        """Whether this session may read that key of its database."""
+        return self._may(Permission.READ, key)
 
     def close(self) -> None:
         """The client is gone: its watches and its place in the count go with it. Safe to call twice."""

@@ -58,8 +58,8 @@ def kept_by_engine(engine: Engine) -> State:
 
 
 def restore(model: Model, durable: State) -> None:
-    """All that is not in `durable` is lost: whoever selected a lost database has left it, watches that only lost
-    permissions allowed end, and what was dropped is back.
+    """All that is not in `durable` is lost: whoever selected a lost database has left it, or came in by a lost
+    secret; watches sleep that only lost permissions allowed, and what was dropped is back.
     """
     for name, base in list(model.bases.items()):
         if name not in durable or durable[name].base is not base:  # never made, or made in the place of another one
@@ -74,5 +74,13 @@ def restore(model: Model, durable: State) -> None:
         base.pending.clear()
         for key, identifier in sorted(kept.pending, key=lambda pair: pair[1]):
             base.pending[key].append(identifier)
-        for watcher in base.watchers:
-            watcher.prune()
+    admin_hash = model.bases["$admin"].keys["$$token"][1]
+    for base in model.bases.values():
+        for watcher in list(base.watchers):
+            if watcher.is_admin and admin_hash not in watcher.admin_hashes:
+                model.lose_admin(watcher, is_after_loss=True)
+            model.leave_if_revoked(watcher)
+            watcher.review(is_after_loss=True)
+    for client in model.admins:
+        if client.is_admin and admin_hash not in client.admin_hashes:
+            model.lose_admin(client)

@@ -1,4 +1,4 @@
-"""What commands do to keys: a dict and the contract's rules, in under 80 lines (docs/protocol.md sections 4 and 5)."""
+"""What commands do to keys: a dict and the contract's rules, in under 85 lines (docs/protocol.md sections 4 and 5)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Base:
 
     def tell(self, key: str, *texts: str) -> None:
         for watcher in self.watchers:
-            watcher.told += texts if key in watcher.watches else ()
+            watcher.told += texts if key in watcher.watches and key not in watcher.asleep else ()
 
     def put(self, key: str, version: int, text: str) -> None:
         self.keys[key], self.changed = (version, text), self.changed | {key}
@@ -42,7 +42,7 @@ class Base:
             self.hand_on(key, old, was, given, text, now)
 
     def hand_on(self, key: str, old: int, was: str, given: int, text: str, now: int) -> None:
-        if not any("$conflicts" in watcher.watches for watcher in self.watchers):
+        if not any("$conflicts" in watcher.watches.keys() - watcher.asleep for watcher in self.watchers):
             raise m.NO_ARBITER
         before, record = self.pending[key], f"$conflicts_{key}_{now}"
         version, shown = (given + len(before), f"$conflicts_{key}_{before[-1]}") if before else (old, was)
@@ -50,6 +50,9 @@ class Base:
         self.tell("$conflicts", self.keys[record][1])
         before.append(now)
         self.keys[key] = (-2, was)
+        for watcher in self.watchers:  # nobody is told of that
+            if watcher.asleep.get(key) == (old, was):
+                watcher.asleep[key] = (-2, was)
         raise m.conflict_unresolved(record)
 
     def resolve(self, identifier: int, key: str, version: int, text: str) -> None:

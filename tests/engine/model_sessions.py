@@ -43,9 +43,13 @@ class Client:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.watches: set[str] = set()
+        self.watches: dict[str, None] = {}
+        self.asleep: dict[str, object] = {}  # watches that it may not have now, with what was known when they fell so
+        self.conflict_id = 0  # the newest that it knew of when its watch as an arbiter fell asleep
         self.base: Base | None = None
         self.user, self.is_admin = "all", False
+        self.secret = ("", "")  # what it selected its database with: the key, and its value then
+        self.admin_hashes: list[str] = []
 
     def may(self, kind: str, key: str) -> bool:
         """Whether this session may read (r), write (w), increment (i) or remove (x) a key of its database."""
@@ -71,9 +75,33 @@ class Client:
         if not self.may(kind, key):
             raise m.PERMISSION_DENIED
 
-    def prune(self) -> None:
-        """Watches that are not allowed any more end."""
-        self.watches = {key for key in self.watches if self.may("r", key)}
+    def unwatch(self, *keys: str) -> None:
+        """Hear no more of these keys."""
+        for key in keys:
+            self.watches.pop(key, None)
+            self.asleep.pop(key, None)
+
+    def review(self, *, is_after_loss: bool = False) -> None:
+        """Watches sleep while they are not allowed, and are told then what they missed, if it was not lost."""
+        for key in self.watches if self.base is not None else ():
+            assert self.base is not None
+            entry = self.base.keys.get(key)
+            ids = [identifier for pending in self.base.pending.values() for identifier in pending]
+            if key in self.asleep and self.may("r", key):
+                known = self.asleep.pop(key)
+                if is_after_loss:
+                    continue
+                if known != entry:
+                    self.told += m.changed(key, *entry) if entry else m.removed(key)
+                if key == "$conflicts":
+                    self.told += [
+                        self.base.keys[record][1]
+                        for record in Model.unresolved(self.base, self.conflict_id)
+                        if record in self.base.keys
+                    ]
+            elif key not in self.asleep and not self.may("r", key):
+                self.asleep[key] = "not known" if is_after_loss else entry
+                self.conflict_id = 0 if is_after_loss else max(ids, default=0)
 
 
 class Model:
@@ -102,14 +130,15 @@ class Model:
         """Permissions that changed may end watches; a secret that changed ends the sessions that came in by it."""
         for watcher in list(base.watchers):
             if f"$$permission_${watcher.user}" in changed:
-                watcher.prune()
+                watcher.review()
             secret = "$$token" if watcher.user == "all" else f"$$user_{watcher.user}"
             if {secret, f"$$user_{watcher.user}"} & changed and not watcher.is_admin:
                 self.leave(watcher)
 
     def leave(self, client: Client) -> None:
         """A session goes away, or to another database."""
-        base, client.base, client.user, client.watches = client.base, None, "all", set()
+        base, client.base, client.user = client.base, None, "all"
+        client.unwatch(*client.watches)
         if base is not None:
             base.watchers.remove(client)
             self._count(base)
@@ -146,11 +175,11 @@ class Model:
                 return [m.value_version(*base.keys.get(key, (1, "<Empty>")))]
             case "set", str(key), str(text):
                 if base.name == "$admin" and key == "$$token":
-                    self._end_other_admins(client)
+                    self._end_other_admins(client, text)
                 base.change(key, -1, text, self.now)
             case "set-safe", str(key), int(version), str(text):
                 if base.name == "$admin" and key == "$$token":
-                    self._end_other_admins(client)
+                    self._end_other_admins(client, text)
                 base.change(key, version, text, self.now)
             case "create-user", str(user), str(token):
                 if base.keys.get(f"$$user_{user}", (0, ""))[1] != fake_hash(token):  # the same token again is no change
@@ -168,26 +197,28 @@ class Model:
                 shown = [key for key in found if client.is_admin or not key.startswith("$$")]
                 return ["keys " + "".join(f",{key}" for key in shown) + "\n"]
             case "watch", str(key):
-                client.watches.add(key)
+                client.watches[key] = None
             case "unwatch", str(key):
-                client.watches.discard(key)
+                client.unwatch(key)
             case "unwatch-all", *_:
-                client.watches.clear()
+                client.unwatch(*client.watches)
             case "arbiter", *_:
                 client.check("r", "$conflicts")
                 client.check(KINDS["watch"], "$conflicts")
-                client.watches.add("$conflicts")
-                return [base.keys[record][1] for record in self._unresolved(base) if record in base.keys]
+                client.watches["$conflicts"] = None
+                return [base.keys[record][1] for record in self.unresolved(base) if record in base.keys]
         return []
 
     def _run_on_server(self, client: Client, *command: object) -> list[str]:
         match command:
             case "auth", str(user), str(password):
                 hash_text = self.bases["$admin"].keys["$$token"][1]
-                client.is_admin = user == ADMIN_USER and hash_text == fake_hash(password)
-                self.admins.append(client)
-                if not client.is_admin:
-                    client.prune()
+                if user == ADMIN_USER and hash_text == fake_hash(password):
+                    client.is_admin, client.admin_hashes = True, [hash_text]
+                    self.admins.append(client)
+                    client.review()
+                else:
+                    self.lose_admin(client)
                 return [m.VALID_AUTH if client.is_admin else m.INVALID_AUTH]
             case "create-db", str(name), str(token), str(strategy):
                 if name in self.bases:
@@ -199,7 +230,7 @@ class Model:
                 self._drop(self._base(name))
                 return ["drop-db success\n"]
             case ("set-password", str(password)) | ("set-token", "$admin", "all", str(password)):
-                self._end_other_admins(client)
+                self._end_other_admins(client, password)
                 self.bases["$admin"].change("$$token", -1, fake_hash(password), self.now)
             case (("add-user" | "set-token" | "remove-user" | "grant" | "revoke"), str(name), str(user), *more):
                 return self._administer(self._base(name), str(command[0]), user, *map(str, more))
@@ -210,7 +241,7 @@ class Model:
                 self._base(name).resolve(identifier, key, version, text)
             case "replicate", str(name), str(key), int(version), str(text):
                 if name == "$admin" and key == "$$token":
-                    self._end_other_admins(client)
+                    self._end_other_admins(client, text)
                 self._base(name).change(key, version, text, self.now)
             case "replicate-increment", str(name), str(key), int(step):
                 self._base(name).increment(key, step, self.now)
@@ -234,18 +265,33 @@ class Model:
                 return self._debug(client, what)
         return []
 
-    def _end_other_admins(self, client: Client) -> None:
+    def _end_other_admins(self, client: Client, password: str) -> None:
+        """Whoever has logged in with another password than this one."""
+        hash_text = password if password.startswith("$argon2id$") else fake_hash(password)
+        client.admin_hashes = [*client.admin_hashes[-1:], hash_text]
         for other in self.admins:
-            if other is not client:
-                other.is_admin = False
-                other.prune()
+            if other.is_admin and hash_text not in other.admin_hashes:
+                self.lose_admin(other)
+
+    def lose_admin(self, client: Client, *, is_after_loss: bool = False) -> None:
+        """A session is admin no more: its database and watches are what they are for everybody."""
+        client.is_admin, client.admin_hashes = False, []
+        self.leave_if_revoked(client)
+        client.review(is_after_loss=is_after_loss)
+
+    def leave_if_revoked(self, client: Client) -> None:
+        """What it selected its database with is another secret by now."""
+        key, value = client.secret
+        if client.base is not None and not client.is_admin and client.base.keys.get(key, (0, ""))[1] != value:
+            self.leave(client)
 
     def _drop(self, base: Base) -> None:
         if base.name == "$admin":
             raise m.ADMIN_NOT_DROPPABLE
         del self.bases[base.name]
         for watcher in base.watchers:
-            watcher.base, watcher.user, watcher.watches = None, "all", set()
+            watcher.base, watcher.user = None, "all"
+            watcher.unwatch(*watcher.watches)
         base.watchers.clear()
         base.keys.pop("$connections", None)
         self.bases["$admin"].remove(base.name)
@@ -283,15 +329,16 @@ class Model:
         return m.report("permissions", report | {"still_allowed": still})
 
     def _use(self, client: Client, base: Base, user: str | None, token: str) -> None:
-        if base.keys.get("$$token" if user is None else f"$$user_{user}", (0, ""))[1] != fake_hash(token):
+        secret = "$$token" if user is None else f"$$user_{user}"
+        if base.keys.get(secret, (0, ""))[1] != fake_hash(token):
             raise m.INVALID_TOKEN
         if client.base is not base:
             self.leave(client)
             client.base = base
             base.watchers.append(client)
             self._count(base)
-        client.user = "all" if user is None else user
-        client.prune()
+        client.user, client.secret = "all" if user is None else user, (secret, fake_hash(token))
+        client.review()
 
     def _resolve(self, client: Client, name: str, key: str) -> None:
         if client.base is None and not client.is_admin:
@@ -324,12 +371,13 @@ class Model:
                 return [f"process-info \nprocess_id: {PROCESS_ID}\n"]
             case "pending-conflicts" | "pendding-conflitcts":
                 bases = [client.base] if client.base else [self.bases[name] for name in sorted(self.bases)]
-                records = [record for base in bases for record in self._unresolved(base)]
+                records = [record for base in bases for record in self.unresolved(base)]
                 if records or what == "pendding-conflitcts":
                     return ["conflitcts-list " + "".join(f",{record}" for record in records) + "\n"]
         return []
 
     @staticmethod
-    def _unresolved(base: Base) -> list[str]:
+    def unresolved(base: Base, after: int = 0) -> list[str]:
+        """The records of conflicts, with ids above `after`, that wait for an arbiter."""
         pairs = sorted((identifier, key) for key, pending in base.pending.items() for identifier in pending)
-        return [f"$conflicts_{key}_{identifier}" for identifier, key in pairs]
+        return [f"$conflicts_{key}_{identifier}" for identifier, key in pairs if identifier > after]

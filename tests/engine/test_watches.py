@@ -159,15 +159,6 @@ def test_a_watcher_that_loses_its_permission_stops_hearing(world: World, client:
     assert ana.outbox.take() == changed(0, "v", "j")
 
 
-def test_a_permission_that_comes_back_brings_no_watch_back(world: World, client: Client) -> None:
-    admin = world.admin("use-db d pwd", "set-permissions ana r *")
-    ana = world.connect("use-db d ana ana-pwd", "watch k")
-    admin.ask("remove $$permission_$ana")
-    admin.ask("set-permissions ana r *")
-    client.ask("set k v")
-    assert ana.outbox.take() == []
-
-
 def test_who_selects_as_another_user_keeps_only_what_that_one_may(world: World, client: Client) -> None:
     world.admin("use-db d pwd", "set-permissions ana r j")
     other = world.connect("use-db d pwd", "watch k", "watch j", "use-db d ana ana-pwd")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import TcpClient, WebSocketClient
-from tests.support.sessions import OK, admin_session, create_database, select, tcp_session
+from tests.support.clients import HttpClient, TcpClient, WebSocketClient
+from tests.support.sessions import (
+    OK,
+    admin_session,
+    become_admin,
+    create_database,
+    select,
+    tcp_session,
+    websocket_session,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +108,7 @@ def test_an_admin_stays_whatever_it_selected_the_database_as(server: Server, adm
 
 
 @pytest.mark.parametrize("make", [open_tcp, open_websocket])
-def test_a_permission_that_is_taken_away_ends_the_watch(
+def test_a_watch_sleeps_while_its_permission_is_away(
     server: Server, admin: WebSocketClient, make: Callable[..., TcpClient | WebSocketClient]
 ) -> None:
     with make(server) as ana, make(server) as bob:
@@ -113,5 +123,88 @@ def test_a_permission_that_is_taken_away_ends_the_watch(
         assert ana.quiet() == []
         assert bob.take(4)[::2] == ["changed secret-1 x\n", "changed open-1 x\n"]
         assert admin.ask("set-permissions ana rw *") == [OK]
+        assert ana.take(2) == ["changed secret-1 x\n", "changed-version secret-1 0 x\n"], "it missed that"
         assert admin.ask("set secret-1 y") == [OK]
-        assert ana.quiet() == [], "a watch that ended does not come back by itself"
+        assert ana.take(2)[0] == "changed secret-1 y\n"
+        for command in ("set-permissions ana rw other", "set-permissions ana rw *"):
+            assert admin.ask(command) == [OK]
+        assert ana.quiet() == [], "nothing changed meanwhile"
+        assert admin.ask("remove secret-1") == [OK]
+        assert ana.take() == ["removed secret-1\n"]
+
+
+def test_who_is_admin_no_more_has_lost_what_was_revoked_meanwhile(server: Server, admin: WebSocketClient) -> None:
+    with admin_session(server, "db") as other, tcp_session(server, "db") as bob:
+        become_admin(bob, server)
+        select(bob, "db", "bob bob-pwd")
+        for client in (other, bob):
+            assert client.ask("watch k") == [OK]
+        for command in ("set-token db all new", "set-token db bob new", "set-password new-pwd"):
+            assert admin.ask(command)[-1] == OK
+        assert admin.ask("set k secret")[-1] == OK
+        for client in (other, bob):
+            assert is_out(client)
+
+
+def test_no_command_of_a_demoted_admin_completes(new_server: Callable[..., Server]) -> None:
+    """Of those that wait for a hash, on all transports. Two at once are computed, so two may come before."""
+    server = new_server(NUN_ARGON2_MEMORY_KIB="19456", NUN_ARGON2_PASSES="2")
+    server.start()
+    create_database(server, "db", then=USERS)
+    commands = [
+        "create-db new-{} pwd",
+        "create-user new-{} pwd",
+        "add-user db new-{} pwd",
+        "set $$user_new-{} pwd",
+        "set-token db ana other-{}",
+        "replicate db $$user_new-{} -1 pwd",
+        "rp 7 add-user db new-{} pwd",
+    ]
+    with contextlib.ExitStack() as stack:
+        boss = stack.enter_context(admin_session(server, "db"))
+        clients = [stack.enter_context((open_tcp if n % 2 else open_websocket)(server)) for n in range(40)]
+        for client in clients:
+            become_admin(client, server)
+            select(client, "db")
+        http = stack.enter_context(HttpClient(server.http))
+        boss.send("set-password new-pwd")
+        for number, client in enumerate(clients):
+            client.send(commands[number % len(commands)].format(number))
+        body = f"auth {server.credentials}; create-db by-http pwd; create-db by-http-2 pwd"
+        results = http.request(body).text.split(";")
+        assert boss.take_answer() == [OK]
+        answers = [client.take_answer()[-1] for client in clients]
+        refused = [answer for answer in answers if answer.startswith(("error Not auth", "error To read security"))]
+        assert len(refused) >= len(clients) - 2, answers
+        if results[0] == "valid auth\n":  # before the password was changed
+            assert results[-1] in ("Not auth", "invalid auth\n"), results
+        boss.send("list-dbs")
+        names = boss.take_answer()[0]
+        assert names.count('"new-') + names.count("by-http") <= 2
+    audited = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text().splitlines()]
+    tried = [line for line in audited if "new-" in (line["command"] or "") or "set-token" in (line["command"] or "")]
+    assert sum(line["outcome"] == "ok" for line in tried) <= 2
+
+
+def test_a_permission_is_replaced_under_a_load_and_no_last_value_is_missing(
+    server: Server, admin: WebSocketClient
+) -> None:
+    with open_websocket(server) as ana, websocket_session(server, "db") as writer:
+        select(ana, "db", "ana ana-pwd")
+        for number in range(5):
+            assert ana.ask(f"watch k{number}") == [OK]
+        for turn in range(40):
+            for number in range(5):
+                writer.send(f"set k{number} {turn}")
+            admin.send(f"set-permissions ana r {'other' if turn % 2 == 0 else '*'}")
+        for _ in range(40):
+            assert admin.take_answer() == [OK]
+        for _ in range(200):
+            writer.take_answer()
+        last: dict[str, str] = {}
+        for text in [*ana.quiet(0.3)]:
+            if text.startswith("changed-version"):
+                _, key, version, value = text.split()
+                assert int(version) > int(last.get(key, "-1 ").split()[0])
+                last[key] = f"{version} {value}"
+        assert last == {f"k{number}": "39 39" for number in range(5)}

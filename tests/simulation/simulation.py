@@ -434,9 +434,17 @@ class Simulation:
         expected = {model_numbers[watcher] for watcher in base.watchers}
         assert here == expected, f"in {base.name} are {here}, should be {expected}"
         watching = {
-            (key, numbers.get(session, 0)) for key, sessions in database.watchers.items() for session in sessions
+            (key, numbers.get(session, 0))
+            for key, watchers in database.watchers.items()
+            for session in database.sessions
+            if session in watchers
         }
-        model_watching = {(key, model_numbers[watcher]) for watcher in base.watchers for key in watcher.watches}
+        model_watching = {
+            (key, model_numbers[watcher])
+            for watcher in base.watchers
+            for key in watcher.watches
+            if key not in watcher.asleep
+        }
         assert watching == model_watching, f"{base.name} is watched by {watching}, should be by {model_watching}"
 
     def _commit_all(self) -> None:

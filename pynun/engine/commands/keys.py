@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.changes import Entry
-from pynun.engine.commands.login import end_other_admins, hashed
+from pynun.engine.commands.login import hashed, stay_admin
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import is_secret_key, permission_key
@@ -80,10 +80,8 @@ def _change_secret(session: Session, database: Database, key: str, given: int, v
             raise messages.hash_costs_too_much(str(limit))
     else:
         value = yield from hashed(session.engine, database, value)
-        if not session.is_admin:
-            raise messages.SECURITY_KEY  # somebody else has changed the admin password meanwhile
     if database.name == ADMIN_DATABASE and key == "$$token":
-        end_other_admins(session)
+        stay_admin(session, value)
     change_now(session, database, key, given, value)
     return None
 
@@ -128,11 +126,10 @@ def keys(session: Session, pattern_text: str) -> Steps:
     """The keys that match, each preceded by a comma; `$$` keys only for the admin."""
     view, database = session.view, session.selected
     while True:
-        losses = view.losses
+        losses, was_admin = view.losses, session.is_admin
         message = yield from _list_keys(session, database, parse_pattern(pattern_text))
-        if database.is_dropped:
-            raise messages.NO_DATABASE
-        if view.losses == losses:  # else it lists what was lost meanwhile, and is made again
+        # Else it lists what was lost meanwhile, or what only an admin may see, and is made again.
+        if view.losses == losses and session.is_admin is was_admin:
             return message
 
 

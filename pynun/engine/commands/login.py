@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pynun.engine.database import ADMIN_DATABASE, parse_strategy
 from pynun.engine.origin import Attempt
-from pynun.engine.permissions import EVERYONE, user_key
+from pynun.engine.permissions import EVERYONE, Secret, user_key
 from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.language import messages
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def _verified(
     session: Session, secret: str, read_hash: Callable[[], str | None], attempt: Attempt | None = None
-) -> Steps:
-    """Not None if `secret` has the hash that `read_hash` gives, before the check and still after it."""
+) -> Generator[Need, Answer, str | None]:
+    """The hash that `read_hash` gives, before the check and still after it, if `secret` has that hash; else None."""
     hash_text = read_hash()
     if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret, attempt):
-        return "yes"
+        return hash_text
     is_right = yield VerifySecret(hash_text, secret, attempt)
-    return "yes" if is_right and hash_text is not None and read_hash() == hash_text else None
+    return hash_text if is_right and hash_text is not None and read_hash() == hash_text else None
 
 
 def _admin_account(user: str) -> str:
@@ -46,11 +46,13 @@ def auth(session: Session, user: str, password: str) -> Steps:
     def read_hash() -> str | None:
         return engine.admin_token_hash() if user == engine.context.admin_user else None
 
-    is_valid = yield from _verified(session, password, read_hash, _attempt(session, _admin_account(user)))
-    if is_valid is None:
+    hash_text = yield from _verified(session, password, read_hash, _attempt(session, _admin_account(user)))
+    if hash_text is None:
         engine.counters.failed_logins["admin"] += 1
-    session.set_admin(is_valid is not None)
-    return messages.VALID_AUTH if session.is_admin else messages.INVALID_AUTH
+        session.lose_admin()
+        return messages.INVALID_AUTH
+    session.become_admin(hash_text)
+    return messages.VALID_AUTH
 
 
 def use(session: Session, name: str, user: str | None, token: str) -> Steps:
@@ -64,14 +66,14 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         entry = None if database is None else engine.read(database, key)
         return None if entry is None else entry.text
 
-    is_right = (yield from _verified(session, token, read_hash, _attempt(session, account))) is not None
-    if not is_right:
+    hash_text = yield from _verified(session, token, read_hash, _attempt(session, account))
+    if hash_text is None:
         engine.counters.failed_logins["database"] += 1
-    if database is None or (is_right and engine.find_database(name) is not database):
+    if database is None or (hash_text is not None and engine.find_database(name) is not database):
         raise messages.NOT_A_DATABASE
-    if not is_right:
+    if hash_text is None:
         raise messages.INVALID_TOKEN
-    session.select(database, EVERYONE if user is None else user)
+    session.select(database, EVERYONE if user is None else user, Secret(key, hash_text))
     return None
 
 
@@ -118,19 +120,11 @@ def set_password(session: Session, password: str) -> Steps:
     engine = session.engine
     admin = engine.database(ADMIN_DATABASE)
     hash_text = yield from hashed(engine, admin, password)
-    if not session.is_admin:
-        raise messages.NOT_AUTH  # somebody else has changed it meanwhile
-    end_other_admins(session)
+    stay_admin(session, hash_text)
     engine.change(admin, "$$token", hash_text)
     return None
 
 
-def end_other_admins(session: Session) -> None:
-    """The admin password is about to be changed: who came in with the old one is admin no more.
-
-    Raises Refusal if it can't be changed.
-    """
-    session.engine.check_changeable()
-    for one in list(session.engine.sessions.values()):
-        if one is not session and one.is_admin:
-            one.set_admin(False)
+def stay_admin(session: Session, hash_text: str) -> None:
+    """Whoever changes the admin password stays admin with the one that has this hash, should it be stored or not."""
+    session.admin_hashes = (*session.admin_hashes[-1:], hash_text)

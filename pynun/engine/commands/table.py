@@ -214,7 +214,8 @@ COMMANDS: tuple[Command, ...] = (
         "Hear of every change of a key, also of one that does not exist yet: `changed KEY VALUE`, then "
         "`changed-version KEY VERSION VALUE`; `removed KEY` when it is removed.",
         permission=Permission.READ,
-        differs="Watching twice is one watch. A watcher that loses its read permission stops receiving.",
+        differs="Watching twice is one watch. A watch without read permission sleeps: it hears nothing. When the "
+        "permission is back, it wakes and is sent what it missed.",
     ),
     _row("unwatch", shapes.KEY, watches.unwatch, "Stop watching a key.", database=True),
     _row("unwatch-all", shapes.NOTHING, watches.unwatch_all, "Stop watching every key.", database=True),
@@ -387,7 +388,8 @@ COMMANDS: tuple[Command, ...] = (
         "set-password",
         shapes.PASSWORD,
         login.set_password,
-        "Change the admin password. Every other session that had logged in is admin no more.",
+        "Change the admin password. Every other session that had logged in is admin no more, and loses a database that "
+        "it selected with a token or as a user that is not valid any more.",
         admin=True,
         differs=_OURS,
         audit=auditing.set_password,

@@ -45,8 +45,7 @@ def arbiter(session: Session) -> Steps:
             texts[record] = "" if entry is None else entry.text
             if number % _SLICE_RECORDS == 0:
                 yield Pause()
-                if session.database is not database:
-                    raise messages.NO_DATABASE
+                session.check_permission(Permission.READ, ARBITER_KEY)
     watch(session, ARBITER_KEY)
     return [text for text in texts.values() if text]
 

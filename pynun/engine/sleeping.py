@@ -1,0 +1,157 @@
+"""Watches without permission sleep: they count, hear nothing, and wake when it is back (docs/protocol.md section 4).
+
+A change costs nothing more for it: among the watchers of a key, a `Sleeper` stands in the place of a session that may
+not read the key, and notes that it missed something. Only then is the key read when the watch wakes. The newest entry
+is sent if it is another than the one at the time when the watch fell asleep, which is what was last sent or known.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun import limits
+from pynun.engine import conflicts
+from pynun.engine.database import ARBITER_KEY
+from pynun.engine.events import Event
+from pynun.language import messages
+
+if TYPE_CHECKING:
+    from pynun.engine.database import Database
+    from pynun.engine.engine import Engine
+    from pynun.engine.session import Session
+
+
+class Sleeper:
+    """The sleeping watches of one session."""
+
+    __slots__ = ("conflict_id", "known", "missed")
+
+    def __init__(self) -> None:
+        self.known: dict[str, int | None] = {}
+        """The keys, each with a hash of its entry when its watch fell asleep; None: not known, any change is news."""
+        self.missed: set[str | None] = set()
+        """Keys that changed since then; None: there was a conflict."""
+        self.conflict_id = 0
+        """Later conflicts, by their ids, are news to a sleeping arbiter."""
+
+    @property
+    def outbox(self) -> Sleeper:
+        """Where events for its session go: here."""
+        return self
+
+    def event(self, event: Event) -> None:
+        """A key changed, or there is a conflict."""
+        self.missed.add(event.key)
+
+    def forget(self, key: str) -> None:
+        """That watch does not sleep any more."""
+        del self.known[key]
+        self.missed.discard(key)
+        if key == ARBITER_KEY:
+            self.missed.discard(None)
+
+
+class TooMuchError(Exception):
+    """So much is to be told at once that its watcher is disconnected instead."""
+
+
+class Newest:
+    """The entries that watched keys of a database have now, each read once, for all sessions reviewed together."""
+
+    def __init__(self, engine: Engine, database: Database, *, is_after_loss: bool = False) -> None:
+        """`is_after_loss`: changes were lost. A watch that wakes has missed nothing then, for what took its permission
+        away was lost with all that followed; one that falls asleep may have been sent something that was lost.
+        """
+        self.is_after_loss = is_after_loss
+        self._engine = engine
+        self._database = database
+        self._hashes: dict[str, int] = {}
+        self._events: dict[str, Event] = {}
+        self._characters_left = limits.SLEEPING_CHARACTERS_READ_MAX
+        self._characters_told = 0
+
+    def hash(self, key: str) -> int | None:
+        """A hash of the key's entry; None if so much was read already that it is not looked at."""
+        if self.is_after_loss:
+            return None
+        known = self._hashes.get(key)
+        if known is None and self._characters_left > 0:
+            entry = self._engine.read(self._database, key)
+            self._characters_left -= limits.SLEEPING_ENTRY_CHARACTERS + (0 if entry is None else len(entry.text))
+            known = self._hashes[key] = hash(entry)
+        return known
+
+    def events(self, sleeper: Sleeper, key: str) -> list[Event]:
+        """What tells a watch that wakes what it missed. Raises TooMuchError."""
+        if self.is_after_loss:
+            return []
+        events = []
+        if key in sleeper.missed:
+            event = self._event(key)
+            if self._hashes[key] != sleeper.known[key]:
+                events.append(event)
+        if key == ARBITER_KEY and None in sleeper.missed:
+            events += self._conflicts_after(sleeper.conflict_id)
+        return events
+
+    def _event(self, key: str) -> Event:
+        event = self._events.get(key)
+        if event is None:
+            entry = self._engine.read(self._database, key)
+            self._hashes[key] = hash(entry)
+            texts = messages.removed(key) if entry is None else messages.changed(key, entry.version, entry.text)
+            event = self._events[key] = self._told(key, texts)
+        return event
+
+    def _conflicts_after(self, conflict_id: int) -> list[Event]:
+        engine, database = self._engine, self._database
+        records = conflicts.pending_records(engine, database, conflict_id)
+        entries = (engine.read(database, record) for record in records)
+        return [self._told(None, (entry.text,)) for entry in entries if entry is not None]
+
+    def _told(self, key: str | None, texts: tuple[str, ...]) -> Event:
+        if self._characters_told > limits.WAKING_CHARACTERS_MAX:
+            raise TooMuchError
+        self._characters_told += sum(map(len, texts))
+        return Event(key, texts, self._engine.view.depends)
+
+    def note_conflicts(self, sleeper: Sleeper) -> None:
+        """An arbiter falls asleep, and was sent the conflicts that there are."""
+        if self.is_after_loss:
+            sleeper.conflict_id = 0
+            sleeper.missed.add(None)
+        else:
+            sleeper.conflict_id = conflicts.newest_pending(self._engine, self._database)
+
+
+def review(session: Session, newest: Newest) -> None:
+    """Let a session's watches sleep that it may not have, and wake those that it may have again."""
+    database, sleeper = session.selected, session.sleeper
+    for key in session.watches:
+        is_asleep = sleeper is not None and key in sleeper.known
+        if session.may_read(key) is not is_asleep:
+            continue
+        if sleeper is None:
+            sleeper = session.sleeper = Sleeper()
+        if is_asleep:
+            _wake(session, database, sleeper, key, newest)
+        else:
+            database.replace_watcher(key, session, sleeper)
+            sleeper.known[key] = newest.hash(key)
+            if newest.is_after_loss:
+                sleeper.missed.add(key)
+            if key == ARBITER_KEY:
+                newest.note_conflicts(sleeper)
+
+
+def _wake(session: Session, database: Database, sleeper: Sleeper, key: str, newest: Newest) -> None:
+    news: list[Event] = []
+    try:
+        news = newest.events(sleeper, key)
+    except TooMuchError:
+        if session.origin is not None:
+            session.origin.disconnect()  # it may come again, and read what it wants
+    sleeper.forget(key)
+    database.replace_watcher(key, sleeper, session)
+    for event in news:
+        session.outbox.event(event)
