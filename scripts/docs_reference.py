@@ -182,7 +182,8 @@ _OTHER_VARIABLES: Final = (
     (
         "`NUN_DBS_DIR`",
         "`backup`, `restore`, `export`, `import`, `import-nundb`",
-        "the data folder; `--data-dir` wins. `sudo` does not hand it on",
+        "the data folder; `--data-dir` wins. `sudo` does not hand it on. With neither, `backup` and `export` read `dbs`"
+        " and say so; the others ask at a terminal, and fail without one",
     ),
     (
         "`NUN_AUDIT_FILE`, `NUN_AUDIT_MAX_SIZE`, `NUN_AUDIT_KEEP`",

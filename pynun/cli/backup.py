@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.data_folder import DataDirectory, data_folder
+from pynun.cli.data_folder import DirectoryToChange, DirectoryToRead, folder_to_change, folder_to_read
 from pynun.cli.failures import failures_shown
 from pynun.cli.progress import Progress
 from pynun.cli.quantities import counted, size
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
-    data_dir: DataDirectory = None,
+    data_dir: DirectoryToRead = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If FILE is there, replace it once the new backup is complete.")
     ] = False,
@@ -50,7 +50,7 @@ def backup(
         from pynun.storage.children import lower_priority
 
         lower_priority()
-        folder = data_folder(data_dir)
+        folder = folder_to_read(data_dir)
         with recorded(folder, "backup", file=file) as more, Progress() as progress:
             made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
             more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
@@ -87,7 +87,7 @@ def verify(
 
 def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
-    data_dir: DataDirectory = None,
+    data_dir: DirectoryToChange = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If the folder has data, put the backup in its place and keep it aside.")
     ] = False,
@@ -101,7 +101,7 @@ def restore(
         from pynun.cli.audit import recorded
         from pynun.storage.restore import restore_backup
 
-        folder = data_folder(data_dir)
+        folder = folder_to_change(data_dir)
         with recorded(folder, "restore", file=file) as more, Progress() as progress:
             restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
             more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from pynun.cli.errors import CommandError, UsageError
+from pynun.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,15 +20,51 @@ if TYPE_CHECKING:
     from pynun.server.passwords import Passwords
     from pynun.storage.lmdb_store import LmdbStore
 
-DataDirectory = Annotated[
+DirectoryToRead = Annotated[
     str | None,
     typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
 ]
+DirectoryToChange = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, or it asks."),
+]
 
 
-def data_folder(data_dir: str | None) -> Path:
-    """The server's data folder."""
-    return Path(data_dir or os.environ.get("NUN_DBS_DIR") or "dbs")
+def folder_to_read(data_dir: str | None) -> Path:
+    """The server's data folder. Says which one if nobody named it. Raises UsageError."""
+    folder, is_named = _folder(data_dir)
+    if not is_named and (folder / "data.mdb").exists():
+        say(f"neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {folder.absolute()}")
+    return folder
+
+
+def folder_to_change(data_dir: str | None) -> Path:
+    """The server's data folder. Asks at a terminal if nobody named it: a wrong one would pass for the server's.
+
+    Raises CommandError if the answer is not yes or there is no terminal.
+    """
+    folder, is_named = _folder(data_dir)
+    if is_named:
+        return folder
+    which = f"{folder.absolute()}, which has {'data' if (folder / 'data.mdb').exists() else 'no data yet'}"
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "no data folder is named, and there is no terminal to ask on; nothing was changed. Give the server's folder"
+            f" with --data-dir, or in NUN_DBS_DIR, which sudo does not hand on. By default it would be {which}"
+        )
+    say(f"neither --data-dir nor NUN_DBS_DIR is given. This would change {which}")
+    print("Is that the server's data folder? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandError("nothing was changed: give the server's data folder with --data-dir, or in NUN_DBS_DIR")
+    return folder
+
+
+def _folder(data_dir: str | None) -> tuple[Path, bool]:
+    """The data folder, and whether somebody named it. Raises UsageError."""
+    if data_dir == "":
+        raise UsageError("--data-dir is empty, as from a shell variable that is not set: name the folder")
+    named = data_dir or os.environ.get("NUN_DBS_DIR")
+    return Path(named or "dbs"), bool(named)
 
 
 @contextlib.contextmanager

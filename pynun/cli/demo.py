@@ -20,6 +20,8 @@ def run(host: str | None, is_lan: bool, port: int | None, websocket_port: int | 
         raise UsageError("--lan and --host exclude each other: --lan is --host 0.0.0.0")
     host = _checked_address(host) if host is not None else (EVERYWHERE if is_lan else HERE)
 
+    if data_dir == "":
+        raise UsageError("--data-dir is empty, as from a shell variable that is not set: name the folder")
     folder = Path(data_dir) if data_dir else None
     output = sys.stdout  # while the server runs, sys.stdout takes its lines
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.data_folder import DataDirectory, data_folder, load_passwords, opened_store
+from pynun.cli.data_folder import DirectoryToChange, folder_to_change, folder_to_read, load_passwords, opened_store
 from pynun.cli.errors import ExitCode
 from pynun.cli.failures import failures_shown
 from pynun.cli.progress import Progress
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def import_nundb(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder that was NUN_DBS_DIR of the original.")],
-    data_dir: DataDirectory = None,
+    data_dir: DirectoryToChange = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read everything and say what would be imported; change nothing.")
     ] = False,
@@ -55,8 +55,9 @@ def import_nundb(
         from pynun.cli.audit import recorded
         from pynun.storage.nundb_import import require_data
 
-        source, target = Path(folder), data_folder(data_dir)
+        source = Path(folder)
         require_data(source)
+        target = (folder_to_read if dry_run else folder_to_change)(data_dir)
         with contextlib.ExitStack() as stack:
             more: dict[str, str | int] = {}
             if not dry_run:

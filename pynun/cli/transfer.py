@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from pynun.cli.data_folder import DataDirectory, data_folder, load_passwords, opened_store
+from pynun.cli.data_folder import (
+    DirectoryToChange,
+    DirectoryToRead,
+    folder_to_change,
+    folder_to_read,
+    load_passwords,
+    opened_store,
+)
 from pynun.cli.errors import UsageError
 from pynun.cli.failures import failures_shown
 from pynun.cli.progress import Progress
@@ -37,7 +44,7 @@ def export(
     file: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="The file to be made; - or none: standard output.")
     ] = STANDARD_STREAM,
-    data_dir: DataDirectory = None,
+    data_dir: DirectoryToRead = None,
     with_secrets: Annotated[
         bool, typer.Option("--with-secrets", help="Also the hashes of its tokens, so that they stay valid elsewhere.")
     ] = False,
@@ -55,7 +62,7 @@ def export(
         from pynun.storage.export_database import export_lines
         from pynun.storage.reading import snapshot
 
-        folder = data_folder(data_dir)
+        folder = folder_to_read(data_dir)
         with (
             recorded(folder, "export", database=database, file=file, secrets=with_secrets) as more,
             snapshot(folder) as now,
@@ -77,7 +84,7 @@ def import_(
     file: Annotated[
         str, typer.Argument(metavar="[FILE|-]", help="What nun-db export has made; - or none: standard input.")
     ] = STANDARD_STREAM,
-    data_dir: DataDirectory = None,
+    data_dir: DirectoryToChange = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="If there is a database of that name, remove what is in it.")
     ] = False,
@@ -113,7 +120,7 @@ def import_(
             return credentials.require_token(token, token_file, f"the database {database}")
 
         passwords = load_passwords()
-        folder = data_folder(data_dir)
+        folder = folder_to_change(data_dir)
         with (
             recorded(folder, "import", database=database, file=file) as more,
             _opened(file) as source,

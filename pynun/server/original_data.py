@@ -29,6 +29,7 @@ from pynun.storage.nundb_import import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from types import FrameType
 
     from pynun.audit import AuditTrail
@@ -61,6 +62,7 @@ def _take_over(
     store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: _Stop, tell: Callable[[str], None]
 ) -> Summary | None:
     folder = store.folder
+    itself = _into_itself(folder)
     tell("looking at the files of the original Nun-db")
     before = imported_before(store)
     if before is not None:
@@ -73,7 +75,7 @@ def _take_over(
                 " not here; nun-db import-nundb --replace %s takes it over, in place of what is here",
                 folder,
                 ", ".join(changed),
-                folder,
+                itself,
             )
         return None
     if existing_databases(store) - {ADMIN_DATABASE}:
@@ -81,7 +83,7 @@ def _take_over(
             "%s also holds files of the original Nun-db, which were never imported: nun-db import-nundb %s does it,"
             " while this server is stopped",
             folder,
-            folder,
+            itself,
         )
         return None
     summary = _import(store, passwords, stop, tell)
@@ -94,6 +96,11 @@ def _take_over(
         losses=0,
     )
     return summary
+
+
+def _into_itself(folder: Path) -> str:
+    """What import-nundb is told so that it imports into the folder where the files are, wherever it is run."""
+    return f"{folder.absolute()} --data-dir {folder.absolute()}"
 
 
 class _Stop:
@@ -160,7 +167,7 @@ def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[
         raise StartError(
             f"not all data of the original Nun-db in {folder} can be read ({summary.losses} problems), so nothing was"
             f" imported and its files are as they were: nun-db import-nundb --dry-run {folder} lists everything, and"
-            f" nun-db import-nundb --accept-damage {folder} imports what can be read; then start again"
+            f" nun-db import-nundb --accept-damage {_into_itself(folder)} imports what can be read; then start again"
         )
     for counts in summary.databases:
         if counts.name != ADMIN_DATABASE or counts.keys or counts.users:

@@ -103,7 +103,7 @@ def test_a_process_that_may_not_lower_its_priority_makes_backups(disk_folder: Pa
 
 def test_the_whole_way(disk_folder: Path) -> None:
     make_folder(disk_folder / "dbs")
-    result = run("backup", "a.backup", cwd=str(disk_folder))
+    result = run("backup", "a.backup", "--data-dir", "dbs", cwd=str(disk_folder))
     assert (result.code, result.errors) == (0, "")
     assert result.output.startswith(f"a.backup: 3 databases, {3 * KEYS_EACH} keys, ")
     assert "; complete and verified (" in result.output
@@ -144,8 +144,8 @@ def trail_of(folder: Path) -> list[dict[str, object]]:
 def test_who_made_and_restored_a_backup_is_written_down(disk_folder: Path) -> None:
     folder = make_folder(disk_folder / "dbs")
     made = json.loads(run("backup", "--json", "a.backup", cwd=str(disk_folder)).output)
-    assert run("restore", "a.backup", cwd=str(disk_folder)).code == 1
-    assert run("restore", "--replace", "a.backup", cwd=str(disk_folder)).code == 0
+    assert run("restore", "a.backup", "--data-dir", "dbs", cwd=str(disk_folder)).code == 1
+    assert run("restore", "--replace", "a.backup", "--data-dir", "dbs", cwd=str(disk_folder)).code == 0
     user = pwd.getpwuid(os.getuid()).pw_name
     first, refused, last = trail_of(folder)
     for line, event, outcome in ((first, "backup", "ok"), (refused, "restore", "failed"), (last, "restore", "ok")):
@@ -169,7 +169,7 @@ def test_failures_are_one_line_and_exit_code_1(disk_folder: Path) -> None:
         (("verify", "x"), "x can't be read: No such file or directory"),
         (("restore", "dbs/data.mdb"), "dbs/data.mdb is damaged: its end is missing"),
     ):
-        result = run(*arguments, cwd=str(disk_folder))
+        result = run(*arguments, cwd=str(disk_folder), environment={"NUN_DBS_DIR": "dbs"})
         assert (result.code, result.output) == (1, "")
         assert result.errors.startswith(f"nun-db: {told}")
         assert result.errors.count("\n") == 1

@@ -64,7 +64,7 @@ def run(
 
 
 def run_at_terminal(
-    arguments: Sequence[str], answers: Sequence[tuple[str, str]], *, redirection: str = ""
+    arguments: Sequence[str], answers: Sequence[tuple[str, str]], *, redirection: str = "", cwd: str | None = None
 ) -> tuple[int, str]:
     """Run nun-db at a terminal of its own; give each answer when its prompt is seen. Returns exit code and screen.
 
@@ -80,6 +80,7 @@ def run_at_terminal(
         [sys.executable, "-c", _AT_TERMINAL, str(theirs), program, *command[1:]],
         env=clean_environment({}),
         pass_fds=(theirs,),
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
     )
     os.close(theirs)

@@ -172,7 +172,11 @@ def test_only_an_error_of_the_file_is_called_one(disk_folder: Path) -> None:
     ("arguments", "code", "why"),
     [
         (["export", "db", "--data-dir", "/nowhere/x"], 1, "there is no data in /nowhere/x"),
-        (["import", "db", "/nowhere/x"], 1, "/nowhere/x can't be read: No such file or directory"),
+        (
+            ["import", "db", "/nowhere/x", "--data-dir", "/nowhere/y"],
+            1,
+            "/nowhere/x can't be read: No such file or directory",
+        ),
         (["import", "db", "--replace", "--merge"], 2, "--replace and --merge exclude each other"),
         (["import", "d b"], 2, "give the database another name: 'd b'"),
     ],
