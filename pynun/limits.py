@@ -19,6 +19,17 @@ HTTP_BYTES_PER_SECOND_MIN: Final = 4096
 HTTP_IDLE_SECONDS: Final = 75.0
 """An HTTP connection without a request is closed; the next request opens another."""
 
+PROXY_HEADER_SECONDS: Final = 1.0
+"""On the TCP port, which greets its clients, so long a PROXY header is waited for where there need not be one; proxies
+send it at once."""
+
+PING_SECONDS: Final = 20.0
+"""A WebSocket client that is silent for so long is pinged, and its pong is an answer: no connection is without traffic
+for longer. Many proxies end one after 30 s."""
+
+PEERS_CHECKED_AT_ONCE: Final = 200
+"""Connections looked at before others have their turn: about two milliseconds, and more with a ping for each."""
+
 UNFINISHED_MESSAGES: Final = 4
 """So many of the largest messages may at least be unfinished at once. One in fragments may count as so many: it is kept
 as str, in which one character may make all others take four bytes (PEP 393)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 
 
 def read_secret_file(path: str, source: str) -> str:
-    """The text of a file that holds one secret, without the line end that editors add.
+    """The text of a file that holds one secret, without the line end and the byte order mark that editors add.
 
     `source` (the variable or option that names the file) begins the line of the SettingsError.
     """
@@ -23,9 +24,11 @@ def read_secret_file(path: str, source: str) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SettingsError(f"{source}: the file {path!r} can't be read: {reason}") from None
     try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text") from None
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
+        if "\0" in text:
+            raise UnicodeError
+    except UnicodeError:
+        raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text (UTF-16? save it as UTF-8)") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text or len(content) > SECRET_FILE_BYTES_MAX:
         raise SettingsError(f"{source}: the file {path!r} is {'too big for a secret' if text else 'empty'}")

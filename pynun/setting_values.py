@@ -5,12 +5,16 @@ The text of the ValueError completes "accepted: …".
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_MAPPED_PREFIX_BITS: Final = 96
+_BYTE_ORDER_MARK: Final = "\ufeff"
 
 
 class Address(NamedTuple):
@@ -97,14 +101,18 @@ def word(*words: str) -> Callable[[str], str]:
 
 
 def user_name(text: str) -> str:
-    if re.search(r"[ ;\r\n]", text):
-        raise ValueError("a name without spaces, semicolons and line breaks (no client could send it)")
+    if re.search(r"[ ;\r\n]", text) or text.startswith(_BYTE_ORDER_MARK):
+        raise ValueError(
+            "a name without spaces, semicolons, line breaks and a byte order mark (no client could send it)"
+        )
     return text
 
 
 def password(text: str) -> str:
-    if "\n" in text or "\r" in text:
-        raise ValueError("text without line breaks (no client could send it)")
+    if re.search(r"[\r\n]|;\Z", text) or text.startswith(_BYTE_ORDER_MARK):
+        raise ValueError(
+            "text without line breaks, a semicolon at its end (no client could send it) or a byte order mark"
+        )
     return text
 
 
@@ -166,6 +174,27 @@ def origins(text: str) -> tuple[str, ...]:
         is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
         found.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")
     return tuple(found)
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Addresses and networks; an IPv4 network also if it is written as IPv6."""
+    try:
+        return tuple(_ipv4_if_mapped(ipaddress.ip_network(part)) for part in comma_separated(text))
+    except ValueError:
+        raise ValueError(
+            "addresses and networks such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32 (without bits behind the prefix),"
+            " separated by commas"
+        ) from None
+
+
+def _ipv4_if_mapped(network: Network) -> Network:
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    if mapped is None or network.prefixlen < _MAPPED_PREFIX_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX_BITS))
 
 
 def text(text: str) -> str:

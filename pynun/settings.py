@@ -183,8 +183,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=values.whole_number(1, 1_000_000),
         unit="connections", field="connections_per_address_max",
-        help="How many of them may come from one address, or one IPv6 network of /64; behind a proxy all clients have"
-        " the address of the proxy.",
+        help="How many of them may come from one address, or one IPv6 network of /64; behind a proxy see"
+        " NUN_TRUSTED_PROXIES.",
     ),
     Setting(
         name="NUN_MAX_WATCHES", default="10000", parse=values.whole_number(1, 100_000_000), unit="keys",
@@ -206,8 +206,20 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_ALLOWED_ORIGINS", default="", parse=values.origins, field="allowed_origins",
-        help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket;"
-        " others get 403. Not given: all. Clients that are no browsers send no origin and are not restricted.",
+        help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket,"
+        " or send requests by HTTP and read the answers (CORS); others get 403. Not given: all by WebSocket, and what"
+        " browsers allow without CORS by HTTP. Clients that are no browsers send no origin and are not restricted.",
+    ),
+    Setting(
+        name="NUN_TRUSTED_PROXIES", default="", parse=values.networks, field="trusted_proxies",
+        help="Addresses and networks of proxies before the server, separated by commas: for connections from these, the"
+        " client's address is the one that X-Forwarded-For, Forwarded or the PROXY protocol names (docs/proxies.md)."
+        " Not given: nothing of that is read.",
+    ),
+    Setting(
+        name="NUN_PROXY_PROTOCOL", default="auto", parse=values.word("auto", "on", "off"), field="proxy_protocol",
+        help="Whether connections from NUN_TRUSTED_PROXIES begin with a PROXY header (version 1 or 2). auto: they may."
+        " on: they must. off: they do not.",
     ),
     Setting(
         name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=values.whole_number(8, 4 * 1024**2), unit="KiB",
@@ -224,7 +236,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="NUN_LOGIN_BURST", default="10", parse=values.whole_number(1, 1000), unit="tries", field="login_burst",
         help="How many wrong passwords or tokens an address, or an account, may give within some minutes before"
-        " further tries have to wait; behind a proxy all clients have its address.",
+        " further tries have to wait; behind a proxy see NUN_TRUSTED_PROXIES.",
     ),
     Setting(
         name="NUN_LOGIN_DELAY_MAX", default="60", parse=values.whole_number(10, 3600), unit="s",
@@ -303,6 +315,8 @@ class Settings:
     handshake_seconds: int = 15
     idle_seconds: int = 45
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[values.Network, ...] = ()
+    proxy_protocol: str = "auto"
     backup_dir: Path | None = None
     backup_interval_seconds: int = 86_400
     backup_keep: int = 7
@@ -420,7 +434,7 @@ def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, 
 def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
     """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
     if not given.text:
-        return () if setting.parse in (values.comma_separated, values.origins) else None
+        return () if setting.parse in (values.comma_separated, values.origins, values.networks) else None
     shown = "its value" if setting.secret else repr(given.text)
     try:
         # The environment may hold bytes that are no text (to Python surrogates); no client can send those.

@@ -232,6 +232,7 @@ _EXAMPLES: Final = {
     "NUN_TLS_CERT": "/etc/nun-db/server.pem",
     "NUN_TLS_KEY": "/etc/nun-db/server-key.pem",
     "NUN_ALLOWED_ORIGINS": "https://viewer.example.org",
+    "NUN_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8",
 }
 """Values that tell more than the default does; a setting without a default needs one."""
 

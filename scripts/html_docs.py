@@ -23,8 +23,8 @@ SECTIONS: Final = (
     (
         "Install and run",
         (
-            "docs/install", "docs/container", "docs/running", "docs/configuration", "docs/tls", "docs/upgrade",
-            "docs/migration",
+            "docs/install", "docs/container", "docs/running", "docs/configuration", "docs/tls", "docs/proxies",
+            "docs/upgrade", "docs/migration",
         ),
     ),
     (

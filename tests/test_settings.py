@@ -230,7 +230,7 @@ def test_data_can_t_be_kept_elsewhere_than_on_the_disk(text: str) -> None:
 
 
 def test_a_secret_comes_from_a_file_without_the_line_end(tmp_path: Path) -> None:
-    for content in ("file pwd", "file pwd\n", "file pwd\r\n"):
+    for content in ("file pwd", "file pwd\n", "file pwd\r\n", "\ufefffile pwd\r\n"):
         (tmp_path / "pwd").write_bytes(content.encode())
         settings = load({"NUN_USER": "root", "NUN_PWD_FILE": str(tmp_path / "pwd")}, {})
         assert settings.password == "file pwd"
@@ -250,7 +250,10 @@ def test_a_variable_and_its_file_exclude_each_other_unless_the_command_line_wins
         (None, "can't be read: No such file or directory"),
         (b"", "is empty"),
         (b"\n", "is empty"),
-        (b"\xff\xfe", "is not UTF-8 text"),
+        (b"\xef\xbb\xbf\r\n", "is empty"),
+        (b"\xff\xfe", "is not UTF-8 text (UTF-16? save it as UTF-8)"),
+        ("\ufeffpwd\r\n".encode("utf-16-le"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
+        ("pwd\r\n".encode("utf-16-be"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
         (b"x" * 70_000, "is too big for a secret"),
     ],
 )
@@ -268,7 +271,7 @@ def test_a_folder_is_no_secret_file(tmp_path: Path) -> None:
         read_secret_file(str(tmp_path), "NUN_PWD_FILE")
 
 
-@pytest.mark.parametrize("password", ["hidden\npwd", "hidden\udcff"])
+@pytest.mark.parametrize("password", ["hidden\npwd", "hidden\rpwd", "hidden\udcff", "\ufeffhidden", "hidden;"])
 def test_a_refused_secret_is_not_shown(password: str) -> None:
     told = refused(NUN_PWD=password)
     assert told.startswith("NUN_PWD: its value is not ")

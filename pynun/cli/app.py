@@ -392,7 +392,7 @@ def version() -> None:
 
 def _read_standard_input() -> str:
     try:
-        return sys.stdin.buffer.read().decode()
+        return sys.stdin.buffer.read().decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError:
         raise UsageError("what came on standard input is not UTF-8 text") from None
 

@@ -11,6 +11,7 @@ import sys
 from pynun.cli.errors import UsageError
 from pynun.cli.names import is_http_word
 from pynun.errors import SettingsError
+from pynun.language.framing import carriers_of_password
 from pynun.secret_file import read_secret_file
 from pynun.settings import load_credentials
 
@@ -49,8 +50,11 @@ def require_administrator(user: str | None, password: str | None, password_file:
 
 
 def _check_sendable(password: str) -> None:
-    if not password or password != password.strip() or any(character in password for character in ";\r\n"):
-        raise UsageError("a password that holds a semicolon, or a blank at its ends, can't be sent to the server")
+    if not password or "\r" in password or "HTTP" not in carriers_of_password(password):
+        raise UsageError(
+            "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
+            " uses; the TCP port may take it"
+        )
 
 
 def require_token(token: str | None, token_file: str | None, of: str) -> str:

@@ -96,7 +96,8 @@ def _run_script(client: SyncClient, lines: Iterable[bytes]) -> int:
 def _run_lines(client: SyncClient, events: SyncEvents, lines: Iterable[bytes], unwritten: Unwritten) -> int:
     for number, encoded in enumerate(lines, start=1):
         try:
-            line = encoded.decode()  # as the protocol has it, whatever the locale says
+            # As the protocol has it, whatever the locale says; some editors begin a file with a byte order mark.
+            line = encoded.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             return fail(ValueError("this is not UTF-8 text"), f"line {number}")
         for command in [] if line.lstrip().startswith("#") else commands_of(line):

@@ -21,6 +21,7 @@ from pynun import __version__, limits
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
+from pynun.language.framing import CARRIERS, carriers_of_password
 from pynun.server import logs
 from pynun.server.address_groups import address_group
 from pynun.server.admission import Admission
@@ -36,6 +37,7 @@ from pynun.server.original_data import take_over
 from pynun.server.other_servers import refuse_other_servers
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
+from pynun.server.proxies import TrustedProxies
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
 from pynun.server.tls import Certificate
 from pynun.settings import Durability
@@ -77,6 +79,14 @@ def run(settings: Settings) -> None:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
     for name in settings.unknown:
         _log.warning("%s is not a setting of this server: look for a typing error", name)
+    carriers = carriers_of_password(settings.password)
+    if len(carriers) < len(CARRIERS):
+        _log.warning(
+            "NUN_PWD holds a semicolon, or white space at its end: %s clients and the nun-db commands can't log in with"
+            " it, only those of %s can",
+            " and ".join(name for name in CARRIERS if name not in carriers),
+            " and ".join(carriers),
+        )
     with contextlib.ExitStack() as stack:
         certificate = None
         if settings.tls_cert is not None and settings.tls_key is not None:
@@ -103,7 +113,7 @@ def run(settings: Settings) -> None:
         trail = open_trail(settings)
         auditing = stack.enter_context(Auditing(trail))
         monitoring = Monitoring(settings, store, passwords)
-        reception = Reception(admission, certificate)
+        reception = Reception(admission, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol)
         take_over(store, passwords, trail, LongStart(settings, listeners, certificate, reception, monitoring))
         try:
             trio.run(_Server(settings, store, listeners, certificate, reception, passwords, auditing, monitoring).serve)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pynun.server.reception import Reception
     from pynun.server.tls import Certificate
     from pynun.settings import Settings
+    from pynun.transports.clients import Client
 
 _Result = TypeVar("_Result")
 
@@ -75,12 +76,12 @@ class LongStart:
         return done.unwrap()
 
 
-async def _serve_http(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
+async def _serve_http(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
     monitoring = start.monitoring
     await serve_pages(connected, monitoring.pages, start.handshake_seconds, monitoring.health.page)
 
 
-async def _serve_websocket(connected: socket.socket, start: LongStart, _stopping: trio.Event) -> None:
+async def _serve_websocket(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
     monitoring = start.monitoring
     await serve_pages(connected, monitoring.health_pages, start.handshake_seconds, monitoring.health.page)
 

@@ -169,7 +169,7 @@ class _ServerCollector(Collector):
         yield _counts(
             "nun_db_connections_refused",
             "Connections that were not served, by reason: limit (NUN_MAX_CONNECTIONS), tls (none, or not to its end),"
-            " handshake (no WebSocket, or not in time), origin (NUN_ALLOWED_ORIGINS).",
+            " proxy (no valid PROXY header), handshake (no WebSocket, or not in time), origin (NUN_ALLOWED_ORIGINS).",
             "reason",
             counters.refused.items(),
         )

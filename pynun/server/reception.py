@@ -11,7 +11,10 @@ import trio
 from pynun import limits
 from pynun.errors import DamageError
 from pynun.language import messages
+from pynun.server.proxies import ProxiedClient
+from pynun.server.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.tls import PlainTextError, shake_hands
+from pynun.transports.clients import Client
 from pynun.transports.http import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
 from pynun.transports.sockets import linger, send
 from pynun.transports.tcp import TCP_PLAIN_TEXT_REFUSAL, TCP_REFUSAL, serve_tcp
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from pynun.server.admission import Admission
     from pynun.server.listening import Connection
+    from pynun.server.proxies import TrustedProxies
     from pynun.server.tls import Certificate
     from pynun.transports.counters import Counters
 
@@ -52,33 +56,49 @@ class Transport(NamedTuple, Generic[_Host]):
     """How the connections of one listener are served."""
 
     name: str
-    serve: Callable[[socket.socket, _Host, trio.Event], Awaitable[None]]
+    serve: Callable[[socket.socket, _Host, trio.Event, Client], Awaitable[None]]
     refusal: bytes
     plain_text_refusal: bytes
+    is_greeted: bool = False
+    """Whether the client may wait for the server to speak first."""
 
 
 WEBSOCKET: Final = Transport("websocket", serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
 HTTP: Final = Transport("http", serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
-TCP: Final = Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL)
+TCP: Final = Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL, is_greeted=True)
 
 
 class Reception:
     """Receives the connections of all listeners."""
 
-    def __init__(self, admission: Admission, certificate: Certificate | None) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        certificate: Certificate | None,
+        proxies: TrustedProxies,
+        proxy_protocol: str = "off",
+    ) -> None:
         self._admission = admission
         self._certificate = certificate
+        self._proxies = proxies
+        self._proxy_protocol = proxy_protocol
         self._refusing = 0
 
     async def handle(
         self, transport: Transport[_Host], service: _Host, stopping: trio.Event, connection: Connection
     ) -> None:
         """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
-        if not self._admission.enter(connection.address):
+        proxied: ProxiedClient | None = None
+        if self._proxies and self._proxies.has(connection.address):
+            proxied = ProxiedClient(connection.address, self._proxies, self._admission)
+        entered = None if proxied is not None else connection.address
+        if not self._admission.enter(entered):
             service.counters.refused["limit"] += 1
             await self._refuse(connection, transport.refusal)
             return
         try:
+            if proxied is not None and not await self._meet_proxy(connection, transport, service, proxied):
+                return
             if self._certificate is not None and not await self._encrypt(
                 connection, transport, service, self._certificate
             ):
@@ -86,7 +106,7 @@ class Reception:
             service.counters.opened[transport.name] += 1
             service.counters.open[transport.name] += 1
             try:
-                await transport.serve(connection.socket, service, stopping)
+                await transport.serve(connection.socket, service, stopping, proxied or Client(connection.address))
             finally:
                 service.counters.open[transport.name] -= 1
         except Exception as error:
@@ -95,7 +115,50 @@ class Reception:
             service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
-            self._admission.leave(connection.address)
+            self._admission.leave(entered)
+            if proxied is not None:
+                proxied.leave()
+
+    async def _meet_proxy(
+        self, connection: Connection, transport: Transport[_Host], service: _Host, client: ProxiedClient
+    ) -> bool:
+        """Read the PROXY header of a connection from a trusted proxy, if there is one; False if it ends here."""
+        if self._proxy_protocol == "off":
+            return True
+        must = self._proxy_protocol == "on"
+        seconds = service.handshake_seconds
+        if not must and transport.is_greeted:
+            seconds = min(seconds, limits.PROXY_HEADER_SECONDS)  # one without a header waits for us to speak
+        with trio.CancelScope(deadline=trio.current_time() + seconds) as waiting:
+            service.waits_to_cancel.add(waiting)
+            try:
+                header = await read_proxy_header(connection.socket)
+                if header.size or not must:
+                    if header.address is None or client.arrive(header.address):
+                        return True
+                    service.counters.refused["limit"] += 1
+                    await self._refuse(connection, transport.refusal, header.address)
+                    return False
+                raise ProxyHeaderError("there is none")
+            except ProxyHeaderError as error:
+                service.counters.refused["proxy"] += 1
+                if service.counters.refused["proxy"] % _REFUSALS_LOGGED == 1:
+                    _log.warning(
+                        "a connection from the proxy %s was ended (%d so far): its PROXY header is not valid (%s); see"
+                        " NUN_PROXY_PROTOCOL",
+                        connection.address,
+                        service.counters.refused["proxy"],
+                        error,
+                    )
+                return False
+            except OSError:
+                return False
+            finally:
+                service.waits_to_cancel.discard(waiting)
+        if not must and transport.is_greeted:
+            return True
+        service.counters.refused["proxy"] += 1
+        return False
 
     async def _encrypt(
         self, connection: Connection, transport: Transport[_Host], service: _Host, certificate: Certificate
@@ -115,12 +178,12 @@ class Reception:
         service.counters.refused["tls"] += 1
         return False
 
-    async def _refuse(self, connection: Connection, refusal: bytes) -> None:
+    async def _refuse(self, connection: Connection, refusal: bytes, address: str = "") -> None:
         """Say why, where that can be said without a handshake, and let the caller close."""
         if self._admission.refused % _REFUSALS_LOGGED == 1:
             _log.warning(
                 "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
-                connection.address,
+                address or connection.address,
                 self._admission.refused,
                 messages.TOO_MANY_CONNECTIONS,
             )

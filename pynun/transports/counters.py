@@ -12,9 +12,9 @@ DROP_REASONS = ("slow_reader", "gone", "message_too_big", "unfinished_input", "i
 """Why the server ended a session: its client read too slowly, or not at all; its machine or program does not answer any
 more; it sent more than NUN_MAX_MESSAGE_SIZE; it held most of NUN_MAX_UNFINISHED_SIZE; a fault of ours."""
 
-REFUSAL_REASONS = ("limit", "tls", "handshake", "origin")
-"""Why a connection never became a session: NUN_MAX_CONNECTIONS; no TLS, or none that came to an end; no WebSocket
-handshake, or none in time; a page that NUN_ALLOWED_ORIGINS does not name."""
+REFUSAL_REASONS = ("limit", "proxy", "tls", "handshake", "origin")
+"""Why a connection never became a session: NUN_MAX_CONNECTIONS; no valid PROXY header; no TLS, or none that came to an
+end; no WebSocket handshake, or none in time; a page that NUN_ALLOWED_ORIGINS does not name (of HTTP: each request)."""
 
 
 class Counters:

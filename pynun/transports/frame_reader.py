@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
+    from pynun.transports.clients import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
 
@@ -34,8 +35,9 @@ class FrameReader(ChunkReader):
         receiver: Receiver,
         service: Service,
         commands_of: Callable[[str], Iterable[str]],
+        client: Client | None = None,
     ) -> None:
-        super().__init__(connected, outbox, service)
+        super().__init__(connected, outbox, service, client)
         self._receiver = receiver
         self._execute = receiver.execute
         self._commands_of = commands_of
@@ -99,6 +101,9 @@ class FrameReader(ChunkReader):
                 if first < _CLOSE or first > _PONG or not 0 <= length < 126:
                     outcome = Outcome.ODD
                 elif size - position >= length + 6:
+                    if first == _PONG:  # it has been heard, which is all that it is for
+                        position += length + 6
+                        continue
                     outcome = Outcome.CONTROL
                 else:
                     wanted = length + 6

@@ -56,8 +56,11 @@ def check_first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
     return match[1], match[2], match[3]
 
 
-def read_head(head: bytes) -> bytes:
-    """What trio-websocket is to read in place of a head, given without its empty line. Raises RefusedHandshakeError."""
+def read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The headers of a head, names in lower case, and what trio-websocket is to read in its place.
+
+    The head is given without its empty line. Raises RefusedHandshakeError.
+    """
     first, *lines = head.split(b"\r\n")
     method, target, version = check_first_line(first)
     headers: list[tuple[bytes, bytes]] = []
@@ -94,7 +97,7 @@ def read_head(head: bytes) -> bytes:
         *(b"%b: %b" % (name, b"x" if name == b"host" else value) for name, value in headers if name not in _LISTS),
         b"\r\n",
     ]
-    return b"\r\n".join(plain)
+    return headers, b"\r\n".join(plain)
 
 
 def _elements(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:

@@ -6,6 +6,7 @@ pipelined requests are understood; requests are answered one after another (RFC 
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import re
 import time
@@ -18,6 +19,8 @@ import trio
 
 from pynun import limits
 from pynun.language import framing, messages
+from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
+from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client_of
 from pynun.transports.http_reader import HEAD_TOO_BIG, Request, RequestReader
 from pynun.transports.origin import ConnectionOrigin
 from pynun.transports.pages import PLAIN_TEXT, Page, path_of
@@ -31,13 +34,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pynun.engine.session import Session
+    from pynun.transports.clients import Client
     from pynun.transports.pages import Pages
     from pynun.transports.service import Service
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS: Final = {
     200: b"OK",
+    204: b"No Content",
     400: b"Bad Request",
+    403: b"Forbidden",
     404: b"Not Found",
     408: b"Request Timeout",
     413: b"Content Too Large",
@@ -77,6 +83,7 @@ _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requ
 
 _ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
 
+_EMPTY: Final = Page(204, b"")
 _NO_PAGE: Final = Page(404, b"this port answers GET /livez, /readyz, /healthz and /metrics, and runs no commands\n")
 
 
@@ -84,9 +91,11 @@ class _ResultsTooBigError(Exception):
     """More results than an outbox may hold; the commands so far were run."""
 
 
-async def serve_http(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
+async def serve_http(
+    connected: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+) -> None:
     """One connection: its requests, one after another."""
-    requests = _Requests(connected, service)
+    requests = _Requests(connected, service, client or client_of(connected))
     try:
         if not await requests.serve(stopping) and not requests.is_answering:
             service.counters.http_answers[503] += 1
@@ -100,11 +109,16 @@ async def serve_http(connected: socket.socket, service: Service, stopping: trio.
 class _Requests:
     """The requests of one connection and their answers."""
 
-    def __init__(self, connected: socket.socket, service: Service) -> None:
+    def __init__(self, connected: socket.socket, service: Service, client: Client) -> None:
         self._connected = connected
         self._service = service
-        self._reader = RequestReader(service.message_bytes_max)
-        self._held = Held(service.unfinished, connected)
+        self._client = client
+        self._origins = service.allowed_origins
+        wanted = frozenset() if self._origins.is_open else CORS_HEADERS
+        if client.is_named_by_headers:
+            wanted |= FORWARDING_HEADERS
+        self._reader = RequestReader(service.message_bytes_max, wanted)
+        self._held = Held(service.unfinished, connected, client)
         self._session: Session | None = None  # of the request that runs
         self._had_logged_in = False  # the session of the request before
         self.is_answering = False
@@ -133,7 +147,7 @@ class _Requests:
         return self._had_logged_in if self._session is None else self._session.has_logged_in()
 
     async def _serve(self, stopping: trio.Event) -> None:
-        reader, held, service = self._reader, self._held, self._service
+        reader, held, service, client = self._reader, self._held, self._service, self._client
         begun, began = 0, 0.0
         while not stopping.is_set():
             deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
@@ -155,6 +169,9 @@ class _Requests:
             if not data:
                 return
             reader.feed(data)
+            if client.is_named_by_headers and not held.bytes and (head := reader.head) is not None:
+                with contextlib.suppress(ForwardingError):  # told once it is complete
+                    client.identify(head)  # whose body it is that is held
             if (reader.is_partial or held.bytes) and not held.hold(reader.held_bytes):
                 return
             if not await self._answer_all():
@@ -185,7 +202,7 @@ class _Requests:
         if reader.refusal is not None:
             self._service.counters.http_answers[reader.refusal[0]] += 1
             self.forget()
-            await _refuse(connected, *reader.refusal)
+            await _refuse(connected, *reader.refusal, self._origins.fields(reader.headers))
             return False
         if reader.expects_continue:
             reader.expects_continue = False
@@ -194,16 +211,36 @@ class _Requests:
 
     async def _answer(self, request: Request) -> bytes:
         """The answer to one request: one of the server's pages, else the results of its commands."""
-        service = self._service
+        service, origins = self._service, self._origins
+        page = self._refusal_of(request)
+        fields = b"" if page is not None else origins.fields(request.headers)
+        if page is None and (preflight := origins.preflight_fields(request.method, request.headers)):
+            page, fields = _EMPTY, preflight
         make_page = service.pages.get(path_of(request.page)) if request.page else None
-        if make_page is not None:
+        if page is not None:
+            pass
+        elif make_page is not None:
             page = await make_page()
         else:
             began = time.perf_counter()
             page = await self._results(request)
             service.counters.http_request_seconds.observe(time.perf_counter() - began)
         service.counters.http_answers[page.status] += 1
-        return page_response(page, request)
+        return page_response(page, request, fields)
+
+    def _refusal_of(self, request: Request) -> Page | None:
+        """The answer to a request of which nothing is run, for the page or the address that it comes from."""
+        counters = self._service.counters
+        try:
+            if not self._client.identify(request.headers):
+                counters.refused["limit"] += 1
+                return Page(503, messages.TOO_MANY_CONNECTIONS.encode())
+        except ForwardingError as error:
+            return Page(400, str(error).encode())
+        if not self._origins.allow(request.headers):
+            counters.refused["origin"] += 1
+            return Page(403, NOT_ALLOWED.encode())
+        return None
 
     async def _results(self, request: Request) -> Page:
         try:
@@ -217,7 +254,7 @@ class _Requests:
         """The results of a body's commands, in a session of their own."""
         service = self._service
         outbox = ResultsOutbox(service.engine.view)
-        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox))
+        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox, self._client))
         self._session = session
         try:
             for number, command in enumerate(framing.http_commands(body), 1):
@@ -331,31 +368,40 @@ def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
     )
 
 
-async def _refuse(connected: socket.socket, status: int, text: str) -> None:
+async def _refuse(connected: socket.socket, status: int, text: str, fields: bytes = b"") -> None:
     """An answer to what is no request that can be answered; the connection ends behind it."""
-    await send(connected, _response(status, text.encode()))
+    await send(connected, _response(status, text.encode(), fields=fields))
     await linger(connected)
 
 
-def page_response(page: Page, request: Request) -> bytes:
-    """The answer that is a page."""
-    return _response(page.status, page.body, request, page.content_type)
+def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
+    """The answer that is a page, with more header lines."""
+    return _response(page.status, page.body, request, page.content_type, fields)
 
 
-def _response(status: int, body: bytes, request: Request | None = None, content_type: bytes = PLAIN_TEXT) -> bytes:
+def _response(
+    status: int,
+    body: bytes,
+    request: Request | None = None,
+    content_type: bytes = PLAIN_TEXT,
+    fields: bytes = b"",
+) -> bytes:
     """Head and body; without a request, the connection ends behind it."""
     connection = b""
     if request is None or not request.is_kept_alive:
         connection = b"Connection: close\r\n"
     elif request.is_old:
         connection = b"Connection: keep-alive\r\n"
-    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b\r\n" % (
+    if status == 204:  # which has no body, and so no length of one (RFC 9110 section 8.6)
+        return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b%b\r\n" % (_date(), connection, fields)
+    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
         status,
         _REASONS[status],
         _date(),
         content_type,
         len(body),
         connection,
+        fields,
     )
     return head if request is not None and request.is_bodiless else head + body
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from pynun import limits
 from pynun.language import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Set
 
 HEAD_TOO_BIG: Final = "the head of the request is too big"
 NO_HTTP_2: Final = "this port speaks HTTP/1.1, not HTTP/2 without an offer to upgrade"
@@ -17,6 +20,8 @@ UNKNOWN_CODING: Final = "a body may be chunked, in no other transfer coding"
 
 _FRAMING_HEADERS: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 """They say where a request ends, and whether its connection does."""
+
+Headers = tuple[tuple[bytes, bytes], ...]
 
 _REQUEST_BYTES: Final = 256
 """What a request takes besides its body: its object, its target."""
@@ -34,12 +39,16 @@ class Request:
     """A HEAD request: the answer has a head only."""
     page: bytes = b""
     """The target of a GET or HEAD without a body, which may be one of the server's own pages."""
+    method: bytes = b"POST"
+    headers: Headers = ()
+    """Those that the reader was asked for, and some more; names in lower case."""
 
 
 class RequestReader:
     """The requests out of a connection's bytes: httptools calls it back (the `on_…` methods) as it parses."""
 
-    def __init__(self, body_bytes_max: int) -> None:
+    def __init__(self, body_bytes_max: int, wanted: Set[bytes] = frozenset()) -> None:
+        """`wanted` are the names, in lower case, of the headers that requests are to have."""
         self._parser = httptools.HttpRequestParser(self)
         self._body_bytes_max = body_bytes_max
         self._body = bytearray()  # no list of its parts: each would take as much as 50 bytes more
@@ -55,7 +64,10 @@ class RequestReader:
         """What has arrived of the body of the request that has begun."""
         self.expects_continue = False
         """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
-        self._framing: list[tuple[bytes, bytes]] = []  # the framing headers of the request that has begun
+        self._kept_headers = _FRAMING_HEADERS | wanted
+        self.headers: list[tuple[bytes, bytes]] = []
+        """Of these, those of the request that has begun."""
+        self._is_head_complete = False
         self.refusal: tuple[int, str] | None = None
         """Status and text if what came is no request that can be answered; nothing is read after it."""
 
@@ -64,6 +76,11 @@ class RequestReader:
         """What is kept, of requests that are complete too: the beginning of the next one, and what it takes itself."""
         waiting = sum(_REQUEST_BYTES + len(request.body) for request in self.complete)
         return waiting + len(self._body) + self._framing_bytes
+
+    @property
+    def head(self) -> Headers | None:
+        """The headers of a request whose body is still to come; None if there is no such request."""
+        return tuple(self.headers) if self.is_partial and self._is_head_complete else None
 
     def forget(self) -> None:
         """Nothing of what has arrived is used any more, nor is anything that follows."""
@@ -103,7 +120,7 @@ class RequestReader:
                 b"/" if is_tunnel else self._target,
                 parser.get_http_version().encode(),
             ),
-            *(b"%b: %b" % header for header in self._framing),
+            *(b"%b: %b" % header for header in self.headers),
             b"\r\n",
         ]
         self.begun -= 1  # it is the same request
@@ -113,16 +130,19 @@ class RequestReader:
     def on_message_begin(self) -> None:
         self.is_partial = True
         self.begun += 1
-        self._framing = []
+        self.headers = []
+        self._is_head_complete = False
         self._target = b""
 
     def on_url(self, part: bytes) -> None:
         self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head_complete:
+            return  # a trailer, which says nothing about the request (RFC 9110 section 6.5.1)
         name = name.lower()
-        if name in _FRAMING_HEADERS:
-            self._framing.append((name, value))
+        if name in self._kept_headers:
+            self.headers.append((name, value))
             if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:
                 self.refusal = (413, messages.MESSAGE_TOO_BIG)
             elif name == b"transfer-encoding" and value.lower() != b"chunked":
@@ -132,6 +152,7 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         self._framing_bytes = 0
+        self._is_head_complete = True
 
     def on_body(self, data: bytes) -> None:
         self._framing_bytes = 0
@@ -152,6 +173,8 @@ class RequestReader:
             is_old=parser.get_http_version() == "1.0",
             is_bodiless=method == b"HEAD",
             page=self._target if not self.body_bytes and method in (b"GET", b"HEAD") else b"",
+            method=method,
+            headers=tuple(self.headers),
         )
         self.complete.append(request)
         self._body = bytearray()

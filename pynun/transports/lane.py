@@ -17,13 +17,20 @@ import trio
 
 from pynun import limits
 from pynun.language import messages
+from pynun.transports.clients import ForwardingError
 from pynun.transports.fragments import FragmentCounter
 from pynun.transports.frame_reader import FrameReader
 from pynun.transports.frames import close_frame
 from pynun.transports.handshake import RefusedHandshakeError, check_first_line, read_head
-from pynun.transports.http import HTTP_HEAD_REFUSAL, HTTP_NO_TLS_REFUSAL, HTTP_UNFINISHED_REFUSAL, page_answer
-from pynun.transports.liveness import PROGRAM_CHECKS_MAX, is_machine_gone
-from pynun.transports.origin import address_of
+from pynun.transports.http import (
+    HTTP_HEAD_REFUSAL,
+    HTTP_NO_TLS_REFUSAL,
+    HTTP_REFUSAL,
+    HTTP_UNFINISHED_REFUSAL,
+    page_answer,
+    refusal,
+)
+from pynun.transports.liveness import PROGRAM_PATIENCE, check_seconds, is_machine_gone
 from pynun.transports.reactor import Outcome
 from pynun.transports.sockets import has_unread, linger, receive
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
+    from pynun.transports.clients import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
     from pynun.transports.unfinished import Held
@@ -56,11 +64,13 @@ class Lane(trio.abc.Stream):
         receiver: Receiver,
         service: Service,
         commands_of: Callable[[str], Iterable[str]],
+        client: Client,
     ) -> None:
         self._socket = socket
+        self._client = client
         self._outbox = outbox
         self._service = service
-        self._reader = FrameReader(socket, outbox, receiver, service, commands_of)
+        self._reader = FrameReader(socket, outbox, receiver, service, commands_of, client)
         self._fragments = FragmentCounter()
         self._opened = trio.Event()
         self._is_head_passed = False
@@ -128,7 +138,7 @@ class Lane(trio.abc.Stream):
             self._silences = 0
             return
         self._silences += 1
-        if self._silences > PROGRAM_CHECKS_MAX:
+        if self._silences * check_seconds(idle_seconds) > PROGRAM_PATIENCE * idle_seconds:
             self.on_gone()
         elif not self._outbox.is_stalled:
             self._outbox.send_raw(_PING)
@@ -232,23 +242,28 @@ class Lane(trio.abc.Stream):
                     if page is not None:
                         self.is_page_answered = True
                         return await self._refuse_head(page)
-                    plain = read_head(bytes(head[:end]))
+                    headers, plain = read_head(bytes(head[:end]))
+                    if not self._client.identify(headers):
+                        self._service.counters.refused["limit"] += 1
+                        return await self._refuse_head(HTTP_REFUSAL)
                 elif data:
                     continue
                 else:
                     self.on_closed()
                     return b""
             except RefusedHandshakeError as refused:
-                self._service.note_missing(refused.missing, address_of(self._socket))
+                self._service.note_missing(refused.missing, self._client.address)
                 return await self._refuse_head(refused.answer)
+            except ForwardingError as error:
+                return await self._refuse_head(refusal(b"400 Bad Request", str(error)))
             self._is_head_passed = True
             self._reader.hold_assembled(0)
             self._reader.keep(head[end + len(_HEAD_END) :])
             return plain
 
-    async def _refuse_head(self, refusal: bytes) -> bytes:
+    async def _refuse_head(self, answer: bytes) -> bytes:
         """Say why there is no handshake, and that there will be none."""
-        self._outbox.complete(refusal)
+        self._outbox.complete(answer)
         with trio.move_on_after(limits.CLOSE_SECONDS):
             await self._outbox.wait_sent()
         self.on_closed()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.events import Event
     from pynun.engine.steps import Result
+    from pynun.transports.clients import Client
     from pynun.transports.service import Receiver, Service
 
 
@@ -68,8 +69,15 @@ def foreign_protocol(begun: bytes | bytearray) -> str:
 class LineReader(ChunkReader):
     """Cuts lines and runs them."""
 
-    def __init__(self, connected: socket.socket, outbox: LineOutbox, receiver: Receiver, service: Service) -> None:
-        super().__init__(connected, outbox, service)
+    def __init__(
+        self,
+        connected: socket.socket,
+        outbox: LineOutbox,
+        receiver: Receiver,
+        service: Service,
+        client: Client | None = None,
+    ) -> None:
+        super().__init__(connected, outbox, service, client)
         self._execute = receiver.execute
         self._line_bytes_max = service.message_bytes_max
         self._is_fresh = True

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
+from pynun import limits
+
 if TYPE_CHECKING:
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Service
 
 CHECKS: Final = 3
-"""Checks within the idle time."""
+"""Checks within the idle time, at least."""
 
-PROGRAM_CHECKS_MAX: Final = 4 * CHECKS
-"""A program may be silent for four times the idle time."""
+PROGRAM_PATIENCE: Final = 4
+"""A program may be silent for so many times the idle time."""
 
 # The head of struct tcp_info (linux/tcp.h): eight bytes, then words of four.
 _HEAD: Final = struct.Struct("=8B13I")
@@ -41,7 +43,12 @@ class Peer(Protocol):
         """What waits for its client."""
 
     def check_alive(self, idle_seconds: float) -> None:
-        """Called `CHECKS` times in the idle time: end the connection if its peer is gone."""
+        """Called every `check_seconds`: end the connection if its peer is gone."""
+
+
+def check_seconds(idle_seconds: float) -> float:
+    """How often connections are checked. One that was silent between two checks is pinged at the second."""
+    return min(idle_seconds / CHECKS, limits.PING_SECONDS / 2)
 
 
 def is_machine_gone(connected: socket.socket, idle_seconds: float) -> bool:
@@ -66,7 +73,11 @@ def has_hung_up(connected: socket.socket) -> bool:
 async def check_peers(service: Service) -> None:
     """Check all open connections, for ever."""
     while True:
-        await trio.sleep(service.idle_seconds / CHECKS)
-        for peer in list(service.peers):
-            peer.check_alive(service.idle_seconds)
+        await trio.sleep(check_seconds(service.idle_seconds))
+        for number, peer in enumerate(list(service.peers), 1):
+            if peer in service.peers:
+                peer.check_alive(service.idle_seconds)
+            if number % limits.PEERS_CHECKED_AT_ONCE == 0:
+                service.flusher.flush()
+                await trio.lowlevel.checkpoint()
         service.flusher.flush()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from pynun.transports.clients import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.results import ResultsOutbox
 
@@ -17,15 +18,21 @@ if TYPE_CHECKING:
 class ConnectionOrigin:
     """The client of one connection."""
 
-    __slots__ = ("_outbox", "_socket", "address", "on_disconnect", "transport")
+    __slots__ = ("_client", "_outbox", "_socket", "on_disconnect", "transport")
 
-    def __init__(self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox) -> None:
+    def __init__(
+        self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox, client: Client
+    ) -> None:
         self.transport = transport
-        self.address = address_of(connected)  # now: afterwards it can't be asked for, if the client resets
+        self._client = client
         self._socket = connected
         self._outbox = outbox
         self.on_disconnect: Callable[[], None] | None = None
         """Ends the connection, without waiting for it; None while it can't be or ends by itself."""
+
+    @property
+    def address(self) -> str:
+        return self._client.address
 
     @property
     def waiting_bytes(self) -> int:
@@ -39,12 +46,3 @@ class ConnectionOrigin:
             return False
         self.on_disconnect()
         return True
-
-
-def address_of(connected: socket.socket) -> str:
-    """The peer's address, without its port; "" if it is gone."""
-    try:
-        peer = connected.getpeername()
-    except OSError:
-        return ""  # it is gone, and its session will be
-    return str(peer[0]) if isinstance(peer, tuple) else ""

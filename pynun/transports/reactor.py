@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.steps import Suspension
+    from pynun.transports.clients import Client
     from pynun.transports.outbox import Flusher, Outbox
     from pynun.transports.service import Service
 
@@ -81,7 +82,9 @@ class Outcome(enum.Enum):
 class ChunkReader(ABC):
     """One connection's reader: cuts what arrives into commands and runs them."""
 
-    def __init__(self, connected: socket.socket, outbox: Outbox, service: Service) -> None:
+    def __init__(
+        self, connected: socket.socket, outbox: Outbox, service: Service, client: Client | None = None
+    ) -> None:
         self.socket = connected
         self.outcome = Outcome.WAIT
         self.suspension: Suspension | None = None
@@ -92,7 +95,7 @@ class ChunkReader(ABC):
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
         self._service = service
-        self.held = Held(service.unfinished, connected)
+        self.held = Held(service.unfinished, connected, client)
         """The account of `_rest` and what waits; given up by whoever ends the connection."""
         self._waiting_bytes = 0  # of the message whose commands wait
         self._unread_bytes = 0  # of replies to a client that has not logged in

@@ -10,11 +10,12 @@ import trio
 
 from pynun import limits
 from pynun.engine.session import Session
+from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.reactor import Reactor
 from pynun.transports.unfinished import Unfinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from pynun.engine import events
     from pynun.engine.engine import Engine
@@ -81,7 +82,7 @@ class Service:
         group_of: Callable[[str], str] = str,
         handshake_seconds: float = 15.0,
         idle_seconds: float = 45.0,
-        allowed_origins: Sequence[str] = (),
+        allowed_origins: Iterable[str] = (),
     ) -> None:
         self.engine = engine
         self.committer = committer
@@ -96,8 +97,7 @@ class Service:
         )
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
-        self.allowed_origins = frozenset(allowed_origins)
-        """Origins of web pages that may connect by WebSocket; empty: all."""
+        self.allowed_origins = AllowedOrigins(allowed_origins)
         self.pages: Pages = {}
         """The HTTP port's own pages."""
         self.health_pages: Pages = {}

@@ -9,6 +9,7 @@ import trio
 
 from pynun import limits
 from pynun.language import messages
+from pynun.transports.clients import client_of
 from pynun.transports.lines import LineOutbox, LineReader
 from pynun.transports.liveness import is_machine_gone
 from pynun.transports.origin import ConnectionOrigin
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.session import Session
+    from pynun.transports.clients import Client
     from pynun.transports.service import Service
 
 TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
@@ -31,12 +33,15 @@ TCP_PLAIN_TEXT_REFUSAL: Final = messages.error(messages.NEEDS_TLS).encode()
 _GREETING: Final = messages.TCP_GREETING.encode()
 
 
-async def serve_tcp(connected: socket.socket, service: Service, stopping: trio.Event) -> None:
+async def serve_tcp(
+    connected: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+) -> None:
     """One connection, from its greeting to its end."""
+    client = client or client_of(connected)
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
-    origin = ConnectionOrigin("tcp", connected, outbox)
+    origin = ConnectionOrigin("tcp", connected, outbox, client)
     session = service.open_session(outbox, origin)
-    reader = LineReader(connected, outbox, session, service)
+    reader = LineReader(connected, outbox, session, service, client)
     reader.held.is_member = session.has_logged_in
     peer: _Peer | None = None
     overflowed = trio.Event()

@@ -20,12 +20,13 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.transports.origin import address_of
+from pynun.transports.clients import client_of
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from pynun.transports.clients import Client
     from pynun.transports.counters import Counters
 
 _log = logging.getLogger("nun_db")
@@ -43,14 +44,14 @@ _ENDS_LOGGED: Final = 100
 class Held:
     """What one connection makes the server hold."""
 
-    __slots__ = ("_socket", "_unfinished", "bytes", "group", "is_counted_as_member", "is_ended", "is_member", "on_end")
+    __slots__ = ("_unfinished", "bytes", "client", "group", "is_counted_as_member", "is_ended", "is_member", "on_end")
 
-    def __init__(self, unfinished: Unfinished, connected: socket.socket) -> None:
+    def __init__(self, unfinished: Unfinished, connected: socket.socket, client: Client | None = None) -> None:
         self._unfinished = unfinished
-        self._socket = connected
+        self.client = client or client_of(connected)
         self.bytes = 0
         self.group = ""
-        """The client's address, or its network; known once something is held."""
+        """The client's address, or its network, since something is held."""
         self.is_counted_as_member = False
         self.is_ended = False
         self.is_member: Callable[[], bool] = lambda: False
@@ -61,8 +62,8 @@ class Held:
     def hold(self, bytes_held: int) -> bool:
         """So much is held now. False if the connection is ended for it, or was before: nothing more is kept of it."""
         if bytes_held != self.bytes and not self.is_ended:
-            if not self.group:
-                self.group = self._unfinished.group_of(address_of(self._socket))
+            if not self.bytes:
+                self.group = self._unfinished.group_of(self.client.address)
             self._unfinished.change(self, bytes_held - self.bytes)
         return not self.is_ended
 

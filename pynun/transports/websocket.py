@@ -16,12 +16,13 @@ from trio_websocket import (
     ConnectionTimeout,
     HandshakeError,
     WebSocketConnection,
-    WebSocketRequest,
     wrap_server_stream,
 )
 
 from pynun import limits
 from pynun.language import framing, messages
+from pynun.transports.allowed_origins import NOT_ALLOWED
+from pynun.transports.clients import client_of
 from pynun.transports.frames import FrameOutbox, close_frame
 from pynun.transports.lane import Lane
 from pynun.transports.origin import ConnectionOrigin
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
+    from pynun.transports.clients import Client
     from pynun.transports.service import Receiver, Service
 
 GOING_AWAY: Final = 1001
@@ -38,10 +40,13 @@ POLICY: Final = 1008
 TRY_AGAIN_LATER: Final = 1013
 
 
-async def serve_websocket(socket: socket.socket, service: Service, stopping: trio.Event) -> None:
+async def serve_websocket(
+    socket: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+) -> None:
     """One connection, from its handshake to its end."""
+    client = client or client_of(socket)
     outbox = FrameOutbox(socket, service.flusher, service.outbox_bytes_max)
-    origin = ConnectionOrigin("websocket", socket, outbox)
+    origin = ConnectionOrigin("websocket", socket, outbox, client)
     session = service.open_session(outbox, origin)
     try:
         await serve_receiver(
@@ -54,6 +59,7 @@ async def serve_websocket(socket: socket.socket, service: Service, stopping: tri
             session.close,
             origin=origin,
             is_member=session.has_logged_in,
+            client=client,
         )
     finally:
         session.close()
@@ -71,13 +77,14 @@ async def serve_receiver(
     text_of: Callable[[bytes], str] = bytes.decode,
     origin: ConnectionOrigin | None = None,
     is_member: Callable[[], bool] = lambda: False,
+    client: Client | None = None,
 ) -> None:
     """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
 
     `text_of` gives the text of a binary message, or raises UnicodeDecodeError: the connection is closed with 1007.
     `is_member` says whether the client has logged in.
     """
-    lane = Lane(socket, outbox, receiver, service, commands_of)
+    lane = Lane(socket, outbox, receiver, service, commands_of, client or client_of(socket))
     lane.held.is_member = is_member
     try:
         async with trio.open_nursery() as nursery:
@@ -117,9 +124,9 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
                 max_message_size=service.message_bytes_max,
                 receive_buffer_size=limits.RECEIVE_BYTES,
             )
-            if not _is_allowed(request, service):
+            if not service.allowed_origins.allow((name.lower(), value) for name, value in request.headers):
                 service.counters.refused["origin"] += 1
-                await request.reject(403, body=b"this page may not connect (NUN_ALLOWED_ORIGINS)\n")
+                await request.reject(403, body=NOT_ALLOWED.encode())
                 return None
             return await request.accept(subprotocol=next(iter(request.proposed_subprotocols), None))
         except (HandshakeError, ConnectionClosed, ConnectionTimeout, trio.BrokenResourceError):
@@ -130,12 +137,6 @@ async def _shake_hands(nursery: trio.Nursery, lane: Lane, service: Service) -> W
     if not lane.is_page_answered:
         service.counters.refused["handshake"] += 1
     return None
-
-
-def _is_allowed(request: WebSocketRequest, service: Service) -> bool:
-    """Whether the page that connects may (RFC 6455 section 10.2). What is no browser sends no origin."""
-    origins = [value.decode("latin-1") for name, value in request.headers if name.lower() == b"origin"]
-    return not service.allowed_origins or all(origin in service.allowed_origins for origin in origins)
 
 
 async def _pass_messages(

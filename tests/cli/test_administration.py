@@ -79,7 +79,12 @@ def test_credentials_come_from_the_environment_files_and_standard_input(tmp_path
     assert peer.body == b"auth env-user file-pwd; create-db x file-token;"
     with Peer(http_answer("valid auth\n;empty;keys ,\n")) as peer:
         environment = {"NUN_USER": "env-user", "NUN_PWD_FILE": str(tmp_path / "pwd")}
-        assert run("-h", peer.url, "exec", "-", environment=environment, standard_input=b"use x y; keys\n").code == 0
+        assert (
+            run(
+                "-h", peer.url, "exec", "-", environment=environment, standard_input=b"\xef\xbb\xbfuse x y; keys\n"
+            ).code
+            == 0
+        )
     assert peer.body == b"auth env-user file-pwd; use x y; keys\n"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.transports.liveness import CHECKS, PROGRAM_CHECKS_MAX
+from pynun.transports.liveness import CHECKS, PROGRAM_PATIENCE, check_seconds
 from tests.support.clients import TcpClient
 from tests.support.server import REPOSITORY, Address, Server, clean_environment
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session
@@ -25,7 +25,7 @@ IDLE_SECONDS = 3
 BUSY_SECONDS = 20
 """What a machine that is busy may add: who is not looked for stays for minutes."""
 DATABASE = "silent"
-SILENT_PROGRAM_SECONDS_MAX = (PROGRAM_CHECKS_MAX + 2) * IDLE_SECONDS / CHECKS
+SILENT_PROGRAM_SECONDS_MAX = (PROGRAM_PATIENCE * CHECKS + 2) * IDLE_SECONDS / CHECKS
 
 
 def test_who_answers_pings_stays_and_who_does_not_goes(new_server: Callable[..., Server]) -> None:
@@ -55,6 +55,12 @@ def test_who_answers_pings_stays_and_who_does_not_goes(new_server: Callable[...,
             assert answering.ask("get k") == ["value v\n", OK]
             assert silent.wait_end()
             assert observer.ask("get $connections")[-2:] == ["value 3\n", OK]
+
+
+@pytest.mark.parametrize("idle_seconds", [45, 86_400])
+def test_the_pings_hold_behind_proxies_with_30_s(idle_seconds: float) -> None:
+    """Who falls silent just after a check is pinged at the second one from there; scripts/soak waits for it."""
+    assert 2 * check_seconds(idle_seconds) <= 20
 
 
 def test_the_kernel_asks_silent_machines(new_server: Callable[..., Server]) -> None:
@@ -178,6 +184,6 @@ def test_a_machine_that_is_gone_leaves_in_the_idle_time(
                         assert writer.ask("set k v") == [OK]
                     assert observer.pump_until(lambda: "changed $connections 2\n" in observer.messages)
                     # Sooner than a program that stands still on a machine that is there.
-                    assert time.monotonic() - began < PROGRAM_CHECKS_MAX * IDLE_SECONDS / CHECKS
+                    assert time.monotonic() - began < PROGRAM_PATIENCE * IDLE_SECONDS
                 finally:
                     far.kill()

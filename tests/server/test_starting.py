@@ -452,3 +452,41 @@ def test_an_old_password_at_the_start_does_not_undo_a_change(server: Server) -> 
     server.start()
     assert http_post(server.http, f"auth {server.user} {old}") == "valid auth\n"
     assert http_post(server.http, f"auth {server.user} changed-pwd") == "invalid auth\n"
+
+
+@pytest.mark.parametrize(
+    ("password", "carriers"),
+    [
+        ("plain", {"WebSocket", "HTTP", "TCP"}),
+        ("with a blank", {"WebSocket", "HTTP", "TCP"}),
+        (" leading", {"WebSocket", "HTTP", "TCP"}),
+        ("trailing ", {"WebSocket", "TCP"}),
+        ("trailing\u00a0", {"WebSocket", "TCP"}),
+        ("semi;colon", {"TCP"}),
+        (";", set()),
+        ("semicolon;", set()),
+    ],
+)
+def test_an_odd_password_is_told_at_the_start(disk_folder: Path, password: str, carriers: set[str]) -> None:
+    """Warned of where some transport can't send it, refused where none can; held against what really gets in."""
+    with contextlib.ExitStack() as stack:
+        server = Server(disk_folder / "dbs", password=password)
+        stack.callback(server.end)
+        if not carriers:
+            with pytest.raises(ServerDiedError, match="-p/--pwd: its value is not accepted; accepted: text without"):
+                server.start()
+            return
+        server.start()
+        auth = f"auth {server.credentials}"
+        with TcpClient(server.tcp) as tcp, WebSocketClient(server.websocket) as websocket:
+            websocket.send(auth)
+            found = {
+                "TCP": tcp.ask(auth)[0],
+                "WebSocket": websocket.take(1)[0],
+                "HTTP": http_post(server.http, f"{auth}; cluster-state").split(";")[0],
+            }
+        assert {name for name, answer in found.items() if answer == "valid auth\n"} == carriers
+        warned = [line for line in server.output if "can't log in with" in line]
+        assert len(warned) == (len(carriers) < 3)
+        for name in {"WebSocket", "HTTP", "TCP"} - carriers:
+            assert name in warned[0].partition("only those of")[0]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun import limits
+from pynun.transports.clients import Client
 from pynun.transports.counters import Counters
 from pynun.transports.fragments import PIECE_BYTES, FragmentCounter
 from pynun.transports.unfinished import _SLACK_BYTES, Held, Unfinished
@@ -140,7 +141,7 @@ def test_who_logs_in_meanwhile_counts_among_the_others(clients: Clients) -> None
 
 def test_a_client_that_is_gone_has_no_address_and_is_ended_like_others(clients: Clients) -> None:
     held = clients.open("gone")
-    held._socket.close()
+    held.client = Client("")
     assert not held.hold(LIMIT + 1)
     assert clients.ended == ["gone"]
 

@@ -1,0 +1,1 @@
+"""The server behind real reverse proxies, configured as docs/proxies.md says."""
