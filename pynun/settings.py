@@ -263,6 +263,14 @@ SETTINGS: tuple[Setting, ...] = (
         name="NUN_STORAGE_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
         help="Where the original keeps its data, disk or s3. Here always on the disk, in NUN_DBS_DIR; s3 is refused.",
     ),
+    Setting(
+        name="NUN_STORAGE_READ_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
+        help="The same, for reading alone.",
+    ),
+    Setting(
+        name="NUN_STORAGE_WRITE_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
+        help="The same, for writing alone.",
+    ),
     Setting(name="NUN_S3_KEY_ID", default="", parse=values.text, effect=False, help="Storage in S3: the key's name."),
     Setting(
         name="NUN_S3_SECRET_KEY", default="", parse=values.text, effect=False, secret=True,
@@ -276,6 +284,19 @@ SETTINGS: tuple[Setting, ...] = (
         name="NUN_S3_API_URL", default="", parse=values.text, effect=False,
         help="Storage in S3: the server's address.",
     ),
+    Setting(
+        name="NUN_S3_READ_PREFIX", default="", parse=values.text, effect=False,
+        help="Storage in S3: the prefix of objects that are read.",
+    ),
+    Setting(
+        name="NUN_S3_MAX_INFLIGHT_REQUESTS", default="10", parse=values.text, effect=False,
+        help="Storage in S3: requests at once.",
+    ),
+    Setting(
+        name="NUN_S3_NUMBER_OF_PARTITIONS", default="10", parse=values.text, effect=False,
+        help="Storage in S3: the parts of a database.",
+    ),
+    Setting(name="NUN_S3_RETRY", default="3", parse=values.text, effect=False, help="Storage in S3: tries."),
 )  # fmt: skip
 """Every setting, in the order of the reference."""
 

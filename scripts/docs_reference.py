@@ -157,9 +157,10 @@ These variables of the original are accepted, so that an existing set-up starts.
 its default is named in the log at the start, as having no effect: this server is one node that keeps its data in
 `NUN_DBS_DIR`.
 
-Two values stop the start with exit code 1, because they promise what is not done: `NUN_STORAGE_STRATEGY` that is not
-`disk`, and `NUN_REPLICATE_ADDR` that names another server. This server's own address there (its TCP port on
-`localhost`, on a name or address of the machine, or `NUN_EXTERNAL_ADDR`) is only a line in the log.
+Two values stop the start with exit code 1, because they promise what is not done: `NUN_STORAGE_STRATEGY` (or its
+`…_READ_…` and `…_WRITE_…`) that is not `disk`, and `NUN_REPLICATE_ADDR` that names another server. This server's own
+address there (its TCP port on `localhost`, on a name or address of the machine, or `NUN_EXTERNAL_ADDR`) is only a line
+in the log.
 
 """
 

@@ -27,7 +27,7 @@ def refuse_other_servers(settings: Settings) -> None:
 
 
 def _is_own(address: str, settings: Settings) -> bool:
-    if address == settings.external_address:
+    if address in (settings.external_address, str(settings.tcp_address)):
         return True
     match = re.fullmatch(r"\[?(?P<host>[^\s\[\]/@]*?)\]?(?::(?P<port>[0-9]{1,5}))?", address)
     if match is None or (match["port"] and int(match["port"]) != settings.tcp_address.port):
