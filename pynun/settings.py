@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pynun import limits
 from pynun import setting_values as values
 from pynun.errors import SettingsError
+from pynun.original_settings import ORIGINAL_SETTINGS
 from pynun.secret_file import read_secret_file
+from pynun.setting import Setting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pynun.audit import AuditTrail
@@ -48,28 +50,6 @@ class Credentials(NamedTuple):
 
 def _durability(text: str) -> Durability:
     return Durability(values.word(*(member.value for member in Durability))(text))
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row: what can be set, how it is read, and what a person has to know about it."""
-
-    name: str
-    """The environment variable."""
-    default: str
-    """As it would be written; empty: none."""
-    parse: Callable[[str], Any]
-    """From text to value; raises ValueError whose text completes "accepted: …"."""
-    help: str
-    unit: str = ""
-    effect: bool = True
-    """False: accepted, and without effect on a single node."""
-    field: str = ""
-    """The attribute of `Settings` that holds the value; empty only for settings without effect."""
-    option: str = ""
-    """The option of the command line that wins over the variable, if there is one."""
-    secret: bool = False
-    """Its value is never shown, and NAME_FILE may name a file that holds it."""
 
 
 USER = Setting(
@@ -242,61 +222,7 @@ SETTINGS: tuple[Setting, ...] = (
         name="NUN_LOGIN_DELAY_MAX", default="60", parse=values.whole_number(10, 3600), unit="s",
         field="login_delay_seconds_max", help="The longest wait of such a try; waits begin with 1 s, and double.",
     ),
-    Setting(
-        name="NUN_REPLICATE_ADDR", default="", parse=values.comma_separated, field="replicate_addresses",
-        option="-r/--replicate-address", effect=False, help="The members of a cluster, separated by"
-        " commas. A list that names another server than this one is refused here: nothing would be replicated to it.",
-    ),
-    Setting(
-        name="NUN_ELECTION_TIMEOUT", default="1000", parse=values.text, unit="ms", effect=False,
-        help="How long an election in a cluster waits for answers.",
-    ),
-    Setting(
-        name="NUN_MAX_OP_LOG_SIZE", default="", parse=values.text, unit="bytes", effect=False,
-        help="The size of the original's operation log; there is none here.",
-    ),
-    Setting(
-        name="NUN_DECLUTTER_INTERVAL", default="300", parse=values.text, unit="s", effect=False,
-        help="How often the original writes to disk; here every change is written at once.",
-    ),
-    Setting(
-        name="NUN_STORAGE_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
-        help="Where the original keeps its data, disk or s3. Here always on the disk, in NUN_DBS_DIR; s3 is refused.",
-    ),
-    Setting(
-        name="NUN_STORAGE_READ_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
-        help="The same, for reading alone.",
-    ),
-    Setting(
-        name="NUN_STORAGE_WRITE_STRATEGY", default="disk", parse=values.storage_strategy, effect=False,
-        help="The same, for writing alone.",
-    ),
-    Setting(name="NUN_S3_KEY_ID", default="", parse=values.text, effect=False, help="Storage in S3: the key's name."),
-    Setting(
-        name="NUN_S3_SECRET_KEY", default="", parse=values.text, effect=False, secret=True,
-        help="Storage in S3: the key.",
-    ),
-    Setting(name="NUN_S3_BUCKET", default="", parse=values.text, effect=False, help="Storage in S3: the bucket."),
-    Setting(
-        name="NUN_S3_PREFIX", default="", parse=values.text, effect=False, help="Storage in S3: the objects' prefix.",
-    ),
-    Setting(
-        name="NUN_S3_API_URL", default="", parse=values.text, effect=False,
-        help="Storage in S3: the server's address.",
-    ),
-    Setting(
-        name="NUN_S3_READ_PREFIX", default="", parse=values.text, effect=False,
-        help="Storage in S3: the prefix of objects that are read.",
-    ),
-    Setting(
-        name="NUN_S3_MAX_INFLIGHT_REQUESTS", default="10", parse=values.text, effect=False,
-        help="Storage in S3: requests at once.",
-    ),
-    Setting(
-        name="NUN_S3_NUMBER_OF_PARTITIONS", default="10", parse=values.text, effect=False,
-        help="Storage in S3: the parts of a database.",
-    ),
-    Setting(name="NUN_S3_RETRY", default="3", parse=values.text, effect=False, help="Storage in S3: tries."),
+    *ORIGINAL_SETTINGS,
 )  # fmt: skip
 """Every setting, in the order of the reference."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pynun.engine.commands.table import Command
-    from pynun.settings import Setting
+    from pynun.setting import Setting
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 
