@@ -147,7 +147,7 @@ def test_setting_the_clock_makes_none_come_sooner(
     data, folder = make_folder(disk_folder / "data"), disk_folder / "backups"
     folder.mkdir()
     given = {"NUN_USER": "u", "NUN_PWD": "p", "NUN_DBS_DIR": str(data), "NUN_BACKUP_DIR": str(folder)}
-    settings = load({**given, "NUN_BACKUP_INTERVAL": "2", "NUN_BACKUP_KEEP": "100"}, {})
+    settings = load({**given, "NUN_BACKUP_INTERVAL": "1", "NUN_BACKUP_KEEP": "100"}, {})
     figures = backups.BackupFigures()
     right, jumps = time.time, 0
 
