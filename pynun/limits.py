@@ -95,6 +95,24 @@ AUDIT_FAILURES_MAX: Final = 20
 AUDIT_GROUPS_MAX: Final = 100
 """Kinds and addresses of failures counted apart in that time: nobody can fill the kept files within hours."""
 
+LOG_LINES_WAITING_MAX: Final = 10_000
+"""Lines of the log that wait for whoever reads it; further ones are dropped and counted."""
+
+LOG_BYTES_WAITING_MAX: Final = 4 * 1024 * 1024
+"""Likewise, in bytes; one line alone may be longer."""
+
+LOG_GAP_BYTES: Final = 200
+"""More than a line takes that says how many are missing."""
+
+LOG_STALLED_SECONDS: Final = 1.0
+"""A stop waits for whoever reads the log, and no longer than this if nothing is read."""
+
+LOG_END_SECONDS: Final = 3.0
+"""Likewise, in all."""
+
+AUDIT_END_SECONDS: Final = 2.0
+"""A stop waits so long for the last lines of the audit trail: its disk may hang."""
+
 DESCRIPTORS_RESERVED: Final = 64
 """Of the files that the process may open, those not for clients: the data, the listeners, clients being refused."""
 

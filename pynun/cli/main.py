@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False  # typing takes time to import, and signals are handled before that
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from pynun.cli.errors import CommandError
 
 INTERRUPTED_EXIT_CODE = 130
@@ -15,8 +16,12 @@ INTERRUPTED_EXIT_CODE = 130
 
 def main() -> NoReturn:
     """Run the command that the arguments of the process name, and exit with its code."""
+    code: int | str | None
     try:
         # Importing takes most of the time of a short command; a Ctrl-C then must not show a traceback either.
+        from pynun import stop_signals
+
+        stop_signals.prepare(sys.argv[1:])
         from pynun.cli import standard_streams
 
         standard_streams.prepare()
@@ -30,6 +35,8 @@ def main() -> NoReturn:
             pass
     except KeyboardInterrupt:
         code = INTERRUPTED_EXIT_CODE
+    except SystemExit as stopped:  # while a server was starting
+        code = stopped.code
     sys.exit(code)
 
 
@@ -50,6 +57,8 @@ def _run() -> int:
 
 
 def _told(error: CommandError) -> int:
+    import contextlib
+
     with contextlib.suppress(OSError):
         print(f"nun-db: {error}", file=sys.stderr, flush=True)
     return error.exit_code

@@ -28,6 +28,7 @@ from pynun.demo.page_server import PageServer
 from pynun.errors import PynunError, StartError
 from pynun.server.app import run
 from pynun.setting_values import Address, parse_address
+from pynun.stop_signals import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,8 +106,8 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
                 run(chosen)
         except StartError as error:
             raise StartError(str(error).replace("NUN_WS_ADDR", "--ws-port")) from None
-        except KeyboardInterrupt:
-            pass  # Ctrl-C before the server listened to signals is the same wish
+        except (KeyboardInterrupt, Stopped):
+            pass  # Ctrl-C before anybody was served is the same wish
         finally:
             preparation.wait()
         if preparation.failure is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun import __version__, limits
+from pynun import __version__, limits, stop_signals
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError
@@ -68,10 +68,24 @@ Python's own 5 ms commits took a tenth to a quarter longer under load."""
 
 
 def run(settings: Settings) -> None:
-    """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError."""
+    """Run the server until SIGTERM or SIGINT; returns after a clean stop.
+
+    Raises StartError, and Stopped for a signal before anybody was served.
+    """
+    stop_signals.begin()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
     return_large_blocks()
     logs.configure(settings.log_level, settings.log_format)
+    try:
+        _run(settings)
+    except stop_signals.Stopped as stopped:
+        logs.announce(f"stopped on {stopped.name}, before anybody was served")
+        raise
+    finally:
+        logs.finish()
+
+
+def _run(settings: Settings) -> None:
     descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")
     refuse_other_servers(settings)
@@ -114,15 +128,19 @@ def run(settings: Settings) -> None:
         auditing = stack.enter_context(Auditing(trail))
         monitoring = Monitoring(settings, store, passwords)
         reception = Reception(admission, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol)
+        stop_signals.note_from_now_on()
         take_over(store, passwords, trail, LongStart(settings, listeners, certificate, reception, monitoring))
+        server = _Server(settings, store, listeners, certificate, reception, passwords, auditing, monitoring)
         try:
-            trio.run(_Server(settings, store, listeners, certificate, reception, passwords, auditing, monitoring).serve)
+            trio.run(server.serve)
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
             raise StartError(f"the server stopped: {_first(group)}") from group
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
+        if not server.is_started:
+            stop_signals.check()
     logs.announce("stopped: everything answered is on disk")
 
 
@@ -187,7 +205,8 @@ class _Server:
         self._store = store
         self._reception = reception
         self._monitoring = monitoring
-        self._is_started = False
+        self.is_started = False
+        """Whether clients were served."""
         self._stopped_by: str | None = None
 
     async def serve(self) -> None:
@@ -195,12 +214,15 @@ class _Server:
         try:
             await self._serve()
         except BaseExceptionGroup as group:
-            self._auditing.note_end("stop" if self._is_started else "start", FAILED, str(_first(group)))
+            self._auditing.note_end("stop" if self.is_started else "start", FAILED, str(_first(group)))
             raise
-        self._auditing.note_end("stop", OK, self._stopped_by)
+        if self.is_started:
+            self._auditing.note_end("stop", OK, self._stopped_by)
 
     async def _serve(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+            if stop_signals.is_received():  # before signals were received here
+                return
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._monitoring.run)
                 if self._listeners.metrics is not None:
@@ -210,9 +232,31 @@ class _Server:
 
     async def _serve_data(self, signals: AsyncIterator[int]) -> None:
         """Make the data ready, then serve it until a signal."""
-        engine = self._engine
-        committer = self._monitoring.health.committer = Committer(engine, self._store)
+        committer = self._monitoring.health.committer = Committer(self._engine, self._store)
         self._store.on_damage = committer.fail
+        with trio.CancelScope() as preparing:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_on_signal, signals, preparing)
+                await self._prepare()
+                nursery.cancel_scope.cancel()
+        if stop_signals.is_received():
+            return
+        async with trio.open_nursery() as auditing:
+            auditing.start_soon(self._auditing.run)
+            async with trio.open_nursery() as committing:
+                committing.start_soon(committer.run)
+                await self._serve_connections(committer, signals)
+                committer.stop()
+            auditing.cancel_scope.cancel()
+
+    async def _end_on_signal(self, signals: AsyncIterator[int], preparing: trio.CancelScope) -> None:
+        """Nobody is served yet: there is nothing to wait for."""
+        stop_signals.note(await self._wait_for_stop(signals))
+        preparing.cancel()
+
+    async def _prepare(self) -> None:
+        """See to it that the administrator's password is in force. Raises StartError."""
+        engine = self._engine
         password = self._settings.password
         in_force, given = await self._passwords.admin_token_hash(
             engine.admin_token_hash(), engine.start_password_hash(), password
@@ -224,13 +268,6 @@ class _Server:
                 " valid; give it to the server too"
             )
         await self._store_admin_password(engine)
-        async with trio.open_nursery() as ignoring:
-            ignoring.start_soon(self._auditing.run)
-            async with trio.open_nursery() as committing:
-                committing.start_soon(committer.run)
-                await self._serve_connections(committer, signals, ignoring)
-                committer.stop()
-            ignoring.cancel_scope.cancel()
 
     async def _store_admin_password(self, engine: Engine) -> None:
         """On disk before anybody is served: else a password that was changed because it leaked would go on to be valid.
@@ -248,9 +285,7 @@ class _Server:
                 ) from None
             engine.view.written()
 
-    async def _serve_connections(
-        self, committer: Committer, signals: AsyncIterator[int], ignoring: trio.Nursery
-    ) -> None:
+    async def _serve_connections(self, committer: Committer, signals: AsyncIterator[int]) -> None:
         """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
         stopping = trio.Event()
         async with trio.open_nursery() as connections:
@@ -274,7 +309,6 @@ class _Server:
                 received = await self._wait_for_stop(signals)
                 self._monitoring.health.phase = Phase.STOPPING
                 self._stopped_by = signal.Signals(received).name
-                ignoring.start_soon(_ignore, signals)
                 _log.info("stopping on %s", self._stopped_by)
                 accepting.cancel_scope.cancel()
             self._listeners.close_to_clients()
@@ -322,24 +356,24 @@ class _Server:
             if listener is not None:
                 text = f"listening: {transport} {listener.address}"
                 logs.announce(text, transport=transport, address=listener.address)
-        self._is_started = True
+        self.is_started = True
         self._auditing.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
         logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
         """The signal that stops the server; SIGHUP has the certificate read again meanwhile."""
+        if stop_signals.take_hang_up():
+            self._hang_up()
         async for received in signals:
             if received != signal.SIGHUP:
                 return received
-            if self._certificate is not None:
-                reason = self._certificate.renew()
-                self._auditing.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
-            else:
-                _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")
+            self._hang_up()
         raise AssertionError("signals never end")
 
-
-async def _ignore(signals: AsyncIterator[int]) -> None:
-    """Further signals: left unread, trio would deliver them again at the end, and they would kill a clean stop."""
-    async for _ in signals:
-        pass
+    def _hang_up(self) -> None:
+        """SIGHUP: a renewed certificate is read."""
+        if self._certificate is not None:
+            reason = self._certificate.renew()
+            self._auditing.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
+        else:
+            _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")

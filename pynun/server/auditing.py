@@ -12,7 +12,9 @@ are never merged.
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from pynun.engine.changes import View
     from pynun.engine.origin import Origin
     from pynun.settings import Settings
+
+_log = logging.getLogger("nun_db")
 
 _MERGED: Final = frozenset({auditing.LOGIN, auditing.READ_SECURITY_KEY})
 """Successes that change nothing and may be many."""
@@ -109,6 +113,8 @@ class Auditing:
         self._repeats: dict[Hashable, _Repeats] = {}
         self._failures = 0  # how many of them are of failures
         self._bell = trio.Event()
+        self.writing = trio.CapacityLimiter(1)
+        """Held by the thread that writes."""
 
     def follow(self, view: View) -> None:
         """From now on, what depends on a batch of that view waits for it."""
@@ -193,7 +199,6 @@ class Auditing:
 
     async def run(self) -> None:
         """Write what is told, until cancelled."""
-        limiter = trio.CapacityLimiter(1)
         while True:
             with trio.move_on_after(_SWEEP_SECONDS):
                 await self._bell.wait()
@@ -201,7 +206,8 @@ class Auditing:
             self._end_repeats(self._clock())
             lines = self._take_lines()
             if lines:
-                await trio.to_thread.run_sync(self._trail.write, lines, limiter=limiter)
+                # A stop does not wait for a disk that hangs: `__exit__` does, for a time.
+                await trio.to_thread.run_sync(self._trail.write, lines, limiter=self.writing, abandon_on_cancel=True)
 
     def __enter__(self) -> Self:
         return self
@@ -209,7 +215,14 @@ class Auditing:
     def __exit__(self, *_: object) -> None:
         """Write all that is left, counts included, and close the file: nothing more can happen."""
         self._end_repeats(math.inf)
-        self._trail.write(self._take_lines())
+        last = threading.Thread(target=self._write_last, args=(self._take_lines(),), daemon=True)
+        last.start()
+        last.join(limits.AUDIT_END_SECONDS)
+        if last.is_alive():
+            _log.error("the audit trail %s does not take its last lines: its disk does not answer", self._trail.path)
+
+    def _write_last(self, lines: list[str]) -> None:
+        self._trail.write(lines)
         self._trail.close()
 
 

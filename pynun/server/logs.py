@@ -6,10 +6,13 @@ and the like, nothing per command; debug, connections; trace, as debug. No level
 Nothing that a client sends can begin a line or hide one: control characters are escaped, and in the text format the
 lines of a trace are indented. As JSON each line is one object with `time`, `level`, `logger` and `message`, a trace
 being the text `exception` in it (docs/monitoring.md).
+
+The lines are written in a thread, in their order: nothing here waits for whoever reads the log.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
@@ -19,6 +22,7 @@ import time
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from pynun.server.log_writer import LogWriter
 from pynun.timestamps import timestamp
 
 _LEVELS: Final = {
@@ -66,28 +70,68 @@ def _json_line(seconds: float, level: str, logger: str, message: str, members: d
     return json.dumps({"time": time_text, "level": level, "logger": logger, "message": message, **members})
 
 
-class _StandardOutput(logging.StreamHandler[TextIO]):
-    """Lines on standard output, until nobody reads it any more: a server must not end with its log's reader."""
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _output.put(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
 
+class _Direct:
+    """Where standard output is no descriptor of the process (the demo, tests): written at once."""
+
+    dropped = 0
+
+    def put(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            print(text.encode(errors="backslashreplace").decode(), end="", flush=True)
+
+    def finish(self) -> None:
+        pass
+
+
+class _StandardError(io.TextIOBase):
+    """What Python and its libraries print as sys.stderr, in whole lines where they are written so."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, output: LogWriter) -> None:
+        self._output = output
+
+    def write(self, text: str) -> int:
+        self._output.put(text)
+        return len(text)
+
+    def fileno(self) -> int:
+        return STANDARD_ERROR
+
+    def writable(self) -> bool:
+        return True
+
+
+STANDARD_OUTPUT: Final = 1
+STANDARD_ERROR: Final = 2
 
 _is_json = False
+_output: LogWriter | _Direct = _Direct()
 
 
 def configure(level: str, log_format: str = "text") -> logging.Logger:
     """Set up the process's log; returns the server's logger.
 
+    From now on nothing that is printed on standard output or standard error blocks (`pynun.server.log_writer`).
     `level` is `off`, `error`, `warn`, `info`, `debug` or `trace`; `log_format` is `text` or `json`.
     """
-    global _is_json
+    global _is_json, _output
     _is_json = log_format == "json"
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a name that can't be written must not cost the line
-    handler = _StandardOutput(sys.stdout)
+    _output = LogWriter(STANDARD_OUTPUT, _gap_line) if _is_descriptor(sys.stdout, STANDARD_OUTPUT) else _Direct()
+    if _is_descriptor(sys.stderr, STANDARD_ERROR):
+        errors = LogWriter(STANDARD_ERROR, _gap_line)
+        sys.stderr = _StandardError(errors)
+        atexit.register(errors.finish)
+    handler = _Handler()
     handler.setFormatter(_JsonFormatter() if _is_json else _TextFormatter())
     logger = logging.getLogger(_LOGGER)
     logger.handlers[:] = [handler]
@@ -98,6 +142,13 @@ def configure(level: str, log_format: str = "text") -> logging.Logger:
     return logger
 
 
+def _is_descriptor(stream: TextIO, descriptor: int) -> bool:
+    try:
+        return stream.fileno() == descriptor and not isinstance(stream, _StandardError)
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
 def announce(text: str, **members: str) -> None:
     """A line that is printed whatever the level: that the server starts, where it listens, how to stop it.
 
@@ -106,5 +157,21 @@ def announce(text: str, **members: str) -> None:
     line = f"[{timestamp()} {_LOGGER}] {text.translate(_ESCAPES)}"
     if _is_json:
         line = _json_line(time.time(), "INFO", _LOGGER, text, members)
-    with contextlib.suppress(OSError):  # as in _StandardOutput
-        print(f"{line}\n", end="", flush=True)  # in one piece: a start that takes long has two threads
+    _output.put(f"{line}\n")
+
+
+def dropped_lines() -> int:
+    """Lines of the log that were never written, so far: nobody read them, or they could not be written."""
+    return _output.dropped
+
+
+def finish() -> None:
+    """Wait until the log is written, but for a second at most in which nobody reads anything of it."""
+    _output.finish()
+
+
+def _gap_line(count: int) -> str:
+    text = f"{count} lines of the log were dropped: nobody read them in time, or they could not be written"
+    if _is_json:
+        return _json_line(time.time(), "WARN", _LOGGER, text, {}) + "\n"
+    return f"[{timestamp()} WARN {_LOGGER}] {text}\n"

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from pynun import __version__, limits
 from pynun.engine.commands.table import COMMANDS
+from pynun.server import logs
 from pynun.storage.schema import DATA_FILE
 from pynun.transports.counters import TRANSPORTS
 from pynun.transports.frames import FrameOutbox
@@ -324,6 +325,12 @@ class _ServerCollector(Collector):
             " message_too_big, unfinished_input (NUN_MAX_UNFINISHED_SIZE), internal_error.",
             "reason",
             service.counters.dropped.items(),
+        )
+
+        yield CounterMetricFamily(
+            "nun_db_log_lines_dropped",
+            "Lines of the log that were not written: nobody read standard output, or it could not be written.",
+            logs.dropped_lines(),
         )
 
     def _storage(self) -> Iterator[Metric]:

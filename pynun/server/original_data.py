@@ -3,18 +3,18 @@
 Whoever replaces the container keeps the folder: the new server then has to have everything, without anybody doing
 anything, or nothing: data that can't all be read must be somebody's decision, so it stops the start.
 
-All this is before clients are served, in a thread of its own (`long_start`). So a signal to stop is noted, and looked
-at between two steps of the work.
+All this is before clients are served, in a thread of its own (`long_start`). So a signal to stop is looked at between
+two steps of the work (`pynun.stop_signals`).
 """
 
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
+from pynun import stop_signals
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.errors import StartError, TransferError
 from pynun.server import logs
@@ -30,7 +30,6 @@ from pynun.storage.nundb_import import (
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
     from pynun.audit import AuditTrail
     from pynun.server.long_start import LongStart
@@ -50,23 +49,24 @@ def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, start: 
     """Import what the original left in the store's folder, unless that was done. Takes as long as the data is large.
 
     Says what it did, or what a person ought to know. Returns the summary of an import. Raises StartError if not
-    everything can be read; nothing is imported then. Ends the process with SystemExit when it is told to stop.
+    everything can be read; nothing is imported then. Raises Stopped when the server is told to stop.
     """
     if not holds_databases(store.folder):
         return None
-    with _Stop() as stop:
-        return start.run(partial(_take_over, store, passwords, trail, stop, start.tell))
+    summary = start.run(partial(_take_over, store, passwords, trail, start.tell))
+    stop_signals.check()
+    return summary
 
 
 def _take_over(
-    store: LmdbStore, passwords: Passwords, trail: AuditTrail, stop: _Stop, tell: Callable[[str], None]
+    store: LmdbStore, passwords: Passwords, trail: AuditTrail, tell: Callable[[str], None]
 ) -> Summary | None:
     folder = store.folder
     itself = _into_itself(folder)
     tell("looking at the files of the original Nun-db")
     before = imported_before(store)
     if before is not None:
-        changed, now = compare_files(folder, before, lambda _: stop.check())
+        changed, now = compare_files(folder, before, lambda _: stop_signals.check())
         if now != before:
             note_imported(store, now)  # else the whole files would be read again at each start
         if changed:
@@ -86,7 +86,7 @@ def _take_over(
             itself,
         )
         return None
-    summary = _import(store, passwords, stop, tell)
+    summary = _import(store, passwords, tell)
     trail.record(
         "import-nundb",
         outcome="ok",
@@ -103,33 +103,7 @@ def _into_itself(folder: Path) -> str:
     return f"{folder.absolute()} --data-dir {folder.absolute()}"
 
 
-class _Stop:
-    """Notes SIGTERM and SIGINT. Process 1, as the server of a container is, would else not even be ended by SIGTERM."""
-
-    def __init__(self) -> None:
-        self._received: int | None = None
-
-    def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-        if kind is None:
-            self.check()
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._received = number
-
-    def check(self) -> None:
-        """Raises SystemExit if there was one."""
-        if self._received is not None:
-            logs.announce(f"stopped on {signal.Signals(self._received).name}, before anybody was served")
-            raise SystemExit(0)
-
-
-def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[[str], None]) -> Summary:
+def _import(store: LmdbStore, passwords: Passwords, tell: Callable[[str], None]) -> Summary:
     folder = store.folder
     logs.announce(f"{folder} holds data of the original Nun-db: importing it; its files are left as they are")
     tell(_IMPORTING)
@@ -138,14 +112,14 @@ def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[
 
     def report(problem: Problem) -> None:
         nonlocal told
-        stop.check()
+        stop_signals.check()
         told += 1
         if told <= _PROBLEMS_LOGGED:
             _log.warning("importing %s: %s", folder, problem)
 
     def progress(step: str, done: int, total: int) -> None:
         nonlocal next_time
-        stop.check()
+        stop_signals.check()
         share = f": {100 * done // total} %" if total else ""
         # Not which database: whoever may ask for /healthz need not know their names.
         tell(f"{_IMPORTING if step.startswith('importing ') else step}{share}")
@@ -154,7 +128,7 @@ def _import(store: LmdbStore, passwords: Passwords, stop: _Stop, tell: Callable[
             logs.announce(f"{step}{share}")
 
     def hash_secret(secret: str) -> str:
-        stop.check()
+        stop_signals.check()
         return passwords.hash_now(secret)
 
     try:

@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, assert_never
 
 import argon2
 import trio
@@ -23,11 +23,16 @@ from pynun.engine.steps import HashSecret, Pause, VerifySecret
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.engine.origin import Attempt
     from pynun.engine.steps import Answer, Need
 
 
 _log = logging.getLogger("nun_db")
+
+_Result = TypeVar("_Result")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class Passwords:
@@ -101,7 +106,7 @@ class Passwords:
     async def _compute(self, need: VerifySecret | HashSecret) -> Answer:
         match need:
             case HashSecret():
-                hash_text = await trio.to_thread.run_sync(self.hash_now, need.secret, limiter=self._limiter)
+                hash_text = await self._apart(self.hash_now, need.secret)
                 self._remember(hash_text, need.secret)
                 return hash_text
             case VerifySecret():
@@ -116,11 +121,9 @@ class Passwords:
             hash_text = None  # and takes the time of any other
         if hash_text is None:
             if self._stand_in is None:  # to hash costs what it costs to verify: the first try takes no longer either
-                self._stand_in = await trio.to_thread.run_sync(
-                    self._hasher.hash, os.urandom(16).hex(), limiter=self._limiter
-                )
+                self._stand_in = await self._apart(self._hasher.hash, os.urandom(16).hex())
                 return False
-            await trio.to_thread.run_sync(self.verify_now, self._stand_in, need.secret, limiter=self._limiter)
+            await self._apart(self.verify_now, self._stand_in, need.secret)
             return False
         digest = self.fingerprint(hash_text, need.secret)
         # A hundred browsers that come back at once with one token cost one computation, not a hundred.
@@ -131,7 +134,7 @@ class Passwords:
                 return True
         event = self._running[digest] = trio.Event()
         try:
-            is_right = await trio.to_thread.run_sync(self.verify_now, hash_text, need.secret, limiter=self._limiter)
+            is_right = await self._apart(self.verify_now, hash_text, need.secret)
             if is_right:
                 self._remember(hash_text, need.secret)
             return is_right
@@ -139,6 +142,10 @@ class Passwords:
             event.set()
             if self._running.get(digest) is event:
                 del self._running[digest]
+
+    async def _apart(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
+        """Call it in a thread, of which there are so many at once. A stop does not wait for it."""
+        return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter, abandon_on_cancel=True)
 
     def _tell_cost(self, hash_text: str) -> None:
         if not self._is_told:

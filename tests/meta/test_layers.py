@@ -15,8 +15,7 @@ LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli"
 
 BELOW_ALL = {
     *("audit", "authority", "errors", "histogram", "limits", "original_settings", "secret_file", "setting"),
-    *("setting_values", "settings"),
-    "timestamps",
+    *("setting_values", "settings", "stop_signals", "timestamps"),
 }
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 

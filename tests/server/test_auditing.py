@@ -255,7 +255,9 @@ class Kept:
         async def write() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.auditing.run)
-                await wait_all_tasks_blocked()  # it writes, which is not to be cancelled, or has nothing to write
+                await wait_all_tasks_blocked()  # a thread writes, or there is nothing to write
+                while self.auditing.writing.borrowed_tokens:  # noqa: ASYNC110 - a thread does it
+                    await trio.sleep(0.005)
                 nursery.cancel_scope.cancel()
 
         self.auditing.note("tick", OK)

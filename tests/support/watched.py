@@ -104,6 +104,38 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+class HangingDisk:
+    """A disk on a folder that can be made not to answer: what writes to it waits, in the kernel."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def hang(self) -> None:
+        subprocess.run(["fsfreeze", "--freeze", str(self.folder)], check=True)
+
+    def answer(self) -> None:
+        subprocess.run(["fsfreeze", "--unfreeze", str(self.folder)], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def hanging_disk(folder: Path) -> Iterator[HangingDisk]:
+    """Mount a file as a disk on a folder; skips the test where that is not allowed."""
+    image = folder.with_suffix(".image")
+    with image.open("wb") as file:
+        file.truncate(16 * 1024 * 1024)
+    folder.mkdir()
+    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file can be mounted here: {done.stderr.decode().strip()}")
+    disk = HangingDisk(folder)
+    try:
+        yield disk
+    finally:
+        disk.answer()
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
 def fill(file: Path) -> None:
     """Write a file until the disk is full."""
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as filler:
