@@ -344,7 +344,22 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "HTTP: a request that is no valid HTTP, too big, or not UTF-8",
             "",
-            "is answered with status 400, 408, 413 or 431 and a line of text",
+            "is answered with status 400, 408, 413, 431, 501 or 505 and a line of text",
+        ),
+        Difference(
+            "WebSocket: a request without `Upgrade`, as some proxies send it, and an offered subprotocol",
+            "",
+            "gets 426 with what is missing; the first subprotocol offered is selected ([proxies.md](proxies.md))",
+        ),
+        Difference(
+            "TCP: a connection that begins with an HTTP request or TLS",
+            "has its lines run as commands",
+            "ends at its first line with an error",
+        ),
+        Difference(
+            "the client's address behind a proxy",
+            "that of the proxy",
+            "what the proxies in `NUN_TRUSTED_PROXIES` say, if set ([proxies.md](proxies.md))",
         ),
         Difference(
             "HTTP: `GET` or `HEAD` of `/livez`, `/readyz`, `/healthz` and `/metrics`, without a body; the first three"
@@ -360,7 +375,8 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "web pages of other origins",
             "may connect",
-            "so too, unless `NUN_ALLOWED_ORIGINS` names those that may; others get 403",
+            "so too, unless `NUN_ALLOWED_ORIGINS` names those that may, by WebSocket and HTTP (with CORS answers);"
+            " others get 403",
         ),
     ),
     "Data": (
