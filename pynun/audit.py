@@ -11,6 +11,7 @@ line or forge another: JSON escapes what is not printable ASCII.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -22,6 +23,7 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 from pynun.errors import StartError
+from pynun.folders import sync_folder
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -200,10 +202,14 @@ class AuditTrail:
             # Non-blocking: of what is no file, a pipe that nobody reads must not be waited for.
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             descriptor = os.open(path, flags, 0o600)
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            about = os.fstat(descriptor)
+            if not stat.S_ISREG(about.st_mode):
                 os.close(descriptor)
                 raise OSError(errno.EINVAL, "it is not a file")
             self._descriptor = descriptor
+            if not about.st_size:  # just made: its lines are lost if the folder is not on disk when the power fails
+                with contextlib.suppress(OSError):
+                    sync_folder(path.parent)
         return self._descriptor
 
     def _close(self) -> None:

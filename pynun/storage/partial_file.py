@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Final, Self
 
 from pynun.errors import BackupError
+from pynun.folders import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,15 +116,6 @@ def remove_leftover(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def sync_folder(folder: Path) -> None:
-    """Put a folder's names on disk. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _locks(descriptor: int) -> bool:

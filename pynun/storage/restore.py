@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pynun.errors import BackupError, StartError
+from pynun.folders import sync_folder
 from pynun.storage import schema
 from pynun.storage.backup_file import (
     DIGEST_LINE_BYTES,
@@ -28,7 +29,7 @@ from pynun.storage.backup_file import (
 from pynun.storage.check_entries import check_entries
 from pynun.storage.opening import KEPT_NAME, lock_folder, reason, remove_second_names
 from pynun.storage.ordinary_file import open_ordinary
-from pynun.storage.partial_file import PartialFile, sync_folder
+from pynun.storage.partial_file import PartialFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,6 @@ A killed process leaves its writes in the page cache, so kills say nothing about
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -15,50 +12,16 @@ import pytest
 from tests.support.clients import http_post
 from tests.support.server import Server, new_folder
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+from tests.support.traces import Call, read_calls, why_no_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 DATABASE = "synced"
 SYNC_CALLS = ("fsync", "fdatasync", "msync")
 WRITE_CALLS = ("pwrite64", "pwritev", "write", "writev")
 SEND_CALLS = ("send", "sendto", "sendmsg", "write", "writev")
 RECEIVE_CALLS = ("recv", "recvfrom", "recvmsg", "read")
-
-
-class Call(NamedTuple):
-    """A finished system call: its name, its arguments as text, and where in the trace it began and ended."""
-
-    name: str
-    text: str
-    began: int
-    ended: int
-
-
-def _why_no_trace(folder: Path) -> str | None:
-    """Say why system calls can't be traced here, or None if they can."""
-    if shutil.which("strace") is None:
-        return "strace is not installed (apt-get install strace)"
-    probe = subprocess.run(
-        ["strace", "-f", "-o", str(folder / "probe"), "true"], capture_output=True, text=True, check=False
-    )
-    return None if probe.returncode == 0 else f"strace may not trace here: {probe.stderr.strip()}"
-
-
-def _calls(trace: str) -> list[Call]:
-    """Read a trace of `strace -f`, joining calls that another thread's interrupted."""
-    calls: list[Call] = []
-    unfinished: dict[tuple[str, str], tuple[str, int]] = {}
-    for number, line in enumerate(trace.splitlines()):
-        if match := re.match(r"(\d+)\s+(\w+)\((.*) <unfinished \.\.\.>$", line):
-            unfinished[match[1], match[2]] = (match[3], number)
-        elif match := re.match(r"(\d+)\s+<\.\.\. (\w+) resumed>(.*)$", line):
-            text, began = unfinished.pop((match[1], match[2]))
-            calls.append(Call(match[2], text + match[3], began, number))
-        elif match := re.match(r"\d+\s+(\w+)\((.*)$", line):
-            calls.append(Call(match[1], match[2], number, number))
-    return calls
 
 
 class Trace(NamedTuple):
@@ -72,7 +35,7 @@ class Trace(NamedTuple):
 def _trace() -> Iterator[Trace]:
     """A key changed over each transport on a server under strace."""
     with new_folder() as folder:
-        if reason := _why_no_trace(folder):
+        if reason := why_no_trace(folder):
             pytest.skip(reason)
         output = folder / "trace"
         names = ",".join(f"?{name}" for name in (*SYNC_CALLS, *WRITE_CALLS, *SEND_CALLS, *RECEIVE_CALLS, "openat"))
@@ -87,7 +50,9 @@ def _trace() -> Iterator[Trace]:
                 assert tcp.take(2)[0] == "changed ws-key ws-marker\n"
             assert http_post(server.http, f"use-db {DATABASE} pwd; set http-key http-marker") == "empty;empty"
             assert server.stop() == 0
-        yield Trace(_calls(output.read_text(encoding="utf-8", errors="replace")), f"<{folder / 'dbs' / 'data.mdb'}>")
+        yield Trace(
+            read_calls(output.read_text(encoding="utf-8", errors="replace")), f"<{folder / 'dbs' / 'data.mdb'}>"
+        )
 
 
 def _first(calls: list[Call], names: tuple[str, ...], text: str, after: int) -> Call:

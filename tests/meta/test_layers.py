@@ -14,8 +14,8 @@ LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli"
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
 BELOW_ALL = {
-    *("audit", "authority", "errors", "histogram", "limits", "original_settings", "secret_file", "setting"),
-    *("setting_values", "settings", "stop_signals", "timestamps"),
+    *("audit", "authority", "errors", "folders", "histogram", "limits", "original_settings", "secret_file"),
+    *("setting", "setting_values", "settings", "stop_signals", "timestamps"),
 }
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 
