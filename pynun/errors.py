@@ -21,8 +21,12 @@ class MapFullError(StorageError):
     """The memory map is full: it has to grow before the change can be tried again."""
 
 
+class TakenAwayError(StorageError):
+    """The data file that is open is not in the data folder any more: what is written to it would be lost."""
+
+
 class DamageError(PynunError):
-    """The data file is damaged, or its state unknown: the server must stop."""
+    """The data file may be damaged, or its state is unknown: the server must stop. The text says what was met."""
 
 
 class BackupError(PynunError):

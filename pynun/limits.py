@@ -125,6 +125,9 @@ STOP_SECONDS: Final = 2.5
 DEAD_READERS_SECONDS: Final = 5.0
 """So often a look whether a reader of the data in another process (a backup) was killed: its pages stay in use else."""
 
+DATA_LOOK_SECONDS: Final = 2.0
+"""So often a look whether the data is still where it was opened: what is changed after it was removed may be lost."""
+
 BACKUP_RETRY_SECONDS: Final = 300.0
 """After a failed backup on a schedule, the next try; sooner where the interval is shorter."""
 

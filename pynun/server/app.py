@@ -20,7 +20,7 @@ import trio
 from pynun import __version__, limits, stop_signals
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
-from pynun.errors import DamageError, StartError, StorageError
+from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.language.framing import CARRIERS, carriers_of_password
 from pynun.server import logs
 from pynun.server.address_groups import address_group
@@ -28,6 +28,7 @@ from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
 from pynun.server.auditing import Auditing, open_trail
 from pynun.server.backups import clear_dead_readers, make_backups
+from pynun.server.data_watch import check_data, taken_away, watch_data
 from pynun.server.health import Phase
 from pynun.server.listening import Listeners
 from pynun.server.login_delay import LoginDelay
@@ -136,7 +137,9 @@ def _run(settings: Settings) -> None:
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
-            raise StartError(f"the server stopped: {_first(group)}") from group
+            raise StartError(f"the server stopped: {store.after_damage(str(_first(group)))}") from group
+        except* TakenAwayError as group:
+            raise StartError(store.after_loss(str(_first(group)))) from group
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
         if not server.is_started:
@@ -278,6 +281,8 @@ class _Server:
             batch = engine.view.take_batch()
             try:
                 await trio.to_thread.run_sync(self._store.append, batch, engine.view.operations)
+            except TakenAwayError as error:
+                raise taken_away(self._store, str(error)) from None
             except StorageError as error:
                 raise StartError(
                     f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; "
@@ -294,7 +299,7 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(Sweeper(self._engine).run)
-                accepting.start_soon(make_backups, self._settings, self._monitoring.backups)
+                accepting.start_soon(self._make_backups, committer)
                 for listener, transport in (
                     (self._listeners.websocket, WEBSOCKET),
                     (self._listeners.http, HTTP),
@@ -304,6 +309,7 @@ class _Server:
                     accepting.start_soon(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
+                await check_data(self._store)
                 self._announce()
                 self._monitoring.health.begin_serving()
                 received = await self._wait_for_stop(signals)
@@ -317,6 +323,13 @@ class _Server:
             for waiting in service.waits_to_cancel:
                 waiting.cancel()
             connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+
+    async def _make_backups(self, committer: Committer) -> None:
+        """Make backups while the data is where it belongs: backups of other data would take the place of good ones."""
+        async with trio.open_nursery() as backing_up:
+            backing_up.start_soon(make_backups, self._settings, self._monitoring.backups)
+            await watch_data(self._store, committer, self._monitoring.health.disk)
+            backing_up.cancel_scope.cancel()
 
     def _make_service(self, committer: Committer, connections: trio.Nursery) -> Service:
         settings = self._settings

@@ -9,6 +9,8 @@ root to begin with stays who it is.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import os
 import select
@@ -17,6 +19,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from pynun.errors import StartError
+from pynun.folders import make_folder
 from pynun.storage import backup_folder, schema
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ _ORIGINALS_FILES: Final = (".data.keys", ".data.values", ".madadata", "keys-nun.
 
 BACKUPS_SECONDS_MAX: Final = 10.0
 _REASON_BYTES_MAX: Final = 4096  # what a pipe takes at once
+
+_PR_SET_DUMPABLE: Final = 4  # <linux/prctl.h>
 
 _OF_A_FILE_SYSTEM: Final = frozenset({"lost+found"})
 """What is in an empty folder where a disk is mounted."""
@@ -71,6 +76,7 @@ def step_down(
         os.setresuid(identity.user, identity.user, identity.user)
     except OSError as error:
         raise StartError(_cannot_change(identity, error)) from None
+    _allow_looking()
     _log.info("runs as the user %s (NUN_RUN_AS); it was started as root", identity)
     for path in files:
         if not os.access(path, os.R_OK):
@@ -82,6 +88,15 @@ def step_down(
             )
 
 
+def _allow_looking() -> None:
+    """Let others of that user see what this process has open, as if it had been started as that user.
+
+    Linux hides it after a change of users (proc(5)). A backup of a data file that has no name any more needs it.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
 def _cannot_change(identity: Identity, error: OSError) -> str:
     return (
         f"can't go on as the user {identity}: {error.strerror}; let the container keep the capabilities SETUID,"
@@ -91,9 +106,8 @@ def _cannot_change(identity: Identity, error: OSError) -> str:
 
 def _prepare_folder(identity: Identity, folder: Path, audit_file: Path | None, can_use: bool) -> None:
     """See to it that the user has the folder, and in it the server's files. Raises OSError, and StartError."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = make_folder(folder)
     except OSError:
         return  # opening the folder will tell, in its own words
     for path in made:

@@ -61,6 +61,7 @@ class Made:
 def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False, number: int = 0) -> Made:
     """Back up a data folder into a new file, which has its name only once it is whole and on disk.
 
+    `folder` may also be a data file by itself that nobody writes: what a server has open whose folder is gone.
     `number` is which one of a schedule it is, 0 for none.
     Raises BackupError: there is no data, it can't be read or is damaged, the file is there already or can't be
     written. Nothing is left behind then, unless the process is killed.
@@ -80,8 +81,12 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
     return dataclasses.replace(made, seconds=round(time.monotonic() - began, 3))
 
 
+def _data_file(folder: Path) -> Path:
+    return folder if folder.is_file() else folder / schema.DATA_FILE
+
+
 def _check_data(folder: Path) -> None:
-    path = folder / schema.DATA_FILE
+    path = _data_file(folder)
     try:
         with open_ordinary(path) as data:
             if data.read(1):
@@ -108,7 +113,7 @@ def _check_free(file: Path, is_replacing: bool) -> None:
 
 def _copy(folder: Path, partial: PartialFile, progress: Progress) -> tuple[int, str]:
     """Copy the data; returns how many bytes it is and their SHA-256."""
-    expected = (folder / schema.DATA_FILE).stat().st_size
+    expected = _data_file(folder).stat().st_size
     digest = hashlib.sha256()
     done = 0
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun.errors import MapFullError, StorageError
+from pynun.errors import MapFullError, StorageError, TakenAwayError
 from pynun.histogram import Histogram
 from pynun.storage.writer_thread import WriterThread
 
@@ -102,6 +102,8 @@ class Committer:
         self._damage: DamageError | None = None
         self.failure: str | None = None
         """Why the last commit failed; None when it did not."""
+        self.is_over = False
+        """Whether the data was taken away: changes are refused, and only what was answered is still written."""
         self.on_released: Callable[[], None] = lambda: None
         """Called after the waiters of a batch were told: what they held back may leave now."""
         self._view.on_first_change = self._ring
@@ -130,10 +132,13 @@ class Committer:
     async def run(self) -> None:
         """Write batches until `stop`, and then what is left.
 
-        Raises StorageError if the last batch of relaxed durability can't be written, and DamageError.
+        Raises StorageError if the last batch of relaxed durability can't be written, TakenAwayError if the data was
+        taken away meanwhile, and DamageError.
         """
         with self._writer:
             await self._run()
+        if self.is_over:
+            raise TakenAwayError(self.failure)
 
     async def _run(self) -> None:
         view = self._view
@@ -150,7 +155,7 @@ class Committer:
                 batch = self.begin()
                 await self._write(batch)
                 await self._keep_up(len(batch.entries))
-            elif self.failure is not None and not self._is_stopping:
+            elif self.failure is not None and not self._is_stopping and not self.is_over:
                 await self._probe()
             if self._is_stopping and not view.batch.entries:
                 await self._settle()
@@ -158,11 +163,11 @@ class Committer:
 
     async def _wait_for_changes(self) -> None:
         """Return when there are some, or when it is time for a probe; the log is settled meanwhile."""
-        if self.failure is not None:
+        if self.failure is not None and not self.is_over:
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
             return
-        if not self._store.is_settled:
+        if not self.is_over and not self._store.is_settled:
             with trio.move_on_after(IDLE_SECONDS):
                 await self._bell.wait()
             while not self._bell.is_set() and not self._store.is_settled:
@@ -194,6 +199,8 @@ class Committer:
 
     async def _move(self, count: int) -> bool:
         """Move a slice of the log into the data; False if there is no room for it, and then nothing is lost either."""
+        if self.is_over:
+            return False
         began = time.perf_counter()
         try:
             await self._growing(partial(self._store.checkpoint, count))
@@ -213,6 +220,14 @@ class Committer:
         """Let `run` raise this: somebody has found that the file can't be relied on."""
         self._damage = damage
         self._bell.set()
+
+    def give_up(self, why: str) -> None:
+        """The data was taken away: refuse changes until the end, and say so, once."""
+        if not self.is_over:
+            self.is_over = True
+            self.failure = self._engine.refused_changes = why
+            _log.error("%s", self._store.how_to_rescue(why))
+            self._make_room()
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""
@@ -235,23 +250,28 @@ class Committer:
             waiter.released(batch.revision)
 
     def _succeeded(self) -> None:
-        if self.failure is not None:
+        if self.failure is not None and not self.is_over:
             self.failure = None
             self._engine.refused_changes = None
             _log.warning("changes can be stored again")
 
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
+        append = partial(self._store.append, batch, operations)
         while True:
             began = self._write_began_at = time.perf_counter()
             try:
-                await self._growing(partial(self._store.append, batch, operations))
+                await self._growing(append)
             except StorageError as error:
                 self.failures += 1
                 if not self._view.is_relaxed:
                     self.lose(str(error))
                     return
                 self._refuse_changes(batch, str(error))
+                if isinstance(error, TakenAwayError):
+                    # It was answered, and can still be saved from the open file.
+                    append = partial(self._store.append, batch, operations, is_rescue=True)
+                    continue
                 if self._is_stopping:
                     raise
                 await trio.sleep(RETRY_SECONDS)
@@ -280,6 +300,9 @@ class Committer:
                 await self._writer.run(write)
             except MapFullError:
                 self._store.grow()
+            except TakenAwayError as error:
+                self.give_up(str(error))
+                raise
             else:
                 return
 

@@ -8,10 +8,7 @@ the pages that the file has.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import Final
 
 ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
 """With less the disk is short of room: about what the log takes at most."""
@@ -24,7 +21,8 @@ _BYTES: Final = 1024 * 1024
 class DiskRoom:
     """The room on the disk of one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: int) -> None:
+        """`folder` is a descriptor of it, so that it may lose its name."""
         self._folder = folder
         self._batches = _BATCHES
         self._bytes = 0

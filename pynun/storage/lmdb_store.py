@@ -7,9 +7,7 @@ pins old pages; the one writer is whatever thread calls `append`, `checkpoint` o
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import shutil
 import struct
 import threading
 import time
@@ -22,16 +20,20 @@ from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
 from pynun.storage.change_log import NOT_LOGGED, ChangeLog, merged
 from pynun.storage.disk_room import DiskRoom
+from pynun.storage.first_store import make_store
+from pynun.storage.folder_lock import FolderLock
+from pynun.storage.open_files import OpenFiles
 from pynun.storage.opening import (
     DAMAGE,
+    FATAL,
     NO_ROOM,
     damaged,
     end_killed_restore,
-    lock_folder,
     not_ours,
     open_to_write,
     reason,
     unusable,
+    why_not_written,
 )
 from pynun.storage.page_check import find_damage
 from pynun.storage.slices import data_slice, entries_under, slice_with_log
@@ -45,9 +47,6 @@ if TYPE_CHECKING:
     from pynun.storage.change_log import Pair
 
     _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
-
-_FULL_BYTES: Final = 1 << 20
-"""A disk with less room than this counts as full when a write failed."""
 
 _LOGGED_BYTES_MAX: Final = 1 << 20
 """A batch beyond it is put into the data at once: to write so much twice costs more than it saves."""
@@ -64,7 +63,7 @@ _SHORT_SECONDS: Final = 2.0
 _SHORT_ENTRIES: Final = 16
 """A batch of no more entries never is in the log where room is short."""
 
-_REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *DAMAGE)
+_REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
 
 
@@ -96,33 +95,30 @@ class LmdbStore:
         self.folder = folder
         self.on_damage: Callable[[DamageError], None] = lambda _: None
         """Called by a read, in its thread, that finds the file damaged; the same is raised there."""
-        self._room = DiskRoom(folder)
+        self._refused = ""  # why the disk did not take what was written last
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
-        self._lock = lock_folder(folder)
-        try:
+        with contextlib.ExitStack() as stack:
+            lock = FolderLock(folder)
+            stack.callback(lock.close)
+            self._room = DiskRoom(lock.folder)
             end_killed_restore(folder)
-            self._environment = open_to_write(folder)
             try:
+                if not os.path.lexists(folder / schema.DATA_FILE):
+                    make_store(folder)
+                self._environment = open_to_write(folder)
+                stack.callback(self._environment.close)
+                self._files = OpenFiles(folder, lock, self._environment.stat()["psize"])
+                stack.callback(self._files.close)
                 self._open_databases()
-            except BaseException:
-                self._environment.close()
-                raise
-        except BaseException:
-            os.close(self._lock)
-            raise
+                self._files.wrote()
+            except OSError as error:
+                raise StartError(unusable(folder, error)) from None
+            self._close = stack.pop_all().close
 
     def _open_databases(self) -> None:
         environment = self._environment
         try:
             self._check_pages()
-            if environment.stat()["entries"] == 0:
-                with environment.begin(write=True) as transaction:
-                    meta = environment.open_db(schema.META_DATABASE, txn=transaction)
-                    environment.open_db(schema.DATA_DATABASE, txn=transaction)
-                    environment.open_db(schema.LOG_DATABASE, txn=transaction)
-                    transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
-                    transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
-                    transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(0), db=meta)
             self._meta = environment.open_db(schema.META_DATABASE, create=False)
             with environment.begin(db=self._meta) as transaction:
                 format_value = transaction.get(schema.FORMAT_KEY)
@@ -145,9 +141,10 @@ class LmdbStore:
                 self._log.load(transaction, checkpoint)
         except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
             raise StartError(not_ours(self.folder)) from None
+        except DAMAGE as error:
+            raise StartError(damaged(self.folder, error)) from error
         except lmdb.Error as error:
-            told = unusable if reason(error) == NO_ROOM else damaged
-            raise StartError(told(self.folder, error)) from error
+            raise StartError(unusable(self.folder, why_not_written(self.folder, error))) from error
 
     def _migrate(self) -> None:
         """Format 1 had no log."""
@@ -178,7 +175,7 @@ class LmdbStore:
         try:
             with self._environment.begin(db=self._data) as transaction:
                 value = transaction.get(stored)
-        except DAMAGE as error:
+        except FATAL as error:
             raise self._tell_damage(error) from error
         return None if value is None else schema.decode_value(key, value)
 
@@ -186,12 +183,12 @@ class LmdbStore:
         """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
         try:
             return self._scan(start, position, count_max)
-        except DAMAGE as error:
+        except FATAL as error:
             raise self._tell_damage(error) from error
 
     def _tell_damage(self, error: Exception) -> DamageError:
         """What to raise when reading finds that the file can't be relied on: whoever owns the store has to stop."""
-        damage = DamageError(damaged(self.folder, error))
+        damage = DamageError(self._fatal(error))
         self.on_damage(damage)
         return damage
 
@@ -297,16 +294,18 @@ class LmdbStore:
 
     # --- writing -----------------------------------------------------------------------------------------------
 
-    def append(self, batch: Batch, operations: int) -> None:
+    def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
         """Make a batch durable, by the log; on disk when it returns. Called in a thread.
 
-        Raises StorageError: nothing of it is on disk, and it may be tried again (after `grow`, if it is a
-        MapFullError). Raises DamageError: the file can't be relied on.
+        `is_rescue`: also if the file was removed, for as long as it is open it can still be saved. Raises StorageError:
+        nothing of it is on disk, and it may be tried again (after `grow`, if it is a MapFullError; in vain if it is a
+        TakenAwayError). Raises DamageError: the file can't be relied on.
         """
-        if batch.bytes_estimated > _LOGGED_BYTES_MAX:
-            self.write(batch, operations)
-            return
         with self._telling():
+            self._files.check(is_rescue=is_rescue)
+            if batch.bytes_estimated > _LOGGED_BYTES_MAX:
+                self._write_past_log(batch, operations, ())
+                return
             if not self._room.is_short_for(batch.bytes_estimated):
                 while self._log.is_full:
                     self._checkpoint(_SLICE_KEYS)
@@ -314,7 +313,8 @@ class LmdbStore:
                     self._append(batch, operations)
                 except _REFUSED_AT_ONCE:
                     raise
-                except (lmdb.Error, OSError):
+                except (lmdb.Error, OSError) as error:
+                    self._failed(error)
                     self._room.ran_out()
                     if self._log.is_empty:
                         raise
@@ -326,6 +326,7 @@ class LmdbStore:
         with self._environment.begin(write=True) as transaction:
             appended = self._log.append(transaction, batch)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+        self._files.wrote()
         self._log.appended(batch, appended)
 
     def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
@@ -351,9 +352,13 @@ class LmdbStore:
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
         """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
         with self._telling():
-            while self._log.entries:
-                self._checkpoint(_SLICE_KEYS)
-            self._write(batch, operations, copies)
+            self._files.check()
+            self._write_past_log(batch, operations, copies)
+
+    def _write_past_log(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
+        while self._log.entries:
+            self._checkpoint(_SLICE_KEYS)
+        self._write(batch, operations, copies)
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -373,6 +378,7 @@ class LmdbStore:
     def checkpoint(self, count_max: int) -> None:
         """Move up to so many entries from the log into the data. Called in a thread; raises like `append`."""
         with self._telling():
+            self._files.check()
             self._checkpoint(count_max)
 
     def _checkpoint(self, count_max: int) -> int:
@@ -389,6 +395,7 @@ class LmdbStore:
                     raise
                 count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
+                self._files.wrote()
                 self._log.moved(moved)
                 return count_max
 
@@ -399,16 +406,24 @@ class LmdbStore:
             yield
         except lmdb.MapFullError:
             raise MapFullError("the memory map of the data is full") from None
-        except DAMAGE as error:
-            raise DamageError(damaged(self.folder, error)) from error
+        except FATAL as error:
+            raise DamageError(self._fatal(error)) from error
         except (lmdb.Error, OSError) as error:
-            raise StorageError(self._reason(error)) from error
+            self._failed(error)
+            raise StorageError(reason(why_not_written(self.folder, error))) from error
 
-    def _reason(self, error: Exception) -> str:
-        """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
-        if shutil.disk_usage(self.folder).free < _FULL_BYTES:
-            return os.strerror(errno.ENOSPC)
-        return reason(error)
+    def _failed(self, error: Exception) -> None:
+        self._files.failed()
+        self._refused = reason(error)
+
+    def _fatal(self, error: Exception) -> str:
+        """Why LMDB can't go on; after a write that failed, it says no more than that."""
+        refused = self._refused
+        return (
+            f"{reason(error)}; before it: {refused}"
+            if refused and isinstance(error, lmdb.PanicError)
+            else reason(error)
+        )
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread writes. Raises StorageError."""
@@ -437,12 +452,47 @@ class LmdbStore:
             for key in removals:
                 transaction.delete(key)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+        self._files.wrote()
 
     def clear_dead_readers(self) -> None:
         """Forget readers in other processes (backups) that were killed: they would keep the file growing."""
         self._environment.reader_check()
 
+    def look(self) -> str | None:
+        """What of the folder is not in its place any more, in words for everybody. May be called in a thread.
+
+        Raises DamageError if another program has written the data file.
+        """
+        return self._files.look()
+
+    def how_to_rescue(self, why: str) -> str:
+        """What to do when something of the folder is not in its place any more, for the administrator."""
+        told = f"{why} under the running server (its folder: {self.folder}): changes are refused from now on"
+        if self._files.is_data_in_place:
+            return f"{told}. No data is lost: start the server again"
+        return (
+            f"{told}. The data is still open. Save it before you stop the server, with:"
+            f" nun-db backup --data-dir {self._files.data_path} FILE; then stop it, restore FILE, and start it again"
+        )
+
+    def after_loss(self, why: str) -> str:
+        """What to do when the server stops after that."""
+        told = f"{why} while the server ran, and changes were refused from then on"
+        if self._files.is_data_in_place:
+            return f"{told}. No data is lost: start the server again"
+        if self._files.is_data_removed:
+            return f"{told}. The data ended with the server: restore what was saved from the open file, or a backup"
+        return f"{told}. The data is where it was moved to: put it back, and start the server again"
+
+    def after_damage(self, met: str) -> str:
+        """What to do when the data file could not be relied on: damage is looked for first, in the whole file."""
+        try:
+            if not is_whole(self.folder):
+                return damaged(self.folder, StorageError(met))
+        except StartError as error:
+            return f"{met}; whether the data file is damaged could not be found out ({error}): start the server again"
+        return f"{met}; the data file was read through and is not damaged: start the server again"
+
     def close(self) -> None:
         """Give the folder back. Everything written is on disk already."""
-        self._environment.close()
-        os.close(self._lock)
+        self._close()

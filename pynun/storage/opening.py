@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
+import shutil
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -34,41 +34,18 @@ READERS_MAX: Final = 16
 
 NO_ROOM: Final = os.strerror(errno.ENOSPC)
 
+_FULL_BYTES: Final = 1 << 20
+"""A disk with less room than this counts as full when a write failed."""
+
 _READERS_BYTES_MAX: Final = 4096
 """What the table of readers may take on the disk."""
 
-DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError, lmdb.InvalidError, lmdb.BadTxnError)
-"""What LMDB says when the file, and not the room for it, is the trouble."""
+DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
+"""What LMDB says when it meets a page that makes no sense."""
 
-
-def lock_folder(folder: Path) -> int:
-    """Make the folder if it is missing and lock it for this process, as long as the returned descriptor is open.
-
-    Raises StartError.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Followed, a link would have root, in a restore, overwrite what another user points at.
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(folder / schema.LOCK_FILE, flags, 0o600)
-    except OSError as error:
-        raise StartError(unusable(folder, error)) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StartError(
-            f"the data folder {folder} is in use by another nun-db server (process {owner or 'unknown'}): "
-            "stop that one first, or choose another folder with NUN_DBS_DIR"
-        ) from None
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except OSError as error:
-        os.close(descriptor)
-        raise StartError(unusable(folder, error)) from None
-    return descriptor
+FATAL: Final = (*DAMAGE, lmdb.PanicError, lmdb.BadTxnError)
+"""What LMDB says when it can't go on. After a write of its first pages that failed, it can't until it is opened again;
+the file then has what was committed before, and is not damaged."""
 
 
 def remove_second_names(folder: Path) -> None:
@@ -106,12 +83,15 @@ def open_to_write(folder: Path) -> lmdb.Environment:
         raise StartError(f"the data folder {folder} can't be used: {link}, or choose another folder with NUN_DBS_DIR")
     if not _has_room_for_readers(folder):
         raise StartError(unusable(folder, OSError(errno.ENOSPC, NO_ROOM)))
+    if not (folder / schema.DATA_FILE).stat().st_size:  # LMDB would take it for a new one
+        raise StartError(empty(folder))
     for size in MAP_BYTES:
         try:
             return lmdb.open(
                 str(folder),
                 map_size=size,
                 max_dbs=schema.DATABASES_MAX,
+                create=False,
                 mode=0o600,
                 max_readers=READERS_MAX,
                 max_spare_txns=2,
@@ -163,8 +143,15 @@ def _has_room_for_readers(folder: Path) -> bool:
 
 def not_ours(folder: Path) -> str:
     return (
-        f"{folder / schema.DATA_FILE} is not a pynun data file, or is damaged: it was left untouched; "
-        "choose another folder with NUN_DBS_DIR, or restore a backup"
+        f"{folder / schema.DATA_FILE} is not a pynun data file, or is damaged: it was left untouched; choose another"
+        " folder with NUN_DBS_DIR, or restore a backup, or, if nothing was ever stored in it, remove it and start again"
+    )
+
+
+def empty(folder: Path) -> str:
+    return (
+        f"{folder / schema.DATA_FILE} is empty, so it is damaged: it was left untouched; restore a backup, or, if"
+        " nothing was ever stored in it, remove it and start again"
     )
 
 
@@ -174,6 +161,8 @@ def damaged(folder: Path, error: Exception) -> str:
 
 def unusable(folder: Path, error: Exception) -> str:
     why = reason(error)
+    if why == os.strerror(errno.EIO):
+        return f"the data folder {folder} can't be used: {why}; check the disk, and start again"
     if why == NO_ROOM:
         return (
             f"the data folder {folder} can't be used: {why}; make room there, or choose another folder with NUN_DBS_DIR"
@@ -182,6 +171,14 @@ def unusable(folder: Path, error: Exception) -> str:
         f"the data folder {folder} can't be used: {why}; "
         "give the user of the server write access, or choose another folder with NUN_DBS_DIR"
     )
+
+
+def why_not_written(folder: Path, error: Exception) -> Exception:
+    """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
+    with contextlib.suppress(OSError):  # the folder may have been taken away
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            return OSError(errno.ENOSPC, NO_ROOM)
+    return error
 
 
 def reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    import mmap
     from pathlib import Path
 
 PAGES_MAX: Final = 2048
@@ -30,6 +31,8 @@ _TREE: Final = struct.Struct("<IHHQQQQQ")
 _TREES_AT: Final = _META.size
 _LAST: Final = struct.Struct("<QQ")
 """Behind the two trees, of free pages and of names: last page, number of the transaction."""
+_TRANSACTION_AT: Final = _TREES_AT + 2 * _TREE.size + 8
+_HEAD_BYTES: Final = _TREES_AT + 2 * _TREE.size + _LAST.size
 
 _HEAD: Final = struct.Struct("<QHHHH")
 """A page's: number, pad, flags, and where its free room begins and ends."""
@@ -84,7 +87,7 @@ def _newest_names(descriptor: int) -> tuple[int, int, _Tree] | None:
     start = 0
     for _ in range(2):
         head = os.pread(descriptor, 4096, start)
-        if len(head) < _TREES_AT + 2 * _TREE.size + _LAST.size:
+        if len(head) < _HEAD_BYTES:
             return None
         magic, version, _, _ = _META.unpack_from(head)
         free = _Tree(*_TREE.unpack_from(head, _TREES_AT))
@@ -96,6 +99,13 @@ def _newest_names(descriptor: int) -> tuple[int, int, _Tree] | None:
         start = free.pad
     _, page_bytes, last, names = max(found, key=lambda one: one[0])
     return page_bytes, last, names
+
+
+def newest_transaction(heads: bytes | mmap.mmap) -> int:
+    """The number of the newest commit of a data file, from its first two pages. Raises struct.error if they are cut."""
+    first: int = _NUMBER.unpack_from(heads, _TRANSACTION_AT)[0]
+    second: int = _NUMBER.unpack_from(heads, len(heads) // 2 + _TRANSACTION_AT)[0]
+    return max(first, second)
 
 
 class _Pages:

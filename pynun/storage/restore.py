@@ -27,7 +27,8 @@ from pynun.storage.backup_file import (
     read_trailer,
 )
 from pynun.storage.check_entries import check_entries
-from pynun.storage.opening import KEPT_NAME, lock_folder, reason, remove_second_names
+from pynun.storage.folder_lock import FolderLock
+from pynun.storage.opening import KEPT_NAME, reason, remove_second_names
 from pynun.storage.ordinary_file import open_ordinary
 from pynun.storage.partial_file import PartialFile
 
@@ -91,23 +92,23 @@ class _Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._is_made = False
-        self._lock = -1
+        self._lock: FolderLock | None = None
 
     def __enter__(self) -> tuple[int, int]:
         folder = self._folder
         self._is_made = not folder.exists()
         try:
-            self._lock = lock_folder(folder)
+            lock = self._lock = FolderLock(folder)
             # Run by root for a server with a user of its own, what is made is that user's, not root's.
             status = folder.parent.stat() if self._is_made else folder.stat()
             owner = (status.st_uid, status.st_gid)
             if self._is_made:
                 os.chown(folder, *owner, follow_symlinks=False)
-            os.fchown(self._lock, *owner)
+            os.fchown(lock.file, *owner)
         except StartError as error:
             raise BackupError(str(error)) from None
         except OSError as error:
-            os.close(self._lock)
+            self._close()
             raise BackupError(_cannot_write(folder, error)) from None
         return owner
 
@@ -116,7 +117,11 @@ class _Folder:
             with contextlib.suppress(OSError):
                 (self._folder / schema.LOCK_FILE).unlink()
                 self._folder.rmdir()
-        os.close(self._lock)
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
 
 
 def _has_data(data: Path) -> bool:

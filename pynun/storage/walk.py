@@ -14,12 +14,14 @@ import lmdb
 from pynun.errors import StartError
 from pynun.storage import schema
 from pynun.storage.children import is_crash, run_child
+from pynun.storage.opening import DAMAGE, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 _DAMAGED = 3  # exit status
+_DAMAGE = (*DAMAGE, lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMismatchError)
 
 
 def is_whole(folder: Path) -> bool:
@@ -60,5 +62,7 @@ def walk(folder: str) -> None:
 if __name__ == "__main__":
     try:
         walk(sys.argv[1])
-    except lmdb.Error:
+    except _DAMAGE:
         sys.exit(_DAMAGED)
+    except lmdb.Error as error:  # no memory, no right to read it: that says nothing of the file
+        sys.exit(reason(error))

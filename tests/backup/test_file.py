@@ -433,7 +433,7 @@ def test_data_that_is_in_place_is_said_to_be(
 
     def fail_at_the_end(descriptor: int) -> None:
         data = target / schema.DATA_FILE
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and data.stat().st_ino != before:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) and data.exists() and data.stat().st_ino != before:
             raise OSError(errno.EIO, "Input/output error")
         synced(descriptor)
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+import pytest
 
 from pynun.server import privileges
 from pynun.setting_values import Identity
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
+from tests.support.server import Server
 
 SOMEBODY = Identity(65532, 65532)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+def test_what_it_has_open_can_be_read_by_its_user(disk_folder: Path) -> None:
+    """A data file that was removed can be saved by nobody else."""
+    disk_folder.chmod(0o755)
+    with Server(disk_folder / "dbs", environment={"NUN_RUN_AS": str(SOMEBODY)}) as server:
+        assert Path(f"/proc/{server.pid}/fd").stat().st_uid == SOMEBODY.user
 
 
 def test_a_disk_that_does_not_answer_costs_a_bounded_time(

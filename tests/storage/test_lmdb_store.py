@@ -76,14 +76,6 @@ def test_a_new_folder_begins_at_zero(store: LmdbStore) -> None:
     assert store.scan(b"", b"", 10) == ([], None, True)
 
 
-def test_an_empty_file_is_a_new_one(folder: Path) -> None:
-    folder.mkdir()
-    (folder / schema.DATA_FILE).touch()
-    store = LmdbStore(folder)
-    assert store.revision == 0
-    store.close()
-
-
 def test_opened_again_it_has_everything(folder: Path) -> None:
     store = LmdbStore(folder)
     store.write(batch_of(1, a="one"), operations=5)

@@ -266,6 +266,15 @@ class Server:
         time.sleep(seconds)
         self.kill()
 
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Start the process and don't wait until it is ready; it is ended behind the `with` block."""
+        self._spawn()
+        try:
+            yield
+        finally:
+            self.end()
+
     def _spawn(self) -> subprocess.Popen[str]:
         assert not self.is_running, "the server is already running"
         self._output_mark = len(self.output)

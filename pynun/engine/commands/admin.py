@@ -19,7 +19,14 @@ def snapshot(session: Session, names: list[str]) -> None:
     unknown = [name for name in names if engine.find_database(name) is None]
     if unknown:
         raise messages.not_databases(unknown)
+    wait_for_disk(session)
+
+
+def wait_for_disk(session: Session) -> None:
+    """The reply waits for the newest batch. Raises Refusal if there is none, and the store can't take changes."""
     session.view.depends = session.view.newest_unwritten
+    if not session.view.depends:
+        session.engine.check_changeable()
 
 
 def cluster_state(session: Session) -> str:

@@ -6,6 +6,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING
 
 from pynun.engine.commands import keys
+from pynun.engine.commands.admin import wait_for_disk
 from pynun.language import messages
 from pynun.language.messages import Refusal
 
@@ -55,4 +56,4 @@ def replicate_increment(session: Session, name: str, key: str, step: int) -> Non
 
 def replicate_snapshot(session: Session) -> None:
     """Everything changed so far is on disk when it answers, as with `snapshot`."""
-    session.view.depends = session.view.newest_unwritten
+    wait_for_disk(session)

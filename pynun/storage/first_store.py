@@ -1,0 +1,56 @@
+"""Makes the data file of a new folder, which has its name only when it is whole and on disk.
+
+A start that is cut off at any moment leaves no data file, or one that works. So one that is empty or cut is damage.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import lmdb
+
+from pynun.errors import BackupError, StartError
+from pynun.storage import schema
+from pynun.storage.opening import unusable, why_not_written
+from pynun.storage.partial_file import PartialFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MAP_BYTES: Final = 1 << 20
+"""Enough for a file of a few pages; whoever opens it asks for more."""
+
+_log = logging.getLogger("nun_db")
+
+
+def make_store(folder: Path) -> None:
+    """Make the data file, without a key in it. The folder must be locked. Raises StartError."""
+    if (folder / schema.READERS_FILE).exists():
+        _log.warning(
+            "%s is missing in %s, where there was one: the server begins with no data; if that is not what you want,"
+            " stop it and restore a backup",
+            schema.DATA_FILE,
+            folder,
+        )
+    try:
+        with PartialFile(folder / schema.DATA_FILE) as partial:
+            with lmdb.open(
+                str(partial.path), subdir=False, lock=False, map_size=_MAP_BYTES, max_dbs=schema.DATABASES_MAX
+            ) as environment:
+                _fill(environment)
+            partial.finish(is_replacing=False)
+    except BackupError as error:
+        raise StartError(str(error)) from None
+    except (lmdb.Error, OSError) as error:
+        raise StartError(unusable(folder, why_not_written(folder, error))) from error
+
+
+def _fill(environment: lmdb.Environment) -> None:
+    with environment.begin(write=True) as transaction:
+        meta = environment.open_db(schema.META_DATABASE, txn=transaction)
+        environment.open_db(schema.DATA_DATABASE, txn=transaction)
+        environment.open_db(schema.LOG_DATABASE, txn=transaction)
+        transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
+        transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
+        transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(0), db=meta)

@@ -1,0 +1,125 @@
+"""The lock on a data folder, of which one server, restore or import at a time has it.
+
+The folder itself is locked (flock(2)): that lock stays when files in it are removed, and systemd-tmpfiles, which
+cleans /tmp, leaves a locked folder alone. `server.lock` is locked as well: it holds the process id, versions before
+this one know no other lock, and some file systems over the network lock files only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from pynun.errors import StartError
+from pynun.folders import make_folder
+from pynun.storage import schema
+from pynun.storage.opening import unusable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_FOREIGN_SECONDS: Final = 2.0
+"""So long a lock of the folder is waited for that no server seems to have: a cleaner of /tmp takes it for moments."""
+
+_RETRY_SECONDS: Final = 0.05
+
+_CANNOT_LOCK: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""NFS, for one, makes a lock of bytes of it, for which the folder would have to be open for writing (flock(2))."""
+
+
+class FolderLock:
+    """The lock, held until `close` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder if it is missing, and lock it. Raises StartError."""
+        self._folder_path = folder
+        self.file = -1
+        """The descriptor of `server.lock`."""
+        try:
+            make_folder(folder)
+            self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StartError(unusable(folder, error)) from None
+        try:
+            self._lock_folder()
+            self._lock_file()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise StartError(unusable(folder, error)) from None
+            raise
+
+    def close(self) -> None:
+        """Give the lock back."""
+        for descriptor in (self.file, self.folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _lock_folder(self) -> None:
+        deadline = time.monotonic() + _FOREIGN_SECONDS
+        while not _locks_folder(self.folder):
+            if self._is_file_locked() or time.monotonic() > deadline:
+                raise StartError(self._in_use(_owner_of_folder(self.folder)))
+            time.sleep(_RETRY_SECONDS)
+
+    def _lock_file(self) -> None:
+        # Followed, a link would have root, in a restore, overwrite what another user points at.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.file = os.open(schema.LOCK_FILE, flags, 0o600, dir_fd=self.folder)
+        if not _locks(self.file):
+            raise StartError(self._in_use(os.read(self.file, 32).decode("ascii", "replace").strip()))
+        os.ftruncate(self.file, 0)
+        os.pwrite(self.file, f"{os.getpid()}\n".encode(), 0)
+
+    def _is_file_locked(self) -> bool:
+        """Whether a server has the folder, for it has the lock of the file too."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(schema.LOCK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.folder)
+            try:
+                return not _locks(descriptor)
+            finally:
+                os.close(descriptor)
+        return False
+
+    def _in_use(self, owner: str) -> str:
+        return (
+            f"the data folder {self._folder_path} is in use by another nun-db server (process {owner or 'unknown'}): "
+            "stop that one first, or choose another folder with NUN_DBS_DIR"
+        )
+
+
+def _locks(descriptor: int) -> bool:
+    """Whether it is locked now, by this process."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _locks_folder(descriptor: int) -> bool:
+    """As `_locks`. Where a folder can't be locked, `server.lock` has to do."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:
+            raise
+    return True
+
+
+def _owner_of_folder(descriptor: int) -> str:
+    """The process that has the folder locked, from /proc/locks; empty if that does not say."""
+    about = os.fstat(descriptor)
+    place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
+        for line in locks:
+            words = line.split()
+            if len(words) > 5 and words[1] == "FLOCK" and words[5] == place:
+                return words[4]
+    return ""

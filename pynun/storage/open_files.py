@@ -1,0 +1,120 @@
+"""Whether the files of a data folder are still those that the server has open.
+
+A file that was removed, or replaced by another one, stays as it was for whoever has it open: the server would go on,
+answer, and all would be gone with its end. So what is open is compared with what the paths name, every few seconds
+(`why_elsewhere`), and the data file itself before each write (`check`).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING, Final
+
+from pynun.errors import DamageError, TakenAwayError
+from pynun.storage import schema
+from pynun.storage.page_check import newest_transaction
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pynun.storage.folder_lock import FolderLock
+
+REMOVED: Final = f"{schema.DATA_FILE} was removed from the data folder"
+WRITTEN: Final = f"{schema.DATA_FILE} was written by another program"
+
+
+class OpenFiles:
+    """What one server has open."""
+
+    def __init__(self, folder: Path, lock: FolderLock, page_bytes: int) -> None:
+        """Note what LMDB has opened just now. Raises OSError."""
+        self._folder = folder
+        self._data = os.open(schema.DATA_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=lock.folder)
+        self._opened = {
+            folder: os.fstat(lock.folder),
+            folder / schema.DATA_FILE: os.fstat(self._data),
+            folder / schema.LOCK_FILE: os.fstat(lock.file),
+            # Not opened: to close it would take LMDB's locks of it away from this process (fcntl(2)).
+            folder / schema.READERS_FILE: (folder / schema.READERS_FILE).stat(),
+        }
+        self._heads = mmap.mmap(self._data, 2 * page_bytes, prot=mmap.PROT_READ)
+        self._bytes = 0
+        self._newest = 0
+        self._is_in_doubt = True
+
+    def wrote(self) -> None:
+        """The newest commit is this process's own."""
+        self._newest = newest_transaction(self._heads)
+        self._bytes = os.lseek(self._data, 0, os.SEEK_END)
+        self._is_in_doubt = False
+
+    def failed(self) -> None:
+        """A commit of this process failed: whether it is in the file is not known."""
+        self._is_in_doubt = True
+
+    @property
+    def data_path(self) -> str:
+        """Where the open data file can be read while this process lives, whether it still has a name or not."""
+        return f"/proc/{os.getpid()}/fd/{self._data}"
+
+    @property
+    def is_data_in_place(self) -> bool:
+        """Whether the path of the data file still names the one that is open."""
+        try:
+            return os.path.samestat((self._folder / schema.DATA_FILE).stat(), os.fstat(self._data))
+        except OSError:
+            return False
+
+    @property
+    def is_data_removed(self) -> bool:
+        """Whether the open data file has no name any more, wherever, and so ends with this process."""
+        return not os.fstat(self._data).st_nlink
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        self._heads.close()
+        os.close(self._data)
+
+    def check(self, *, is_rescue: bool = False) -> None:
+        """Look whether the data file may be written, which the caller is about to do; `is_rescue`: without a name, too.
+
+        Raises TakenAwayError, and DamageError if somebody else has written it: LMDB would mix both, or be killed by a
+        page that is gone.
+        """
+        about = self._check_size()
+        if not self._is_in_doubt and newest_transaction(self._heads) != self._newest:
+            raise DamageError(WRITTEN)
+        if not about.st_nlink and not is_rescue:
+            raise TakenAwayError(REMOVED)
+
+    def look(self) -> str | None:
+        """What is not in its place any more, in words without a path. May be called in a thread.
+
+        What can't be looked at counts as being there. Raises DamageError as `check` does.
+        """
+        before = self._newest
+        self._check_size()
+        found = newest_transaction(self._heads)
+        # Meanwhile the thread that writes may have committed, and not said so yet.
+        if not self._is_in_doubt and not before <= found <= self._newest + 1:
+            raise DamageError(WRITTEN)
+        for path, opened in self._opened.items():
+            name = "the data folder" if path == self._folder else path.name
+            try:
+                if not os.path.samestat(path.stat(), opened):
+                    return f"{name} was replaced by another one"
+            except (FileNotFoundError, NotADirectoryError):
+                if path == self._folder:
+                    return f"{name} was removed or moved"
+                return REMOVED if name == schema.DATA_FILE else f"{name} was removed from the data folder"
+            except OSError:
+                continue
+        return None
+
+    def _check_size(self) -> os.stat_result:
+        """The data file only ever grows."""
+        about = os.fstat(self._data)
+        if about.st_size < self._bytes:
+            raise DamageError(f"{schema.DATA_FILE} was cut by another program")
+        return about
