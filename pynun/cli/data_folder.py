@@ -13,6 +13,7 @@ import typer
 
 from pynun.cli.errors import CommandError, UsageError
 from pynun.cli.terminal import say
+from pynun.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,11 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
     try:
         with contextlib.closing(LmdbStore(data_dir)) as store:
             yield store
+            if (why := store.files.look()) is not None:
+                raise StartError(
+                    f"{why} meanwhile, so what was done may be lost: find out who cleans or changes {data_dir}, and run"
+                    " this again"
+                )
     finally:
         _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES))
 

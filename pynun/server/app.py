@@ -28,7 +28,7 @@ from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
 from pynun.server.auditing import Auditing, open_trail
 from pynun.server.backups import clear_dead_readers, make_backups
-from pynun.server.data_watch import check_data, taken_away, watch_data
+from pynun.server.data_watch import check_data, look, taken_away, watch_data
 from pynun.server.health import Phase
 from pynun.server.listening import Listeners
 from pynun.server.login_delay import LoginDelay
@@ -46,6 +46,7 @@ from pynun.storage import schema
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.sweeper import Sweeper
+from pynun.storage.walk import after_damage
 from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
@@ -137,9 +138,9 @@ def _run(settings: Settings) -> None:
         except* StartError as group:
             raise StartError(str(_first(group))) from group
         except* DamageError as group:
-            raise StartError(f"the server stopped: {store.after_damage(str(_first(group)))}") from group
+            raise StartError(f"the server stopped: {after_damage(store.folder, str(_first(group)))}") from group
         except* TakenAwayError as group:
-            raise StartError(store.after_loss(str(_first(group)))) from group
+            raise StartError(store.files.after_loss(str(_first(group)))) from group
         except* StorageError as group:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
         if not server.is_started:
@@ -249,6 +250,7 @@ class _Server:
             async with trio.open_nursery() as committing:
                 committing.start_soon(committer.run)
                 await self._serve_connections(committer, signals)
+                await look(self._store, committer, self._monitoring.health.disk)
                 committer.stop()
             auditing.cancel_scope.cancel()
 

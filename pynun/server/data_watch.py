@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def check_data(store: LmdbStore) -> None:
     """Before a start is called ready. Raises StartError if the data is not there any more, and DamageError."""
-    why = await trio.to_thread.run_sync(store.look)
+    why = await trio.to_thread.run_sync(store.files.look)
     if why is not None:
         raise taken_away(store, why)
 
@@ -31,10 +31,15 @@ async def watch_data(store: LmdbStore, committer: Committer, disk: DiskQuestions
     """Return when the data is not where it belongs any more, and the committer knows it."""
     while not committer.is_over:
         await trio.sleep(limits.DATA_LOOK_SECONDS)
-        try:
-            why = await disk.ask(store.look)
-        except DamageError as damage:
-            committer.fail(damage)
-            return
+        await look(store, committer, disk)
+
+
+async def look(store: LmdbStore, committer: Committer, disk: DiskQuestions) -> None:
+    """Look once, and tell the committer what is wrong."""
+    try:
+        why = await disk.ask(store.files.look)
+    except DamageError as damage:
+        committer.fail(damage)
+    else:
         if why is not None:
             committer.give_up(why)

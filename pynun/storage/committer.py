@@ -226,7 +226,7 @@ class Committer:
         if not self.is_over:
             self.is_over = True
             self.failure = self._engine.refused_changes = why
-            _log.error("%s", self._store.how_to_rescue(why))
+            _log.error("%s", self._store.files.how_to_rescue(why))
             self._make_room()
 
     def begin(self) -> Batch:

@@ -29,15 +29,15 @@ from pynun.storage.opening import (
     NO_ROOM,
     damaged,
     end_killed_restore,
+    fatal_reason,
     not_ours,
     open_to_write,
     reason,
     unusable,
     why_not_written,
 )
-from pynun.storage.page_check import find_damage
 from pynun.storage.slices import data_slice, entries_under, slice_with_log
-from pynun.storage.walk import is_whole
+from pynun.storage.walk import check_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,10 +107,10 @@ class LmdbStore:
                     make_store(folder)
                 self._environment = open_to_write(folder)
                 stack.callback(self._environment.close)
-                self._files = OpenFiles(folder, lock, self._environment.stat()["psize"])
-                stack.callback(self._files.close)
+                self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])
+                stack.callback(self.files.close)
                 self._open_databases()
-                self._files.wrote()
+                self.files.wrote()
             except OSError as error:
                 raise StartError(unusable(folder, error)) from None
             self._close = stack.pop_all().close
@@ -118,7 +118,7 @@ class LmdbStore:
     def _open_databases(self) -> None:
         environment = self._environment
         try:
-            self._check_pages()
+            check_pages(self.folder, environment)
             self._meta = environment.open_db(schema.META_DATABASE, create=False)
             with environment.begin(db=self._meta) as transaction:
                 format_value = transaction.get(schema.FORMAT_KEY)
@@ -153,17 +153,6 @@ class LmdbStore:
             transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(self.revision))
             transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT))
 
-    def _check_pages(self) -> None:
-        """LMDB trusts what it reads. Raises StartError if it must not."""
-        doubt = "its end is missing" if self._looks_cut() else find_damage(self.folder / schema.DATA_FILE)
-        if doubt is not None and not is_whole(self.folder):
-            raise StartError(damaged(self.folder, StorageError(doubt)))
-
-    def _looks_cut(self) -> bool:
-        """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
-        pages = self._environment.info()["last_pgno"] + 1
-        return (self.folder / schema.DATA_FILE).stat().st_size < pages * self._environment.stat()["psize"]
-
     # --- reading -----------------------------------------------------------------------------------------------
 
     def get(self, key: bytes) -> Entry | None:
@@ -188,7 +177,7 @@ class LmdbStore:
 
     def _tell_damage(self, error: Exception) -> DamageError:
         """What to raise when reading finds that the file can't be relied on: whoever owns the store has to stop."""
-        damage = DamageError(self._fatal(error))
+        damage = DamageError(fatal_reason(error, self._refused))
         self.on_damage(damage)
         return damage
 
@@ -302,7 +291,7 @@ class LmdbStore:
         TakenAwayError). Raises DamageError: the file can't be relied on.
         """
         with self._telling():
-            self._files.check(is_rescue=is_rescue)
+            self.files.check(is_rescue=is_rescue)
             if batch.bytes_estimated > _LOGGED_BYTES_MAX:
                 self._write_past_log(batch, operations, ())
                 return
@@ -326,7 +315,7 @@ class LmdbStore:
         with self._environment.begin(write=True) as transaction:
             appended = self._log.append(transaction, batch)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
-        self._files.wrote()
+        self.files.wrote()
         self._log.appended(batch, appended)
 
     def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
@@ -352,7 +341,7 @@ class LmdbStore:
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
         """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
         with self._telling():
-            self._files.check()
+            self.files.check()
             self._write_past_log(batch, operations, copies)
 
     def _write_past_log(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
@@ -378,7 +367,7 @@ class LmdbStore:
     def checkpoint(self, count_max: int) -> None:
         """Move up to so many entries from the log into the data. Called in a thread; raises like `append`."""
         with self._telling():
-            self._files.check()
+            self.files.check()
             self._checkpoint(count_max)
 
     def _checkpoint(self, count_max: int) -> int:
@@ -395,7 +384,7 @@ class LmdbStore:
                     raise
                 count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
-                self._files.wrote()
+                self.files.wrote()
                 self._log.moved(moved)
                 return count_max
 
@@ -407,23 +396,14 @@ class LmdbStore:
         except lmdb.MapFullError:
             raise MapFullError("the memory map of the data is full") from None
         except FATAL as error:
-            raise DamageError(self._fatal(error)) from error
+            raise DamageError(fatal_reason(error, self._refused)) from error
         except (lmdb.Error, OSError) as error:
             self._failed(error)
             raise StorageError(reason(why_not_written(self.folder, error))) from error
 
     def _failed(self, error: Exception) -> None:
-        self._files.failed()
+        self.files.failed()
         self._refused = reason(error)
-
-    def _fatal(self, error: Exception) -> str:
-        """Why LMDB can't go on; after a write that failed, it says no more than that."""
-        refused = self._refused
-        return (
-            f"{reason(error)}; before it: {refused}"
-            if refused and isinstance(error, lmdb.PanicError)
-            else reason(error)
-        )
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread writes. Raises StorageError."""
@@ -452,46 +432,11 @@ class LmdbStore:
             for key in removals:
                 transaction.delete(key)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
-        self._files.wrote()
+        self.files.wrote()
 
     def clear_dead_readers(self) -> None:
         """Forget readers in other processes (backups) that were killed: they would keep the file growing."""
         self._environment.reader_check()
-
-    def look(self) -> str | None:
-        """What of the folder is not in its place any more, in words for everybody. May be called in a thread.
-
-        Raises DamageError if another program has written the data file.
-        """
-        return self._files.look()
-
-    def how_to_rescue(self, why: str) -> str:
-        """What to do when something of the folder is not in its place any more, for the administrator."""
-        told = f"{why} under the running server (its folder: {self.folder}): changes are refused from now on"
-        if self._files.is_data_in_place:
-            return f"{told}. No data is lost: start the server again"
-        return (
-            f"{told}. The data is still open. Save it before you stop the server, with:"
-            f" nun-db backup --data-dir {self._files.data_path} FILE; then stop it, restore FILE, and start it again"
-        )
-
-    def after_loss(self, why: str) -> str:
-        """What to do when the server stops after that."""
-        told = f"{why} while the server ran, and changes were refused from then on"
-        if self._files.is_data_in_place:
-            return f"{told}. No data is lost: start the server again"
-        if self._files.is_data_removed:
-            return f"{told}. The data ended with the server: restore what was saved from the open file, or a backup"
-        return f"{told}. The data is where it was moved to: put it back, and start the server again"
-
-    def after_damage(self, met: str) -> str:
-        """What to do when the data file could not be relied on: damage is looked for first, in the whole file."""
-        try:
-            if not is_whole(self.folder):
-                return damaged(self.folder, StorageError(met))
-        except StartError as error:
-            return f"{met}; whether the data file is damaged could not be found out ({error}): start the server again"
-        return f"{met}; the data file was read through and is not damaged: start the server again"
 
     def close(self) -> None:
         """Give the folder back. Everything written is on disk already."""

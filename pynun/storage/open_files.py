@@ -71,6 +71,25 @@ class OpenFiles:
         """Whether the open data file has no name any more, wherever, and so ends with this process."""
         return not os.fstat(self._data).st_nlink
 
+    def how_to_rescue(self, why: str) -> str:
+        """What to do when something of the folder is not in its place any more, for the administrator."""
+        told = f"{why} under the running server (its folder: {self._folder}): changes are refused from now on"
+        if self.is_data_in_place:
+            return f"{told}. No data is lost: start the server again"
+        return (
+            f"{told}. The data is still open. Save it before you stop the server, with:"
+            f" nun-db backup --data-dir {self.data_path} FILE; then stop it, restore FILE, and start it again"
+        )
+
+    def after_loss(self, why: str) -> str:
+        """What to do when the server stops after that."""
+        told = f"{why} while the server ran, and changes were refused from then on"
+        if self.is_data_in_place:
+            return f"{told}. No data is lost: start the server again"
+        if self.is_data_removed:
+            return f"{told}. The data ended with the server: restore what was saved from the open file, or a backup"
+        return f"{told}. The data is where it was moved to: put it back, and start the server again"
+
     def close(self) -> None:
         """Close what was opened here."""
         self._heads.close()

@@ -181,6 +181,11 @@ def why_not_written(folder: Path, error: Exception) -> Exception:
     return error
 
 
+def fatal_reason(error: Exception, refused: str) -> str:
+    """Why LMDB can't go on. After a write that failed it only says that much: `refused` is why that one failed."""
+    return f"{reason(error)}; before it: {refused}" if refused and isinstance(error, lmdb.PanicError) else reason(error)
+
+
 def reason(error: Exception) -> str:
     """Why, in the system's words: `No space left on device`, without LMDB's prefixes and paths."""
     if isinstance(error, OSError) and error.strerror:

@@ -21,7 +21,7 @@ from pynun.storage.change_log import read_log
 from pynun.storage.opening import DAMAGE, open_to_read, reason
 from pynun.storage.ordinary_file import open_ordinary
 from pynun.storage.slices import entries_under
-from pynun.storage.walk import is_whole
+from pynun.storage.walk import is_whole, looks_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,9 +64,7 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
     try:
         _make_readers_file(folder)
         with open_to_read(folder) as environment:
-            pages = environment.info()["last_pgno"] + 1
-            is_short = (folder / schema.DATA_FILE).stat().st_size < pages * environment.stat()["psize"]
-            if is_short and not is_whole(folder):
+            if looks_cut(folder, environment) and not is_whole(folder):
                 raise TransferError(_damaged(folder, "its end is missing"))
             meta = environment.open_db(schema.META_DATABASE, create=False)
             data = environment.open_db(schema.DATA_DATABASE, create=False)

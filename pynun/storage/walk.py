@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from pynun.errors import StartError
+from pynun.errors import StartError, StorageError
 from pynun.storage import schema
 from pynun.storage.children import is_crash, run_child
-from pynun.storage.opening import DAMAGE, reason
+from pynun.storage.opening import DAMAGE, damaged, reason
+from pynun.storage.page_check import find_damage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,29 @@ def is_whole(folder: Path) -> bool:
     if child.code != 0:
         raise StartError(f"the data in {folder} looks damaged, and can't be checked: {child.last_error}")
     return True
+
+
+def check_pages(folder: Path, environment: lmdb.Environment) -> None:
+    """LMDB trusts what it reads. Raises StartError if it must not."""
+    doubt = "its end is missing" if looks_cut(folder, environment) else find_damage(folder / schema.DATA_FILE)
+    if doubt is not None and not is_whole(folder):
+        raise StartError(damaged(folder, StorageError(doubt)))
+
+
+def looks_cut(folder: Path, environment: lmdb.Environment) -> bool:
+    """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
+    pages = environment.info()["last_pgno"] + 1
+    return bool((folder / schema.DATA_FILE).stat().st_size < pages * environment.stat()["psize"])
+
+
+def after_damage(folder: Path, met: str) -> str:
+    """What to do when the data file could not be relied on, of which `met` says why. Damage is looked for first."""
+    try:
+        if not is_whole(folder):
+            return damaged(folder, StorageError(met))
+    except StartError as error:
+        return f"{met}; whether the data file is damaged could not be found out ({error}): start the server again"
+    return f"{met}; the data file was read through and is not damaged: start the server again"
 
 
 def walk(folder: str) -> None:

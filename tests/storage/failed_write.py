@@ -17,6 +17,7 @@ from pynun.engine.changes import Batch, Entry
 from pynun.errors import DamageError, StorageError
 from pynun.storage import schema
 from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.walk import after_damage
 
 CHANGES = 5
 KEY = b"\0\0\0\1key"
@@ -35,7 +36,7 @@ def _append(store: LmdbStore, number: int) -> str:
     except StorageError as error:
         return f"refused: {error}"
     except DamageError as error:
-        return f"stopped: {store.after_damage(str(error))}"
+        return f"stopped: {after_damage(store.folder, str(error))}"
     return "stored"
 
 

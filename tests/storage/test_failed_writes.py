@@ -13,6 +13,7 @@ import pytest
 from pynun.errors import DamageError
 from pynun.storage import schema
 from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.walk import after_damage
 from tests.support.clients import EndOfConnectionError, http_post
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.server import REPOSITORY, Server, clean_environment
@@ -82,5 +83,5 @@ def test_a_backup_is_advised_for_damage_that_was_found(disk_folder: Path) -> Non
             file.write(bytes(PAGE_BYTES))
     with pytest.raises(DamageError) as caught:
         store.get(b"\0\0\0\1key")
-    assert store.after_damage(str(caught.value)).endswith("it was left untouched; restore a backup")
+    assert after_damage(store.folder, str(caught.value)).endswith("it was left untouched; restore a backup")
     store.close()

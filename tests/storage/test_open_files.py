@@ -67,10 +67,10 @@ def _link_elsewhere(folder: Path) -> None:
     ],
 )
 def test_what_is_not_in_its_place_is_named(store: LmdbStore, take: Callable[[Path], object], reason: str) -> None:
-    assert store.look() is None
+    assert store.files.look() is None
     take(store.folder)
     try:
-        assert store.look() == reason
+        assert store.files.look() == reason
     finally:
         with contextlib.suppress(FileNotFoundError):  # so that it is removed
             store.folder.parent.with_name("moved").rename(store.folder.parent)
@@ -79,13 +79,13 @@ def test_what_is_not_in_its_place_is_named(store: LmdbStore, take: Callable[[Pat
 def test_nothing_is_noticed_while_it_is_written(store: LmdbStore) -> None:
     for number in range(50):
         _append(store, "x" * number * 1000)
-        assert store.look() is None
+        assert store.files.look() is None
         store.checkpoint(100)
-        assert store.look() is None
+        assert store.files.look() is None
     store.write(Batch(store.revision + 1), 1)
-    assert store.look() is None
+    assert store.files.look() is None
     store.grow()
-    assert store.look() is None
+    assert store.files.look() is None
 
 
 def test_a_file_without_a_name_is_written_only_to_be_saved(store: LmdbStore) -> None:
@@ -113,7 +113,7 @@ def test_a_file_that_somebody_else_wrote_is_not_written(store: LmdbStore, disk_f
     found = data_file.read_bytes()
     told = pytest.raises(DamageError, match="cut by another" if is_cut else "written by another")
     with told:
-        store.look()
+        store.files.look()
     with told:
         _append(store, "more")
     with told:
