@@ -14,10 +14,10 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmark.machine import commit_id, describe_machine, versions
 from soaking import killing, report, steady
 from soaking.run import Run
 from tests.support.server import Server, real_disk_folder
+from tools.benchmark.machine import commit_id, describe_machine, versions
 
 KILLS = 200
 MINUTES = 15.0

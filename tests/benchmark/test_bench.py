@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmark.load import key_name
-from benchmark.measure import MeasureError, Timing, fill, measure
-from benchmark.processes import environment, family
-from benchmark.scenarios import SCENARIOS, Load
-from benchmark.servers import run_baseline, run_raw
-from benchmark.wire import Control, WireError
+from tools.benchmark.load import key_name
+from tools.benchmark.measure import MeasureError, Timing, fill, measure
+from tools.benchmark.processes import environment, family
+from tools.benchmark.scenarios import SCENARIOS, Load
+from tools.benchmark.servers import run_baseline, run_raw
+from tools.benchmark.wire import Control, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ FIGURE_FIELDS = {
 
 def start_bench(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "benchmark", *arguments],
+        [sys.executable, "-P", "-m", "tools.benchmark", *arguments],
         env=environment({}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,7 +124,7 @@ def test_no_process_and_no_file_is_left_behind_when_interrupted(number: signal.S
     arguments = ["--scenario", "ws-20", "--server", "pynun", "--seconds", "30", "--data-dir", str(disk_folder)]
     with start_bench(*arguments) as bench:
         children: list[int] = []
-        while not any("benchmark.load" in command_line(child) for child in children):
+        while not any("tools.benchmark.load" in command_line(child) for child in children):
             assert bench.poll() is None, "it ended before it was interrupted"
             time.sleep(0.01)
             children = family(bench.pid)[1:]

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-import benchmark
-from benchmark.load import Order, Requests, key_name, value_of
-from benchmark.measure import percentile
-from benchmark.servers import parse_external
-from benchmark.wire import VALUE_BYTES, Address, apply_mask, encode_frame
+import tools.benchmark
+from tools.benchmark.load import Order, Requests, key_name, value_of
+from tools.benchmark.measure import percentile
+from tools.benchmark.servers import parse_external
+from tools.benchmark.wire import VALUE_BYTES, Address, apply_mask, encode_frame
 
 MARKS = b"@\x04k+$\xff"
 """What replies and events are counted by."""
@@ -87,5 +87,5 @@ def test_an_external_server_is_given_by_its_address() -> None:
 
 
 def test_the_baseline_is_a_small_program() -> None:
-    source = Path(benchmark.__path__[0]) / "baseline.py"
+    source = Path(tools.benchmark.__path__[0]) / "baseline.py"
     assert len(source.read_text(encoding="utf-8").splitlines()) < 60

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmark import plots, slow_reader
-from benchmark.measure import Figures, Generator, MeasureError
-from benchmark.processes import REPOSITORY
-from benchmark.runs import MIB
-from benchmark.scale import PARTS, ScalePlan, plan_of
-from benchmark.scale_data import crowd_order, load_keys, run_alone
-from benchmark.sections import Column, Section
-from benchmark.servers import DATABASE, TOKEN, run_pynun, run_raw
-from benchmark.slow_reader import Newest, Phase, Sample, SlowReader
-from benchmark.wire import Control
 from tests.benchmark.test_bench import TIMING, run_bench
+from tools.benchmark import plots, slow_reader
+from tools.benchmark.measure import Figures, Generator, MeasureError
+from tools.benchmark.processes import REPOSITORY
+from tools.benchmark.runs import MIB
+from tools.benchmark.scale import PARTS, ScalePlan, plan_of
+from tools.benchmark.scale_data import crowd_order, load_keys, run_alone
+from tools.benchmark.sections import Column, Section
+from tools.benchmark.servers import DATABASE, TOKEN, run_pynun, run_raw
+from tools.benchmark.slow_reader import Newest, Phase, Sample, SlowReader
+from tools.benchmark.wire import Control
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,13 +168,13 @@ def test_plots_of_several_runs() -> None:
 def test_without_matplotlib_the_command_says_what_to_do(disk_folder: Path) -> None:
     (disk_folder / "matplotlib.py").write_text("raise ImportError\n", encoding="utf-8")  # as if it were missing
     path = os.pathsep.join((str(disk_folder), str(REPOSITORY / "scripts"), str(REPOSITORY)))
-    command = [sys.executable, "-P", "-m", "benchmark", "--scale", "--plot", str(disk_folder)]
+    command = [sys.executable, "-P", "-m", "tools.benchmark", "--scale", "--plot", str(disk_folder)]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 2
     assert "matplotlib is missing" in done.stderr
-    assert "python3 -m benchmark.plots FILE DIR" in done.stderr
+    assert "python3 -m tools.benchmark.plots FILE DIR" in done.stderr
 
 
 def test_plots_are_drawn_where_matplotlib_is_installed(disk_folder: Path) -> None:

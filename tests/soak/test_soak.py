@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmark.processes import environment
 from soaking import report
 from soaking.run import Figures
 from soaking.samples import Sample, judge, take_sample
+from tools.benchmark.processes import environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,8 +14,8 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmark.processes import Child, python_module
-from benchmark.wire import Address, Control, WireError
+from tools.benchmark.processes import Child, python_module
+from tools.benchmark.wire import Address, Control, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,13 +75,13 @@ def run_pynun(folder: Path, durability: str, profile: Path | None = None) -> Ite
 @contextlib.contextmanager
 def run_baseline(folder: Path) -> Iterator[Server]:
     """The plain trio-websocket server that everything is held against."""
-    yield from _run_own("benchmark.baseline", folder, name="baseline", keeps_values=True)
+    yield from _run_own("tools.benchmark.baseline", folder, name="baseline", keeps_values=True)
 
 
 @contextlib.contextmanager
 def run_raw(folder: Path) -> Iterator[Server]:
     """The server that does nothing: the limit of the load generator."""
-    yield from _run_own("benchmark.raw_limit", folder, name="raw limit", keeps_values=False)
+    yield from _run_own("tools.benchmark.raw_limit", folder, name="raw limit", keeps_values=False)
 
 
 def _run_own(module: str, folder: Path, *, name: str, keeps_values: bool) -> Iterator[Server]:

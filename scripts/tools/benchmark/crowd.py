@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from benchmark.load import (
+from tools.benchmark.load import (
     STAMP_MARK,
     Result,
     Stamped,
@@ -29,7 +29,7 @@ from benchmark.load import (
     value_of,
     watched_key_name,
 )
-from benchmark.wire import (
+from tools.benchmark.wire import (
     OK_FRAME,
     OK_LINE,
     PING_FRAME,
@@ -63,7 +63,7 @@ _COUNT_BYTES_MAX = 40
 class CrowdOrder:
     """What one load generator does."""
 
-    module: ClassVar[str] = "benchmark.crowd"
+    module: ClassVar[str] = "tools.benchmark.crowd"
     """What carries it out."""
 
     role: str

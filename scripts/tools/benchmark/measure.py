@@ -15,17 +15,17 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from benchmark import processes
-from benchmark.load import Order, key_name, value_of, watched_key_name
-from benchmark.processes import Memory, python_module
-from benchmark.servers import DATABASE, TOKEN, Server, versions_total
-from benchmark.wire import Control
+from tools.benchmark import processes
+from tools.benchmark.load import Order, key_name, value_of, watched_key_name
+from tools.benchmark.processes import Memory, python_module
+from tools.benchmark.servers import DATABASE, TOKEN, Server, versions_total
+from tools.benchmark.wire import Control
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.crowd import CrowdOrder
-    from benchmark.scenarios import Load
+    from tools.benchmark.crowd import CrowdOrder
+    from tools.benchmark.scenarios import Load
 
 VERIFIED_KEYS_MAX = 1000
 """With more keys than this the versions are not added up: it would take longer than the measurement."""

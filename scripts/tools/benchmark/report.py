@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from benchmark.runs import MIB, RAW
+from tools.benchmark.runs import MIB, RAW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from benchmark.runs import Row
-    from benchmark.sections import Section
-    from benchmark.slow_reader import SlowReader
+    from tools.benchmark.runs import Row
+    from tools.benchmark.sections import Section
+    from tools.benchmark.slow_reader import SlowReader
 
 FORMAT = 1
 OTHERS_CPU_SHARE_MAX = 0.10

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.01

@@ -11,18 +11,18 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark import processes
-from benchmark.runs import FAILURES, say
-from benchmark.scale_connections import measure_connections, measure_presence, measure_watchers, measure_watches
-from benchmark.scale_data import measure_databases, measure_keys, measure_listing, measure_values
-from benchmark.sections import shown_value
+from tools.benchmark import processes
+from tools.benchmark.runs import FAILURES, say
+from tools.benchmark.scale_connections import measure_connections, measure_presence, measure_watchers, measure_watches
+from tools.benchmark.scale_data import measure_databases, measure_keys, measure_listing, measure_values
+from tools.benchmark.sections import shown_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from benchmark.measure import Timing
-    from benchmark.sections import Section
+    from tools.benchmark.measure import Timing
+    from tools.benchmark.sections import Section
 
 
 IDLE_SECONDS = 35.0

@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmark import processes, servers
-from benchmark.crowd import CONNECTED
-from benchmark.measure import (
+from tools.benchmark import processes, servers
+from tools.benchmark.crowd import CONNECTED
+from tools.benchmark.measure import (
     Generator,
     MeasureError,
     drive,
@@ -18,18 +18,18 @@ from benchmark.measure import (
     orders_for,
     percentile,
 )
-from benchmark.runs import MIB, new_folder
-from benchmark.scale_data import CONNECTIONS, SAMPLE_MAX, crowd_order, load_keys, run_alone
-from benchmark.scenarios import KEY_COUNT, Load
-from benchmark.sections import Column, Section
-from benchmark.wire import Control
+from tools.benchmark.runs import MIB, new_folder
+from tools.benchmark.scale_data import CONNECTIONS, SAMPLE_MAX, crowd_order, load_keys, run_alone
+from tools.benchmark.scenarios import KEY_COUNT, Load
+from tools.benchmark.sections import Column, Section
+from tools.benchmark.wire import Control
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from benchmark.scale import ScalePlan
-    from benchmark.sections import Point
-    from benchmark.servers import Server
+    from tools.benchmark.scale import ScalePlan
+    from tools.benchmark.sections import Point
+    from tools.benchmark.servers import Server
 
 LEAVE_SECONDS_MAX = 60.0
 _POLL_SECONDS = 0.01

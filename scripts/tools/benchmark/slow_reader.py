@@ -13,18 +13,18 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmark import processes, servers
-from benchmark.load import value_of, watched_key_name
-from benchmark.measure import Figures, Timing, drive, orders_for
-from benchmark.runs import MIB, new_folder, say
-from benchmark.scenarios import Load
-from benchmark.wire import Control, WireError
+from tools.benchmark import processes, servers
+from tools.benchmark.load import value_of, watched_key_name
+from tools.benchmark.measure import Figures, Timing, drive, orders_for
+from tools.benchmark.runs import MIB, new_folder, say
+from tools.benchmark.scenarios import Load
+from tools.benchmark.wire import Control, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from benchmark.servers import Server
+    from tools.benchmark.servers import Server
 
 WATCHERS = 100
 WATCHED_KEYS = 100

@@ -10,23 +10,23 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmark import processes, servers
-from benchmark.crowd import CrowdOrder
-from benchmark.measure import Generator, MeasureError, drive, latencies_of, measure, orders_for, percentile
-from benchmark.runs import MIB, new_folder
-from benchmark.scenarios import KEY_COUNT, Load
-from benchmark.sections import Column, Section
-from benchmark.wire import Control, RawClient
+from tools.benchmark import processes, servers
+from tools.benchmark.crowd import CrowdOrder
+from tools.benchmark.measure import Generator, MeasureError, drive, latencies_of, measure, orders_for, percentile
+from tools.benchmark.runs import MIB, new_folder
+from tools.benchmark.scenarios import KEY_COUNT, Load
+from tools.benchmark.sections import Column, Section
+from tools.benchmark.wire import Control, RawClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
-    from benchmark.measure import Figures, Timing
-    from benchmark.scale import ScalePlan
-    from benchmark.sections import Point
-    from benchmark.servers import Server
+    from tools.benchmark.measure import Figures, Timing
+    from tools.benchmark.scale import ScalePlan
+    from tools.benchmark.sections import Point
+    from tools.benchmark.servers import Server
 
 CONNECTIONS = 20
 SAMPLE_MAX = 1 << 16

@@ -13,13 +13,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import machine, plots, report, servers, slow_reader
-from benchmark.measure import Timing
-from benchmark.processes import REPOSITORY, raise_descriptor_limit
-from benchmark.profile import profile_scenario
-from benchmark.runs import Plan, Row, run_idle, run_keys, run_scenario, say
-from benchmark.scale import PARTS, plan_of, run_scale
-from benchmark.scenarios import IDLE_CONNECTIONS, IDLE_SCENARIO, KEY_COUNT_MANY, KEYS_SCENARIO, SCENARIOS
+from tools.benchmark import machine, plots, report, servers, slow_reader
+from tools.benchmark.measure import Timing
+from tools.benchmark.processes import REPOSITORY, raise_descriptor_limit
+from tools.benchmark.profile import profile_scenario
+from tools.benchmark.runs import Plan, Row, run_idle, run_keys, run_scenario, say
+from tools.benchmark.scale import PARTS, plan_of, run_scale
+from tools.benchmark.scenarios import IDLE_CONNECTIONS, IDLE_SCENARIO, KEY_COUNT_MANY, KEYS_SCENARIO, SCENARIOS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

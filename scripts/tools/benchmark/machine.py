@@ -9,7 +9,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from benchmark.processes import REPOSITORY
+from tools.benchmark.processes import REPOSITORY
 
 _PACKAGES = ("trio", "trio-websocket", "wsproto", "h11", "httptools", "lmdb")
 IN_MEMORY = ("tmpfs", "ramfs")

@@ -16,11 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmark import servers
-from benchmark.commit_cost import measure_commit
-from benchmark.measure import Figures, MeasureError, Timing, fill, idle_memory, measure
-from benchmark.processes import ChildError
-from benchmark.scenarios import (
+from tools.benchmark import servers
+from tools.benchmark.commit_cost import measure_commit
+from tools.benchmark.measure import Figures, MeasureError, Timing, fill, idle_memory, measure
+from tools.benchmark.processes import ChildError
+from tools.benchmark.scenarios import (
     GROWTH_MIB_MAX,
     IDLE_KIB_MAX,
     IDLE_SCENARIO,
@@ -31,13 +31,13 @@ from benchmark.scenarios import (
     Load,
     Scenario,
 )
-from benchmark.wire import WireError
+from tools.benchmark.wire import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from benchmark.servers import External, Server
+    from tools.benchmark.servers import External, Server
 
 BASELINE = "baseline"
 RAW = "raw limit"

@@ -1,7 +1,7 @@
 """Draws what `scripts/bench --scale` and `--slow-reader` wrote with --json, as one SVG file for each section.
 
 Needs matplotlib, which is neither a dependency of the server nor of its tests. So that any Python that has it can draw
-(`PYTHONPATH=scripts python3 -m benchmark.plots FILE… DIR`), nothing else of the benchmark is imported here.
+(`PYTHONPATH=scripts python3 -m tools.benchmark.plots FILE… DIR`), nothing else of the benchmark is imported here.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def load_matplotlib() -> Pyplot:
         raise PlotError(
             "matplotlib is missing, which draws the plots: install it for this Python"
             f" ({sys.executable} -m pip install matplotlib), or measure with --json FILE alone and draw with any"
-            " Python that has it: PYTHONPATH=scripts python3 -m benchmark.plots FILE DIR"
+            " Python that has it: PYTHONPATH=scripts python3 -m tools.benchmark.plots FILE DIR"
         ) from None
     matplotlib.use("svg")
     matplotlib.rcParams.update(_SETTINGS)
@@ -268,7 +268,7 @@ def merge(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
 def main(arguments: list[str]) -> None:
     """Draw files that --json wrote."""
     if len(arguments) < 2:
-        sys.exit("usage: PYTHONPATH=scripts python3 -m benchmark.plots FILE… DIR")
+        sys.exit("usage: PYTHONPATH=scripts python3 -m tools.benchmark.plots FILE… DIR")
     *files, folder = map(Path, arguments)
     try:
         paths = draw(merge(json.loads(file.read_text(encoding="utf-8")) for file in files), folder)

@@ -10,15 +10,15 @@ import pstats
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from benchmark import servers
-from benchmark.measure import fill, measure
-from benchmark.runs import new_folder
+from tools.benchmark import servers
+from tools.benchmark.measure import fill, measure
+from tools.benchmark.runs import new_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmark.runs import Plan
-    from benchmark.scenarios import Scenario
+    from tools.benchmark.runs import Plan
+    from tools.benchmark.scenarios import Scenario
 
 FUNCTIONS = 20
 _WAITING = "<method 'poll' of 'select.epoll' objects>"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from benchmark.load import key_name, value_of
-from benchmark.scenarios import KEY_COUNT
+from tools.benchmark.load import key_name, value_of
+from tools.benchmark.scenarios import KEY_COUNT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,7 +25,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from benchmark.wire import (
+from tools.benchmark.wire import (
     OK_FRAME,
     OK_LINE,
     PING_FRAME,
@@ -61,7 +61,7 @@ LAST_STAMP = (1 << 64) - 1
 class Order:
     """What one load generator does."""
 
-    module: ClassVar[str] = "benchmark.load"
+    module: ClassVar[str] = "tools.benchmark.load"
     """What carries it out."""
 
     role: str
