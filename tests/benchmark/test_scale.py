@@ -6,22 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.benchmark.test_bench import TIMING, run_bench
-from tools.benchmark import plots, slow_reader
-from tools.benchmark.measure import Figures, Generator, MeasureError
-from tools.benchmark.processes import REPOSITORY
-from tools.benchmark.runs import MIB
-from tools.benchmark.scale import PARTS, ScalePlan, plan_of
-from tools.benchmark.scale_data import crowd_order, load_keys, run_alone
-from tools.benchmark.sections import Column, Section
-from tools.benchmark.servers import DATABASE, TOKEN, run_pynun, run_raw
-from tools.benchmark.slow_reader import Newest, Phase, Sample, SlowReader
-from tools.benchmark.wire import Control
+from tests.benchmark.test_bench import run_bench
+from tools.benchmark import plots, slow_reader, wire
+from tools.benchmark.crowd import Lister
+from tools.benchmark.measure import run_alone
+from tools.benchmark.processes import REPOSITORY, MeasureError
+from tools.benchmark.scale import PARTS, Section
+from tools.benchmark.servers import load_keys, run_pynun, run_raw
+from tools.benchmark.wire import LOGIN, Control, WireError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,13 +33,6 @@ SIZES = {
     "values": ("value_bytes", [1024, 4096, 16384, 65536, 262144, 1048576]),
     "databases": ("databases", [1, 10, 20]),
 }
-
-
-def small_plan(folder: Path) -> ScalePlan:
-    return plan_of(
-        timing=TIMING, repeat=1, durabilities=("relaxed",), folder=folder, keys_max=2000, connections_max=20,
-        is_quick=True,
-    )  # fmt: skip
 
 
 def written(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -62,33 +51,27 @@ def test_a_part_gives_every_figure_at_every_size(part: str, disk_folder: Path) -
     size, expected = SIZES[part]
     assert section["error"] is None
     assert [point[size] for point in section["points"]] == expected
-    names = {column["name"] for column in section["columns"]}
-    for number, point in enumerate(section["points"]):
-        # Only where something was loaded is there a figure for it, and here that is at every size.
-        assert point.keys() == names, number
+    for point in section["points"]:
+        assert next(iter(point)) == size
+        drawn = {name for panel in plots.PANELS[part] for name in panel.split()}
+        assert drawn <= point.keys()
         assert all(value == "relaxed" or value >= 0 for name, value in point.items() if name != "kib_per_connection")
 
 
 def test_a_slow_reader_costs_nobody_and_ends_with_the_newest(disk_folder: Path) -> None:
     arguments = ("--slow-reader", "--seconds", "3", "--durability", "relaxed")
-    [reader] = written(disk_folder, *arguments)["slow_reader"]
-    assert reader["complaints"] == []
-    assert [phase["name"] for phase in reader["phases"]] == ["all read", "one does not", "all read again"]
-    assert all(phase["sets"] > 0 and phase["figures"]["p99_ms"] > 0 for phase in reader["phases"])
-    assert reader["growth_bytes"] <= 8 * MIB
-    assert 0 < reader["events_received"] <= reader["phases"][1]["sets"]
+    [section] = written(disk_folder, *arguments)["scale"]
+    assert section["error"] is None
+    assert [point["phase"] for point in section["points"]] == ["all read", "one stopped", "all read again"]
+    assert all(point["sets"] > 0 and point["p99_ms"] > 0 for point in section["points"])
+    stopped = section["points"][1]
+    assert 0 < stopped["events_when_read_again"] <= stopped["sets"]
 
 
 def test_more_memory_than_an_outbox_is_wrong() -> None:
-    def phase(rss_anon_mib: int) -> Phase:
-        figures = Figures(operations_per_second=1, p50_ms=1, p99_ms=1)
-        return Phase(name="", watchers=1, figures=figures, sets=1, memory=[Sample(0, rss_anon_mib * MIB)])
-
-    for grown_to, is_wrong in ((38, False), (39, True)):
-        found = SlowReader(durability="always", phases=[phase(30), phase(grown_to)])
-        slow_reader.judge_memory(found)
-        assert bool(found.complaints) is is_wrong
-        assert ("WRONG" in found.table()) is is_wrong
+    slow_reader.judge_memory(30, 38)
+    with pytest.raises(MeasureError, match=r"memory grew by 8\.1 MiB"):
+        slow_reader.judge_memory(30, 38.1)
 
 
 def test_a_version_after_a_newer_one_is_wrong(disk_folder: Path) -> None:
@@ -100,69 +83,49 @@ def test_a_version_after_a_newer_one_is_wrong(disk_folder: Path) -> None:
     ):
         stopped.ask("watch k")
         writer.ask_all([f"set k {'v' * 200}"] * 2)
-        found = SlowReader(durability="no disk")
-        slow_reader.read_again(stopped, {"k": Newest(1, "v" * 200)}, found)
-    assert found.complaints == ["k: version 0 came after 0"]
+        with pytest.raises(MeasureError, match="k: version 0 came after 0"):
+            slow_reader.read_again(stopped, {"k": f"1 {'v' * 200}"})
 
 
 def test_a_last_value_that_never_comes_is_wrong(disk_folder: Path) -> None:
     with (
         run_pynun(disk_folder, "relaxed") as server,
         Control(server.addresses["websocket"], reply_seconds_max=0.3) as stopped,
+        Control(server.addresses["websocket"]) as writer,
     ):
-        stopped.ask(f"use-db {DATABASE} {TOKEN}")
+        for control in (stopped, writer):
+            control.ask(LOGIN)
         stopped.ask("watch k")
-        stopped.ask("set k first")
-        with Control(server.addresses["websocket"]) as writer:
-            writer.ask(f"use-db {DATABASE} {TOKEN}")
-            writer.ask("set k second")
-        found = SlowReader(durability="relaxed")
-        slow_reader.read_again(stopped, {"k": Newest(2, "third")}, found)
-    assert found.events_received == 1, "the event of its own change came with the answer"
-    assert found.complaints[-1].startswith("the stopped reader did not end with the newest of 1 keys")
+        writer.ask("set k second")
+        with pytest.raises(MeasureError, match="newest of 1 keys; k: 0 second instead of 2 third"):
+            slow_reader.read_again(stopped, {"k": "2 third"})
 
 
 def test_a_list_with_a_key_too_few_is_an_error(disk_folder: Path) -> None:
     with run_pynun(disk_folder, "relaxed") as server:
         load_keys(server, 0, 1000)
-        order = replace(crowd_order(server, "lister"), pattern="key-*", key_count=1001)
-        with Generator(order) as lister:
-            lister.next_line()
-            with pytest.raises(MeasureError, match="1000 keys were listed instead of 1001"):
-                run_alone(lister, 0)
+        lister = Lister(address=server.addresses["websocket"], pattern="key-*", count=1001)
+        with pytest.raises(MeasureError, match="1000 keys were listed instead of 1001"):
+            run_alone(lister, 0)
 
 
-def test_keys_that_a_server_refuses_are_an_error(disk_folder: Path) -> None:
-    with run_pynun(disk_folder, "relaxed") as server:
-        order = replace(crowd_order(server, "loader", protocol="tcp"), token="wrong")
-        with Generator(order) as loader, pytest.raises(MeasureError, match="the server answered"):
-            loader.next_line()
+def test_a_login_that_a_server_refuses_is_an_error(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "LOGIN", f"{LOGIN}-wrong")
+    with run_pynun(disk_folder, "relaxed") as server, pytest.raises(WireError, match="the server answered"):
+        load_keys(server, 0, 1)
 
 
-def test_a_point_with_a_figure_that_no_column_shows_is_refused() -> None:
-    section = Section(name="s", title="S", columns=(Column("size", "size"), Column("ms", "ms", ".1f")))
-    section.add({"size": 1000, "ms": 0.25})
+def test_a_part_that_fails_keeps_its_points() -> None:
+    section = Section(name="s", title="S", points=[{"size": 1000, "time_ms": 0.25}, {"size": 10_000}])
     section.error = "the disk is full"
-    assert section.table().splitlines() == ["S", " size   ms", "──────────", "1,000  0.2", "failed: the disk is full"]
-    with pytest.raises(AssertionError, match="seconds"):
-        section.add({"seconds": 1})
-
-
-def test_every_section_can_be_drawn(disk_folder: Path) -> None:
-    """What the plots show are columns of the sections: a section says its columns before it measures anything."""
-    assert plots.PLOTS.keys() == PARTS.keys()
-    for name, part in PARTS.items():
-        columns = {column.name for column in next(part(small_plan(disk_folder))).columns}
-        drawn = {column for panel in plots.PLOTS[name].panels for column, _ in panel.lines}
-        assert drawn | {plots.PLOTS[name].size} <= columns, name
-
-
-def test_plots_of_several_runs() -> None:
-    first = {"scale": [{"name": "keys", "points": [1]}, {"name": "values", "points": [2]}]}
-    later = {"scale": [{"name": "keys", "points": [3]}], "slow_reader": [{"durability": "always"}]}
-    merged = plots.merge([first, later])
-    assert [section["points"] for section in merged["scale"]] == [[3], [2]]
-    assert merged["slow_reader"] == [{"durability": "always"}]
+    assert section.table().splitlines() == [
+        "S",
+        "  size  time ms",
+        "───────────────",
+        " 1,000     0.25",
+        "10,000",
+        "failed: the disk is full",
+    ]
 
 
 def test_without_matplotlib_the_command_says_what_to_do(disk_folder: Path) -> None:
@@ -179,14 +142,15 @@ def test_without_matplotlib_the_command_says_what_to_do(disk_folder: Path) -> No
 
 def test_plots_are_drawn_where_matplotlib_is_installed(disk_folder: Path) -> None:
     pytest.importorskip("matplotlib", reason="draws the plots of docs/performance.md; no test needs it")
-    columns = {column for plot in plots.PLOTS.values() for panel in plot.panels for column, _ in panel.lines}
-    points = [{plot.size: size for plot in plots.PLOTS.values()} | dict.fromkeys(columns, size) for size in (1, 10)]
-    phases = [
-        {"name": name, "memory": [[start, MIB], [start + 1, MIB]], "figures": {"p50_ms": 1, "p99_ms": 2}}
-        for start, name in enumerate(("before", "stopped", "after"))
+    sections = [
+        {
+            "name": name,
+            "points": [
+                {"size": size} | {figure: size for panel in panels for figure in panel.split()} for size in (1, 100)
+            ],
+        }
+        for name, panels in plots.PANELS.items()
     ]
-    reader = {"durability": "always", "outbox_bytes_max": 8 * MIB, "phases": phases}
-    figures = {"scale": [{"name": name, "points": points} for name in plots.PLOTS], "slow_reader": [reader]}
-    paths = plots.draw(figures, disk_folder)
-    assert [path.name for path in paths] == [f"performance-{name}.svg" for name in (*plots.PLOTS, "slow-reader")]
+    paths = plots.draw(sections, disk_folder)
+    assert [path.name for path in paths] == [f"performance-{name}.svg" for name in plots.PANELS]
     assert all(path.read_text(encoding="utf-8").startswith("<?xml") for path in paths)

@@ -10,26 +10,25 @@ import shutil
 import signal
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tools.benchmark import machine, plots, report, servers, slow_reader
+from tools.benchmark import machine, plots, report, servers
+from tools.benchmark.load import raise_descriptor_limit
 from tools.benchmark.measure import Timing
-from tools.benchmark.processes import REPOSITORY, raise_descriptor_limit
+from tools.benchmark.processes import REPOSITORY
 from tools.benchmark.profile import profile_scenario
-from tools.benchmark.runs import Plan, Row, run_idle, run_keys, run_scenario, say
-from tools.benchmark.scale import PARTS, plan_of, run_scale
-from tools.benchmark.scenarios import IDLE_CONNECTIONS, IDLE_SCENARIO, KEY_COUNT_MANY, KEYS_SCENARIO, SCENARIOS
+from tools.benchmark.runs import FAILURES, Plan, Row, run_commit, run_idle, run_keys, run_scenario, say
+from tools.benchmark.scale import PARTS, SLOW_READER, ScalePlan, run_scale
+from tools.benchmark.scenarios import COMMIT_SCENARIO, IDLE_SCENARIO, KEYS_SCENARIO, SCENARIOS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 FAMILIES = ("baseline", "pynun", "redis", "raw")
 DURABILITIES = ("relaxed", "always")
-SCALE_KEYS_MAX = 10_000_000
-SCALE_CONNECTIONS_MAX = 5000
-SLOW_READER_SECONDS = 60.0
-NAMES = (*(scenario.name for scenario in SCENARIOS), KEYS_SCENARIO, IDLE_SCENARIO)
+NAMES = (*(scenario.name for scenario in SCENARIOS), KEYS_SCENARIO, IDLE_SCENARIO, COMMIT_SCENARIO)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,44 +38,39 @@ def _parser() -> argparse.ArgumentParser:
         " server, Redis and a server that does nothing, and prints one table. docs/performance.md explains it.",
         epilog="scenarios: " + ", ".join(NAMES),
     )
-    choose = parser.add_argument_group("what is measured")
-    choose.add_argument("--scenario", action="append", choices=NAMES, metavar="NAME", help="only this; repeatable")
-    choose.add_argument("--durability", choices=DURABILITIES, help="of the server; default: both")
-    choose.add_argument(
-        "--server", action="append", choices=FAMILIES, help="only this and the externals; repeatable; default: all"
-    )
-    choose.add_argument(
+    what = parser.add_argument_group("what is measured").add_argument
+    what("--scenario", action="append", choices=NAMES, metavar="NAME", help="only this; repeatable")
+    what("--durability", choices=DURABILITIES, help="of the server; default: both")
+    what("--server", action="append", choices=FAMILIES, help="only this and the externals; repeatable; default: all")
+    what(
         "--external", action="append", default=[], type=_external, metavar="NAME=ws://USER:PASSWORD@HOST:PORT",
         help="also a server that already runs; ?tcp=PORT&http=PORT&pid=ID may follow; repeatable",
     )  # fmt: skip
-    choose.add_argument(
-        "--scale", action="append", nargs="?", const="all", choices=("all", *PARTS), metavar="PART",
-        help="how time and memory of the server grow instead of all this: with " + ", ".join(PARTS) + "; repeatable;"
-        " default: all of them",
+    what(
+        "--scale", action="append", nargs="?", const="all", default=[], choices=("all", *PARTS), metavar="PART",
+        help=f"how time and memory grow instead of all this: {', '.join(PARTS)}; repeatable; default: all of them",
     )  # fmt: skip
-    choose.add_argument(
+    what(
         "--slow-reader", action="store_true",
-        help=f"one stopped reader among {slow_reader.WATCHERS} watchers instead, for --seconds (default"
-        f" {SLOW_READER_SECONDS:g}); exit 1 when it costs memory, or gets the wrong last value",
+        help="one stopped reader among 100 watchers instead, for --seconds (default 60); exit 1 when it costs memory,"
+        " or gets the wrong last value",
     )  # fmt: skip
-    choose.add_argument("--calibrate", action="store_true", help="only the load generator's own limit")
-    choose.add_argument("--profile", action="store_true", help="only where the server's time goes, under cProfile")
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--quick", action="store_true", help="a minute or two in all: short, one round, fewer keys and connections"
-    )
-    how.add_argument("--seconds", type=float, help="of each measurement; default 3")
-    how.add_argument("--repeat", type=int, help="rounds, of which the median is shown; default 3")
-    how.add_argument("--keys", type=int, help=f"of the scenario {KEYS_SCENARIO}; default {KEY_COUNT_MANY:,}")
-    how.add_argument("--keys-max", type=int, help=f"of --scale; default {SCALE_KEYS_MAX:,}, which take 5 GB of disk")
-    how.add_argument("--connections-max", type=int, help=f"of --scale; default {SCALE_CONNECTIONS_MAX:,}")
-    how.add_argument("--idle-connections", type=int, help=f"of {IDLE_SCENARIO}; default {IDLE_CONNECTIONS:,}")
-    how.add_argument("--generators", type=int, default=1, help="processes that drive connections; default 1")
-    how.add_argument("--data-dir", type=Path, help="the folder, on the disk to measure, for all data; default /var/tmp")
-    out = parser.add_argument_group("what comes out")
-    out.add_argument("--json", type=Path, metavar="FILE", help="also write all figures, of each round, as JSON")
-    out.add_argument("--plot", type=Path, metavar="DIR", help="also draw what --scale and --slow-reader gave, as SVG")
-    out.add_argument("--check", action="store_true", help="exit 1 when a target is not reached")
+    what("--calibrate", action="store_true", help="only the load generator's own limit")
+    what("--profile", action="store_true", help="only where the server's time goes, by py-spy")
+    how = parser.add_argument_group("how").add_argument
+    how("--quick", action="store_true", help="a minute or two in all: short, one round, fewer keys and connections")
+    how("--seconds", type=float, help="of each measurement; default 3")
+    how("--repeat", type=int, help="rounds, of which the median is shown; default 3 (--scale: 1)")
+    how("--keys", type=int, help=f"of the scenario {KEYS_SCENARIO}; default 1,000,000")
+    how("--keys-max", type=int, help="of --scale; default 10,000,000, which take 5 GB of disk")
+    how("--connections-max", type=int, help="of --scale; default 5,000")
+    how("--idle-connections", type=int, help=f"of the scenario {IDLE_SCENARIO}; default 5,000")
+    how("--generators", type=int, default=1, help="processes that drive connections; default 1")
+    how("--data-dir", type=Path, help="the folder, on the disk to measure, for all data; default /var/tmp")
+    out = parser.add_argument_group("what comes out").add_argument
+    out("--json", type=Path, metavar="FILE", help="also write all figures, of each round, as JSON")
+    out("--plot", type=Path, metavar="DIR", help="also draw what --scale gave, as SVG")
+    out("--check", action="store_true", help="exit 1 when a target is not reached")
     return parser
 
 
@@ -87,20 +81,28 @@ def _external(text: str) -> servers.External:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _set_defaults(options: argparse.Namespace) -> None:
+    """What was not given depends on whether the run is a quick one."""
+    defaults: dict[str, Any] = {
+        "seconds": (3.0, 0.4), "repeat": (1 if options.scale else 3, 1), "keys": (1_000_000, 20_000),
+        "keys_max": (10_000_000, 20_000), "idle_connections": (5000, 500), "connections_max": (5000, 100),
+    }  # fmt: skip
+    if options.slow_reader:
+        defaults["seconds"] = (60.0, 3.0)
+    for name, (whole, quick) in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, quick if options.quick else whole)
+
+
 def _plan(options: argparse.Namespace, folder: Path) -> Plan:
-    seconds, repeat, keys, idle = (0.4, 1, 20_000, 500) if options.quick else (3.0, 3, KEY_COUNT_MANY, IDLE_CONNECTIONS)
-    seconds = seconds if options.seconds is None else options.seconds
-    families = frozenset(options.server or FAMILIES)
-    if options.calibrate:
-        families = frozenset({"raw"})
     return Plan(
-        timing=Timing(seconds, warmup_seconds=min(1.0, seconds / 3), generators=options.generators),
-        repeat=repeat if options.repeat is None else options.repeat,
-        durabilities=DURABILITIES if options.durability is None else (options.durability,),
-        families=families,
+        timing=Timing(options.seconds, min(1.0, options.seconds / 3), options.generators),
+        repeat=options.repeat,
+        durabilities=(options.durability,) if options.durability else DURABILITIES,
+        families=frozenset({"raw"} if options.calibrate else options.server or FAMILIES),
         externals=() if options.calibrate else tuple(options.external),
-        key_count_many=keys if options.keys is None else options.keys,
-        idle_connections=idle if options.idle_connections is None else options.idle_connections,
+        keys=options.keys,
+        idle_connections=options.idle_connections,
         folder=folder,
     )
 
@@ -115,21 +117,18 @@ def _disk_folder() -> Path:
 
 
 def _run(chosen: Sequence[str], plan: Plan) -> list[Row]:
-    rows: list[Row] = []
-    for scenario in SCENARIOS:
-        if scenario.name in chosen:
-            rows += run_scenario(scenario, plan)
-    if KEYS_SCENARIO in chosen:
-        rows += run_keys(plan)
-    if IDLE_SCENARIO in chosen:
-        rows += run_idle(plan)
-    return rows
+    rows = [row for scenario in SCENARIOS if scenario.name in chosen for row in run_scenario(scenario, plan)]
+    if "pynun" in plan.families:
+        rows += run_keys(plan) if KEYS_SCENARIO in chosen else []
+    rows += run_idle(plan) if IDLE_SCENARIO in chosen else []
+    return rows + (run_commit(plan) if COMMIT_SCENARIO in chosen else [])
 
 
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
     parser = _parser()
     options = parser.parse_args()
+    _set_defaults(options)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that every child is ended
     raise_descriptor_limit()
@@ -151,81 +150,62 @@ def main() -> int:
 def _measure(options: argparse.Namespace, plan: Plan) -> int:
     chosen = options.scenario or NAMES
     if options.profile:
-        for scenario in SCENARIOS:
-            for durability in plan.durabilities if scenario.name in chosen else ():
-                print(profile_scenario(scenario, durability, plan), end="\n\n")
+        try:
+            for scenario in SCENARIOS:
+                for durability in plan.durabilities if scenario.name in chosen else ():
+                    print(profile_scenario(scenario, durability, plan), end="\n\n")
+        except FAILURES as error:
+            sys.exit(str(error))
         return 0
     redis = servers.find_redis()
-    about = {
+    shown = ("seconds", "repeat", "keys", "idle_connections", "keys_max", "connections_max", "generators")
+    about: dict[str, Any] = {
+        "format": report.FORMAT,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": machine.commit_id(),
         "machine": machine.describe_machine(plan.folder),
         "versions": machine.versions(None if redis is None else servers.redis_version(redis)),
-        "options": {
-            "seconds": plan.timing.seconds,
-            "warmup_seconds": plan.timing.warmup_seconds,
-            "generators": plan.timing.generators,
-            "rounds": plan.repeat,
-            "keys": plan.key_count_many,
-            "idle_connections": plan.idle_connections,
-        },
+        "options": {name: getattr(options, name) for name in shown},
     }
     if options.scale or options.slow_reader:
-        return _measure_scale(options, plan, about)
+        found, texts, failed = _measure_scale(options, plan)
+    else:
+        found, texts, failed = _measure_rows(options, chosen, plan, redis_is_missing=redis is None)
+    heading = [", ".join(f"{name} {value}" for name, value in about[part].items()) for part in ("machine", "versions")]
+    print("\n".join([f"commit {about['commit']}, {about['started']}", *heading, "", *texts]))
+    if options.json:
+        options.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
+    if options.plot and "scale" in found:
+        print("\n".join(map(str, plots.draw(found["scale"], options.plot))))
+    return int(failed)
+
+
+def _measure_rows(
+    options: argparse.Namespace, chosen: Sequence[str], plan: Plan, *, redis_is_missing: bool
+) -> tuple[dict[str, Any], list[str], bool]:
+    """The table: for JSON, as text, and whether the run failed."""
     rows = _run(chosen, plan)
     remarks = report.notes(
         rows,
-        redis_is_missing=redis is None and "redis" in plan.families,
+        redis_is_missing=redis_is_missing and "redis" in plan.families,
         file_system_is_memory=machine.file_system_type(plan.folder) in machine.IN_MEMORY,
     )
-    print(_heading(about))
-    print(report.table(rows if options.calibrate else [row for row in rows if not report.is_raw(row)]))
-    for remark in remarks:
-        print(remark)
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(rows, about, remarks), indent=1) + "\n", encoding="utf-8")
-    failed = any(row.error is not None for row in rows)
-    return int(failed or (options.check and any(row.holds is False for row in rows)))
+    table = report.table(rows if options.calibrate else [row for row in rows if row.server != servers.RAW])
+    failed = any(row.error is not None or (options.check and row.holds is False) for row in rows)
+    return {"notes": remarks, "results": [asdict(row) for row in rows]}, [table, *remarks], failed
 
 
-def _measure_scale(options: argparse.Namespace, plan: Plan, about: Mapping[str, object]) -> int:
-    """What grows, and the slow reader; return the exit code."""
-    parts = options.scale or ()
-    keys_max, connections_max = (20_000, 100) if options.quick else (SCALE_KEYS_MAX, SCALE_CONNECTIONS_MAX)
-    scale_plan = plan_of(
-        timing=plan.timing,
-        repeat=options.repeat or 1,
-        durabilities=plan.durabilities,
-        folder=plan.folder,
-        keys_max=options.keys_max or keys_max,
-        connections_max=options.connections_max or connections_max,
-        is_quick=options.quick,
+def _measure_scale(options: argparse.Namespace, plan: Plan) -> tuple[dict[str, Any], list[str], bool]:
+    """What grows, and the slow reader: for JSON, as text, and whether it failed."""
+    scale = ScalePlan(
+        plan=plan, keys_max=options.keys_max, connections_max=options.connections_max, is_quick=options.quick
     )
-    sections = run_scale(tuple(PARTS) if "all" in parts else parts, scale_plan)
-    seconds = options.seconds or (3.0 if options.quick else SLOW_READER_SECONDS)
-    readers = [
-        slow_reader.run_slow_reader(durability, seconds, plan.folder)
-        for durability in (plan.durabilities if options.slow_reader else ())
-    ]
+    parts = (*(PARTS if "all" in options.scale else options.scale), *([SLOW_READER] if options.slow_reader else []))
+    sections = run_scale(parts, scale)
     remarks = report.noise_notes([section.others_cpu_share for section in sections])
-    remarks += report.noise_notes([phase.figures.others_cpu_share for reader in readers for phase in reader.phases])
-    print(_heading(about))
-    print("\n\n".join([*(section.table() for section in sections), *(reader.table() for reader in readers), *remarks]))
-    figures = report.scale_as_json(sections, readers, about, remarks)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    if options.plot:
-        print("\n".join(["", *map(str, plots.draw(json.loads(json.dumps(figures)), options.plot))]))
-    return int(any(section.error for section in sections) or any(reader.complaints for reader in readers))
-
-
-def _heading(about: Mapping[str, object]) -> str:
-    lines = [f"commit {about['commit']}, {about['started']}"]
-    for part in ("machine", "versions", "options"):
-        values = about[part]
-        assert isinstance(values, dict)
-        lines.append(", ".join(f"{name} {value}" for name, value in values.items()))
-    return "\n".join(lines) + "\n"
+    found = {"scale": [asdict(section) for section in sections], "notes": remarks}
+    texts = [section.table() + "\n" for section in sections]
+    return found, [*texts, *remarks], any(section.error for section in sections)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,12 @@ IN_MEMORY = ("tmpfs", "ramfs")
 
 def describe_machine(folder: Path) -> dict[str, str | int | float]:
     """The machine, its load when the run began, and the disk of the data."""
+    processor = platform.machine()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
     return {
-        "processor": _first_value("/proc/cpuinfo", "model name"),
+        "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": f"{platform.system()} {platform.release()}",
@@ -38,9 +42,13 @@ def versions(redis: str | None) -> dict[str, str]:
 
 def commit_id() -> str:
     """The commit of this checkout; with `+changes` when files that are under version control differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(REPOSITORY), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = _git("rev-parse", "HEAD").strip()
-        return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no").strip() else "")
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -55,15 +63,3 @@ def file_system_type(folder: Path) -> str:
             if f"{folder.resolve()}/".startswith(prefix) and len(mount_point) >= len(best):
                 best, kind = mount_point, mounted
     return kind
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", "-C", str(REPOSITORY), *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def _first_value(path: str, name: str) -> str:
-    with contextlib.suppress(OSError):
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            if line.startswith(name):
-                return line.partition(":")[2].strip()
-    return platform.machine()

@@ -1,21 +1,26 @@
 """Child processes: started in a process group of their own, ended by their id alone, and read through /proc.
 
-Ctrl-C reaches only the benchmark itself, which then ends every child in turn (`Child` is a context manager).
+Ctrl-C reaches only the benchmark itself, which then ends every child in turn (each is a context manager).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import resource
+import pickle
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from tools.benchmark.wire import WireError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from tools.benchmark.load import Load
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS_MAX = 120.0
@@ -24,8 +29,8 @@ _POLL_SECONDS = 0.01
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-class ChildError(Exception):
-    """A child did not start or ended by itself; the text says what it printed last."""
+class MeasureError(Exception):
+    """A server did not start, a load failed, or what it counted is not what the server did."""
 
 
 class Memory(NamedTuple):
@@ -43,36 +48,26 @@ def environment(additions: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", **additions}
 
 
-def python_module(module: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
-    """The command that runs a module with this interpreter."""
-    return [sys.executable, "-P", *options, "-m", module, *arguments]
-
-
 class Child:
     """A server process whose output goes to a file; ended when its `with` block is left."""
 
-    def __init__(self, command: Sequence[str], output: Path, additions: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], output: Path, additions: Mapping[str, str]) -> None:
         self._command = list(command)
         self._output = output
-        self._environment = environment(additions or {})
-        self._process: subprocess.Popen[bytes] | None = None
+        self._environment = environment(additions)
         self.start_seconds = 0.0
         """From the start of the process to the line that says it is ready."""
 
     def __enter__(self) -> Self:
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                process_group=0,
-            )
+                self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, process_group=0,
+            )  # fmt: skip
+        self.pid = self._process.pid
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process is not None
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS_MAX)
@@ -80,32 +75,67 @@ class Child:
             self._process.kill()
             self._process.wait(STOP_SECONDS_MAX)
 
-    @property
-    def pid(self) -> int:
-        """The id of the process."""
-        assert self._process is not None
-        return self._process.pid
-
-    def text(self) -> str:
-        """Everything printed so far."""
-        return self._output.read_text(encoding="utf-8", errors="replace")
-
-    def wait_for(self, is_ready: Callable[[str], bool]) -> str:
-        """Wait until what was printed shows that the child is ready; return it. Raises ChildError if it never does.
-
-        The output is a file (a pipe would have to be emptied while others are measured), so it is looked at again and
-        again.
-        """
-        assert self._process is not None
+    def wait_for(self, words: str) -> str:
+        """Wait until the child has printed these words; return all it printed. Raises MeasureError if it never does."""
         began = time.monotonic()
-        while not is_ready(text := self.text()):
+        while not re.search(rf"\b{words}\b", text := self._output.read_text(encoding="utf-8", errors="replace")):
             code = self._process.poll()
             if code is not None or time.monotonic() > began + START_SECONDS_MAX:
                 state = "is not ready" if code is None else f"ended with exit code {code}"
-                raise ChildError(f"{' '.join(self._command)} {state}; its last words:\n{self.text()[-2000:]}")
+                raise MeasureError(f"{' '.join(self._command)} {state}; its last words:\n{text[-2000:]}")
             time.sleep(_POLL_SECONDS)
         self.start_seconds = time.monotonic() - began
         return text
+
+
+class Generator:
+    """A load in a process of its own; ended, if it still runs, when its `with` block is left."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+
+    def __enter__(self) -> Self:
+        code = "from tools.benchmark.load import main; main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", code], env=environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            process_group=0,
+        )  # fmt: skip
+        try:
+            self._send(self._load)
+            self.call("connect")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # does nothing when it has ended
+        self._process.communicate()
+
+    def _send(self, what: object) -> None:
+        assert self._process.stdin is not None
+        pickle.dump(what, self._process.stdin)
+        self._process.stdin.flush()
+
+    def begin(self, method: str, *arguments: object) -> None:
+        """Have it call a method of its load."""
+        self._send((method, arguments))
+
+    def answer(self) -> Any:  # noqa: ANN401 - whatever the method returns
+        """Wait for what the method returns. Raises MeasureError when it failed."""
+        assert self._process.stdout is not None
+        try:
+            answer = pickle.load(self._process.stdout)
+        except EOFError:
+            raise MeasureError("a load generator was ended from outside") from None
+        if isinstance(answer, WireError):
+            raise MeasureError(str(answer))
+        return answer
+
+    def call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401
+        """Call a method of its load. Raises MeasureError when that fails."""
+        self.begin(method, *arguments)
+        return self.answer()
 
 
 def family(pid: int) -> list[int]:
@@ -146,9 +176,3 @@ def machine_busy_seconds() -> float:
     fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
     return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
-
-
-def raise_descriptor_limit() -> None:
-    """Allow this process and its children as many open connections as the system permits."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,65 +1,70 @@
-"""Where the server's time goes: a scenario against the server under cProfile.
+"""Where the server's time goes: a scenario against the server under py-spy, which samples all threads.
 
-cProfile counts each call and so makes calls look dearer than they are: read shares as an order, not as truth. It sees
-the main thread, where the event loop runs; the thread that commits is not in it. Start-up is in it, so measure long.
+It starts the server itself: so it needs no more rights than whoever starts it.
 """
 
 from __future__ import annotations
 
-import pstats
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.benchmark import servers
-from tools.benchmark.measure import fill, measure
+from tools.benchmark.measure import measure
+from tools.benchmark.processes import STOP_SECONDS_MAX, MeasureError, family
 from tools.benchmark.runs import new_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tools.benchmark.runs import Plan
     from tools.benchmark.scenarios import Scenario
 
 FUNCTIONS = 20
-_WAITING = "<method 'poll' of 'select.epoll' objects>"
-
-
-class _Function(NamedTuple):
-    """What the profiler says of one function."""
-
-    name: str
-    calls: int
-    own_seconds: float
+SAMPLES_PER_SECOND = 200
 
 
 def profile_scenario(scenario: Scenario, durability: str, plan: Plan) -> str:
-    """Run a scenario under the profiler; return its figures and the functions that took most time themselves."""
+    """Run a scenario; return its figures and the functions that took most time themselves, start-up included."""
+    program = Path(sys.executable).with_name("py-spy")
+    if not program.exists():
+        raise MeasureError(f"py-spy is missing: {sys.executable} -m pip install py-spy")
     with new_folder(plan.folder) as folder:
-        path = folder / "profile"
-        with servers.run_pynun(folder, durability, path) as server:
-            fill(server, scenario.load.key_count)
-            figures = measure(server, scenario.load, plan.timing)
-        functions = _read(path)
-    busy_seconds = sum(function.own_seconds for function in functions)
+        path = folder / "stacks"
+        record = [
+            str(program),
+            "record",
+            "--format",
+            "raw",
+            "--rate",
+            str(SAMPLES_PER_SECOND),
+            "--output",
+            str(path),
+            "--",
+        ]
+        with servers.run_pynun(folder, durability, record) as server:
+            servers.fill(server, scenario.drive.key_count)
+            figures = measure(server, scenario.drive, plan.timing)
+            _end_profiled(server.pid)
+        counted: Counter[str] = Counter()
+        for line in path.read_text(encoding="utf-8").splitlines():
+            stack, _, samples = line.rpartition(" ")
+            counted[stack.rpartition(";")[2]] += int(samples)
     lines = [
-        f"{scenario.title}, {durability}, under the profiler: {figures.operations_per_second:,.0f} {scenario.unit}/s,"
-        f" {busy_seconds:.2f} s of work (waiting left out)",
-        f"{'share':>6}  {'own µs/call':>11}  {'calls':>9}  function",
+        f"{scenario.title}, {durability}, under py-spy: {figures['operations_per_second']:,.0f} {scenario.unit}/s",
+        " share  function, file, line",
     ]
-    lines += [
-        f"{function.own_seconds / busy_seconds:6.1%}  {function.own_seconds / function.calls * 1e6:11.2f}"
-        f"  {function.calls:9,}  {function.name}"
-        for function in functions[:FUNCTIONS]
-    ]
+    lines += [f"{samples / counted.total():6.1%}  {name}" for name, samples in counted.most_common(FUNCTIONS)]
     return "\n".join(lines)
 
 
-def _read(path: Path) -> list[_Function]:
-    """All functions but waiting for the network, the dearest first."""
-    stats = cast("Any", pstats.Stats(str(path))).stats  # an attribute that its type stub leaves out
-    functions = [
-        _Function(f"{PurePath(file).parent.name}/{PurePath(file).name}:{line} {name}" if line else name, calls, own)
-        for (file, line, name), (_primitive_calls, calls, own, _total, _callers) in stats.items()
-        if name != _WAITING
-    ]
-    return sorted(functions, key=lambda function: -function.own_seconds)
+def _end_profiled(profiler: int) -> None:
+    """End the server, and wait until the profiler has written its file and ended too."""
+    os.kill(family(profiler)[1], signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS_MAX
+    while Path(f"/proc/{profiler}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z":
+        if time.monotonic() > deadline:
+            raise MeasureError("py-spy did not end")
+        time.sleep(0.05)

@@ -10,24 +10,26 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tools.benchmark.processes import Child, python_module
-from tools.benchmark.wire import Address, Control, WireError
+from tools.benchmark.crowd import Loader
+from tools.benchmark.processes import Child
+from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Address, Control, WireError, watched_key_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-DATABASE = "bench"
-TOKEN = "bench-token"
+    from tools.benchmark.load import Result
+
 ADMIN_USER = "bench"
 ADMIN_PASSWORD = "bench-password"
-
-_LISTENING = re.compile(r"listening: (websocket|http|tcp) (\S+):([0-9]+)")
-_READY = re.compile(r"\bready\b")
+BASELINE = "baseline"
+RAW = "raw limit"
+REDIS = "Redis"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,57 +41,51 @@ class Server:
     """In words, for the table."""
     addresses: dict[str, Address]
     """By protocol: websocket, http, tcp, redis."""
-    pid: int | None
-    """None: not known, then neither its processor time nor its memory is."""
+    pid: int
+    """0: not known, then neither its processor time nor its memory is."""
     start_seconds: float = 0.0
     keeps_values: bool = True
     """Whether what was set can be read back (the raw limit keeps nothing)."""
 
 
 @contextlib.contextmanager
-def run_pynun(folder: Path, durability: str, profile: Path | None = None) -> Iterator[Server]:
-    """The server of this checkout on its data in `folder`/dbs; with `profile`, under cProfile, its result in it."""
-    options = [] if profile is None else ["-m", "cProfile", "-o", str(profile)]
-    command = python_module("pynun", "start", options=options)
+def run_pynun(folder: Path, durability: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    """The server of this checkout on its data in `folder`/dbs; `prefix` may be a profiler's command."""
     additions = {
-        "NUN_USER": ADMIN_USER,
-        "NUN_PWD": ADMIN_PASSWORD,
-        "NUN_DBS_DIR": str(folder / "dbs"),
-        "NUN_WS_ADDR": "127.0.0.1:0",
-        "NUN_HTTP_ADDR": "127.0.0.1:0",
-        "NUN_TCP_ADDR": "127.0.0.1:0",
+        "NUN_USER": ADMIN_USER, "NUN_PWD": ADMIN_PASSWORD, "NUN_DBS_DIR": str(folder / "dbs"),
+        "NUN_WS_ADDR": "127.0.0.1:0", "NUN_HTTP_ADDR": "127.0.0.1:0", "NUN_TCP_ADDR": "127.0.0.1:0",
         "NUN_DURABILITY": durability,
-    }
-    with Child(command, folder / "output.txt", additions) as child:
-        addresses = _read_addresses(child.wait_for(lambda text: bool(_READY.search(text))))
-        make_database(addresses["websocket"], ADMIN_USER, ADMIN_PASSWORD)
-        yield Server(
-            name="pynun",
-            durability=durability,
-            addresses=addresses,
-            pid=child.pid,
-            start_seconds=child.start_seconds,
-        )
+    }  # fmt: skip
+    command = [*prefix, sys.executable, "-P", "-m", "pynun", "start"]
+    with _run_own("pynun", command, folder, additions, durability) as server:
+        make_database(server.addresses["websocket"], ADMIN_USER, ADMIN_PASSWORD)
+        yield server
 
 
 @contextlib.contextmanager
 def run_baseline(folder: Path) -> Iterator[Server]:
     """The plain trio-websocket server that everything is held against."""
-    yield from _run_own("tools.benchmark.baseline", folder, name="baseline", keeps_values=True)
+    with _run_own(BASELINE, [sys.executable, "-P", "-m", "tools.benchmark.baseline"], folder, {}) as server:
+        yield server
 
 
 @contextlib.contextmanager
 def run_raw(folder: Path) -> Iterator[Server]:
     """The server that does nothing: the limit of the load generator."""
-    yield from _run_own("tools.benchmark.raw_limit", folder, name="raw limit", keeps_values=False)
+    with _run_own(RAW, [sys.executable, "-P", "-m", "tools.benchmark.raw_limit"], folder, {}) as server:
+        yield server
 
 
-def _run_own(module: str, folder: Path, *, name: str, keeps_values: bool) -> Iterator[Server]:
-    with Child(python_module(module), folder / "output.txt") as child:
-        addresses = _read_addresses(child.wait_for(lambda text: bool(_READY.search(text))))
+@contextlib.contextmanager
+def _run_own(
+    name: str, command: Sequence[str], folder: Path, additions: dict[str, str], durability: str = "no disk"
+) -> Iterator[Server]:
+    with Child(command, folder / "output.txt", additions) as child:
+        output = child.wait_for("ready")
+        listening = re.finditer(r"listening: (websocket|http|tcp) (\S+):([0-9]+)", output)
         yield Server(
-            name=name, durability="no disk", addresses=addresses, pid=child.pid, start_seconds=child.start_seconds,
-            keeps_values=keeps_values,
+            name=name, durability=durability, pid=child.pid, start_seconds=child.start_seconds,
+            addresses={match[1]: Address(match[2], int(match[3])) for match in listening}, keeps_values=name != RAW,
         )  # fmt: skip
 
 
@@ -105,7 +101,7 @@ def redis_version(program: str) -> str:
 
 
 @contextlib.contextmanager
-def run_redis(program: str, folder: Path, appendfsync: str) -> Iterator[Server]:
+def run_redis(folder: Path, program: str, appendfsync: str) -> Iterator[Server]:
     """Redis with every change in its append-only file, which is synced after each or every second."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -113,15 +109,12 @@ def run_redis(program: str, folder: Path, appendfsync: str) -> Iterator[Server]:
         program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--save", "",
         "--appendonly", "yes", "--appendfsync", appendfsync, "--daemonize", "no",
     ]  # fmt: skip
-    with Child(command, folder / "output.txt") as child:
-        child.wait_for(lambda text: "Ready to accept connections" in text)
+    with Child(command, folder / "output.txt", {}) as child:
+        child.wait_for("Ready to accept connections")
         yield Server(
-            name="Redis",
-            durability=appendfsync,
-            addresses={"redis": Address("127.0.0.1", port)},
-            pid=child.pid,
+            name=REDIS, durability=appendfsync, addresses={"redis": Address("127.0.0.1", port)}, pid=child.pid,
             start_seconds=child.start_seconds,
-        )
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +125,7 @@ class External:
     addresses: dict[str, Address]
     user: str
     password: str = field(repr=False)
-    pid: int | None = None
+    pid: int = 0
 
 
 def parse_external(text: str) -> External:
@@ -142,27 +135,26 @@ def parse_external(text: str) -> External:
     query = dict(urllib.parse.parse_qsl(parts.query))
     if not name or parts.scheme != "ws" or not parts.hostname or query.keys() - {"tcp", "http", "pid"}:
         raise ValueError("NAME=ws://USER:PASSWORD@HOST:PORT, to which ?tcp=PORT&http=PORT&pid=ID may be added")
-    ports = {"websocket": parts.port or 3012} | {
-        protocol: int(query[protocol]) for protocol in ("tcp", "http") if protocol in query
-    }
+    ports = {"websocket": parts.port or 3012}
+    ports |= {protocol: int(query[protocol]) for protocol in ("tcp", "http") if protocol in query}
     return External(
         name,
         {protocol: Address(parts.hostname, port) for protocol, port in ports.items()},
         urllib.parse.unquote(parts.username or ADMIN_USER),
         urllib.parse.unquote(parts.password or ADMIN_PASSWORD),
-        int(query["pid"]) if "pid" in query else None,
+        int(query.get("pid", 0)),
     )
 
 
 @contextlib.contextmanager
-def use_external(external: External, _folder: Path) -> Iterator[Server]:
+def use_external(_folder: Path, external: External) -> Iterator[Server]:
     """A server that somebody else started and will end."""
     make_database(external.addresses["websocket"], external.user, external.password)
     yield Server(name=external.name, durability="its own", addresses=external.addresses, pid=external.pid)
 
 
 def make_database(address: Address, user: str, password: str) -> None:
-    """Make the benchmark's database where there is none yet."""
+    """Make the benchmark's database if it does not exist."""
     with Control(address) as control:
         if control.ask(f"auth {user} {password}") != ["valid auth\n"]:
             raise WireError("the server does not take the administrator's password")
@@ -173,14 +165,26 @@ def make_database(address: Address, user: str, password: str) -> None:
                 raise
 
 
-def _read_addresses(output: str) -> dict[str, Address]:
-    return {match[1]: Address(match[2], int(match[3])) for match in _LISTENING.finditer(output)}
+def load_keys(server: Server, first: int, count: int, protocol: str = "tcp") -> Result:
+    """Set keys over one connection."""
+    loader = Loader(address=server.addresses[protocol], protocol=protocol, first=first, count=count)
+    loader.connect()
+    return loader.run(0, 0)
+
+
+def fill(server: Server, key_count: int) -> None:
+    """Give a database its keys, and the watched one."""
+    if server.name != REDIS and server.keeps_values:
+        load_keys(server, 0, key_count, "websocket")
+        with Control(server.addresses["websocket"]) as control:
+            control.ask(LOGIN)
+            control.ask(f"set {watched_key_name(0)} empty")
 
 
 def versions_total(server: Server, keys: Sequence[str]) -> int:
     """The sum of the keys' versions: it grows by one with each `set`, so it counts the sets that were carried out."""
     with Control(server.addresses["websocket"]) as control:
-        control.ask(f"use-db {DATABASE} {TOKEN}")
+        control.ask(LOGIN)
         if not control.ask(f"get-safe {keys[0]}"):
             raise WireError("the server does not answer get-safe")
         answers = control.ask_all([f"get-safe {key}" for key in keys])
