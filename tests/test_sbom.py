@@ -14,9 +14,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-import bill_of_materials
-from bill_of_materials import BillError, Package, bill, locked, verdict
 from tests.support.server import REPOSITORY, clean_environment
+from tools.sbom import EXIT_NOT_CHECKED, bill, name_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +24,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 LOCK = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
+LOCKED = dict(line.split(" ")[0].split("==") for line in LOCK.splitlines() if line[:1].isalpha())
+"""Versions by name."""
 NOBODY = "http://127.0.0.1:1"
 
 
 def sbom(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run scripts/sbom with the interpreter of these tests."""
     return subprocess.run(
-        [sys.executable, "-P", REPOSITORY / "scripts" / "bill_of_materials.py", *arguments],
+        [sys.executable, "-P", "-m", "tools.sbom", *arguments],
         env=clean_environment({}) | {"PYTHONPATH": f"{REPOSITORY}/scripts:{REPOSITORY}", "no_proxy": "127.0.0.1"},
         capture_output=True,
         text=True,
@@ -70,54 +71,52 @@ def database(known: dict[str, list[dict[str, Any]]] | None) -> Iterator[str]:
 # --- the list --------------------------------------------------------------------------------------------------
 
 
-def test_the_list_is_a_valid_bill_of_materials() -> None:
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill(LOCK)) is None
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return bill(REPOSITORY / "requirements.lock")
 
 
-def test_it_lists_what_is_locked_with_its_hashes_and_who_needs_it() -> None:
-    made = json.loads(bill(LOCK))
-    components = {component["name"]: component for component in made["components"]}
-    lines = [line.split(" ")[0].split("==") for line in LOCK.splitlines() if line[:1].isalpha()]
-    assert {name: component["version"] for name, component in components.items()} == dict(lines)
+def test_the_list_is_a_valid_bill_of_materials(made: dict[str, Any]) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(made)) is None
+
+
+def test_it_lists_what_is_locked_with_its_hashes_and_who_needs_it(made: dict[str, Any]) -> None:
+    components = {name_of(component): component for component in made["components"]}
+    assert {name: component["version"] for name, component in components.items()} == LOCKED
     hashes = [
         one["content"]
         for component in components.values()
         for reference in component["externalReferences"]
-        for one in reference["hashes"]
+        for one in reference.get("hashes", ())
     ]
     assert sorted(hashes) == sorted(
         line.strip(" \\").partition("sha256:")[2] for line in LOCK.splitlines() if "sha256:" in line
     )
-    needs = {entry["ref"]: entry.get("dependsOn", []) for entry in made["dependencies"]}
-    reached, todo = set(), ["pynun"]
+    needs = {entry["ref"]: entry["dependsOn"] for entry in made["dependencies"]}
+    reached, todo = set(), [made["metadata"]["component"]["bom-ref"]]
     while todo:
         reference = todo.pop()
         reached.add(reference)
         todo += [one for one in needs[reference] if one not in reached]
-    assert reached == {"pynun", *(component["bom-ref"] for component in components.values())}
+    assert reached == set(needs)
+    assert len(reached) == 1 + len(components)
     assert all(component["licenses"] for component in components.values())
 
 
-def test_the_same_lock_gives_the_same_bytes_and_another_one_others(tmp_path: Path) -> None:
-    first, second = tmp_path / "first.json", tmp_path / "second.json"
-    for path in (first, second):
-        assert sbom("--output", str(path)).returncode == 0
-    assert first.read_bytes() == second.read_bytes() == bill(LOCK).encode()
-    assert bill(LOCK) != bill(LOCK.replace("--hash=sha256:0", "--hash=sha256:1"))
+def test_the_same_lock_gives_the_same_bytes_and_another_one_others(made: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "sbom.json"
+    assert sbom("--output", str(path)).returncode == 0
+    assert path.read_text(encoding="utf-8") == json.dumps(made, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    other = tmp_path / "requirements.lock"
+    other.write_text(LOCK.replace("--hash=sha256:0", "--hash=sha256:1"), encoding="utf-8")
+    assert bill(other) != made
 
 
-def test_a_lock_file_is_read_entry_by_entry() -> None:
-    digest = "ab" * 32
-    assert locked(
-        f"# by hand\nA_b==1 \\\n    --hash=sha256:{digest}\n    # via\n    #   pynun (pyproject.toml)\n    #   c\n"
-    ) == [Package("a-b", "1", (digest,), ("c", "pynun"))]
-
-
-def test_what_is_not_installed_as_locked_is_no_guess() -> None:
-    with pytest.raises(
-        BillError, match=r"trio 0\.0\.1 of requirements\.lock is needed for its licence, and is [\d.]+: run"
-    ):
-        bill("trio==0.0.1 \\\n    # via pynun (pyproject.toml)\n")
+def test_what_is_not_installed_as_locked_is_no_guess(tmp_path: Path) -> None:
+    other = tmp_path / "requirements.lock"
+    other.write_text("trio==0.0.1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"trio 0\.0\.1 of requirements\.lock is not installed: run scripts/sbom"):
+        bill(other)
 
 
 def test_a_list_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
@@ -135,12 +134,12 @@ def test_nothing_is_known() -> None:
         done = sbom("--check", "--database", url)
     assert (done.returncode, done.stdout) == (
         0,
-        f"{len(locked(LOCK))} of {len(locked(LOCK))} packages checked, 0 with known vulnerabilities\n",
+        f"{len(LOCKED)} of {len(LOCKED)} packages checked, 0 with known vulnerabilities\n",
     )
 
 
 def test_a_known_vulnerability_is_told() -> None:
-    version = next(package.version for package in locked(LOCK) if package.name == "trio")
+    version = LOCKED["trio"]
     known = {
         "id": "PYSEC-2026-1",
         "aliases": ["CVE-2026-1"],
@@ -156,14 +155,14 @@ def test_a_known_vulnerability_is_told() -> None:
     with database({"trio": [known]}) as url:
         done = sbom("--check", "--database", url)
     assert done.returncode == 1
-    assert f"trio {version}: PYSEC-2026-1, CVE-2026-1; mended in: 99\n" in done.stdout
+    assert f"trio {version}: PYSEC-2026-1, CVE-2026-1; fixed in: 99\n" in done.stdout
 
 
 @pytest.mark.parametrize("is_there", [False, True])
 def test_where_nobody_answers_it_is_said_that_nothing_was_checked(is_there: bool) -> None:
     with database(None) as url:
         done = sbom("--check", "--database", url if is_there else NOBODY)
-    assert done.returncode == bill_of_materials.EXIT_NOT_CHECKED == 4
+    assert done.returncode == EXIT_NOT_CHECKED == 4
     assert done.stdout.startswith("no database reachable, nothing checked: ")
 
 
@@ -174,7 +173,7 @@ def test_a_package_that_the_database_does_not_know_is_not_checked() -> None:
     assert verdict([known, unknown]) == (
         [
             "1 of 2 packages checked, 0 with known vulnerabilities",
-            "not checked, for the database does not know them: b",
+            "not checked, because the database does not know them: b",
         ],
         4,
     )

@@ -56,19 +56,19 @@ def make_bundle(output: Path, architecture: str, *, packages: Path | None, base:
 
 def _add_documentation(folder: Path) -> None:
     say("making the documentation")
-    _run_script("html_docs.py", folder / "docs", "making the documentation")
+    _run_tool("html_docs", folder / "docs", "making the documentation")
 
 
 def _add_parts_list(folder: Path) -> None:
     say("listing the parts (SBOM)")
-    _run_script("bill_of_materials.py", folder / "sbom.json", "listing the parts")
+    _run_tool("tools.sbom", folder / "sbom.json", "listing the parts")
 
 
-def _run_script(name: str, output: Path, what: str) -> None:
-    """Run another script of the checkout, in the environment that this one runs in. Raises BundleError."""
+def _run_tool(module: str, output: Path, what: str) -> None:
+    """Run another tool of the checkout, in the environment that this one runs in. Raises BundleError."""
     scripts = REPOSITORY / "scripts"
     run(
-        [sys.executable, "-P", scripts / name, "--output", output],
+        [sys.executable, "-P", "-m", module, "--output", output],
         what,
         environment={"PYTHONPATH": f"{scripts}:{REPOSITORY}"},
     )

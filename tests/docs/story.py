@@ -39,7 +39,7 @@ exec "$PYTHON" -P -m pynun "$@"
 
 _SBOM_STAND_IN = f"""\
 #!/bin/sh
-PYTHONPATH="{REPOSITORY}/scripts:{REPOSITORY}" exec "$PYTHON" -P "{REPOSITORY}/scripts/bill_of_materials.py" "$@"
+PYTHONPATH="{REPOSITORY}/scripts:{REPOSITORY}" exec "$PYTHON" -P -m tools.sbom "$@"
 """
 
 _VARIABLE_PARTS = (
