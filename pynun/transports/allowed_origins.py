@@ -55,9 +55,11 @@ class AllowedOrigins:
 
     def preflight_fields(self, method: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Those of the answer to a browser that asks before it sends a request; empty if this is no such question."""
+        if self.is_open or method != b"OPTIONS":
+            return b""
         asked = dict(headers)
         wanted = asked.get(b"access-control-request-method", b"")
-        if self.is_open or method != b"OPTIONS" or b"origin" not in asked or not _TOKENS.fullmatch(wanted):
+        if b"origin" not in asked or not _TOKENS.fullmatch(wanted):
             return b""
         lines = [b"Access-Control-Allow-Methods: " + wanted]
         names = asked.get(b"access-control-request-headers", b"")

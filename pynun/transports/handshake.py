@@ -14,7 +14,7 @@ from pynun.transports.http_reader import NO_HTTP_2
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r?" % _TOKEN)
-_HEADER_LINE: Final = re.compile(rb"(%b):[ \t]*(.*?)[ \t]*" % _TOKEN)
+_HEADER_LINE: Final = re.compile(rb"(%b):[ \t]*([\t -~\x80-\xff]*?)[ \t]*" % _TOKEN)
 _ELEMENT: Final = re.compile(_TOKEN)
 
 _LISTS: Final = frozenset({b"connection", b"upgrade", b"sec-websocket-protocol", b"sec-websocket-extensions"})
@@ -24,6 +24,7 @@ NOT_HTTP: Final = "this port speaks WebSocket, which begins as HTTP, and what ca
 ONLY_GET: Final = "this port speaks WebSocket: commands over HTTP go to the HTTP port (3013 usually)"
 NO_KEY: Final = "a WebSocket handshake has one Sec-WebSocket-Key"
 OTHER_VERSION: Final = "this port speaks version 13 of WebSocket (RFC 6455)"
+NO_HOST: Final = "a request has one Host"
 NO_HEADER: Final = "a line of the request is no header"
 
 
@@ -85,6 +86,8 @@ def read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
     if {value for name, value in headers if name == b"sec-websocket-version"} != {_VERSION}:
         fields = b"Upgrade: websocket\r\nSec-WebSocket-Version: %b\r\n" % _VERSION
         raise RefusedHandshakeError(refusal(b"426 Upgrade Required", OTHER_VERSION, fields))
+    if sum(name == b"host" for name, _ in headers) != 1:  # RFC 9112 section 3.2
+        raise RefusedHandshakeError(refusal(b"400 Bad Request", NO_HOST))
     if len(keys) != 1 or not keys[0]:
         raise RefusedHandshakeError(refusal(b"400 Bad Request", NO_KEY))
     plain = [
