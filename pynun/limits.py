@@ -143,6 +143,24 @@ DISK_ANSWER_SECONDS: Final = 3.0
 COMMIT_HANGS_SECONDS: Final = 10.0
 """A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
 
+LISTING_MESSAGES: Final = 2
+"""An answer that lists keys may be so many times as long as the largest message: a million keys of thirty bytes."""
+
+LISTINGS_LARGE_MAX: Final = 2
+"""Listings at once that gather more than 64 KiB, each some 150 MB at most; further ones wait for their turn."""
+
+LISTINGS_SMALL_BYTES: Final = 32 * 1024 * 1024
+"""All smaller listings together; beyond it they wait for a turn as well."""
+
+WATCHES_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Memory of all watches together, some 500 bytes each and the key: about a million."""
+
+WATCHES_BYTES_OWN: Final = 64 * 1024
+"""Of it, what a session gets even if others have taken all: about a hundred watches."""
+
+PACES_MAX: Final = 10_000
+"""Users and networks whose changes a second are counted, each some 300 bytes; the ones longest unused go first."""
+
 MONITORS_MAX: Final = 32
 """Connections at once to an address that NUN_METRICS names; they don't count as clients. One more takes the place of
 that whose client is waited for longest."""

@@ -142,6 +142,20 @@ SETTINGS: tuple[Setting, ...] = (
         field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
     ),
     Setting(
+        name="NUN_MAX_KEY_SIZE", default="8KiB", parse=values.size_bytes(64, 1024**3), unit="bytes",
+        field="key_bytes_max", help="The largest key that can be created. Existing longer keys keep working.",
+    ),
+    Setting(
+        name="NUN_MAX_DATABASE_SIZE", default="", parse=values.size_bytes(4096, 1024**5), unit="bytes",
+        field="database_bytes_max", help="How much the keys and values of one database may take. Changes that would"
+        " pass it are refused; removing, shrinking and administering users stay allowed. Not given: no limit.",
+    ),
+    Setting(
+        name="NUN_MAX_CHANGES_PER_SECOND", default="", parse=values.whole_number(1, 1_000_000), unit="changes a second",
+        field="changes_per_second_max", help="How many changes a second a session may make (docs/security.md). A"
+        " viewer in motion makes about 120. The administrator is exempt. Not given: no limit.",
+    ),
+    Setting(
         name="NUN_MAX_UNFINISHED_SIZE", default="64MiB", parse=values.size_bytes(4096, 1024**4), unit="bytes",
         field="unfinished_bytes_max", help="How much of messages and requests that are not complete, or wait, may be"
         " held for all clients together that have not logged in; for those that have, four times as much. At least four"
@@ -248,6 +262,9 @@ class Settings:
     message_bytes_max: int
     outbox_bytes_max: int
     unfinished_bytes_max: int = 64 * 1024**2
+    key_bytes_max: int = 8192
+    database_bytes_max: int | None = None
+    changes_per_second_max: int | None = None
     audit_file: Path | None
     """Relative to `data_dir`, unless it is absolute; None: no file."""
     audit_bytes_max: int

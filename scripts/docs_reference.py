@@ -227,6 +227,8 @@ _EXAMPLES: Final = {
     "NUN_DURABILITY": "relaxed",
     "NUN_MAX_MESSAGE_SIZE": "4MiB",
     "NUN_MAX_OUTBOX_SIZE": "32MiB",
+    "NUN_MAX_DATABASE_SIZE": "10GiB",
+    "NUN_MAX_CHANGES_PER_SECOND": "500",
     "NUN_ARGON2_MEMORY_KIB": "65536",
     "NUN_ARGON2_PASSES": "3",
     "NUN_ARGON2_LANES": "2",
@@ -442,6 +444,25 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "",
             "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` (8 MiB) of replies it is "
             "disconnected (WebSocket 1013). Nobody else is slowed down",
+        ),
+        Difference(
+            "a new key over `NUN_MAX_KEY_SIZE` (8 KiB)",
+            "is taken",
+            "is refused: `key too long: at most 8192 bytes`. Longer keys that exist can be read, watched, changed, "
+            "removed and imported; the server's own `$conflicts_…` keys may be longer. `keys` takes a pattern of "
+            "64 KiB at most",
+        ),
+        Difference(
+            "a long answer to `keys`",
+            "has no limit",
+            "may take twice `NUN_MAX_MESSAGE_SIZE` (32 MiB): beyond it, `too many keys: at most 33554432 bytes of "
+            "them, ask for fewer by a pattern`. Of all clients together, two long listings run at a time; others wait",
+        ),
+        Difference(
+            "the size of a database, and changes a second",
+            "have no limit",
+            "have none either unless `NUN_MAX_DATABASE_SIZE` or `NUN_MAX_CHANGES_PER_SECOND` sets one: then "
+            "`database full: at most N bytes, remove something first` and `too many changes: at most N a second`",
         ),
         Difference(
             "connections, watched keys, listed keys, idle clients",

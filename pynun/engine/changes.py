@@ -47,25 +47,44 @@ class Batch:
         self.waiters: list[Waiter] = []
 
 
+LONG_NAME_BYTES: Final = 64 * 1024
+"""Keys longer than this, which older servers accepted, are not read whole in a scan."""
+
+
+class LongName(NamedTuple):
+    """A stored key that is longer than `LONG_NAME_BYTES`, as a scan finds it."""
+
+    stored: bytes
+    """What the store finds it by."""
+    length: int
+    """Its bytes, without the first four."""
+
+
 class Store(Protocol):
     """What the engine may read: the entries that are on disk."""
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of a stored key."""
 
-    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None, /
+    ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start` (four bytes of a database, then text), in order.
 
         Begins at `position`: first b"" or a stored key, whether it is there or not; then what the call before returned.
         Keys before a stored key that is long may be among the first ones. Returns the keys without their first
         four bytes, where to go on or None at the end, and whether the slice is in order: keys longer than the store's
-        own limit may not be.
+        own limit may not be. A slice ends early when it has read many bytes. Those that are longer than
+        `LONG_NAME_BYTES` are added to `long_names`, if that is given, and not read.
         """
+
+    def read_long(self, name: LongName, first: int, size: int, /) -> bytes | None:
+        """A part of a long name, without its first four bytes; None if the key is gone."""
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How many entries a slice of those under `prefix` (four bytes of a database) holds, and bytes of key and text.
 
-        Begins at `position`, and says where to go on or None, as `scan` does.
+        Begins at `position`, and says where to go on or None, as `scan` does; a slice of long values ends early.
         """
 
 

@@ -28,6 +28,11 @@ def is_record(key: str) -> bool:
     return key.startswith(_RECORD_PREFIX)
 
 
+def is_unresolved(text: str) -> bool:
+    """Whether the text of a record says that its conflict still waits."""
+    return text.startswith(_UNRESOLVED)
+
+
 def parse_waiting(key: str, text: str) -> Waiting | None:
     """Read a record `$conflicts_KEY_ID` with the text `resolve ID DATABASE VERSION KEY OLD NEW`.
 

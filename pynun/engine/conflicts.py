@@ -13,16 +13,33 @@ from pynun.engine.changes import Entry
 from pynun.engine.database import ARBITER_KEY, CONNECTIONS_KEY
 from pynun.engine.events import Event
 from pynun.engine.permissions import is_security_key
+from pynun.engine.scans import scan_slices
+from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT
 from pynun.language import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
+    from pynun.engine.steps import Answer, Need
 
 
 PENDING_MAX = 1000
 """Unresolved conflicts of one key; beyond them a change is refused until the arbiter has caught up."""
+
+
+PENDING_KEY_BYTES_MAX = 1024 * 1024
+"""The unresolved conflicts of one key, times its length: each has the key in its record."""
+
+_SLICES_MAX = 16
+"""Slices of a scan for them, a millisecond each: keys that begin alike and are longer than the store can tell apart are
+read with them."""
+
+_RECORDS_AT_ONCE = 1000
+_RECORD_BYTES_AT_ONCE = 1024 * 1024
+"""Records that an arbiter who arrives has looked up at once, and bytes of their keys."""
 
 
 def record_key(key: str, identifier: int | str) -> str:
@@ -33,10 +50,18 @@ def _index_key(database: Database, key: str, identifier: int) -> bytes:
     return database.pending_prefix + f"{key} {identifier}".encode()
 
 
-def pending_of(engine: Engine, database: Database, key: str) -> list[int]:
-    """The ids of a key's unresolved conflicts, oldest first."""
-    found = engine.scan(database.pending_prefix, f"{key} ")
-    return sorted(int(name.rpartition(" ")[2]) for name in found)
+def pending_of(engine: Engine, database: Database, key: str, slices_max: int | None = None) -> list[int]:
+    """The ids of a key's unresolved conflicts, oldest first. Raises Refusal if it takes more slices of a scan."""
+    slices = 0
+    scan = scan_slices(engine.view, database.pending_prefix, f"{key} ".encode())
+    while True:
+        try:
+            next(scan)
+        except StopIteration as stop:
+            return sorted(int(name.rpartition(b" ")[2]) for name in stop.value)
+        slices += 1
+        if slices == slices_max:
+            raise messages.too_many_conflicts(PENDING_MAX)
 
 
 def _pending(engine: Engine, database: Database) -> list[tuple[int, str]]:
@@ -53,6 +78,37 @@ def pending_records(engine: Engine, database: Database, after: int = 0) -> list[
 def newest_pending(engine: Engine, database: Database) -> int:
     """The highest id of a database's unresolved conflicts, 0 if there is none."""
     return max((identifier for identifier, _ in _pending(engine, database)), default=0)
+
+
+def oldest_records(
+    engine: Engine, database: Database, after: int, before: int
+) -> Generator[Need, Answer, list[tuple[int, str]]]:
+    """The ids and record keys of some unresolved conflicts whose ids lie between two, the oldest first; [] if none."""
+    prefix, store = database.pending_prefix, engine.view.store
+    unwritten = engine.view.unwritten(prefix)
+    found: list[tuple[int, bytes]] = []
+
+    def take(names: Iterable[bytes]) -> None:
+        parts = [name.rpartition(b" ") for name in names]
+        found.extend((number, key) for key, _, digits in parts if after < (number := int(digits)) < before)
+        if len(found) > _RECORDS_AT_ONCE:
+            found.sort()
+        size = 0
+        for count, (_, key) in enumerate(found):
+            size += len(key)
+            if count == _RECORDS_AT_ONCE or (count and size > _RECORD_BYTES_AT_ONCE):
+                found.sort()
+                del found[count:]
+                break
+
+    take(key[4:] for key, entry in unwritten.items() if entry is not None)
+    position: bytes | None = b""
+    while position is not None:
+        names, position, _ = store.scan(prefix, position, _RECORDS_AT_ONCE)
+        take(name for name in names if prefix + name not in unwritten)
+        if position is not None:
+            yield Pause()
+    return [(number, record_key(key.decode(), number)) for number, key in sorted(found)]
 
 
 def settle(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
@@ -77,8 +133,8 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
     if not database.has_arbiter():
         return messages.NO_ARBITER
     engine.check_changeable()
-    pending = pending_of(engine, database, key)
-    if len(pending) >= PENDING_MAX:
+    pending = pending_of(engine, database, key, _SLICES_MAX)
+    if len(pending) >= PENDING_MAX or (len(pending) + 1) * len(key.encode()) > PENDING_KEY_BYTES_MAX:
         return messages.too_many_conflicts(PENDING_MAX)
     if pending:
         version, old = given + len(pending), record_key(key, pending[-1])
@@ -100,7 +156,13 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
 def resolve(engine: Engine, database: Database, identifier: int, key: str, version: int, value: str) -> None:
     """An arbiter's decision: the record says so, and once nothing is pending the key gets the value."""
     record = record_key(key, identifier)
+    texts = {key: value}
+    if engine.read(database, key) is None:
+        engine.check_new_key(key)
     if engine.read(database, record) is not None:
+        texts[record] = messages.resolved(value)
+    engine.check_room(database, texts)  # all of it, or nothing
+    if record in texts:
         engine.change(database, record, messages.resolved(value))
     index_key = _index_key(database, key, identifier)
     if engine.view.read(index_key) is not None:

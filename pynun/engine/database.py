@@ -10,6 +10,7 @@ from pynun.engine.events import Event
 if TYPE_CHECKING:
     from pynun.engine.events import Watcher
     from pynun.engine.permissions import Rules
+    from pynun.engine.rooms import Room
     from pynun.engine.session import Session
 
 Strategy = Literal["none", "newer", "arbiter"]
@@ -50,10 +51,15 @@ def watch_weight(key: str) -> int:
     return 1 + len(key) // 1024
 
 
+def watch_bytes(key: str) -> int:
+    """About how much memory the watch of a key takes."""
+    return 500 + len(key) * (1 if key.isascii() else 4)
+
+
 class Database:
     """One database. Kept from its first use until it is dropped: its `$connections` count has to be."""
 
-    __slots__ = ("is_dropped", "name", "pending_prefix", "prefix", "rules", "sessions", "strategy", "watchers")
+    __slots__ = ("is_dropped", "name", "pending_prefix", "prefix", "room", "rules", "sessions", "strategy", "watchers")
 
     def __init__(self, name: str, identifier: int, strategy: Strategy) -> None:
         self.name = name
@@ -61,6 +67,8 @@ class Database:
         self.is_dropped = False
         self.prefix, self.pending_prefix = prefixes(identifier)
         """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
+        self.room: Room | None = None
+        """How much it may hold; None: any number of bytes."""
         self.sessions: dict[Session, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
@@ -83,12 +91,14 @@ class Database:
             self.watchers.setdefault(key, {})[session] = None
             session.watches[key] = None
             session.watches_weight += watch_weight(key)
+            session.hold_watches(watch_bytes(key))
 
     def unwatch(self, session: Session, key: str) -> None:
         if key not in session.watches:
             return
         del session.watches[key]
         session.watches_weight -= watch_weight(key)
+        session.hold_watches(-watch_bytes(key))
         watchers = self.watchers.get(key)
         if watchers is not None:
             watchers.pop(session, None)

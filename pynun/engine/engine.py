@@ -6,6 +6,7 @@ from one thread. Errors a client must see are raised as `Refusal`; anything else
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -23,20 +24,26 @@ from pynun.engine.database import (
     parse_strategy,
     prefixes,
 )
+from pynun.engine.listings import Listings
+from pynun.engine.paces import Paces
 from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
     Rules,
+    is_security_key,
     parse_grants,
     permission_key,
     permitted_user,
     user_of_secret,
 )
+from pynun.engine.rooms import Room, growth
+from pynun.engine.scans import scan_slices
 from pynun.engine.sleeping import Newest
 from pynun.language import messages
+from pynun.language.numbers import INT64_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Mapping
 
     from pynun.engine.auditing import Audit
     from pynun.engine.changes import Store
@@ -50,9 +57,6 @@ _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
 """The stored key of the hash of the admin password that was given at the last start."""
 
 _MEASURED_READS = 100
-
-_SLICE_KEYS = 2048
-"""Keys a scan reads before it lets others work: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,18 @@ class Context:
     """Keys that one session may watch."""
     keys_max: int = 1_000_000
     """Keys that one answer to `keys` may list."""
+    listing_bytes_max: int = 32 * 1024**2
+    """Bytes of such an answer."""
+    key_bytes_max: int = 8192
+    """Bytes of a key that is new."""
+    database_bytes_max: int | None = None
+    """Bytes of the keys and values of one database; None: any number."""
+    changes_per_second_max: int | None = None
+    """Changes that one session may make in a second; None: any number."""
+    clock: Callable[[], float] = time.monotonic
+    """Seconds that only grow."""
+    group_of: Callable[[str], str] = str
+    """The network of a client's address, for what counts by clients."""
     audit: Audit = field(default_factory=NoAudit)
 
 
@@ -80,15 +96,22 @@ class Engine:
         self.context = context
         self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
         self.counters = Counters()
+        self.listings = Listings(context.listing_bytes_max)
         self._databases: dict[str, Database] = {}
         self.sessions: dict[int, Session] = {}
         """Those that are open, by their number, which grows."""
+        self.watches_bytes = 0
+        """About the memory that all their watches take."""
         self._sessions_entered = 0
+        per_second = context.changes_per_second_max
+        self.paces = None if per_second is None else Paces(per_second, context.clock, context.group_of)
         self._last_conflict_id = 0
         self.refused_changes: str | None = None
         """Set while the store can't take changes: why. Commands that change data are refused with it."""
         self.on_drop: Callable[[], None] = lambda: None
         """Called when a database was dropped: its keys are there to be removed (`dropping`)."""
+        self.on_unmeasured: Callable[[Database], None] = lambda _: None
+        """Called when it is not known how much a database holds that has a limit (`Database.room`)."""
 
     # --- databases ---------------------------------------------------------------------------------------------
 
@@ -101,7 +124,14 @@ class Engine:
         database = self._databases.get(name)
         if database is None:
             database = self._databases[name] = Database(name, entry.version, parse_strategy(entry.text))
+            database.room = self._new_room(name)
+            if database.room is not None:
+                self.on_unmeasured(database)
         return database
+
+    def _new_room(self, name: str) -> Room | None:
+        bytes_max = self.context.database_bytes_max
+        return None if bytes_max is None or name == ADMIN_DATABASE else Room(bytes_max)
 
     def database(self, name: str) -> Database:
         """The database of that name. Raises Refusal `Not a valid database name`."""
@@ -115,6 +145,7 @@ class Engine:
         if self.find_database(name) is not None:
             raise messages.DATABASE_EXISTS
         self.check_changeable()
+        self.check_new_key(name)
         last = self.view.read(LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
         self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
@@ -123,6 +154,10 @@ class Engine:
             self.view.count_operation()
         database = Database(name, identifier, strategy)
         self._databases[name] = database
+        database.room = self._new_room(name)
+        if database.room is not None:
+            database.room.take(growth("$$token", None, token_hash))
+            database.room.is_known = True
         self.view.write(database.stored_key("$$token"), Entry(0, token_hash))
         admin = database if name == ADMIN_DATABASE else self.database(ADMIN_DATABASE)
         self._put(admin, name, Entry(0, "{}"))
@@ -192,49 +227,12 @@ class Engine:
 
     def scan(self, prefix: bytes, key_prefix: str = "") -> list[str]:
         """The keys under a stored prefix that begin with `key_prefix`, in order, at once: only for short lists."""
-        steps = self.scan_slices(prefix, key_prefix.encode())
+        steps = scan_slices(self.view, prefix, key_prefix.encode())
         while True:
             try:
                 next(steps)
             except StopIteration as stop:
                 return [key.decode() for key in stop.value]
-
-    def scan_slices(
-        self,
-        prefix: bytes,
-        key_prefix: bytes = b"",
-        keep: Callable[[list[bytes]], list[bytes]] | None = None,
-        count_max: int | None = None,
-        after: bytes = b"",
-    ) -> Generator[None, None, list[bytes]]:
-        """The keys under a stored prefix that begin with `key_prefix`, in order; yields between slices of a scan.
-
-        With `after`, those up to `key_prefix` and `after` are passed over, as far as that saves reading them.
-        `keep` filters a slice. A scan that finds more than `count_max` keys ends early. Keys that are there during the
-        whole scan are given exactly once, in any case.
-        """
-        start = prefix + key_prefix
-        unwritten = self.view.unwritten(start)
-        found: list[bytes] = []
-        is_sorted = True
-        position: bytes | None = start + after if after else b""
-        while position is not None:
-            names, position, is_slice_sorted = self.view.store.scan(start, position, _SLICE_KEYS)
-            is_sorted = is_sorted and is_slice_sorted
-            if unwritten:
-                names = [name for name in names if prefix + name not in unwritten]
-            found += names if keep is None else keep(names)
-            if count_max is not None and len(found) > count_max:
-                return found
-            if position is not None:
-                yield
-        added = [key[4:] for key, entry in unwritten.items() if entry is not None]
-        if keep is not None:
-            added = keep(added)
-        if added or not is_sorted:
-            found += added
-            found.sort()
-        return found
 
     def measure_get_ms(self) -> float:
         """How long a read takes now, in milliseconds: measured when asked for, so that reads pay nothing for it."""
@@ -251,14 +249,34 @@ class Engine:
         if self.refused_changes is not None:
             raise messages.Refusal(messages.storage_failed(self.refused_changes))
 
+    def check_new_key(self, key: str) -> None:
+        """Raises Refusal if a key that does not exist is too long to be created (docs/protocol.md section 2)."""
+        if len(key.encode()) > self.context.key_bytes_max:
+            raise messages.key_too_long(self.context.key_bytes_max)
+
+    def check_room(self, database: Database, texts: Mapping[str, str]) -> None:
+        """Raises Refusal if a database can't hold these texts of keys beside the rest (docs/protocol.md section 9)."""
+        if database.room is not None:
+            database.room.check(sum(growth(key, self.read(database, key), text) for key, text in texts.items()))
+
+    def _count_change(self, database: Database, room: Room, key: str, text: str | None) -> None:
+        """Raises Refusal if a change makes a database too large. What the admin rules by (`$$`) never does."""
+        if key != CONNECTIONS_KEY:
+            more = growth(key, self.read(database, key), text)
+            if not is_security_key(key):
+                room.check(more)
+            room.take(more)
+
     def change(self, database: Database, key: str, text: str) -> None:
         """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
         old = self.read(database, key)
         self.put(database, key, Entry(0 if old is None else max(old.version + 1, 0), text))
 
     def put(self, database: Database, key: str, entry: Entry) -> None:
-        """The change of one key, its watchers told. Raises Refusal while the store can't take changes."""
+        """The change of one key, its watchers told. Raises Refusal while it can't be stored."""
         self.check_changeable()
+        if database.room is not None:
+            self._count_change(database, database.room, key, entry.text)
         self._put(database, key, entry)
         self.view.count_operation()
 
@@ -286,6 +304,8 @@ class Engine:
     def remove(self, database: Database, key: str) -> None:
         """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
         self.check_changeable()
+        if database.room is not None:
+            self._count_change(database, database.room, key, None)
         view = self.view
         stored = database.stored_key(key)
         if key == CONNECTIONS_KEY:
@@ -297,6 +317,11 @@ class Engine:
         database.notify(key, messages.removed(key), view.depends)
         if key.startswith("$$"):
             self._security_changed(database, key)
+
+    @property
+    def upcoming_conflict_id(self) -> int:
+        """No conflict from now on has a smaller id; before the first one since the start, more than any."""
+        return max(self._last_conflict_id + 1, self.context.time_ns()) if self._last_conflict_id else INT64_MAX
 
     def next_conflict_id(self) -> int:
         """A 64-bit number that grows, nanoseconds since 1970 as in the original."""
@@ -364,6 +389,9 @@ class Engine:
                 self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
                 continue
             database.rules.clear()
+            if database.room is not None:
+                database.room.is_known = False
+                self.on_unmeasured(database)
             newest = Newest(self, database, is_after_loss=True)
             for session in list(database.sessions):
                 if session.is_admin and admin_hash not in session.admin_hashes:

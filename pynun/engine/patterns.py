@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,14 @@ class Pattern:
                 return self.text
 
 
+EVERY_KEY: Final = Pattern("all")
+
+
 def parse_pattern(pattern: str) -> Pattern:
     """Read a pattern: one that ends in `*` is a prefix, one that begins with `*` a suffix, with every `*` removed."""
     text = pattern.replace("*", "")
     if not text:
-        return Pattern("all")
+        return EVERY_KEY
     if pattern.endswith("*"):
         return Pattern("prefix", text)
     if pattern.startswith("*"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
     from pynun.engine.origin import Origin
+    from pynun.engine.paces import Bucket
     from pynun.engine.permissions import Secret
     from pynun.engine.sleeping import Newest, Sleeper
     from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
@@ -48,6 +49,7 @@ class Session:
         "is_closed",
         "origin",
         "outbox",
+        "pace",
         "rules",
         "secret",
         "since_ns",
@@ -55,6 +57,7 @@ class Session:
         "user",
         "view",
         "watches",
+        "watches_bytes",
         "watches_weight",
     )
 
@@ -67,6 +70,8 @@ class Session:
         self.counters = engine.counters
         self.done = engine.counters.done
         self.outbox = outbox
+        self.pace = None if engine.paces is None else engine.paces.open()
+        """Its changes a second; None: it may make any number."""
         self.is_admin = False
         self.admin_hashes: tuple[str, ...] = ()
         """Hashes of the passwords that make it admin: the one it logged in with, and the one it has changed it to."""
@@ -78,6 +83,8 @@ class Session:
         self.rules: Rules | None = None
         """What the user may do in the selected database; None: everything."""
         self.watches: dict[str, None] = {}
+        self.watches_bytes = 0
+        """About the memory that its watches take."""
         self.watches_weight = 0
         """Sum of the watches' weights (`watch_weight`), which is what the limit is on."""
         self.sleeper: Sleeper | None = None
@@ -230,6 +237,11 @@ class Session:
         if not self._may(permission, key):
             raise messages.PERMISSION_DENIED
 
+    def count_change(self, pace: Bucket) -> None:
+        """The session makes a change. Raises Refusal if it makes too many; the admin may make any number."""
+        if not self.is_admin and self.engine.paces is not None:
+            self.engine.paces.take(self, pace)
+
     def _may(self, permission: Permission, key: str) -> bool:
         """Admin rules security keys; on other keys the admin is the user it selected the database as."""
         if is_security_key(key):
@@ -311,6 +323,12 @@ class Session:
         self.rules = None
         self.watches.clear()
         self.watches_weight = 0
+        self.hold_watches(-self.watches_bytes)
+
+    def hold_watches(self, more: int) -> None:
+        """The watches take so many more bytes, or fewer."""
+        self.watches_bytes += more
+        self.engine.watches_bytes += more
 
     def set_rules(self, rules: Rules | None, newest: Newest | None = None) -> None:
         """Other rules from now on: watches that they don't allow sleep, others wake (docs/protocol.md section 4)."""

@@ -7,11 +7,12 @@ session wait; other sessions do not.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from pynun.engine.events import Outbox
     from pynun.engine.origin import Attempt
     from pynun.engine.secret_hashes import HashLimit
 
@@ -38,7 +39,21 @@ class Pause:
     """Let others work, then go on: long scans yield it between slices. Answered with None."""
 
 
-Need = VerifySecret | HashSecret | Pause
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Wait until `ask` calls back what it is given, which may be at once. Answered with None."""
+
+    ask: Callable[[Callable[[], None]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Wait until no more waits for the client than may, and let others work. Answered with None."""
+
+    outbox: Outbox
+
+
+Need = VerifySecret | HashSecret | Pause | Turn | Drain
 Answer = bool | str | None
 Result = str | bytes | list[str] | None
 """A command's own messages: none, one (bytes: encoded already, for very long ones), or several."""

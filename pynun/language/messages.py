@@ -132,9 +132,39 @@ def too_many_watches(most: int) -> Refusal:
     return Refusal(f"too many watched keys: at most {most}")
 
 
+def too_many_watches_of_all() -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal("too many watched keys of all clients together: try again later")
+
+
 def too_many_keys(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many keys: at most {most}, ask for fewer by a pattern")
+
+
+def too_much_listed(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many keys: at most {most} bytes of them, ask for fewer by a pattern")
+
+
+def key_too_long(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"key too long: at most {most} bytes")
+
+
+def pattern_too_long(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"pattern too long: at most {most} bytes")
+
+
+def database_full(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"database full: at most {most} bytes, remove something first")
+
+
+def too_many_changes(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many changes: at most {most} a second")
 
 
 def not_databases(names: Iterable[str]) -> Refusal:

@@ -40,6 +40,7 @@ from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
 from pynun.server.proxies import TrustedProxies
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
+from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.tls import Certificate
 from pynun.settings import Durability
 from pynun.storage import schema
@@ -196,6 +197,11 @@ class _Server:
             credentials=self._login_delay,
             watches_max=settings.watches_max,
             keys_max=settings.keys_max,
+            listing_bytes_max=limits.LISTING_MESSAGES * settings.message_bytes_max,
+            key_bytes_max=settings.key_bytes_max,
+            database_bytes_max=settings.database_bytes_max,
+            changes_per_second_max=settings.changes_per_second_max,
+            group_of=address_group,
             audit=auditing,
         )
         self._engine = Engine(
@@ -294,6 +300,7 @@ class _Server:
 
     async def _serve_connections(self, committer: Committer, signals: AsyncIterator[int]) -> None:
         """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
+        settings = self._settings
         stopping = trio.Event()
         async with trio.open_nursery() as connections:
             service = self._make_service(committer, connections)
@@ -301,6 +308,8 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(Sweeper(self._engine).run)
+                if settings.database_bytes_max is not None:
+                    accepting.start_soon(RoomMeasurer(self._engine).run)
                 accepting.start_soon(self._make_backups, committer)
                 for listener, transport in (
                     (self._listeners.websocket, WEBSOCKET),

@@ -19,7 +19,7 @@ import trio
 
 from pynun import limits
 from pynun.engine.secret_hashes import HashCost, HashLimit
-from pynun.engine.steps import HashSecret, Pause, VerifySecret
+from pynun.engine.steps import Drain, HashSecret, Pause, Turn, VerifySecret
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Passwords:
         self.hash_limit = HashLimit(HashCost(memory_kib, passes, lanes))
         self._is_told = False
         self._limiter = trio.CapacityLimiter(limits.PASSWORD_CHECKS_MAX)
+        self._pausing = trio.Lock()
         self._key = os.urandom(32)
         self._verified: OrderedDict[bytes, None] = OrderedDict()
         self._running: dict[bytes, trio.Event] = {}
@@ -96,8 +97,16 @@ class Passwords:
     async def answer(self, need: Need) -> Answer:
         """The answer to a need of the engine."""
         if isinstance(need, Pause):
-            await trio.lowlevel.checkpoint()
+            # One after another: between two turns of the loop one slice of one scan runs, however many clients scan.
+            await self._pausing.acquire()
+            self._pausing.release()
             return None
+        if isinstance(need, Turn):
+            has_come = trio.Event()
+            need.ask(has_come.set)
+            await has_come.wait()
+            return None
+        assert not isinstance(need, Drain), need  # the transport's own
         began = time.perf_counter()
         answer = await self._compute(need)
         self.check_seconds.observe(time.perf_counter() - began)

@@ -36,14 +36,14 @@ from pynun.storage.opening import (
     unusable,
     why_not_written,
 )
-from pynun.storage.slices import data_slice, entries_under, slice_with_log
+from pynun.storage.slices import TOUCHED_BYTES, Slice, data_slice, entries_under, full_names, slice_with_log
 from pynun.storage.walk import check_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pynun.engine.changes import Batch, Entry
+    from pynun.engine.changes import Batch, Entry, LongName
     from pynun.storage.change_log import Pair
 
     _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
@@ -65,17 +65,6 @@ _SHORT_ENTRIES: Final = 16
 
 _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
-
-
-class Slice(NamedTuple):
-    """What was found in a part of the data."""
-
-    totals: dict[int, tuple[int, int]]
-    """Keys and bytes by the identifier of a database; the bytes with those of its index of conflicts."""
-    names: dict[int, str]
-    """Names of databases by their identifier, as far as they were in this part."""
-    following: bytes | None
-    """Where the next part begins; None at the end."""
 
 
 class Copy(NamedTuple):
@@ -168,10 +157,23 @@ class LmdbStore:
             raise self._tell_damage(error) from error
         return None if value is None else schema.decode_value(key, value)
 
-    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None
+    ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
         try:
-            return self._scan(start, position, count_max)
+            return self._scan(start, position, count_max, long_names)
+        except FATAL as error:
+            raise self._tell_damage(error) from error
+
+    def read_long(self, name: LongName, first: int, size: int) -> bytes | None:
+        """A part of a long name: see `pynun.engine.changes.Store.read_long`."""
+        if self._log.entries.get(name.stored, NOT_LOGGED) is None:
+            return None
+        try:
+            with self._environment.begin(db=self._data, buffers=True) as transaction:
+                value = transaction.get(name.stored)
+                return None if value is None else schema.long_key(value, schema.ID_BYTES + first, size)
         except FATAL as error:
             raise self._tell_damage(error) from error
 
@@ -181,7 +183,9 @@ class LmdbStore:
         self.on_damage(damage)
         return damage
 
-    def _scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def _scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None
+    ) -> tuple[list[bytes], bytes | None, bool]:
         stored_start = start[: schema.PREFIX_BYTES]
         first = position[: schema.KEY_BYTES_MAX] or stored_start
         while True:
@@ -193,15 +197,11 @@ class LmdbStore:
                     if not stored and following is not None:
                         first = following
                         continue
-                long_ones = [name for name in stored if len(name) == schema.KEY_BYTES_MAX and schema.is_long(name)]
-                if not long_ones and len(start) <= schema.PREFIX_BYTES:
-                    return [name[4:] for name in stored], following, True
-                full = {
-                    name: logged.full_keys.get(name) or schema.long_key(transaction.get(name, b""))
-                    for name in long_ones
-                }
-            names = [full.get(name, name) for name in stored]
-            return [name[4:] for name in names if name.startswith(start)], following, False
+            if len(start) <= schema.PREFIX_BYTES and not any(map(schema.is_long, stored)):
+                return [name[4:] for name in stored], following, True
+            with self._environment.begin(db=self._data, buffers=True) as with_values:
+                names, behind = full_names(with_values, start, stored, logged.full_keys, long_names)
+            return names, behind or following, False
 
     def measure(self, position: bytes, count_max: int) -> Slice:
         """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
@@ -213,10 +213,12 @@ class LmdbStore:
         try:
             with self._reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
                 following = behind
+                left = TOUCHED_BYTES
                 for count, (key, value) in enumerate(pairs):
-                    if count == count_max:
+                    if count == count_max or left <= 0:
                         following = bytes(key)
                         break
+                    left -= len(value)
                     prefix = int.from_bytes(key[:4], "big")
                     identifier = prefix & ~schema.CONFLICT_BIT
                     keys, stored_bytes = totals.get(identifier, (0, 0))
@@ -244,7 +246,7 @@ class LmdbStore:
         count = size = 0
         with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
             for key, value in pairs:
-                if count == count_max:
+                if count == count_max or size > TOUCHED_BYTES:
                     return count, size, bytes(key)
                 count += 1
                 size += schema.text_bytes(key, value)
@@ -257,17 +259,14 @@ class LmdbStore:
         With them where they end although there are more: as many as `count_max` of the log's are among them then.
         """
         logged, behind = self._log.pairs(prefix, first, count_max)
-        begin = self._environment.begin
-        with (
-            begin(db=self._data) if logged else begin(db=self._data, buffers=True) as transaction,
-            transaction.cursor() as cursor,
-        ):
+        # Values are never copied: a slice is bounded in keys, and each of its values may be as long as a message.
+        with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
             found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
             pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
             if not logged:
                 yield pairs, None
             else:
-                ours = cast("Iterator[Pair]", pairs)
+                ours = cast("Iterator[Pair]", ((bytes(key), value) for key, value in pairs))
                 if behind is not None:
                     ours = takewhile(lambda pair: pair[0] < behind, ours)
                 yield merged(ours, logged), behind

@@ -108,10 +108,17 @@ def decode_value(key: bytes, value: bytes) -> Entry:
     return Entry(version, value[_long_head.size + length :].decode())
 
 
-def long_key(value: bytes) -> bytes:
-    """The full key (four bytes and text) out of the value of a long one."""
-    _, length = _long_head.unpack_from(value)
-    return value[_long_head.size : _long_head.size + length]
+def long_key_bytes(value: bytes | memoryview) -> int:
+    """How long the full key (four bytes and text) in the value of a long one is."""
+    length: int = _long_head.unpack_from(value)[1]
+    return length
+
+
+def long_key(value: bytes | memoryview, first: int = 0, size: int | None = None) -> bytes:
+    """The full key (four bytes and text) out of the value of a long one, or a part of it."""
+    length = long_key_bytes(value)
+    end = length if size is None else min(length, first + size)
+    return bytes(value[_long_head.size + first : _long_head.size + end])
 
 
 def text_bytes(stored: bytes | memoryview, value: bytes | memoryview) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from pynun.engine.changes import LONG_NAME_BYTES, LongName
 from pynun.storage import schema
 from pynun.storage.change_log import merged
 
@@ -16,6 +17,20 @@ if TYPE_CHECKING:
 
     from pynun.engine.changes import Entry
     from pynun.storage.change_log import Logged, Pair, Under
+
+TOUCHED_BYTES: Final = 1024 * 1024
+"""Of values, a slice touches no more than this, or one: py-lmdb touches every page of a value that it is asked for."""
+
+
+class Slice(NamedTuple):
+    """What was found in a part of the data."""
+
+    totals: dict[int, tuple[int, int]]
+    """Keys and bytes by the identifier of a database; the bytes with those of its index of conflicts."""
+    names: dict[int, str]
+    """Names of databases by their identifier, as far as they were in this part."""
+    following: bytes | None
+    """Where the next part begins; None at the end."""
 
 
 def entries_under(
@@ -58,3 +73,39 @@ def slice_with_log(
     if len(kept) > count_max:
         return kept[:count_max], kept[count_max]
     return kept, following
+
+
+def full_names(
+    transaction: lmdb.Transaction[memoryview],
+    start: bytes,
+    stored: list[bytes],
+    logged: dict[bytes, bytes],
+    long_names: list[LongName] | None,
+) -> tuple[list[bytes], bytes | None]:
+    """The keys that begin with `start` of a slice of LMDB's, as far as a slice may read, and where that ends."""
+    names: list[bytes] = []
+    left = TOUCHED_BYTES
+    for key in stored:
+        if not schema.is_long(key):
+            if key.startswith(start):
+                names.append(key[4:])
+            continue
+        if left <= 0:
+            return names, key
+        name = logged.get(key)
+        if name is None:
+            value = transaction.get(key)
+            if value is None:
+                continue  # removed since the slice was read
+            left -= len(value)
+            if schema.long_key(value, 0, len(start)) != start:
+                continue
+            length = schema.long_key_bytes(value) - schema.ID_BYTES
+            if length > LONG_NAME_BYTES and long_names is not None:
+                long_names.append(LongName(key, length))
+                continue
+            name = schema.long_key(value)
+        left -= len(name)
+        if name.startswith(start):
+            names.append(name[4:])
+    return names, None

@@ -149,8 +149,8 @@ class FrameReader(ChunkReader):
             if not left:
                 outcome = Outcome.MORE
                 break
-            if self._outbox.needs_flush and self._service.is_behind(self._outbox):
-                outcome = Outcome.FULL
+            if self._outbox.needs_flush:  # long answers take the loop's time as many commands do
+                outcome = Outcome.FULL if self._service.is_behind(self._outbox) else Outcome.MORE
                 break
         self._wanted = wanted
         if chunk is rest:

@@ -283,9 +283,8 @@ class _Requests:
         self.is_answering = False
 
     def _hold_unread(self, bytes_unread: int) -> None:
-        """Answers that are not read are counted as well, while the client has not logged in."""
-        if not self._is_member():
-            self._held.hold(self._reader.held_bytes + bytes_unread)
+        """Answers that are not read are counted as well."""
+        self._held.hold(self._reader.held_bytes + bytes_unread)
 
     def _hold_running(self, body: str, outbox: ResultsOutbox) -> None:
         """Others have their turn while this request runs. If it holds too much, what comes next is its cancellation."""

@@ -120,8 +120,9 @@ class LineReader(ChunkReader):
                 return self._keep(lines[place + 1 :], Outcome.SUSPENDED)
             if place + 1 == limits.SLICE_COMMANDS:
                 return self._keep(lines[place + 1 :], Outcome.MORE)
-            if outbox.needs_flush and self._service.is_behind(outbox):
-                return self._keep(lines[place + 1 :], Outcome.FULL)
+            if outbox.needs_flush:  # long answers take the loop's time as many commands do
+                outcome = Outcome.FULL if self._service.is_behind(outbox) else Outcome.MORE
+                return self._keep(lines[place + 1 :], outcome)
         outcome = Outcome.FULL if self._service.committer.is_full else Outcome.WAIT
         if not lines[last] and not self.held.bytes:
             return outcome

@@ -98,7 +98,7 @@ class ChunkReader(ABC):
         self.held = Held(service.unfinished, connected, client)
         """The account of `_rest` and what waits; given up by whoever ends the connection."""
         self._waiting_bytes = 0  # of the message whose commands wait
-        self._unread_bytes = 0  # of replies to a client that has not logged in
+        self._unread_bytes = 0  # of what a client does not read
         outbox.on_unread = self._hold_unread
         self._rest = bytearray()  # received, not used yet
         self._is_tls = isinstance(connected, ssl.SSLSocket)
@@ -119,8 +119,8 @@ class ChunkReader(ABC):
         return self.held.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
 
     def _hold_unread(self, bytes_unread: int) -> None:
-        """Replies that are not read are counted as well, while the client has not logged in."""
-        self._unread_bytes = 0 if self.held.is_member() else bytes_unread
+        """Replies and events that are not read are counted as well."""
+        self._unread_bytes = bytes_unread
         self._keeps()
 
     def on_readable(self) -> bool:

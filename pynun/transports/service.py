@@ -10,7 +10,9 @@ import trio
 
 from pynun import limits
 from pynun.engine.session import Session
+from pynun.engine.steps import Drain
 from pynun.transports.allowed_origins import AllowedOrigins
+from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
 from pynun.transports.unfinished import Unfinished
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
     from pynun.transports.liveness import Peer
-    from pynun.transports.outbox import Flusher, Outbox
+    from pynun.transports.outbox import Flusher
     from pynun.transports.pages import Pages
 
 _log = logging.getLogger("nun_db")
@@ -138,8 +140,10 @@ class Service:
             suspension = receiver.execute(command)
             if suspension is not None:
                 await self.settle(suspension)
-            if outbox.needs_flush and self.is_behind(outbox):
-                await outbox.wait_for_room()
+            if outbox.needs_flush:  # long answers take the loop's time as many commands do
+                if self.is_behind(outbox):
+                    await outbox.wait_for_room()
+                await trio.lowlevel.checkpoint()
             if number % limits.SLICE_COMMANDS == 0:
                 self.flusher.flush()
                 await trio.lowlevel.checkpoint()
@@ -152,8 +156,16 @@ class Service:
         try:
             need = next(suspension)
             while True:
-                need = suspension.send(await self.resolver.answer(need))
+                need = suspension.send(await self._answer(need))
         except StopIteration:
             return
         finally:
             suspension.close()
+
+    async def _answer(self, need: Need) -> Answer:
+        if not isinstance(need, Drain):
+            return await self.resolver.answer(need)
+        await trio.lowlevel.checkpoint()
+        if isinstance(need.outbox, Outbox):
+            await need.outbox.wait_for_room()
+        return None

@@ -112,8 +112,8 @@ def test_a_page_does_not_read_those_before_it_again(world: World, admin: Client)
     for number in range(3000):
         admin.ask(f"create-db n{number:04} pwd")
     world.commit()
-    assert len(list(admin.start("list-dbs 0"))) == 1
-    assert admin.session.execute("list-dbs n2000") is None, "it paused: it read more than is behind that name"
+    all_steps = len(list(admin.start("list-dbs 0")))
+    assert len(list(admin.start("list-dbs n2000"))) < all_steps, "it read more than follows that name"
 
 
 def test_the_size_of_a_database_is_that_of_its_keys_and_values(world: World, admin: Client) -> None:

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from pynun import limits
+from pynun.engine.changes import Entry
+from pynun.engine.steps import Pause, Turn
 from pynun.language import messages
 from tests.engine.world import Client, World
 
@@ -89,3 +92,137 @@ def test_a_list_that_is_too_long_is_refused_before_all_of_it_is_read(world: Worl
     suspension = client.session.execute("keys many*")
     assert suspension is None
     assert client.outbox.take() == [messages.error(messages.too_many_keys(5).error)]
+
+
+# --- keys ------------------------------------------------------------------------------------------------------
+
+LONG = "ü" * 4097  # 8194 bytes
+TOO_LONG = [messages.error(messages.key_too_long(8192).error)]
+
+
+@pytest.mark.parametrize(
+    "command", ["set {} v", "set-safe {} -1 v", "set-safe {} 3 v", "increment {}", "increment {} 4", "watch {}"]
+)
+def test_a_new_key_over_the_limit_is_refused(client: Client, command: str) -> None:
+    assert client.ask(command.format(LONG)) == TOO_LONG
+    assert client.ask(f"get {LONG}") == ["value <Empty>\n", *OK]
+    client.world.engine.context = replace(client.world.engine.context, watches_max=100)
+    assert client.ask(command.format("k" * 8192))[-1:] == OK, "in bytes, and up to the limit"
+
+
+@pytest.mark.parametrize(
+    "command", ["create-user {} pwd", "set-permissions {} r *", "create-db {} pwd", "add-user d {} pwd"]
+)
+@pytest.mark.parametrize("through", ["", "rp 5 "])
+def test_names_make_keys_too(world: World, command: str, through: str) -> None:
+    world.engine.context = replace(world.engine.context, watches_max=10_000, keys_max=10_000)
+    admin = world.admin("use-db d pwd")
+    assert admin.ask(through + command.format(LONG))[-1:] == TOO_LONG
+
+
+@pytest.mark.parametrize("command", ["replicate d {} -1 v", "replicate-increment d {}", "resolve 1 d {} 0 v"])
+def test_other_ways_to_a_new_key_are_refused_too(world: World, command: str) -> None:
+    assert world.admin().ask(command.format(LONG)) == TOO_LONG
+
+
+def test_a_longer_key_that_exists_goes_on(world: World, client: Client) -> None:
+    database = world.engine.database("d")
+    world.engine.put(database, LONG, Entry(0, "1"))
+    assert client.ask(f"watch {LONG}") == OK
+    assert client.ask(f"set {LONG} 2")[-1:] == OK
+    assert client.ask(f"increment {LONG}")[-1:] == OK
+    assert client.ask(f"get-safe {LONG}") == ["value-version 2 3\n", *OK]
+    assert client.ask("keys ü*") == [f"keys ,{LONG}\n", *OK]
+    assert client.ask(f"remove {LONG}") == [f"removed {LONG}\n", *OK]
+    assert client.ask(f"set {LONG} 2") == TOO_LONG
+
+
+def test_records_of_conflicts_may_be_longer(world: World) -> None:
+    key = "k" * 8192
+    arbiter = world.connect("use-db arb pwd", "arbiter")
+    client = world.connect("use-db arb pwd", f"set {key} now", f"set {key} newer")
+    told = client.ask(f"set-safe {key} 0 late")
+    assert told[0].startswith(f"error $$conflitct unresolved $conflicts_{key}_")
+    assert arbiter.outbox.take()[0].endswith(f"{key} newer late")
+
+
+def test_conflicts_of_a_long_key_are_bounded_in_bytes(world: World) -> None:
+    key = "k" * 8192
+    world.connect("use-db arb pwd", "arbiter")
+    client = world.connect("use-db arb pwd", f"set {key} now", f"set {key} newer")
+    told = [client.ask(f"set-safe {key} 0 late")[0] for _ in range(140)]
+    assert told[-1] == messages.error(messages.too_many_conflicts(1000).error)
+    assert sum("unresolved $conflicts" in text for text in told) == 128
+
+
+# --- listings --------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_lists_is_bounded_in_bytes(world: World) -> None:
+    world.engine.listings.bytes_max = 1000
+    world.engine.context = replace(world.engine.context, keys_max=100)
+    client = world.connect("use-db d pwd", *(f"set {number:03}{'k' * 97} v" for number in range(9)))
+    too_much = [messages.error(messages.too_much_listed(1000).error)]
+    assert client.ask("keys *kk")[-1:] == OK
+    client.ask(f"set 009{'k' * 97} v")
+    assert client.ask("keys *kk") == too_much
+    world.commit()
+    assert client.ask("keys *kk") == too_much
+    assert client.ask("keys 00*") == too_much
+    assert client.ask("keys 001*")[-1:] == OK
+
+
+def test_a_pattern_is_bounded(client: Client) -> None:
+    assert client.ask("keys " + "x" * 65_537) == [messages.error(messages.pattern_too_long(65_536).error)]
+    assert client.ask("keys " + "x" * 65_536) == ["keys \n", *OK]
+
+
+def test_listings_wait_for_their_turn_and_get_it(world: World) -> None:
+    world.engine.context = replace(world.engine.context, keys_max=10_000)
+    world.connect("use-db d pwd", *(f"set {number:04}{'k' * 97} v" for number in range(2000)))
+    world.commit()
+    clients = [world.connect("use-db d pwd") for _ in range(4)]
+    suspensions = [client.start("keys *kk") for client in clients]
+    turns: list[str] = []
+    needs = [next(suspension) for suspension in suspensions]
+    for number, need in enumerate(needs):
+        assert isinstance(need, Turn)
+        need.ask(lambda number=number: turns.append(str(number)))  # type: ignore[misc]
+    assert turns == ["0", "1"], "no more at once"
+    suspensions[2].close()
+    world.settle(suspensions[0])
+    assert turns == ["0", "1", "3"], "the one that was given up has no turn"
+    assert clients[0].outbox.take()[-1:] == OK
+    for place in (1, 3):
+        world.settle(suspensions[place])
+        assert clients[place].outbox.take()[-1:] == OK
+    assert world.engine.listings.small_bytes == 0
+
+
+def test_a_scan_of_more_than_a_little_lets_others_work(world: World) -> None:
+    """A message may hold thousands of them."""
+    client = world.connect("use-db d pwd", *(f"set {number:04}{'k' * 97} v" for number in range(50)))
+    world.commit()
+    suspension = client.session.execute("keys none")
+    assert suspension is not None
+    assert isinstance(next(suspension), Pause)
+
+
+# --- watches of all --------------------------------------------------------------------------------------------
+
+
+def test_watches_of_all_sessions_are_bounded_together(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "WATCHES_BYTES_MAX", 3 * 8000)
+    monkeypatch.setattr(limits, "WATCHES_BYTES_OWN", 8000)
+    world.engine.context = replace(world.engine.context, watches_max=10_000)
+    too_many = [messages.error(messages.too_many_watches_of_all().error)]
+    keys = [f"{number}{'k' * 3000}" for number in range(9)]
+    assert [client.ask(f"watch {key}") for key in keys] == [OK] * 6 + [too_many] * 3
+    other = world.connect("use-db d pwd")
+    assert [other.ask(f"watch {key}") for key in keys[:3]] == [OK, OK, too_many], "each has a little of its own"
+    client.close()
+    assert other.ask(f"watch {keys[2]}") == OK
+    world.admin("drop-db d")
+    assert world.engine.watches_bytes == 0

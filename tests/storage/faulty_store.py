@@ -15,7 +15,7 @@ from pynun.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.changes import Batch, Entry
+    from pynun.engine.changes import Batch, Entry, LongName
 
 NO_ROOM = "No space left on device"
 
@@ -31,8 +31,13 @@ class WritableStore(Protocol):
     def get(self, key: bytes) -> Entry | None:
         """The entry of a stored key."""
 
-    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None, /
+    ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start`."""
+
+    def read_long(self, name: LongName, first: int, size: int, /) -> bytes | None:
+        """A part of a key that a scan has not read."""
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is."""
@@ -89,9 +94,15 @@ class FaultyStore:
         """The entry of a stored key."""
         return self.inner.get(key)
 
-    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None, /
+    ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start`."""
-        return self.inner.scan(start, position, count_max)
+        return self.inner.scan(start, position, count_max, long_names)
+
+    def read_long(self, name: LongName, first: int, size: int, /) -> bytes | None:
+        """A part of a key that a scan has not read."""
+        return self.inner.read_long(name, first, size)
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Batch, Entry
+    from pynun.engine.changes import Batch, Entry, LongName
 
 
 class MemoryStore:
@@ -20,11 +20,16 @@ class MemoryStore:
         """The entry of a stored key."""
         return self.entries.get(key)
 
-    def scan(self, start: bytes, position: bytes, count_max: int) -> tuple[list[bytes], bytes | None, bool]:
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, _long_names: list[LongName] | None = None
+    ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the stored keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
         names = sorted(name for name in self.entries if name.startswith(start) and name >= position)
         following = names[count_max] if len(names) > count_max else None
         return [name[4:] for name in names[:count_max]], following, True
+
+    def read_long(self, _name: LongName, _first: int, _size: int) -> bytes | None:
+        """There are none: all names are read whole."""
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
+from pynun.engine.scans import scan_slices
 from pynun.language import messages
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session
+    from pynun.engine.steps import Steps
 
 
 def snapshot(session: Session, names: list[str]) -> None:
@@ -44,7 +46,21 @@ def list_commands(_session: Session) -> str:
     return messages.commands_list(sorted(name for command in COMMANDS for name in (command.name, *command.aliases)))
 
 
-def debug(session: Session, command: str) -> str | None:
+def _pending_conflicts(session: Session, command: str) -> Steps:
+    engine = session.engine
+    databases = [session.database] if session.database else list(map(engine.database, engine.database_names()))
+    records: list[str] = []
+    with engine.listings.open() as listing:
+        for database in databases:
+            found = yield from scan_slices(engine.view, database.pending_prefix, listing=listing)
+            parts = [name.decode().rpartition(" ") for name in found]
+            parts.sort(key=lambda part: int(part[2]))
+            records += [conflicts.record_key(key, identifier) for key, _, identifier in parts]
+    # The original does not know the right spelling and answers just `ok` to it: kept while there are none.
+    return messages.conflicts_list(records) if records or command == "pendding-conflitcts" else None
+
+
+def debug(session: Session, command: str) -> str | Steps | None:
     """An unknown debug command answers just `ok`, as in the original."""
     engine = session.engine
     match command:
@@ -53,10 +69,7 @@ def debug(session: Session, command: str) -> str | None:
         case "pending-ops":
             return messages.PENDING_OPERATIONS
         case "pending-conflicts" | "pendding-conflitcts":
-            databases = [session.database] if session.database else map(engine.database, engine.database_names())
-            records = [record for database in databases for record in conflicts.pending_records(engine, database)]
-            # The original does not know the right spelling and answers just `ok` to it: kept while there are none.
-            return messages.conflicts_list(records) if records or command == "pendding-conflitcts" else None
+            return _pending_conflicts(session, command)
         case "process-info":
             return messages.process_info(engine.context.process_id)
         case _:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
-from pynun.engine.changes import Entry
+from pynun.engine.changes import LONG_NAME_BYTES, Entry
 from pynun.engine.commands.login import hashed, stay_admin
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import is_secret_key, permission_key
+from pynun.engine.scans import scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, next_version
@@ -18,8 +19,6 @@ from pynun.language.arguments import UNCONDITIONAL
 from pynun.language.numbers import INT64_MAX, INT64_MIN, parse_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pynun.engine.database import Database
     from pynun.engine.patterns import Pattern
     from pynun.engine.session import Session
@@ -60,8 +59,11 @@ def change(session: Session, database: Database, key: str, given: int, value: st
 def change_now(session: Session, database: Database, key: str, given: int, value: str) -> None:
     """Decide on the key's newest entry and change it. Raises Refusal if the change is a conflict that is not won."""
     engine = session.engine
+    if session.pace is not None:
+        session.count_change(session.pace)
     entry = session.view.read(database.prefix + key.encode())
     if entry is None:
+        engine.check_new_key(key)
         version = next_version(None, given)
     elif entry[0] == IN_CONFLICT:
         version = None
@@ -95,6 +97,8 @@ def remove_from(session: Session, database: Database, key: str) -> None:
     if key == "$$token":
         raise messages.TOKEN_NOT_REMOVABLE
     if session.engine.read(database, key) is not None:
+        if session.pace is not None:
+            session.count_change(session.pace)
         session.engine.remove(database, key)
 
 
@@ -107,8 +111,11 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
     if is_secret_key(key):
         raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
     engine = session.engine
+    if session.pace is not None:
+        session.count_change(session.pace)
     entry = engine.read(database, key)
     if entry is None:
+        engine.check_new_key(key)
         engine.put(database, key, Entry(1, str(step)))
         return
     number = parse_integer(entry.text)
@@ -125,6 +132,9 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
 def keys(session: Session, pattern_text: str) -> Steps:
     """The keys that match, each preceded by a comma; `$$` keys only for the admin."""
     view, database = session.view, session.selected
+    pattern_bytes_max = max(session.engine.context.key_bytes_max, LONG_NAME_BYTES)
+    if len(pattern_text.encode()) > pattern_bytes_max:  # each key is searched for it, and it would take as long
+        raise messages.pattern_too_long(pattern_bytes_max)
     while True:
         losses, was_admin = view.losses, session.is_admin
         message = yield from _list_keys(session, database, parse_pattern(pattern_text))
@@ -134,42 +144,22 @@ def keys(session: Session, pattern_text: str) -> Steps:
 
 
 def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
+    engine = session.engine
     start = pattern.text.encode() if pattern.kind == "prefix" else b""
-    most = session.engine.context.keys_max
-    keep = _slice_filter(pattern, with_security=session.is_admin)
-    scan = session.engine.scan_slices(database.prefix, start, keep, most)
-    found: list[bytes] | None = None
-    while found is None:
-        try:
-            next(scan)
-            yield Pause()
-        except StopIteration as stop:
-            found = stop.value
-    assert found is not None
-    if len(found) > most:
-        raise messages.too_many_keys(most)
-    parts = [b"keys "]
-    for first in range(0, len(found), _JOIN_KEYS):
-        parts.append(b"," + b",".join(found[first : first + _JOIN_KEYS]))
-        if first:
-            yield Pause()
-    parts.append(b"\n")
-    return b"".join(parts)
-
-
-def _slice_filter(pattern: Pattern, *, with_security: bool) -> Callable[[list[bytes]], list[bytes]]:
-    text = pattern.text.encode()
-
-    def keep(names: list[bytes]) -> list[bytes]:
-        if pattern.kind == "suffix":
-            names = [name for name in names if name.endswith(text)]
-        elif pattern.kind == "substring":
-            names = [name for name in names if text in name]
-        if not with_security:
-            names = [name for name in names if not name.startswith(b"$$")]
-        return names
-
-    return keep
+    most = engine.context.keys_max
+    with engine.listings.open() as listing:
+        found = yield from scan_slices(
+            engine.view, database.prefix, start, pattern, most, listing=listing, with_security=session.is_admin
+        )
+        if len(found) > most:
+            raise messages.too_many_keys(most)
+        parts = [b"keys "]
+        for first in range(0, len(found), _JOIN_KEYS):
+            parts.append(b"," + b",".join(found[first : first + _JOIN_KEYS]))
+            if first:
+                yield Pause()
+        parts.append(b"\n")
+        return b"".join(parts)
 
 
 def set_permissions(session: Session, user: str, permissions: str) -> None:

@@ -110,6 +110,7 @@ def create_user(session: Session, user: str, token: str) -> Steps:
 
     if read_hash() is not None and (yield from _verified(session, token, read_hash)) is not None:
         return None  # the same token again: no change, and nobody who came in with it is put out
+    engine.check_new_key(key)
     hash_text = yield from hashed(engine, database, token)
     engine.change(database, key, hash_text)
     return None

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
-from pynun.engine.steps import Pause
+from pynun.engine.scans import scan_slices
 from pynun.language import messages
 
 if TYPE_CHECKING:
@@ -37,14 +37,11 @@ def names_after(session: Session, prefix: bytes, beginning: str, after: str) -> 
     view, most = session.view, session.engine.context.keys_max
     while True:
         losses = view.losses
-        scan = session.engine.scan_slices(prefix, beginning.encode(), count_max=most, after=after.encode())
-        found: list[bytes] | None = None
-        while found is None:
-            try:
-                next(scan)
-                yield Pause()
-            except StopIteration as stop:
-                found = stop.value
+        engine = session.engine
+        with engine.listings.open() as listing:
+            found = yield from scan_slices(
+                engine.view, prefix, beginning.encode(), count_max=most, after=after.encode(), listing=listing
+            )
         if len(found) > most:
             raise messages.too_many_keys(most)
         if view.losses == losses:  # else it lists what was lost meanwhile, and is made again

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun import limits
 from pynun.engine import conflicts
-from pynun.engine.database import ARBITER_KEY, watch_weight
+from pynun.engine.conflict_records import is_unresolved
+from pynun.engine.database import ARBITER_KEY, watch_bytes, watch_weight
+from pynun.engine.events import Event
 from pynun.engine.permissions import Permission, is_secret_key
-from pynun.engine.steps import Pause
+from pynun.engine.steps import Drain
 from pynun.language import messages
 
 if TYPE_CHECKING:
@@ -16,10 +19,19 @@ if TYPE_CHECKING:
 
 
 def watch(session: Session, key: str) -> None:
-    most = session.engine.context.watches_max
-    if key not in session.watches and session.watches_weight + watch_weight(key) > most:
-        raise messages.too_many_watches(most)
-    session.selected.watch(session, key)
+    engine, database = session.engine, session.selected
+    most = engine.context.watches_max
+    if key not in session.watches:
+        if session.watches_weight + watch_weight(key) > most:
+            raise messages.too_many_watches(most)
+        more = watch_bytes(key)
+        if engine.watches_bytes + more > limits.WATCHES_BYTES_MAX and (
+            session.watches_bytes + more > limits.WATCHES_BYTES_OWN
+        ):
+            raise messages.too_many_watches_of_all()
+        if 4 * len(key) > engine.context.key_bytes_max and engine.read(database, key) is None:
+            engine.check_new_key(key)  # a character has four bytes at most
+    database.watch(session, key)
 
 
 def unwatch(session: Session, key: str) -> None:
@@ -31,27 +43,30 @@ def unwatch_all(session: Session) -> None:
 
 
 def arbiter(session: Session) -> Steps:
-    """From now on an arbiter; sent every unresolved record of the database first. It is a watch of `$conflicts`."""
+    """From now on an arbiter; sent every unresolved record of the database. It is a watch of `$conflicts`."""
     session.check_permission(Permission.READ, ARBITER_KEY)
     database, engine = session.selected, session.engine
-    texts: dict[str, str] = {}
-    while True:
-        # What came while others had their turn is looked for again; the last look and the watch are one step.
-        missing = [record for record in conflicts.pending_records(engine, database) if record not in texts]
-        if not missing:
-            break
-        for number, record in enumerate(missing, 1):
-            entry = engine.read(database, record)
-            texts[record] = "" if entry is None else entry.text
-            if number % _SLICE_RECORDS == 0:
-                yield Pause()
-                session.check_permission(Permission.READ, ARBITER_KEY)
     watch(session, ARBITER_KEY)
-    return [text for text in texts.values() if text]
-
-
-_SLICE_RECORDS = 256
-"""Records read before others may work: about a millisecond."""
+    newest = 0
+    upcoming = engine.upcoming_conflict_id  # of those from here on it is told as they come
+    last: Event | None = None
+    try:
+        while missing := (yield from conflicts.oldest_records(engine, database, newest, upcoming)):
+            for identifier, record in missing:
+                newest = identifier
+                entry = engine.read(database, record)
+                if entry is None or not is_unresolved(entry.text):
+                    continue  # it was resolved or removed while others had their turn
+                if last is not None:
+                    session.outbox.event(last)
+                # One by one, as the client takes them: all records together may be any number of bytes.
+                last = Event(None, (entry.text,), session.view.depends)
+                yield Drain(session.outbox)
+                session.check_permission(Permission.READ, ARBITER_KEY)
+    except messages.Refusal:
+        database.unwatch(session, ARBITER_KEY)  # it has not been told of all: no arbiter
+        raise
+    return None if last is None else list(last.texts)
 
 
 def resolve(session: Session, identifier: int, name: str, key: str, version: int, value: str) -> None:
@@ -65,4 +80,6 @@ def resolve(session: Session, identifier: int, name: str, key: str, version: int
         if session.database is not database:
             raise messages.NOT_AUTH
         session.check_permission(Permission.WRITE, key)
+    if session.pace is not None:
+        session.count_change(session.pace)
     conflicts.resolve(session.engine, database, identifier, key, version, value)
