@@ -364,24 +364,32 @@ def status(
 ) -> None:
     """Show whether a running server is ready, and what it does.
 
-    The exit code is 0 when it is ready, 1 when it is not, 4 when there is no answer. No password is needed.
+    The exit code is 0 when it is ready, 1 when it is not, 4 when there is no answer. No password is needed; the
+    administrator's login, if it is given, adds the names of databases.
     """
     given: Connection = context.obj
     with failures_shown():
+        from pynun.cli.credentials import optional_login
         from pynun.cli.status import run_status
 
-        code = run_status(given.host or DEFAULT_HTTP_URL, given.authority, timeout, as_json)
+        login = optional_login(given.user, given.password, given.password_file)
+        code = run_status(given.host or DEFAULT_HTTP_URL, given.authority, login, timeout, as_json)
     raise typer.Exit(code)
 
 
 @app.command()
 def top(context: typer.Context) -> None:
-    """Show what a running server does, live, until q or Ctrl-C."""
+    """Show what a running server does, live, until q or Ctrl-C.
+
+    No password is needed; the administrator's login, if it is given, adds the names of databases.
+    """
     given: Connection = context.obj
     with failures_shown():
+        from pynun.cli.credentials import optional_login
         from pynun.cli.top import run_top
 
-        run_top(given.host or DEFAULT_HTTP_URL, given.authority)
+        login = optional_login(given.user, given.password, given.password_file)
+        run_top(given.host or DEFAULT_HTTP_URL, given.authority, login)
 
 
 @app.command()
@@ -410,16 +418,9 @@ def _websocket_url(host: str | None) -> str:
 
 
 def _optional_administrator(given: Connection) -> tuple[str | None, str | None]:
-    """User and password to log in as the administrator with; (None, None) when neither asked for nor all there.
-
-    Raises UsageError.
-    """
     from pynun.cli import credentials
 
-    asked_for = given.user or given.password or given.password_file
-    if asked_for or None not in credentials.find_administrator(given.user, given.password, given.password_file):
-        return credentials.require_administrator(given.user, given.password, given.password_file)
-    return None, None
+    return credentials.optional_administrator(given.user, given.password, given.password_file)
 
 
 def _require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:

@@ -8,6 +8,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from pynun.audit import audit_line
+from pynun.engine import auditing
 from pynun.errors import PynunError
 from pynun.settings import load_audit_trail
 
@@ -30,6 +31,7 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
             outcome = "ok"
         except PynunError as error:
             more["reason"] = str(error)
+            _hide_unknown(data_dir, more)
             raise
         finally:
             with contextlib.suppress(OSError):  # a folder that can't be read is not this user's to write in
@@ -37,6 +39,20 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
                     with _as_owner(data_dir):
                         line = {"event": event, "outcome": outcome, "system_user": _system_user(), **more}
                         trail.write((audit_line(line),))
+
+
+def _hide_unknown(data_dir: Path, more: dict[str, str | int]) -> None:
+    """Take out the name of a database that there is not: it may be a secret that was typed there."""
+    from pynun.storage.reading import snapshot  # seldom needed
+
+    name = more.get("database")
+    if not isinstance(name, str):
+        return
+    with contextlib.suppress(PynunError, OSError), snapshot(data_dir) as now:
+        if name in now.databases():
+            return
+    del more["database"]
+    more["reason"] = str(more["reason"]).replace(repr(name), auditing.HIDDEN)
 
 
 def _system_user() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from pynun.cli.errors import UsageError
 from pynun.cli.names import is_http_word
@@ -14,6 +15,9 @@ from pynun.errors import SettingsError
 from pynun.language.framing import carriers_of_password
 from pynun.secret_file import read_secret_file
 from pynun.settings import load_credentials
+
+if TYPE_CHECKING:
+    from pynun.cli.http_request import Login
 
 TOKEN_VARIABLE = "NUN_TOKEN"
 GENERATED_BYTES = 20
@@ -55,6 +59,35 @@ def _check_sendable(password: str) -> None:
             "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
             " uses; the TCP port may take it"
         )
+
+
+def optional_administrator(
+    user: str | None, password: str | None, password_file: str | None
+) -> tuple[str | None, str | None]:
+    """User and password to log in as the administrator with; (None, None) when neither asked for nor all there.
+
+    Raises UsageError.
+    """
+    asked_for = user or password or password_file
+    if asked_for or None not in find_administrator(user, password, password_file):
+        return require_administrator(user, password, password_file)
+    return None, None
+
+
+def optional_login(user: str | None, password: str | None, password_file: str | None) -> Login | None:
+    """The administrator's login for the server's own pages; None if it is not asked for and not all there.
+
+    Raises UsageError.
+    """
+    from pynun.cli.http_request import Login
+
+    try:
+        found_user, found_password = optional_administrator(user, password, password_file)
+    except UsageError:
+        if user or password or password_file:
+            raise
+        return None  # the environment's can't be read or sent: nobody asked for it
+    return None if found_user is None or found_password is None else Login(found_user, found_password)
 
 
 def require_token(token: str | None, token_file: str | None, of: str) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from pynun.cli.errors import NoConnectionError
+from pynun.cli.errors import CommandError, ExitCode, NoConnectionError
 from pynun.cli.http_request import get
 from pynun.language.messages import NEEDS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pynun.cli.http_request import Target
+    from pynun.cli.http_request import Login, Target
 
 _NOT_READY = "not ready: "
 
@@ -23,6 +24,12 @@ class Health(NamedTuple):
     is_ready: bool
     reason: str
     """Why not; empty when it is."""
+
+
+class LoginRefusedError(CommandError):
+    """The server does not accept the administrator's user and password; without them it shows no names of databases."""
+
+    exit_code = ExitCode.NOT_AUTHENTICATED
 
 
 class Sample(NamedTuple):
@@ -80,10 +87,14 @@ def ask_health(target: Target, timeout_seconds: int) -> Health:
     )
 
 
-def ask_figures(target: Target, timeout_seconds: int) -> Figures | str:
-    """The metrics, or the server's words why there are none. Raises NoConnectionError."""
-    answer = get(target, "/metrics", timeout_seconds)
-    if answer.status != 200:
+def ask_figures(target: Target, timeout_seconds: int, login: Login | None) -> Figures | str:
+    """The metrics, or the server's words why there are none. Raises NoConnectionError, LoginRefusedError."""
+    answer = get(target, "/metrics", timeout_seconds, login)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        raise LoginRefusedError(
+            f"{target.url} refused this user and password, so databases are not named: give the right ones, or none"
+        )
+    if answer.status != HTTPStatus.OK:
         return answer.text.strip() or f"HTTP status {answer.status}"
     try:
         return Figures(answer.text)

@@ -6,6 +6,7 @@ host's name and a server that drips bytes included.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import signal
@@ -37,6 +38,13 @@ class Target(NamedTuple):
     path: str
     ca: str | None
     """The file of the authority to trust; None: the system's."""
+
+
+class Login(NamedTuple):
+    """What the administrator logs in with."""
+
+    user: str
+    password: str
 
 
 class Response(NamedTuple):
@@ -78,14 +86,16 @@ def post(target: Target, body: str, timeout_seconds: int) -> Response:
         return _exchange(target, "POST", target.path, body.encode(), timeout_seconds)
 
 
-def get(target: Target, page: str, timeout_seconds: int) -> Response:
+def get(target: Target, page: str, timeout_seconds: int, login: Login | None = None) -> Response:
     """Get one of the server's own pages (`/healthz`). Raises NoConnectionError when there is no answer."""
     path = target.path.partition("?")[0].rstrip("/") + page
     with _failures_told(target, timeout_seconds):
-        return _exchange(target, "GET", path, None, timeout_seconds)
+        return _exchange(target, "GET", path, None, timeout_seconds, login)
 
 
-def _exchange(target: Target, method: str, path: str, body: bytes | None, timeout_seconds: int) -> Response:
+def _exchange(
+    target: Target, method: str, path: str, body: bytes | None, timeout_seconds: int, login: Login | None = None
+) -> Response:
     with _deadline(timeout_seconds):
         connection = _connection(target)
         try:
@@ -93,6 +103,9 @@ def _exchange(target: Target, method: str, path: str, body: bytes | None, timeou
             headers = {"Connection": "close"}
             if body is not None:
                 headers["Content-Type"] = "text/plain; charset=UTF-8"
+            if login is not None:
+                encoded = base64.b64encode(":".join(login).encode()).decode()
+                headers["Authorization"] = f"Basic {encoded}"  # RFC 7617
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             content = response.read(REPLY_BYTES_MAX + 1)

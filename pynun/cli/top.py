@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pynun.cli.authority_option import Authority
-    from pynun.cli.http_request import Target
+    from pynun.cli.http_request import Login, Target
 
 _PERIOD_SECONDS = 1.0
 _TIMEOUT_SECONDS = 5
@@ -47,17 +47,21 @@ class Look(NamedTuple):
     figures: Figures
 
 
-def run_top(host: str, authority: Authority) -> None:
-    """Show it until q or Ctrl-C. Raises UsageError without a terminal, NoConnectionError if there is no first look."""
+def run_top(host: str, authority: Authority, login: Login | None) -> None:
+    """Show it until q or Ctrl-C.
+
+    Raises UsageError without a terminal, NoConnectionError if there is no first look, and LoginRefusedError: it would
+    be a wrong password each second.
+    """
     if not sys.stdout.isatty():
         raise UsageError("top needs a terminal; for one look use: nun-db status")
     target = parse_target(host, authority)
-    before = _look(target)
+    before = _look(target, login)
     with contextlib.suppress(KeyboardInterrupt, OSError), _terminal_taken():  # OSError: the terminal is gone
         _show(target, before, before, "")
         while not _is_quit_within(_PERIOD_SECONDS):
             try:
-                now = _look(target)
+                now = _look(target, login)
             except NoConnectionError as error:
                 _show(target, before, before, f"{error}; trying again")
                 continue
@@ -65,9 +69,9 @@ def run_top(host: str, authority: Authority) -> None:
             before = now
 
 
-def _look(target: Target) -> Look:
+def _look(target: Target, login: Login | None) -> Look:
     health = ask_health(target, _TIMEOUT_SECONDS)
-    figures = ask_figures(target, _TIMEOUT_SECONDS)
+    figures = ask_figures(target, _TIMEOUT_SECONDS, login)
     if isinstance(figures, str):
         raise UsageError(f"there is nothing to show: {figures}")
     return Look(time.monotonic(), health, figures)

@@ -9,9 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pynun.engine.database import STRATEGIES
-from pynun.engine.permissions import EVERYONE, is_secret_key, permitted_user, user_key
+from pynun.engine.permissions import (
+    EVERYONE,
+    is_secret_key,
+    parse_grants,
+    permission_key,
+    permitted_user,
+    user_key,
+    user_of_secret,
+)
 
 if TYPE_CHECKING:
+    from pynun.engine.database import Database
     from pynun.engine.origin import Origin
     from pynun.engine.session import Session
 
@@ -34,7 +43,8 @@ CHANGE_SECURITY_KEY: Final = "change-security-key"
 ADMIN_COMMAND: Final = "admin-command"
 """A command that only the administrator may give; in the trail if somebody else gave it."""
 
-_HIDDEN: Final = "***"
+HIDDEN: Final = "***"
+"""Stands for a secret, and for what may be one."""
 
 
 class Fact(NamedTuple):
@@ -74,99 +84,159 @@ def _selected(session: Session) -> str | None:
 # --- the facts of commands: each gets the session and the arguments of its row ------------------------------------
 
 
-# What stands in the place of a name may be a secret that was typed there. So a login shows the names that there are,
-# and no others, as login(1) does it (LOG_UNKFAIL_ENAB in login.defs(5)).
+# What stands in the place of a name may be a secret that was typed there. So only names that there are are shown, as
+# login(1) does it (LOG_UNKFAIL_ENAB in login.defs(5)): of databases, users, `$$` keys, sessions, and patterns of
+# permissions. Of names that a command makes or takes away, see `clearer`. Values and numbers of operations never are.
+
+
+def clearer(before: Fact, after: Fact | None) -> Fact:
+    """Of the facts of a command before it ran and after it succeeded, the one that shows more names."""
+    if after is None or after.command.count(HIDDEN) >= before.command.count(HIDDEN):
+        return before
+    return before._replace(database=before.database or after.database, command=after.command)
+
+
+def _database(session: Session, name: str) -> tuple[Database | None, str | None, str]:
+    """The database of a name, its name if there is one, and what is shown."""
+    database = session.engine.find_database(name)
+    return (None, None, HIDDEN) if database is None else (database, name, name)
+
+
+def _user(session: Session, database: Database | None, user: str) -> str:
+    """A user's name, if there is one of that name."""
+    if database is None:
+        return HIDDEN
+    names = (user_key(user), permission_key(user))
+    is_there = user == EVERYONE or any(session.engine.read(database, name) is not None for name in names)
+    return user if is_there else HIDDEN
+
+
+def _key(session: Session, database: Database | None, key: str) -> str:
+    """A `$$` key, if there is one of that name or it is of a user that there is."""
+    if key == "$$token":
+        return key
+    for user, key_of in ((user_of_secret(key), user_key), (permitted_user(key), permission_key)):
+        if user is not None:
+            return key_of(_user(session, database, user))
+    is_there = database is not None and session.engine.read(database, key) is not None
+    return key if is_there else f"$${HIDDEN}"
+
+
+def _grants(session: Session, database: Database | None, user: str, text: str) -> str:
+    """Permissions as they are read, of the patterns those that the user's entry has."""
+    entry = None if database is None else session.engine.read(database, permission_key(user))
+    known = {"*"}
+    if entry is not None:
+        known |= {str(pattern) for grant in parse_grants(entry.text) for pattern in grant.patterns}
+    shown = []
+    for grant in parse_grants(text):
+        kinds, _, patterns = str(grant).partition(" ")
+        words = [str(pattern) if str(pattern) in known else HIDDEN for pattern in grant.patterns]
+        shown.append(f"{kinds} {','.join(words)}" if patterns else kinds)
+    return "|".join(shown)
 
 
 def auth(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Logging in as the administrator."""
     user, password = arguments
     if not password:
-        return Fact(LOGIN, None, None, f"auth {_HIDDEN}")
+        return Fact(LOGIN, None, None, f"auth {HIDDEN}")
     if user != session.engine.context.admin_user:
-        return Fact(LOGIN, None, None, f"auth {_HIDDEN} {_HIDDEN}")
-    return Fact(LOGIN, None, user, f"auth {user} {_HIDDEN}")
+        return Fact(LOGIN, None, None, f"auth {HIDDEN} {HIDDEN}")
+    return Fact(LOGIN, None, user, f"auth {user} {HIDDEN}")
 
 
 def use(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Logging in to a database."""
     name, user, _ = arguments
-    engine = session.engine
-    database = engine.find_database(name)
-    words = [_HIDDEN if database is None else name]
+    database, known, shown = _database(session, name)
+    words = [shown]
     who = None if database is None else EVERYONE
     if user is not None:
-        is_there = database is not None and engine.read(database, user_key(user)) is not None
-        who = user if is_there else None
-        words.append(user if is_there else _HIDDEN)
-    return Fact(LOGIN, None if database is None else name, who, " ".join(("use-db", *words, _HIDDEN)))
+        words.append(_user(session, database, user))
+        who = None if words[-1] == HIDDEN else user
+    return Fact(LOGIN, known, who, " ".join(("use-db", *words, HIDDEN)))
 
 
 def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Making a database. A third word that names no strategy may be the rest of a token typed with a blank."""
     name, _, strategy = arguments
-    shown = strategy if strategy in STRATEGIES else _HIDDEN if strategy else ""
-    return Fact(CREATE_DATABASE, name, actor(session), f"create-db {name} {_HIDDEN} {shown}".rstrip())
+    _, known, shown = _database(session, name)
+    kind = strategy if strategy in STRATEGIES else HIDDEN if strategy else ""
+    return Fact(CREATE_DATABASE, known, actor(session), f"create-db {shown} {HIDDEN} {kind}".rstrip())
 
 
 def create_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Making a user, or giving it another token."""
-    return Fact(CREATE_USER, _selected(session), actor(session), f"create-user {arguments[0]} {_HIDDEN}")
+    shown = _user(session, session.database, arguments[0])
+    return Fact(CREATE_USER, _selected(session), actor(session), f"create-user {shown} {HIDDEN}")
 
 
 def set_permissions(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Saying what a user may do."""
     user, permissions = arguments
-    return Fact(SET_PERMISSIONS, _selected(session), actor(session), f"set-permissions {user} {permissions}")
+    database = session.database
+    shown = f"{_user(session, database, user)} {_grants(session, database, user, permissions)}".rstrip()
+    return Fact(SET_PERMISSIONS, _selected(session), actor(session), f"set-permissions {shown}")
 
 
 def drop_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Taking a database away."""
-    return Fact(DROP_DATABASE, arguments[0], actor(session), f"drop-db {arguments[0]}")
+    _, known, shown = _database(session, arguments[0])
+    return Fact(DROP_DATABASE, known, actor(session), f"drop-db {shown}")
 
 
 def add_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Making a user of a named database."""
-    name, user, _ = arguments
-    return Fact(CREATE_USER, name, actor(session), f"add-user {name} {user} {_HIDDEN}")
+    return _of_user(session, CREATE_USER, "add-user", *arguments[:2], HIDDEN)
 
 
 def set_token(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Giving a user of a named database another token."""
-    name, user, _ = arguments
-    return Fact(CHANGE_TOKEN, name, actor(session), f"set-token {name} {user} {_HIDDEN}")
+    return _of_user(session, CHANGE_TOKEN, "set-token", *arguments[:2], HIDDEN)
 
 
 def remove_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Removing a user of a named database."""
-    name, user = arguments
-    return Fact(REMOVE_USER, name, actor(session), f"remove-user {name} {user}")
+    return _of_user(session, REMOVE_USER, "remove-user", *arguments)
 
 
 def grant(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Adding to what a user of a named database may do."""
-    return Fact(SET_PERMISSIONS, arguments[0], actor(session), " ".join(("grant", *arguments)))
+    return _of_grant(session, "grant", *arguments)
 
 
 def revoke(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Taking from what a user of a named database may do."""
-    return Fact(SET_PERMISSIONS, arguments[0], actor(session), " ".join(("revoke", *arguments)))
+    return _of_grant(session, "revoke", *arguments)
+
+
+def _of_user(session: Session, event: str, command: str, name: str, user: str, *more: str) -> Fact:
+    database, known, shown = _database(session, name)
+    return Fact(event, known, actor(session), " ".join((command, shown, _user(session, database, user), *more)))
+
+
+def _of_grant(session: Session, command: str, name: str, user: str, kinds: str, patterns: str) -> Fact:
+    permissions = _grants(session, session.engine.find_database(name), user, f"{kinds} {patterns}")
+    return _of_user(session, SET_PERMISSIONS, command, name, user, permissions)
 
 
 def disconnect(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Ending the connection of a session."""
-    return Fact(DISCONNECT, None, actor(session), f"disconnect {arguments[0]}")
+    shown = arguments[0] if arguments[0] in session.engine.sessions else HIDDEN
+    return Fact(DISCONNECT, None, actor(session), f"disconnect {shown}")
 
 
 def set_password(session: Session, _arguments: tuple[Any, ...]) -> Fact:
     """Changing the administrator's password."""
-    return Fact(CHANGE_TOKEN, None, actor(session), f"set-password {_HIDDEN}")
+    return Fact(CHANGE_TOKEN, None, actor(session), f"set-password {HIDDEN}")
 
 
 def security_key(session: Session, command: str, arguments: tuple[Any, ...]) -> Fact:
     """Reading, watching or changing a `$$` key of the selected database."""
     key, *rest = arguments
-    return Fact(_event(command, key), _selected(session), actor(session), _shown(command, (key,), key, rest))
+    shown = _shown(session, session.database, key, rest)
+    return Fact(_event(command, key), _selected(session), actor(session), f"{command} {shown}")
 
 
 def replicate(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
@@ -186,9 +256,8 @@ def replicate_increment(session: Session, arguments: tuple[Any, ...]) -> Fact | 
 
 def resolve(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
     """`resolve`: changing a key of a named database that is in conflict."""
-    identifier, *rest = arguments
-    fact = _named(session, "resolve", "set", tuple(rest))
-    return None if fact is None else fact._replace(command=fact.command.replace("resolve", f"resolve {identifier}", 1))
+    _, *rest = arguments
+    return _named(session, f"resolve {HIDDEN}", "set", tuple(rest))
 
 
 def operation(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
@@ -197,7 +266,7 @@ def operation(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
     from pynun.language.framing import words
     from pynun.language.messages import Refusal
 
-    identifier, text = arguments
+    _, text = arguments
     parts = words(text)
     command = BY_NAME.get(parts[0])
     if command is None or command.name == "rp":
@@ -206,14 +275,16 @@ def operation(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
         fact = command.fact(session, command.parse(parts))
     except Refusal:
         return None
-    return None if fact is None else fact._replace(command=f"rp {identifier} {fact.command}")
+    return None if fact is None else fact._replace(command=f"rp {HIDDEN} {fact.command}")
 
 
 def _named(session: Session, command: str, like: str, arguments: tuple[Any, ...]) -> Fact | None:
-    database, key, *rest = arguments
+    name, key, *rest = arguments
     if not key.startswith("$$"):
         return None
-    return Fact(_event(like, key), database, actor(session), _shown(command, (database, key), key, rest))
+    database, known, shown = _database(session, name)
+    words = f"{command} {shown} {_shown(session, database, key, rest)}"
+    return Fact(_event(like, key), known, actor(session), words)
 
 
 def _event(command: str, key: str) -> str:
@@ -226,7 +297,13 @@ def _event(command: str, key: str) -> str:
     return CHANGE_SECURITY_KEY
 
 
-def _shown(command: str, names: tuple[str, ...], key: str, rest: list[Any]) -> str:
-    """The command's words; of a value (the last of `rest`, if it is a text) only permissions are shown."""
-    words = [str(part) if isinstance(part, int) or permitted_user(key) is not None else _HIDDEN for part in rest]
-    return " ".join((command, *names, *words))
+def _shown(session: Session, database: Database | None, key: str, rest: list[Any]) -> str:
+    """A key and the words behind it: numbers, and a value, of which only permissions are shown."""
+    words = [_key(session, database, key)]
+    user = permitted_user(key)
+    for part in rest:
+        if isinstance(part, int):
+            words.append(str(part))
+        else:
+            words.append(HIDDEN if user is None else _grants(session, database, user, part))
+    return " ".join(words).rstrip()

@@ -144,7 +144,7 @@ class Session:
 
     def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
         """Gates and handler of a command that the audit trail is told of (`auditing`). Raises Refusal."""
-        fact = command.fact(self, arguments)
+        fact = self._fact(command, arguments)
         try:
             result = self._run(command, arguments)
         except Refusal as refusal:
@@ -154,11 +154,20 @@ class Session:
             self._record_refusal(fact, refusal)
             raise
         if isinstance(result, GeneratorType):
-            return result if fact is None else self._recorded(fact, result)
-        self._record(fact, auditing.OK)
+            return result if fact is None else self._recorded(command, arguments, fact, result)
+        if fact is not None:
+            self._record(auditing.clearer(fact, self._fact(command, arguments)), auditing.OK)
         return result
 
-    def _recorded(self, fact: Fact, steps: Steps) -> Steps:
+    def _fact(self, command: Command, arguments: tuple[Any, ...]) -> Fact | None:
+        """What the trail is told of a command. No reply waits for the batch of a name that is looked up for it."""
+        depends = self.view.depends
+        try:
+            return command.fact(self, arguments)
+        finally:
+            self.view.depends = depends
+
+    def _recorded(self, command: Command, arguments: tuple[Any, ...], fact: Fact, steps: Steps) -> Steps:
         """The steps of a command whose end the audit trail is told of."""
         try:
             result = yield from steps
@@ -171,7 +180,7 @@ class Session:
         if fact.event == auditing.LOGIN and fact.database is None and not self.is_admin:
             self._record(fact, auditing.FAILED, "invalid auth")  # `auth` itself, or in `rp`, which answers otherwise
         else:
-            self._record(fact, auditing.OK)
+            self._record(auditing.clearer(fact, self._fact(command, arguments)), auditing.OK)
         return result
 
     def _record_refusal(self, fact: Fact | None, refusal: Refusal) -> None:

@@ -2,7 +2,8 @@
 
 Whatever is counted where it must be cheap is a plain number there; here it is read when somebody asks, on the loop,
 in a few milliseconds. What needs the system is asked in a thread. No label holds a key, a value or a user, and each
-label has a bounded number of values: of databases the largest are named, and the others are one.
+label has a bounded number of values: of databases the largest are named, and the others are one. Names of databases
+are for the administrator: who has not logged in is told of all of them as one.
 """
 
 from __future__ import annotations
@@ -101,29 +102,33 @@ class Metrics:
         self._registry.register(self._server)
         self._registry.register(_ProcessCollector())
         self._turn = trio.Lock()
-        self._page = Page(503, b"")
-        self._begun_at = self._rested_at = -math.inf
+        self._pages: dict[bool, tuple[float, Page]] = {}
+        """By whether it has names: when it was begun, and the page."""
+        self._rested_at = -math.inf
 
-    async def page(self, health: Health) -> Page:
-        """The page.
+    async def page(self, health: Health, *, with_names: bool) -> Page:
+        """The page, with names of databases or without.
 
         Anybody may ask, as often as they like: whoever asks while a page is still to be begun gets that one.
         """
         await self._sources.sizes.want()
         asked_at = trio.current_time()
         async with self._turn:
-            if self._begun_at < asked_at:
+            begun_at, page = self._pages.get(with_names, (-math.inf, Page(503, b"")))
+            if begun_at < asked_at:
                 await trio.sleep_until(self._rested_at)
-                self._begun_at = trio.current_time()
+                begun_at = trio.current_time()
                 folder = self._sources.store.folder
                 reason = await health.reason()
                 self._server.serving_since = health.serving_since
                 self._server.system = await health.disk.ask(ask_system, folder, reason) or System(reason)
                 began = trio.current_time()
-                self._page = Page(200, generate_latest(self._registry), CONTENT_TYPE)
+                self._server.with_names = with_names
+                page = Page(200, generate_latest(self._registry), CONTENT_TYPE)
                 ended = trio.current_time()
                 self._rested_at = ended + _PAUSES * (ended - began)
-            return self._page
+                self._pages[with_names] = begun_at, page
+            return page
 
 
 class _ServerCollector(Collector):
@@ -133,6 +138,12 @@ class _ServerCollector(Collector):
         self._sources = sources
         self.serving_since = 0.0
         self.system: System | None = None
+        self.with_names = False
+
+    def _named(self, sizes: Mapping[str, int]) -> list[str]:
+        """The names that get series of their own, in order: the largest."""
+        most = limits.METRICS_DATABASES_MAX if self.with_names else 0
+        return sorted(heapq.nlargest(most, sizes, key=lambda name: (sizes[name], name)))
 
     def collect(self) -> Iterator[Metric]:
         yield from self._about()
@@ -182,7 +193,7 @@ class _ServerCollector(Collector):
             labels=["database", "transport"],
         )
         sizes = {database.name: len(database.sessions) for database in databases}
-        named = _largest(sizes)
+        named = self._named(sizes)
         numbers = {(name, transport): 0 for name in (*named, OTHER_DATABASES) for transport in TRANSPORTS}
         watches = 0
         for database in databases:
@@ -352,7 +363,7 @@ class _ServerCollector(Collector):
             "Bytes of these keys and their values, without what the file adds.",
             labels=["database"],
         )
-        named = _largest({name: size.stored_bytes for name, size in sizes.by_name.items()})
+        named = self._named({name: size.stored_bytes for name, size in sizes.by_name.items()})
         others = [size for name, size in sizes.by_name.items() if name not in named]
         for name in named:
             keys.add_metric([name], sizes.by_name[name].keys)
@@ -393,11 +404,6 @@ class _ProcessCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return ProcessCollector(registry=None).collect()
-
-
-def _largest(sizes: Mapping[str, int]) -> list[str]:
-    """The names that get series of their own, in order."""
-    return sorted(heapq.nlargest(limits.METRICS_DATABASES_MAX, sizes, key=lambda name: (sizes[name], name)))
 
 
 def _counts(name: str, meaning: str, label: str, numbers: Iterable[tuple[str, int]]) -> Metric:

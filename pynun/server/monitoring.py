@@ -63,17 +63,19 @@ class Monitoring:
         ready = self.health.page
         self.health_pages: Pages = {b"/livez": self.health.live_page, b"/readyz": ready, b"/healthz": ready}
         """What the WebSocket port answers too."""
-        own = {**self.health_pages, b"/metrics": self._metrics_page}
-        self._own_pages: Pages = own
-        self.pages: Pages = own
-        """The pages of the HTTP port."""
+        named: Pages = {b"/metrics": partial(self._metrics_page, with_names=True)}
+        self._own_pages: Pages = {**self.health_pages, **named}
+        self.pages: Pages = {**self.health_pages, b"/metrics": partial(self._metrics_page, with_names=False)}
+        """The pages of the HTTP port, for anybody."""
+        self._admin_pages = named
         if settings.metrics is not True:
-            self.pages = {**own, b"/metrics": partial(_always, _ELSEWHERE if settings.metrics else _OFF)}
+            self._admin_pages = {}
+            self.pages = {**self.pages, b"/metrics": partial(_always, _ELSEWHERE if settings.metrics else _OFF)}
 
     def watch(self, service: Service) -> None:
         """From now on there is something to measure."""
         self._service = service
-        service.pages = self.pages
+        service.pages, service.admin_pages = self.pages, self._admin_pages
         service.health_pages = self.health_pages
 
     async def run(self) -> None:
@@ -91,13 +93,13 @@ class Monitoring:
             handler = partial(self._handle, certificate)
             await trio.serve_listeners(handler, [listener], handler_nursery=nursery)
 
-    async def _metrics_page(self) -> Page:
+    async def _metrics_page(self, *, with_names: bool) -> Page:
         service = self._service
         if service is None or self.health.committer is None:
             return _NOT_YET
         if self._metrics is None:
             self._metrics = await trio.to_thread.run_sync(self._make_metrics, service)
-        return await self._metrics.page(self.health)
+        return await self._metrics.page(self.health, with_names=with_names)
 
     def _make_metrics(self, service: Service) -> Metrics:
         """Only who is watched pays for the library: its time, in a thread, and its memory."""

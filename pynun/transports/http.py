@@ -23,7 +23,7 @@ from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
 from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client_of
 from pynun.transports.http_reader import HEAD_TOO_BIG, Request, RequestReader
 from pynun.transports.origin import ConnectionOrigin
-from pynun.transports.pages import PLAIN_TEXT, Page, path_of
+from pynun.transports.pages import LOGIN_HEADERS, PLAIN_TEXT, UNAUTHORIZED, Page, basic_credentials, path_of
 from pynun.transports.results import ResultsOutbox
 from pynun.transports.sockets import linger, receive, send
 from pynun.transports.unfinished import Held
@@ -43,6 +43,7 @@ _REASONS: Final = {
     200: b"OK",
     204: b"No Content",
     400: b"Bad Request",
+    401: b"Unauthorized",
     403: b"Forbidden",
     404: b"Not Found",
     408: b"Request Timeout",
@@ -114,7 +115,7 @@ class _Requests:
         self._service = service
         self._client = client
         self._origins = service.allowed_origins
-        wanted = frozenset() if self._origins.is_open else CORS_HEADERS
+        wanted = LOGIN_HEADERS if self._origins.is_open else LOGIN_HEADERS | CORS_HEADERS
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
@@ -216,9 +217,12 @@ class _Requests:
         fields = b"" if page is not None else origins.fields(request.headers)
         if page is None and (preflight := origins.preflight_fields(request.method, request.headers)):
             page, fields = _EMPTY, preflight
-        make_page = service.pages.get(path_of(request.page)) if request.page else None
+        path = path_of(request.page) if request.page else b""
+        make_page = service.pages.get(path)
         if page is not None:
             pass
+        elif path in service.admin_pages and LOGIN_HEADERS & dict(request.headers).keys():
+            page = await service.admin_pages[path]() if await self._is_admin(request) else UNAUTHORIZED
         elif make_page is not None:
             page = await make_page()
         else:
@@ -241,6 +245,25 @@ class _Requests:
             counters.refused["origin"] += 1
             return Page(403, NOT_ALLOWED.encode())
         return None
+
+    async def _is_admin(self, request: Request) -> bool:
+        """Whether the administrator asks: a login as any other, with its delays, its memory and its audit."""
+        credentials = basic_credentials(request.headers)
+        if credentials is None:
+            return False
+        service = self._service
+        outbox = ResultsOutbox(service.engine.view)
+        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox, self._client))
+        self._session = session
+        try:
+            suspension = session.execute(" ".join(("auth", *credentials)))
+            if suspension is not None:
+                await service.settle(suspension)
+            return session.is_admin
+        finally:
+            self._had_logged_in = session.is_admin
+            self._session = None
+            session.close()
 
     async def _results(self, request: Request) -> Page:
         try:
@@ -338,7 +361,7 @@ async def serve_pages(
             if reader.refusal is not None:
                 status, text = reader.refusal
                 if status == 413 and otherwise is not None:
-                    status, body, _ = await otherwise()
+                    status, body, *_ = await otherwise()
                     text = body.decode()
                 await _refuse(connected, status, text)
                 return
@@ -375,7 +398,7 @@ async def _refuse(connected: socket.socket, status: int, text: str, fields: byte
 
 def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
     """The answer that is a page, with more header lines."""
-    return _response(page.status, page.body, request, page.content_type, fields)
+    return _response(page.status, page.body, request, page.content_type, page.fields + fields)
 
 
 def _response(

@@ -5,7 +5,9 @@ A page is asked for by GET or HEAD without a body (docs/monitoring.md). The serv
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import httptools
@@ -19,10 +21,34 @@ class Page(NamedTuple):
     status: int
     body: bytes
     content_type: bytes = PLAIN_TEXT
+    fields: bytes = b""
+    """Further header lines, each with its end."""
 
 
 Pages = Mapping[bytes, Callable[[], Awaitable[Page]]]
 """What makes each page, by its path."""
+
+
+UNAUTHORIZED: Final = Page(
+    401,
+    b"wrong user or password: the administrator's are needed (HTTP Basic), or none\n",
+    fields=b'WWW-Authenticate: Basic realm="nun-db", charset="UTF-8"\r\n',
+)
+
+
+LOGIN_HEADERS: Final = frozenset({b"authorization"})
+
+
+def basic_credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | None:
+    """User and password of an Authorization header (RFC 7617); None if it holds none."""
+    scheme, _, encoded = dict(headers).get(b"authorization", b"").partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (user, password) if colon else None
 
 
 def path_of(target: bytes) -> bytes:

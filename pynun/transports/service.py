@@ -53,6 +53,7 @@ class Service:
 
     __slots__ = (
         "_complains_at",
+        "admin_pages",
         "allowed_origins",
         "committer",
         "counters",
@@ -102,6 +103,8 @@ class Service:
         self.allowed_origins = AllowedOrigins(allowed_origins)
         self.pages: Pages = {}
         """The HTTP port's own pages."""
+        self.admin_pages: Pages = {}
+        """Those in whose place the administrator, who has logged in, gets another one."""
         self.health_pages: Pages = {}
         """Those that the WebSocket port answers too."""
         self._complains_at = -math.inf

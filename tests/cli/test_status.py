@@ -32,7 +32,18 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
             client.ask("set a 1")
             client.ask("no such command")
             other.ask("use-db images wrong")
-            done = nun_db("-h", f"http://{server.http}", "status")
+            done = nun_db("-u", server.user, "-p", server.password, "-h", f"http://{server.http}", "status")
+            nameless = nun_db("-h", f"http://{server.http}", "status")
+            wrong = nun_db("-u", server.user, "-p", "wrong", "-h", f"http://{server.http}", "status")
+            environment = {"NUN_USER": server.user, "NUN_PWD": server.password}
+            by_environment = nun_db("-h", f"http://{server.http}", "status", environment=environment)
+    assert (nameless.returncode, nameless.stderr) == (wrong.returncode, by_environment.stderr) == (0, "")
+    told = "refused this user and password, so databases are not named: give the right ones, or none\n"
+    assert wrong.stderr == f"nun-db: http://{server.http} {told}"
+    assert "\nimages " in by_environment.stdout
+    for one in (nameless, wrong):
+        assert "images" not in one.stdout
+        assert "\nall others " in one.stdout
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert re.fullmatch(rf"http://{server.http}: ready, version \S+, serving for [0-9.]+ m?s", lines[0])

@@ -19,7 +19,7 @@ import pytest
 from pynun.cli.figures import Figures, Health
 from pynun.cli.top import Look, screen
 from tests.support.clients import TcpClient, http_post
-from tests.support.server import REPOSITORY, Server, clean_environment, nun_db
+from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, Server, clean_environment, nun_db
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,13 +34,14 @@ class Screen:
     """`nun-db top` on a terminal of 80 columns and 24 lines."""
 
     def __init__(self, url: str) -> None:
+        login = ("-u", ADMIN_USER, "-p", ADMIN_PASSWORD)
         self._controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
         self._terminal = terminal
         self.mode = termios.tcgetattr(terminal)
         self.output = b""
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, sys.executable, "-m", "pynun", "-h", url, "top"],
+            [sys.executable, "-c", _TAKE_TERMINAL, sys.executable, "-m", "pynun", *login, "-h", url, "top"],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,

@@ -52,6 +52,11 @@ def test_from_a_running_server_to_another_folder(full: Server, new_server: Calla
     assert file.stat().st_mode & 0o777 == 0o600
     trail = [json.loads(line) for line in (full.data_dir / "audit.jsonl").read_text().splitlines()]
     assert (trail[-1]["event"], trail[-1]["database"], trail[-1]["keys"]) == ("export", "db", 5)
+    code, _, told = nun_db_on(full, "export", "typed-secret", str(file.with_suffix(".other")))
+    assert (code, "there is no database 'typed-secret'" in told) == (1, True)
+    failed = json.loads((full.data_dir / "audit.jsonl").read_text().splitlines()[-1])
+    assert (failed["event"], failed["outcome"], failed["database"]) == ("export", "failed", None)
+    assert "typed-secret" not in str(failed)
     other = new_server()
     assert nun_db_on(other, "import", "db", str(file)) == (0, "db: 5 keys imported; start the server\n", "")
     other.start()

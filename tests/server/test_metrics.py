@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -36,6 +37,11 @@ def watched(new_server: Callable[..., Server]) -> Iterator[Server]:
 
 def enter(client: Connection, database: str = "images", token: str = SECRET) -> None:
     assert client.ask(f"use-db {database} {token}")[-1] == "ok \n"
+
+
+def named(server: Server) -> Scrape:
+    """A look of the administrator."""
+    return Scrape(server.http, login=f"{server.user}:{server.password}")
 
 
 def connections(server: Server, transport: str) -> float:
@@ -87,7 +93,7 @@ def test_sessions_and_connections_are_counted_where_they_are(watched: Server) ->
         two.ask("watch a")
         two.ask("watch b")
         wait_until(lambda: connections(watched, "http") == 1)  # the one that asks
-        scrape = Scrape(watched.http)
+        scrape = named(watched)
         assert scrape.value("nun_db_connections", transport="websocket") == 3
         assert scrape.value("nun_db_connections", transport="tcp") == 1
         assert scrape.value("nun_db_sessions", database="images", transport="websocket") == 1
@@ -95,7 +101,7 @@ def test_sessions_and_connections_are_counted_where_they_are(watched: Server) ->
         assert scrape.value("nun_db_sessions", database="other", transport="websocket") == 1
         assert scrape.value("nun_db_watches") == 3
     wait_until(lambda: connections(watched, "websocket") == connections(watched, "tcp") == 0)
-    after = Scrape(watched.http)
+    after = named(watched)
     assert after.value("nun_db_connections_opened_total", transport="websocket") == 3
     assert after.value("nun_db_watches") == 0
     assert ("nun_db_sessions", (("database", "images"), ("transport", "tcp"))) not in after.values
@@ -142,7 +148,7 @@ def test_sizes_of_databases_are_measured(watched: Server) -> None:
         for number in range(30):
             client.ask(f"set key-{number:03} {'x' * 100}")
         client.ask(f"set {'long' * 500} {'x' * 100}")
-    scrape = Scrape(watched.http)  # the first measures
+    scrape = named(watched)  # the first measures
     assert scrape.value("nun_db_databases") == 3
     assert scrape.value("nun_db_database_keys", database="images") == 32, "with $$token"
     assert 31 * 100 < scrape.value("nun_db_database_bytes", database="images") < 31 * 200 + 3000
@@ -162,7 +168,7 @@ def test_sizes_of_databases_are_measured(watched: Server) -> None:
 def test_a_name_too_long_for_a_key_of_the_store_is_shown(watched: Server) -> None:
     name = "long" * 200
     http_post(watched.http, f"auth {watched.credentials}; create-db {name} pwd; use-db {name} pwd; set k v")
-    assert Scrape(watched.http).value("nun_db_database_keys", database=name) == 2
+    assert named(watched).value("nun_db_database_keys", database=name) == 2
     assert watched.is_running
 
 
@@ -174,7 +180,7 @@ def test_thousands_of_databases_make_no_thousands_of_series(watched: Server) -> 
     try:
         for client, name in zip(clients, names, strict=True):
             enter(client, name, "pwd")
-        scrape = Scrape(watched.http)
+        scrape, nameless = named(watched), Scrape(watched.http)
     finally:
         for client in clients:
             client.abandon()
@@ -186,6 +192,7 @@ def test_thousands_of_databases_make_no_thousands_of_series(watched: Server) -> 
     assert scrape.value("nun_db_databases") == len(names) + 3
     samples = scrape.families["nun_db_sessions"].samples
     assert sum(sample.value for sample in samples) == len(names)
+    assert nameless.value("nun_db_sessions", database="all others", transport="tcp") == len(names)
 
 
 def test_no_secret_no_key_and_no_user_is_shown(watched: Server) -> None:
@@ -199,6 +206,66 @@ def test_no_secret_no_key_and_no_user_is_shown(watched: Server) -> None:
         text = Scrape(watched.http).text
     for hidden in (SECRET, ADMIN_PASSWORD, watched.user, "a-user-of-it", "another-secret", "patient-4711", "argon2"):
         assert hidden not in text
+
+
+def test_names_of_databases_are_for_the_administrator(watched: Server) -> None:
+    with TcpClient(watched.tcp) as client:
+        enter(client)
+        client.ask("set key value")
+        for path in ("/metrics", "/metrics?a=b", "/healthz", "/readyz", "/livez"):
+            assert "images" not in request(watched.http, path).text
+        nameless, all_named = Scrape(watched.http), named(watched)
+    assert "images" in all_named.text
+    assert nameless.families.keys() == all_named.families.keys()
+    for name in ("nun_db_database_keys", "nun_db_database_bytes", "nun_db_sessions"):
+        assert {sample.labels["database"] for sample in nameless.families[name].samples} == {"all others"}
+        sums = [sum(sample.value for sample in one.families[name].samples) for one in (nameless, all_named)]
+        assert sums[0] == sums[1] > 0
+
+
+@pytest.mark.parametrize(
+    "login", ["user-name:wrong", "images:" + SECRET, "user-name:", ":user-pwd", "user-name", "", "user-name user-pwd:"]
+)
+def test_a_wrong_login_gets_no_page(watched: Server, login: str) -> None:
+    answer = request(watched.http, "/metrics", login=login)
+    assert answer.status == 401
+    assert answer.text == "wrong user or password: the administrator's are needed (HTTP Basic), or none\n"
+    assert request(watched.http, "/metrics", "HEAD", login=login).status == 401
+    assert request(watched.http, "/healthz", login=login).text == "ok\n"
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic !", "Bearer x", "x", "Basic /w=="])
+def test_what_is_no_login_gets_no_page(watched: Server, header: str) -> None:
+    with HttpClient(watched.http) as client:
+        client.send_bytes(f"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: {header}\r\n\r\n".encode())
+        answer = client.read_response(method="GET")
+        assert answer.status == 401
+        assert answer.headers["www-authenticate"] == 'Basic realm="nun-db", charset="UTF-8"'
+        client.send_bytes(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert client.read_response(method="GET").status == 200, "the header is of one request"
+
+
+def test_a_look_with_a_login_is_a_login(new_server: Callable[..., Server]) -> None:
+    """Checked once and remembered, audited, delayed when guessed; and refused after the password was changed."""
+    with new_server(NUN_LOGIN_BURST="3") as server:
+        before = Scrape(server.http).value("nun_db_password_seconds_count")
+        for _ in range(5):
+            named(server)
+        after = named(server)
+        assert after.value("nun_db_password_seconds_count") <= before + 1
+        http_post(server.http, f"auth {server.credentials}; set-password other-pwd")
+        login = f"{server.user}:other-pwd"
+        assert request(server.http, "/metrics", login=f"{server.user}:{server.password}").status == 401
+        assert Scrape(server.http, login=login).value("nun_db_failed_logins_total", kind="admin") == 1
+        for number in range(2):
+            assert request(server.http, "/metrics", login=f"{server.user}:guess-{number}").status == 401
+        began = time.monotonic()
+        assert request(server.http, "/metrics", login=f"{server.user}:guess").status == 401
+        assert time.monotonic() - began > 0.5
+    lines = [json.loads(line) for line in (server.data_dir / "audit.jsonl").read_text().splitlines()]
+    logins = [(line["outcome"], line["command"], line["transport"]) for line in lines if line["event"] == "login"]
+    assert ("failed", f"auth {server.user} ***", "http") in logins
+    assert any(line["event"] == "login-delay" for line in lines)
 
 
 def test_slow_readers_are_seen_before_and_after_they_are_dropped(new_server: Callable[..., Server]) -> None:
@@ -233,7 +300,7 @@ def test_dropped_and_refused_clients_are_counted_by_reason(new_server: Callable[
             websocket.wait_end()
         wait_until(lambda: connections(server, "tcp") == 0)
         assert Scrape(server.http).value("nun_db_dropped_sessions_total", reason="message_too_big") == 2
-        assert request(server.websocket, "/").status == 400
+        assert request(server.websocket, "/").status == 426
         wait_until(lambda: Scrape(server.http).value("nun_db_connections_refused_total", reason="handshake") == 1)
         assert request(server.http, "/", "POST", b"x" * 5000).status == 413
         assert Scrape(server.http).value("nun_db_http_answers_total", status="413") == 1
@@ -274,7 +341,10 @@ def test_an_address_of_its_own_is_the_only_one(new_server: Callable[..., Server]
     with new_server(NUN_METRICS="127.0.0.1:0") as server:
         assert server.metrics is not None
         assert request(server.http, "/metrics")[:2] == (404, "metrics have an address of their own (NUN_METRICS)\n")
-        assert Scrape(server.metrics).value("nun_db_ready") == 1
+        scrape = Scrape(server.metrics)
+        assert scrape.value("nun_db_ready") == 1
+        assert scrape.value("nun_db_database_keys", database="$admin") > 0, "with names, for who reaches it"
+        assert request(server.http, "/metrics", login=f"{server.user}:{server.password}").status == 404
 
 
 def test_with_tls_they_are_told_by_tls(disk_folder: Path) -> None:

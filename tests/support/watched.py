@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import resource
@@ -33,7 +34,12 @@ class Answer(NamedTuple):
 
 
 def request(
-    address: Address, path: str, method: str = "GET", body: bytes | None = None, tls: ssl.SSLContext | None = None
+    address: Address,
+    path: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    login: str | None = None,
 ) -> Answer:
     """Make one request and return its answer."""
     connection = (
@@ -42,7 +48,10 @@ def request(
         else http.client.HTTPSConnection("localhost", address.port, timeout=ANSWER_SECONDS_MAX, context=tls)
     )
     with contextlib.closing(connection):
-        connection.request(method, path, body)
+        headers = {}
+        if login is not None:
+            headers["Authorization"] = f"Basic {base64.b64encode(login.encode()).decode()}"
+        connection.request(method, path, body, headers)
         response = connection.getresponse()
         return Answer(response.status, response.read().decode(), response.getheader("Content-Type", ""))
 
@@ -56,10 +65,10 @@ def wait_until(is_so: Callable[[], bool], seconds_max: float = 60.0) -> None:
 
 
 class Scrape:
-    """One look at the metrics."""
+    """One look at the metrics. `login` is `USER:PASSWORD` of the administrator, who sees names of databases."""
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None = None) -> None:
-        answer = request(address, "/metrics", tls=tls)
+    def __init__(self, address: Address, tls: ssl.SSLContext | None = None, login: str | None = None) -> None:
+        answer = request(address, "/metrics", tls=tls, login=login)
         assert answer.status == 200, answer
         assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
         self.text = answer.text
