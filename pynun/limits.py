@@ -19,7 +19,7 @@ HTTP_BYTES_PER_SECOND_MIN: Final = 4096
 HTTP_IDLE_SECONDS: Final = 75.0
 """An HTTP connection without a request is closed; the next request opens another."""
 
-PROXY_HEADER_SECONDS: Final = 1.0
+PROXY_HEADER_SECONDS: Final = 2.0
 """On the TCP port, which greets its clients, so long a PROXY header is waited for where there need not be one; proxies
 send it at once."""
 

@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import struct
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -215,11 +214,12 @@ def test_one_behind_a_proxy_does_not_make_the_others_wait(new_server: Callable[.
                 old = f"use-db ward user{number} old"
                 client.request(old, headers=["X-Forwarded-For: 192.0.2.66"])
             server.wait_output("wrong passwords or tokens from 192.0.2.66")
-            began = time.monotonic()
             for number in range(3):
                 fresh = client.request(f"use-db other{number} old", headers=[f"X-Forwarded-For: 192.0.2.{number}"])
                 assert fresh.text == "Not a valid database name"
-            assert time.monotonic() - began < 1.0, "others behind the proxy waited"
+        server.stop()
+        slowed = set(re.findall(r"wrong passwords or tokens from ([0-9.]+):", server.log_text()))
+        assert slowed == {"192.0.2.66", "192.0.2.0", "192.0.2.1", "192.0.2.2"}, "not each for itself"
 
 
 def test_limits_count_the_clients_of_a_proxy(new_server: Callable[..., Server]) -> None:
@@ -279,13 +279,13 @@ def test_the_proxy_protocol_on_every_port(new_server: Callable[..., Server], mod
 
 
 def test_a_missing_proxy_header(new_server: Callable[..., Server]) -> None:
-    settings = {"NUN_TRUSTED_PROXIES": "127.0.0.1", "NUN_HANDSHAKE_TIMEOUT": "1"}
+    settings = {"NUN_TRUSTED_PROXIES": "127.0.0.1"}
     with new_server(**settings) as server:
-        with TcpClient(server.tcp) as client:  # greeted after a second
+        with TcpClient(server.tcp) as client:  # greeted after two seconds
             assert client.ask("nonsense")[-1].startswith("error unknown")
         with HttpClient(server.http) as client:
             assert client.request("").status == 200
-    with new_server(**settings, NUN_PROXY_PROTOCOL="on") as server:
+    with new_server(**settings, NUN_PROXY_PROTOCOL="on", NUN_HANDSHAKE_TIMEOUT="1") as server:
         for sent in (b"", b"PROXY TCP4", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", V1 % b"192.0.2.700"):
             with HttpClient(server.http if b"GET" in sent else server.tcp) as client:
                 client.send_bytes(sent)
