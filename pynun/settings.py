@@ -126,7 +126,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="NUN_METRICS", default="on", parse=values.metrics, field="metrics",
         help="on: GET /metrics on the HTTP port answers in the format of Prometheus. off: it does not. HOST:PORT: only"
-        " there, on a port that runs no commands and answers /livez, /readyz and /healthz too.",
+        " there, on a port that runs no commands and answers /livez, /readyz and /healthz too. Names of databases are"
+        " shown only there, or to a scrape that logs in as the administrator.",
     ),
     Setting(
         name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
