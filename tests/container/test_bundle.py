@@ -25,7 +25,7 @@ _MAKE_SECONDS_MAX = 900.0
 def test_the_bundle_holds_the_image(engine: Engine, image: str, packages: Path, tmp_path: Path) -> None:
     made = subprocess.run(
         [
-            *(sys.executable, "-P", "-m", "bundling.bundle", "--output", tmp_path),
+            *(sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", tmp_path),
             *("--packages", packages, "--base", BASE),
         ],
         env={**engine.environment(), "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},

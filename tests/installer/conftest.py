@@ -25,7 +25,7 @@ NEWER = "99.1.0"
 def make_bundle(source: Path, output: Path, *options: str) -> Path:
     """Run scripts/bundle of a checkout; returns the bundle."""
     made = subprocess.run(
-        [sys.executable, "-P", "-m", "bundling.bundle", "--output", output, "--no-image", *options],
+        [sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", output, "--no-image", *options],
         env={
             **clean_environment({}),
             "PYTHONPATH": f"{source / 'scripts'}:{source}",

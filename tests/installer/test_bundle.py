@@ -26,7 +26,7 @@ INSTALLER = REPOSITORY / "scripts" / "installer"
 
 def test_a_folder_of_packages_that_lacks_one_is_told_in_a_line(tmp_path: Path) -> None:
     made = subprocess.run(
-        [sys.executable, "-P", "-m", "bundling.bundle", "--output", tmp_path / "dist", "--packages", tmp_path],
+        [sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", tmp_path / "dist", "--packages", tmp_path],
         env={**clean_environment({}), "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},
         capture_output=True,
         text=True,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from soaking import report
-from soaking.run import Figures
-from soaking.samples import Sample, judge, take_sample
 from tools.benchmark.processes import environment
+from tools.soak import report
+from tools.soak.run import Figures
+from tools.soak.samples import Sample, judge, take_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from soaking.samples import Moment
+    from tools.soak.samples import Moment
 
 MIB = 1 << 20
 SAMPLES = 12
@@ -27,7 +27,7 @@ SAMPLES = 12
 def _soak(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     path = folder / "figures.json"
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "soaking", "--data-dir", str(folder), "--json", str(path), *arguments],
+        [sys.executable, "-P", "-m", "tools.soak", "--data-dir", str(folder), "--json", str(path), *arguments],
         env=environment({}),
         capture_output=True,
         text=True,

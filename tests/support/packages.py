@@ -19,7 +19,7 @@ def make_packages(folder: Path, *options: str, pythons: tuple[str, ...] = PYTHON
     """Run scripts/wheels; returns the folder."""
     made = subprocess.run(
         [
-            *(sys.executable, "-P", "-m", "bundling.wheels", "--output", folder),
+            *(sys.executable, "-P", "-m", "tools.bundle.wheels", "--output", folder),
             *(part for python in pythons for part in ("--python", python)),
             *options,
         ],

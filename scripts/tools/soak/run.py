@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from soaking.samples import Sample, descriptor_count, take_sample
 from tests.support.clients import TcpClient, http_post
 from tests.support.sessions import TOKEN, create_database, select
+from tools.soak.samples import Sample, descriptor_count, take_sample
 
 if TYPE_CHECKING:
     import random
 
-    from soaking.samples import Moment
     from tests.support.server import Server
+    from tools.soak.samples import Moment
 
 DATABASE: Final = "soak"
 CONFLICTS: Final = "soakconflicts"

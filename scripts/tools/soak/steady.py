@@ -15,14 +15,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from soaking.run import CONFLICTS, DATABASE, LossError
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient
 from tests.support.load import TRANSPORTS, ConflictMaker, States, Writer, check_writer, new_writer, read_states
 from tests.support.rough_clients import Cutter, KeyWatcher, leave_without_a_word
 from tests.support.sessions import OK, TOKEN, select
+from tools.soak.run import CONFLICTS, DATABASE, LossError
 
 if TYPE_CHECKING:
-    from soaking.run import Run
+    from tools.soak.run import Run
 
 PHASE: Final = "one long life"
 ROUND_SECONDS: Final = 15.0

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundling.source import ARCHITECTURES, PYTHONS, REPOSITORY, BundleError, run, say, source_seconds, version
+from tools.bundle.source import ARCHITECTURES, PYTHONS, REPOSITORY, BundleError, run, say, source_seconds, version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

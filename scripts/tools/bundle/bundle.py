@@ -20,9 +20,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bundling import image
-from bundling.source import ARCHITECTURES, PYTHONS, REPOSITORY, BundleError, run, say, source_seconds, version
-from bundling.wheels import make_wheels
+from tools.bundle import image
+from tools.bundle.source import ARCHITECTURES, PYTHONS, REPOSITORY, BundleError, run, say, source_seconds, version
+from tools.bundle.wheels import make_wheels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def make_bundle(output: Path, architecture: str, *, packages: Path | None, base:
 
 def _add_documentation(folder: Path) -> None:
     say("making the documentation")
-    _run_tool("html_docs", folder / "docs", "making the documentation")
+    _run_tool("tools.docs", folder / "docs", "making the documentation")
 
 
 def _add_parts_list(folder: Path) -> None:

@@ -14,10 +14,10 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from soaking import killing, report, steady
-from soaking.run import Run
 from tests.support.server import Server, real_disk_folder
 from tools.benchmark.machine import commit_id, describe_machine, versions
+from tools.soak import killing, report, steady
+from tools.soak.run import Run
 
 KILLS = 200
 MINUTES = 15.0

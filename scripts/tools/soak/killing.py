@@ -12,13 +12,13 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from soaking.run import CONFLICTS, DATABASE, LossError
 from tests.support.lives import Life
 from tests.support.load import States, read_states
 from tests.support.rough_clients import KeyWatcher
+from tools.soak.run import CONFLICTS, DATABASE, LossError
 
 if TYPE_CHECKING:
-    from soaking.run import Run
+    from tools.soak.run import Run
 
 PHASE: Final = "kills"
 REMEMBERED_LIVES: Final = 5

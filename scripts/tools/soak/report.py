@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from soaking.samples import MIB, judge
+from tools.soak.samples import MIB, judge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from soaking.run import Figures
-    from soaking.samples import Growth, Sample
+    from tools.soak.run import Figures
+    from tools.soak.samples import Growth, Sample
 
 ROWS_MAX = 12
 _HEAD = ("at second", "private MiB", "RSS MiB", "descriptors", "threads", "data MiB")

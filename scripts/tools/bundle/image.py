@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
-from bundling.source import run, version
+from tools.bundle.source import run, version
 
 if TYPE_CHECKING:
     from pathlib import Path

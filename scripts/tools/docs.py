@@ -16,7 +16,7 @@ from typing import Final
 
 from sphinx.application import Sphinx
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 
 SECTIONS: Final = (
     ("Start", ("README", "docs/tutorial", "docs/demo")),
