@@ -18,7 +18,6 @@ import gc
 import itertools
 import pickle
 import random
-import re
 import resource
 import select
 import sys
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
 
 STAMP_MARK = b"@"
 """Begins the time in the value that a writer sets; occurs nowhere else in what a watcher gets."""
-_STAMPED_VERSION = re.compile(rb"-version \S+ [0-9]+ @([0-9a-f]{16})")
-_LAST_STAMP = f"{(1 << 64) - 1:x}"
+_LAST_STAMP = b"f" * 16
 """The time in the last value that a writer sets: a watcher that has it is done."""
 _TAIL_BYTES = 2 * VALUE_BYTES
 """As much of what came last holds the time in the newest value."""
@@ -286,7 +284,7 @@ class Writer:
             if now_ns >= begin_ns:
                 result.latencies_ns.append(time.monotonic_ns() - now_ns)
         result.cpu_seconds = time.process_time() - cpu_before
-        ask(self._socket, stamped_set(watched_key_name(0), _LAST_STAMP), OK_FRAME)
+        ask(self._socket, stamped_set(watched_key_name(0), _LAST_STAMP.decode()), OK_FRAME)
         result.sets_acknowledged += 1
         return result
 
@@ -294,11 +292,13 @@ class Writer:
 class Watcher:
     """One watching connection."""
 
-    __slots__ = ("is_stamped", "rest", "socket")
+    __slots__ = ("is_half", "is_stamped", "rest", "socket")
 
     def __init__(self, connection: socket.socket, is_stamped: bool) -> None:
         self.socket = connection
         self.is_stamped = is_stamped
+        self.is_half = False
+        """Whether `changed` has arrived and its `changed-version` not yet."""
         self.rest = b""
         """What may hold the beginning of a time, or the last one."""
 
@@ -332,7 +332,7 @@ class Watchers:
         result.operations = self._receive(end_ns, result.latencies_ns) // 2
         result.cpu_seconds = time.process_time() - cpu_before
         # A server that queues without bound may have much to deliver yet: only silence means that it won't.
-        while late := [one for one in self._watchers.values() if _LAST_STAMP.encode() not in one.rest]:
+        while late := [one for one in self._watchers.values() if _LAST_STAMP not in one.rest]:
             if not self._receive(time.monotonic_ns() + int(REPLY_SECONDS_MAX * 1e9), array.array("Q"), is_once=True):
                 raise WireError(f"{len(late)} of {len(self._watchers)} watchers never got the last value")
         return result
@@ -348,18 +348,26 @@ class Watchers:
                 messages += chunk.count(STAMP_MARK)
                 if PING_FRAME in chunk:
                     watcher.socket.sendall(pong_frame())
-                data, read_to = watcher.rest + chunk, 0
                 if watcher.is_stamped:
-                    now_ns = clock()
-                    for match in _STAMPED_VERSION.finditer(data):
-                        if match[1] == _LAST_STAMP.encode():
-                            break
-                        latencies_ns.append(now_ns - int(match[1], 16))
-                        read_to = match.end()
-                watcher.rest = data[max(read_to, len(data) - _TAIL_BYTES) :]
+                    self._read_stamps(watcher, watcher.rest + chunk, clock(), latencies_ns)
+                else:
+                    watcher.rest = (chunk if len(chunk) >= _TAIL_BYTES else watcher.rest + chunk)[-_TAIL_BYTES:]
             if is_once:
                 break
         return messages
+
+    def _read_stamps(self, watcher: Watcher, data: bytes, now_ns: int, latencies_ns: array.array[int]) -> None:
+        at, read_to = data.find(STAMP_MARK), 0
+        while at >= 0 and (end := at + 1 + len(_LAST_STAMP)) <= len(data):
+            stamp = data[at + 1 : end]
+            if watcher.is_half:
+                if stamp == _LAST_STAMP:
+                    break
+                latencies_ns.append(now_ns - int(stamp, 16))
+            watcher.is_half = not watcher.is_half
+            read_to = end
+            at = data.find(STAMP_MARK, end)
+        watcher.rest = data[max(read_to, len(data) - _TAIL_BYTES) :]
 
 
 @dataclass(kw_only=True)
