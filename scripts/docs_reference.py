@@ -61,6 +61,7 @@ _TRIED_WORDS: Final[tuple[list[str], ...]] = (
     ["A", "B"],
     ["A", "B C"],
     ["A", "B C D"],
+    ["", "B C"],
 )
 """Arguments that are tried to learn how a command refuses incomplete ones: first argument, rest."""
 
@@ -394,6 +395,33 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "conflicts of the strategy `arbiter`",
             "records of the keys `a` and `ab` can be taken for each other; they can be lost in a restart",
             "never confused; nothing of a conflict is lost in a restart",
+        ),
+        Difference(
+            "a version of 2^31 or more, or one that a change would pass 2^31 - 1 with",
+            "counts as -1, so it overwrites whatever is there; a version passes into the negative numbers",
+            "is refused from 2^31 - 2^24 on: `version out of range`; `remove KEY` starts anew",
+        ),
+        Difference(
+            "`set-safe KEY -2 VALUE`",
+            "makes the key look in conflict, so that nobody can change it",
+            "is a version that is too old, as every other below -1",
+        ),
+        Difference(
+            "`$connections`, and the record of a conflict that is pending",
+            "can be overwritten and removed by whoever may write them",
+            "are changed by nobody but the server and `resolve`",
+        ),
+        Difference(
+            "ids of conflicts after the clock was set back", "begin below older ones", "grow, also over a restart"
+        ),
+        Difference(
+            "`set-permissions USER KINDS` without patterns", "allows these kinds on every key", "allows nothing"
+        ),
+        Difference("`resolve` with an id that names no conflict", "makes a record of it", "changes the key only"),
+        Difference(
+            "`election candidate` with an id that is no number",
+            "ends the connection",
+            "is refused like one without an id",
         ),
         Difference('the key ""', "exists", "a command with an empty key is refused: `NAME must contain a key`"),
     ),

@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.changes import Entry
+from pynun.engine.conflict_records import parse_record
 from pynun.engine.database import ARBITER_KEY, CONNECTIONS_KEY
 from pynun.engine.events import Event
 from pynun.engine.permissions import is_security_key
 from pynun.engine.scans import scan_slices
 from pynun.engine.steps import Pause
-from pynun.engine.versions import IN_CONFLICT
+from pynun.engine.versions import IN_CONFLICT, following
 from pynun.language import messages
+from pynun.language.arguments import GIVEN_VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -118,13 +120,11 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
     """
     match database.strategy:
         case "newer":
-            return entry.version + 1
+            return following(entry.version)
         case "none":
             raise messages.INVALID_VERSION
         case "arbiter" if is_security_key(key):
             raise messages.INVALID_VERSION  # an arbiter need not be admin, and revoking must not wait for one
-        case "arbiter" if key == CONNECTIONS_KEY:
-            raise messages.INVALID_VERSION  # it is counted here and never stored: nothing of it can wait for a decision
         case "arbiter":
             raise _hand_on(engine, database, key, entry, given, value)
 
@@ -134,12 +134,16 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
         return messages.NO_ARBITER
     engine.check_changeable()
     pending = pending_of(engine, database, key, _SLICES_MAX)
+    while pending and engine.read(database, record_key(key, pending[-1])) is None:  # removed with an older server
+        engine.put_silently(_index_key(database, key, pending.pop()), None)
     if len(pending) >= PENDING_MAX or (len(pending) + 1) * len(key.encode()) > PENDING_KEY_BYTES_MAX:
         return messages.too_many_conflicts(PENDING_MAX)
     if pending:
         version, old = given + len(pending), record_key(key, pending[-1])
     else:
         version, old = entry.version, entry.text
+    if version > GIVEN_VERSION_MAX:
+        return messages.version_out_of_range(key)  # no `resolve` may name it
     identifier = engine.next_conflict_id()
     record = record_key(key, identifier)
     text = messages.resolve(identifier, database.name, version, key, old, value)
@@ -153,12 +157,25 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
     return messages.conflict_unresolved(record)
 
 
+def check_writable(engine: Engine, database: Database, key: str) -> None:
+    """Raises Refusal for keys that begin with `$` and that no command changes, not even the admin's."""
+    if key == CONNECTIONS_KEY:
+        raise messages.CONNECTIONS_COUNTED
+    named = parse_record(key)
+    if named is not None and engine.view.read(_index_key(database, *named)) is not None:
+        raise messages.conflict_pending(key)
+
+
 def resolve(engine: Engine, database: Database, identifier: int, key: str, version: int, value: str) -> None:
-    """An arbiter's decision: the record says so, and once nothing is pending the key gets the value."""
+    """An arbiter's decision: the record says so, the key gets the value, and with the last one leaves conflict."""
     record = record_key(key, identifier)
     texts = {key: value}
-    if engine.read(database, key) is None:
+    entry = engine.read(database, key)
+    if entry is None:
         engine.check_new_key(key)
+    given = version if entry is None or entry.version == IN_CONFLICT else entry.version
+    new = following(given)
+    engine.check_version(key, new)
     if engine.read(database, record) is not None:
         texts[record] = messages.resolved(value)
     engine.check_room(database, texts)  # all of it, or nothing
@@ -167,8 +184,16 @@ def resolve(engine: Engine, database: Database, identifier: int, key: str, versi
     index_key = _index_key(database, key, identifier)
     if engine.view.read(index_key) is not None:
         engine.put_silently(index_key, None)
-    if not pending_of(engine, database, key):
-        entry = engine.read(database, key)
-        # Never back: an id that names no pending conflict must not give the key a version its readers are beyond.
-        floor = 0 if entry is None else max(entry.version + 1, 0)
-        engine.put(database, key, Entry(max(version + 1, floor), value))
+    engine.put(database, key, Entry(IN_CONFLICT if _is_pending(engine, database, key) else new, value))
+
+
+def _is_pending(engine: Engine, database: Database, key: str) -> bool:
+    """Whether a conflict of the key can still be resolved. Ids whose records are gone are forgotten.
+
+    An older server let records be removed: no arbiter hears of them, so they must not hold the key.
+    """
+    for identifier in pending_of(engine, database, key):
+        if engine.read(database, record_key(key, identifier)) is not None:
+            return True
+        engine.put_silently(_index_key(database, key, identifier), None)
+    return False

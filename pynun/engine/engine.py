@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pynun.engine import dropping
 from pynun.engine.auditing import NoAudit
 from pynun.engine.changes import Entry, View
+from pynun.engine.conflict_records import CLOCK_ID_MAX, RECORD_PREFIX, newest_of
 from pynun.engine.counters import Counters
 from pynun.engine.database import (
     ADMIN_DATABASE,
@@ -39,6 +40,7 @@ from pynun.engine.permissions import (
 from pynun.engine.rooms import Room, growth
 from pynun.engine.scans import scan_slices
 from pynun.engine.sleeping import Newest
+from pynun.engine.versions import VERSION_MAX, following
 from pynun.language import messages
 from pynun.language.numbers import INT64_MAX
 
@@ -56,7 +58,13 @@ LAST_IDENTIFIER: Final = CATALOGUE
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
 """The stored key of the hash of the admin password that was given at the last start."""
 
+LAST_CONFLICT: Final = HOUSEKEEPING + b"last-conflict"
+"""The stored key of the highest id that a conflict was given, as its version; there from the first conflict on."""
+
 _MEASURED_READS = 100
+
+_SLICE_RECORDS = 1000
+"""Records of conflicts whose names are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +278,23 @@ class Engine:
     def change(self, database: Database, key: str, text: str) -> None:
         """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
         old = self.read(database, key)
-        self.put(database, key, Entry(0 if old is None else max(old.version + 1, 0), text))
+        self.put(database, key, Entry(0 if old is None else following(old.version), text))
+
+    def check_version(self, key: str, version: int) -> None:
+        """Raises Refusal if a change would give a key a version of more than 32 bits."""
+        if version > VERSION_MAX:
+            raise messages.version_out_of_range(key)
 
     def put(self, database: Database, key: str, entry: Entry) -> None:
-        """The change of one key, its watchers told. Raises Refusal while it can't be stored."""
+        """The change of one key, its watchers told.
+
+        Raises Refusal while it can't be stored, and for a version of more than 32 bits.
+        """
         self.check_changeable()
+        if entry[0] > VERSION_MAX:
+            if key != "$$token":
+                raise messages.version_out_of_range(key)
+            entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
         if database.room is not None:
             self._count_change(database, database.room, key, entry.text)
         self._put(database, key, entry)
@@ -308,10 +328,6 @@ class Engine:
             self._count_change(database, database.room, key, None)
         view = self.view
         stored = database.stored_key(key)
-        if key == CONNECTIONS_KEY:
-            view.volatile.pop(stored, None)
-            database.notify(key, messages.removed(key), 0)
-            return
         view.write(stored, None)
         view.count_operation()
         database.notify(key, messages.removed(key), view.depends)
@@ -321,12 +337,33 @@ class Engine:
     @property
     def upcoming_conflict_id(self) -> int:
         """No conflict from now on has a smaller id; before the first one since the start, more than any."""
-        return max(self._last_conflict_id + 1, self.context.time_ns()) if self._last_conflict_id else INT64_MAX
+        return self._conflict_id_after(self._last_conflict_id) if self._last_conflict_id else INT64_MAX
 
     def next_conflict_id(self) -> int:
-        """A 64-bit number that grows, nanoseconds since 1970 as in the original."""
-        self._last_conflict_id = max(self._last_conflict_id + 1, self.context.time_ns())
+        """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
+        self._last_conflict_id = self._conflict_id_after(self._last_conflict_id or self._newest_stored_conflict())
+        self.view.write(LAST_CONFLICT, Entry(self._last_conflict_id, ""))
         return self._last_conflict_id
+
+    def _conflict_id_after(self, newest: int) -> int:
+        return max(newest + 1, min(self.context.time_ns(), CLOCK_ID_MAX))
+
+    def _newest_stored_conflict(self) -> int:
+        """The highest id given before this process: as it was noted, else of all records (before the first note)."""
+        note = self.view.read(LAST_CONFLICT)
+        if note is not None:
+            return note.version
+        newest = 0
+        for name in self.database_names():
+            catalogued = self.view.read(CATALOGUE + name.encode())
+            assert catalogued is not None
+            start = prefixes(catalogued.version)[0] + RECORD_PREFIX.encode()
+            newest = newest_of((key[4:].decode() for key in self.view.unwritten(start)), newest)
+            position: bytes | None = b""
+            while position is not None:
+                names, position, _ = self.view.store.scan(start, position, _SLICE_RECORDS)
+                newest = newest_of((key.decode() for key in names), newest)
+        return newest
 
     # --- presence and permissions ------------------------------------------------------------------------------
 
@@ -340,7 +377,8 @@ class Engine:
         """The number of sessions that have the database selected changed: `$connections` says so."""
         old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
         count = str(len(database.sessions))
-        self._put(database, CONNECTIONS_KEY, Entry(0 if old is None else old.version + 1, count))
+        version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
+        self._put(database, CONNECTIONS_KEY, Entry(version, count))
 
     def rules_for(self, database: Database, user: str) -> Rules | None:
         """What `user` may do; None: everything (the database's own token, without an entry for `all`)."""

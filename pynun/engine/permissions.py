@@ -66,10 +66,10 @@ def is_secret_key(key: str) -> bool:
 
 
 def user_of_secret(key: str) -> str | None:
-    """The user whose token `key` holds, or None if it is no secret."""
+    """The user whose token `key` holds; None if it is no secret, or lets nobody in (`$$user_all`)."""
     if key == "$$token":
         return EVERYONE
-    return key[len("$$user_") :] if key.startswith("$$user_") else None
+    return key[len("$$user_") :] if key.startswith("$$user_") and key != user_key(EVERYONE) else None
 
 
 def permitted_user(key: str) -> str | None:
@@ -97,6 +97,12 @@ def parse_grants(text: str) -> tuple[Grant, ...]:
                 )
             )
     return tuple(grants)
+
+
+def normalised(text: str) -> str:
+    """`KINDS PATTERNS[|KINDS PATTERNS…]` as the original stores it: unknown letters are `r`, each part has a blank."""
+    parts = [part.partition(" ") for part in text.split("|")]
+    return "|".join(f"{''.join(_kind(letter).value for letter in kinds)} {patterns}" for kinds, _, patterns in parts)
 
 
 class Rules:

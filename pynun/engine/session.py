@@ -202,7 +202,7 @@ class Session:
             self.check_permission(command.permission, arguments[0])
             return
         if command.needs_admin and not self.is_admin:
-            raise messages.NOT_AUTH
+            raise command.denial
         if command.needs_database and self.database is None:
             raise messages.NO_DATABASE
 

@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import Final
 
 from pynun.language.arguments import UNCONDITIONAL
+from pynun.language.numbers import INT32_MAX
+
+VERSION_MAX: Final = INT32_MAX
+"""No change gives a key a higher one; keys of older servers and of imports may have it."""
 
 IN_CONFLICT: Final = -2
 """The version of a key whose conflict no arbiter has resolved yet (docs/protocol.md section 5)."""
 
 
+def following(version: int) -> int:
+    """The version after `version`: at least 0, also after one that means something else (IN_CONFLICT) or is damaged."""
+    return max(version, UNCONDITIONAL) + 1
+
+
 def next_version(old: int | None, given: int) -> int | None:
     """The version after a change that names version `given`, or None if the change is a conflict.
 
-    `old` is the key's present version, None for an absent key, and never IN_CONFLICT. A version below -1 on an absent
-    key counts as -1: taken literally it would make a key that reads as deleted or as being in conflict.
+    `old` is the key's present version, None for an absent key, and never IN_CONFLICT. A version below -1 counts as -1
+    where it is taken: literally, it would make a key that reads as deleted or as being in conflict.
     """
     if old is None:
-        return max(given, UNCONDITIONAL) + 1
+        return following(given)
     if given == UNCONDITIONAL:
-        return old + 1
-    return given + 1 if given >= old else None
+        return following(old)
+    return following(given) if given >= old else None

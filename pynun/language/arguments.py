@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynun.language.messages import Refusal, missing_key
-from pynun.language.numbers import INT32_MAX, INT32_MIN, parse_integer
+from pynun.language.messages import Refusal, missing_key, version_out_of_range
+from pynun.language.numbers import INT32_MIN, is_integer, parse_integer, parse_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNCONDITIONAL = -1
 """The version of a change that never conflicts (docs/protocol.md section 4)."""
+
+GIVEN_VERSION_MAX = 2**31 - 2**24
+"""The highest version that a change may name: it leaves 16 million changes up to the end of 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,19 @@ def _rest(words: list[str]) -> str:
     return words[2] if len(words) > 2 else ""
 
 
-def _version(text: str) -> int:
-    """A version is 32 bits signed; what does not spell one is the unconditional change, as in the original."""
-    version = parse_integer(text, INT32_MIN, INT32_MAX)
-    return UNCONDITIONAL if version is None else version
+def _version(text: str, key: str) -> int:
+    """The version that a change of `key` names; what spells no integer is the unconditional change, as in the original.
+
+    An integer below 32 bits is just old. Raises Refusal for one above the limit: it must not become unconditional.
+    """
+    version = parse_integer(text, INT32_MIN, GIVEN_VERSION_MAX)
+    if version is not None:
+        return version
+    if not is_integer(text):
+        return UNCONDITIONAL
+    if text[0] == "-":
+        return INT32_MIN
+    raise version_out_of_range(key)
 
 
 def _parse_key_value(words: list[str]) -> tuple[str, str]:
@@ -51,13 +63,13 @@ def _parse_key_value(words: list[str]) -> tuple[str, str]:
 
 
 def _parse_key_version_value(words: list[str]) -> tuple[str, int, str]:
-    key = _key(words)
     if len(words) < 3:
         raise Refusal("set-safe must be followed by a version and key")
     version, found, value = words[2].partition(" ")
     if not found:
         raise Refusal("set-safe must be followed by a key")
-    return key, UNCONDITIONAL if version == "-1" else _version(version), value
+    key = _key(words)
+    return key, UNCONDITIONAL if version == "-1" else _version(version, key), value
 
 
 def _step(text: str) -> int:
@@ -70,11 +82,11 @@ def _parse_credentials(words: list[str]) -> tuple[str, str]:
 
 
 def _parse_create_database(words: list[str]) -> tuple[str, str, str]:
-    if len(words) < 2 or not words[1]:
-        raise Refusal("create-db must contain a db name")
     token, _, strategy = _rest(words).partition(" ")
     if not token:
         raise Refusal("create-db must be followed by a token")
+    if not words[1]:
+        raise Refusal("create-db must contain a db name")
     return words[1], token, strategy
 
 
@@ -85,28 +97,31 @@ def _parse_use(words: list[str]) -> tuple[str, str | None, str]:
     return (words[1], first, second) if found else (words[1], None, first)
 
 
-def _parse_user_token(words: list[str]) -> tuple[str, str]:
-    if not _rest(words) or not words[1]:
-        raise Refusal("create-user must be followed by a user and a token")
-    return words[1], words[2]
-
-
 def _parse_user_permissions(words: list[str]) -> tuple[str, str]:
+    if len(words) == 2:
+        raise Refusal("permission list is mandatory")
     if len(words) < 2 or not words[1]:
         raise Refusal("user is mandatory")
-    if not _rest(words):
-        raise Refusal("permission list is mandatory")
     return words[1], words[2]
 
 
 def _parse_resolve(words: list[str]) -> tuple[int, str, str, int, str]:
-    parts = _rest(words).split(" ", 3)
-    identifier = parse_integer(words[1]) if len(words) > 1 else None
-    if identifier is None or len(parts) < 4:
-        raise Refusal("resolve must be followed by an id, a database, a key, a version and a value")
+    """The texts, also those that name another command, are the original's."""
+    if len(words) < 2:
+        raise Refusal("opp id mandatory")
+    identifier = parse_unsigned(words[1])
+    if identifier is None:
+        raise Refusal("Invalid opp_id")
+    if len(words) < 3:
+        raise Refusal("resoved must be followed by db_name, key version and value")
+    parts = words[2].split(" ", 3)
+    if len(parts) < 2:
+        raise Refusal("key must be provided")
+    if len(parts) < 4:
+        raise Refusal("set-safe must be followed by a key")
     if not parts[1]:
         raise missing_key("resolve")
-    return identifier, parts[0], parts[1], _version(parts[2]), parts[3]
+    return identifier, parts[0], parts[1], _version(parts[2], parts[1]), parts[3]
 
 
 def _parse_snapshot(words: list[str]) -> tuple[list[str]]:
@@ -114,39 +129,86 @@ def _parse_snapshot(words: list[str]) -> tuple[list[str]]:
     return ([name for name in _rest(words).split("|") if name],)
 
 
-def _parse_operation(words: list[str]) -> tuple[str, str]:
+def _request_id(words: list[str]) -> int:
+    identifier = parse_unsigned(words[1]) if len(words) > 1 else None
+    if identifier is None:
+        raise Refusal("Invalid request Id")
+    return identifier
+
+
+def _parse_operation(words: list[str]) -> tuple[int, str]:
+    identifier = _request_id(words)
+    if not _rest(words):
+        raise Refusal("Invalid replication request str")
+    return identifier, words[2]
+
+
+def _parse_acknowledgement(words: list[str]) -> tuple[()]:
+    _request_id(words)
+    if not _rest(words):
+        raise Refusal("Invalid server name")
+    return ()
+
+
+def _parse_election(words: list[str]) -> tuple[()]:
+    process_id = _rest(words).partition(" ")[0]
+    if words[1:2] == ["candidate"] and (process_id[:1] == "-" or not is_integer(process_id)):
+        raise Refusal("candidate must contain process id and server name")
+    return ()
+
+
+def _parse_since(words: list[str]) -> tuple[()]:
+    if len(words) < 2:
+        raise Refusal("replicate-since must contain a node name")
     if len(words) < 3:
-        raise Refusal("rp must be followed by an id and a command")
-    return words[1], words[2]
+        raise Refusal("replicate-since must contain a start at")
+    if parse_unsigned(words[2]) is None:
+        raise Refusal("replicate-since start_at must be a u64")
+    return ()
 
 
-def _database_and_key(words: list[str], rest: str) -> tuple[str, str]:
-    _parse_database(words)
-    if not rest:
-        raise missing_key(words[0])
-    return words[1], rest
+def _parse_node(words: list[str]) -> tuple[()]:
+    if len(words) < 2:
+        raise Refusal(f"{words[0].removeprefix('replicate-')} must contain a name")
+    return ()
+
+
+def _parse_replicate_snapshot(words: list[str]) -> tuple[list[str]]:
+    if len(words) < 2:
+        raise Refusal("replicate-snapshot must contain a db name")
+    return (words[1].split("|"),)
 
 
 def _parse_replicate(words: list[str]) -> tuple[str, str, int, str]:
-    parts = _rest(words).split(" ", 2)
-    database, key = _database_and_key(words, parts[0])
-    if len(parts) < 3:
-        raise Refusal("replicate must be followed by a database, a key, a version and a value")
-    return database, key, _version(parts[1]), parts[2]
+    if len(words) < 3:
+        raise Refusal("no command sent")
+    key, _, rest = words[2].partition(" ")
+    version, _, value = rest.partition(" ")
+    if not key:
+        raise missing_key("replicate")
+    return words[1], key, _version(version, key), value
 
 
 def _parse_replicate_remove(words: list[str]) -> tuple[str, str]:
-    return _database_and_key(words, _rest(words))
+    key = _rest(words)
+    if not key and words[1:] and words[1]:  # without a database there is none of that name, whatever the key
+        raise missing_key("replicate-remove")
+    return (words[1] if len(words) > 1 else ""), key
 
 
 def _parse_replicate_increment(words: list[str]) -> tuple[str, str, int]:
-    key, _, step = _rest(words).partition(" ")
-    database, key = _database_and_key(words, key)
-    return database, key, _step(step)
+    if len(words) < 2:  # this text, which names another command, is the original's
+        raise Refusal("replicate-snapshot must contain a db name")
+    if len(words) < 3:
+        raise Refusal("replicate-increment must be followed by a key")
+    key, _, step = words[2].partition(" ")
+    if not key:
+        raise missing_key("replicate-increment")
+    return words[1], key, _step(step)
 
 
 def _parse_debug(words: list[str]) -> tuple[str]:
-    if len(words) < 2 or not words[1]:
+    if len(words) < 2:
         raise Refusal("command is mandatory")
     return (words[1],)
 
@@ -211,7 +273,6 @@ def _parse_password(words: list[str]) -> tuple[str]:
 
 
 NOTHING = Shape("", lambda _words: ())
-IGNORED = Shape("[…]", lambda _words: ())
 KEY = Shape("KEY", lambda words: (_key(words),))
 KEY_VALUE = Shape("KEY VALUE", _parse_key_value)
 KEY_VERSION_VALUE = Shape("KEY VERSION VALUE", _parse_key_version_value)
@@ -230,12 +291,17 @@ QUESTION = Shape("DATABASE USER r|w|i|x KEY", _parse_question)
 CREDENTIALS = Shape("USER PASSWORD", _parse_credentials)
 CREATE_DATABASE = Shape("NAME TOKEN [none|newer|arbiter]", _parse_create_database)
 USE = Shape("DATABASE [USER] TOKEN", _parse_use)
-USER_TOKEN = Shape("USER TOKEN", _parse_user_token)
+USER_TOKEN = Shape("USER TOKEN", _parse_credentials)
 USER_PERMISSIONS = Shape("USER KINDS PATTERNS[|KINDS PATTERNS…]", _parse_user_permissions)
 RESOLVE = Shape("ID DATABASE KEY VERSION VALUE", _parse_resolve)
 SNAPSHOT = Shape("[true|false] [DATABASE|DATABASE…]", _parse_snapshot)
 OPERATION = Shape("ID COMMAND", _parse_operation)
-REPLICATE = Shape("DATABASE KEY VERSION VALUE", _parse_replicate)
+ACKNOWLEDGEMENT = Shape("ID NODE", _parse_acknowledgement)
+ELECTION = Shape("[win|alive|candidate] [ID] [NODE]", _parse_election)
+NODE = Shape("NODE", _parse_node)
+NODE_SINCE = Shape("NODE START", _parse_since)
+REPLICATE_SNAPSHOT = Shape("DATABASE|DATABASE… [true|false]", _parse_replicate_snapshot)
+REPLICATE = Shape("DATABASE KEY [VERSION] [VALUE]", _parse_replicate)
 REPLICATE_REMOVE = Shape("DATABASE KEY", _parse_replicate_remove)
 REPLICATE_INCREMENT = Shape("DATABASE KEY [N]", _parse_replicate_increment)
 DEBUG = Shape("list-dbs|pending-ops|pending-conflicts|process-info|force-election", _parse_debug)

@@ -44,6 +44,7 @@ NO_DATABASE = Refusal("error no-db-selected\n", ("error no-db-selected\n",))
 PERMISSION_DENIED = Refusal("permission denied\n", ("permission denied\n",))
 INVALID_TOKEN = Refusal("Invalid token")
 NOT_A_DATABASE = Refusal("Not a valid database name")
+INCOMPLETE_USER = Refusal("create-user must be followed by a user and a token")
 DATABASE_EXISTS = Refusal("database already exists")
 ADMIN_NOT_DROPPABLE = Refusal("$admin can't be dropped")
 USER_EXISTS = Refusal("user already exists")
@@ -52,6 +53,7 @@ RESERVED_USER = Refusal("all is nobody's name: whoever comes with the database's
 NO_SESSION = Refusal("no session has this id")
 NOT_DISCONNECTABLE = Refusal("this session is one request, and ends by itself")
 NOTHING_TO_REVOKE = Refusal("the user's permissions hold none of these kinds on just these patterns")
+CONNECTIONS_COUNTED = Refusal("$connections is counted by the server: nobody can change it")
 TOKEN_NOT_REMOVABLE = Refusal("$$token key cannot be removed")
 NOT_NUMERIC = Refusal("Key is not numeric")
 OUT_OF_RANGE = Refusal("increment out of range")
@@ -82,6 +84,11 @@ def unknown_command(name: str) -> Refusal:
 
 def missing_key(command: str) -> Refusal:
     return Refusal(f"{command} must contain a key")
+
+
+def version_out_of_range(key: str) -> Refusal:
+    """docs/protocol.md section 4."""
+    return Refusal(f"version out of range: remove {key} lets it start anew")
 
 
 def value(text: str | None) -> str:
@@ -115,6 +122,11 @@ def resolved(text: str) -> str:
 
 def conflict_unresolved(record: str) -> Refusal:
     return Refusal(f"$$conflitct unresolved {record}")
+
+
+def conflict_pending(record: str) -> Refusal:
+    """docs/protocol.md section 5."""
+    return Refusal(f"{record} waits for its arbiter: only resolve changes it")
 
 
 def hash_costs_too_much(limit: str) -> Refusal:
@@ -174,6 +186,11 @@ def not_databases(names: Iterable[str]) -> Refusal:
     return Refusal("".join(f"{name}, " for name in unknown) + "are not a valid database names")
 
 
+def snapshot_failed(name: str) -> Refusal:
+    """Of `replicate-snapshot`; as in the original, of several unknown databases the last one is named."""
+    return Refusal(f"Error trying to snapshot database: Database {name} not found")
+
+
 def cluster_state(address: str) -> str:
     return f"cluster-state  {address}(self):Primary ,\n"
 
@@ -210,7 +227,7 @@ def report(name: str, members: Mapping[str, Any]) -> str:
     return f"{name} {json.dumps(members, ensure_ascii=False, separators=(',', ':'))}\n"
 
 
-def acknowledgement(operation_id: str, address: str) -> str:
+def acknowledgement(operation_id: int, address: str) -> str:
     return f"ack {operation_id} {address} \n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+UINT64_MAX = 2**64 - 1
 
 
 def parse_integer(text: str, low: int = INT64_MIN, high: int = INT64_MAX) -> int | None:
@@ -12,7 +13,18 @@ def parse_integer(text: str, low: int = INT64_MIN, high: int = INT64_MAX) -> int
     Stricter than `int()`: no spaces, underscores or digits of other scripts, which the original refuses too.
     """
     digits = text[1:] if text[:1] in ("+", "-") else text
-    if not (digits.isascii() and digits.isdigit()) or len(digits.lstrip("0")) > 19:
+    if not (digits.isascii() and digits.isdigit()) or len(digits.lstrip("0")) > 20:
         return None
     number = int(text)
     return number if low <= number <= high else None
+
+
+def parse_unsigned(text: str) -> int | None:
+    """The number of 64 bits without a minus that `text` spells, or None."""
+    return None if text[:1] == "-" else parse_integer(text, 0, UINT64_MAX)
+
+
+def is_integer(text: str) -> bool:
+    """Whether `text` spells an integer of any size."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    return digits.isascii() and digits.isdigit()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pynun.engine.changes import Entry
 from pynun.engine.conflict_records import is_record, parse_waiting
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, CONNECTIONS_KEY, HOUSEKEEPING
-from pynun.engine.permissions import is_secret_key
+from pynun.engine.permissions import EVERYONE, is_secret_key, user_key
 from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.engine.versions import IN_CONFLICT
 from pynun.errors import TransferError
@@ -306,16 +306,11 @@ class _Import:
                 staged.put_pending(waiting.key, waiting.identifier, False)
             return
         if is_secret_key(key):
-            if not value:
-                what = "its token is empty: it was not taken over; give it a token with create-user"
+            if (what := self._unusable_secret(key, value)) is not None:
                 self._tell(Problem(files.keys.name, offset, key, what, is_loss=key == "$$token"))
                 return
             if not is_secret_hash(value):
                 value = self._hash_secret(value)
-            elif not self._hash_limit.allows(value):
-                what = "its hash costs too much to check: it was not taken over; give it a token with create-user"
-                self._tell(Problem(files.keys.name, offset, key, what, is_loss=key == "$$token"))
-                return
         if old is None:
             self._count(staged, counts, key, value, 1)
         waiting = parse_waiting(key, value)
@@ -326,6 +321,16 @@ class _Import:
         self._is_any_in_conflict = self._is_any_in_conflict or version == IN_CONFLICT
         staged.put(key, Entry(version if version >= IN_CONFLICT else 0, self._kept(key, value)))
 
+    def _unusable_secret(self, key: str, value: str) -> str | None:
+        what = None
+        if key == user_key(EVERYONE):
+            what = "all is nobody's name here: who came in with this token needs a user of another name"
+        elif not value:
+            what = "its token is empty: it was not taken over; give it a token with create-user"
+        elif is_secret_hash(value) and not self._hash_limit.allows(value):
+            what = "its hash costs too much to check: it was not taken over; give it a token with create-user"
+        return what
+
     def _kept(self, key: str, value: str) -> str:
         """What of a value is stored: in a dry run no more than tells it from another, for it may be somebody's data."""
         if not self._is_dry or is_record(key):
@@ -334,11 +339,8 @@ class _Import:
 
     def _say_twice(self, files: DatabaseFiles, record: Record, old: Entry) -> None:
         if record.value is not None:
-            if is_secret_key(record.key):
-                is_same = False
-            else:
-                is_same = old == (record.version, self._kept(record.key, record.value))
-            if is_same:
+            is_same = old == (record.version, self._kept(record.key, record.value))
+            if is_same and not is_secret_key(record.key):
                 return
         what = "the key is there twice, with different values: the one that comes later was taken"
         self._tell(Problem(files.keys.name, record.offset, record.key, what))

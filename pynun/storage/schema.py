@@ -18,7 +18,8 @@ All integers are big endian. A stored key is four bytes and text:
 - four zero bytes and a database's name: the catalogue. No id is given twice;
 - four zero bytes with the highest bit set and words: the server's own notes. `dropped ID`: a database whose name is
   gone and whose keys may not be yet; `start-password`: the hash of the password given at the last start;
-  `imported nundb`: which files of the original that lie in the same folder were imported.
+  `last-conflict`: the highest id that a conflict was given, as the version; `imported nundb`: which files of the
+  original that lie in the same folder were imported.
 
 A stored value is a version (8 bytes, signed) and text.
 

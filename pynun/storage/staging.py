@@ -14,9 +14,10 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine.changes import Batch, Entry
+from pynun.engine.conflict_records import newest_of
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, HOUSEKEEPING, prefixes
 from pynun.engine.dropping import NOTES, note_key
-from pynun.engine.engine import LAST_IDENTIFIER
+from pynun.engine.engine import LAST_CONFLICT, LAST_IDENTIFIER
 from pynun.errors import MapFullError, StorageError, TransferError
 from pynun.storage.lmdb_store import Copy
 
@@ -59,6 +60,7 @@ class StagedDatabase:
         return self._staging.get(self.prefix + key.encode())
 
     def put(self, key: str, entry: Entry) -> None:
+        self._staging.newest_conflict = newest_of((key,), self._staging.newest_conflict)
         self._staging.put(self.prefix + key.encode(), entry)
 
     def remove(self, key: str) -> None:
@@ -111,6 +113,8 @@ class Staging:
     def __init__(self, store: LmdbStore) -> None:
         """Removes what an interrupted import has left. Raises TransferError."""
         self.store = store
+        self.newest_conflict = 0
+        """The highest id of a conflict among what is imported: those that the server gives lie above it."""
         self._staged: list[StagedDatabase] = []
         self._batch = Batch(store.revision + 1)
         sweep(store)
@@ -169,6 +173,9 @@ class Staging:
             name_key = admin + staged.name.encode()
             if self._admin_entry(admin, staged.name) is None:
                 entries[name_key] = Entry(0, "{}")
+        noted = self.store.get(LAST_CONFLICT)
+        if noted is not None and noted.version < self.newest_conflict:  # without a note, the server looks itself
+            entries[LAST_CONFLICT] = Entry(self.newest_conflict, "")
         self.flush()
         self._batch.entries.update(entries)
         self._batch = _write(self.store, self._batch, copies)

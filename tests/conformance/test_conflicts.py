@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from pynun.engine.changes import Entry
+from pynun.engine.engine import LAST_CONFLICT
+from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.staging import write_notes
 from tests.support.clients import http_post
+from tests.support.server import new_folder, running_server
 from tests.support.sessions import OK, admin_session, create_database, websocket_session
 
 if TYPE_CHECKING:
@@ -21,6 +30,25 @@ def _conflict(client: WebSocketClient, key: str, version: int, value: str) -> in
     match = re.fullmatch(rf"error \$\$conflitct unresolved \$conflicts_{key}_([0-9]+) \n", answer[-1])
     assert match, answer
     return int(match[1])
+
+
+@pytest.mark.parametrize("is_noted", [True, False])
+def test_numbers_grow_over_a_restart_on_another_clock(is_noted: bool) -> None:
+    """The data of a machine whose clock was a year ahead; with an older server's data, the records say so."""
+    ahead = time.time_ns() + 365 * 86400 * 10**9
+    with new_folder() as folder:
+        with running_server(folder / "dbs") as server:
+            create_database(server, "clock", strategy="arbiter")
+            with websocket_session(server, "clock") as client:
+                client.ask_all("set-safe k 5 a", f"set $conflicts_k_{ahead} resolved")
+        if is_noted:
+            with contextlib.closing(LmdbStore(folder / "dbs")) as store:
+                write_notes(store, {LAST_CONFLICT: Entry(ahead + 7, "")})
+        first = ahead + (8 if is_noted else 1)
+        for expected in (first, first + 1):
+            with running_server(folder / "dbs") as server, websocket_session(server, "clock") as client:
+                client.ask("arbiter")
+                assert _conflict(client, "k", 1, "b") == expected
 
 
 def test_conflicts_survive_a_restart(server: Server) -> None:
@@ -120,7 +148,6 @@ def test_a_resolution_of_nothing_gets_one_answer_and_changes_nothing(shared_serv
         client.ask_all("arbiter", "set-safe k 5 a")
         number = _conflict(client, "k", 1, "b")
         for command in (
-            f"resolve {number + 1} nothing k 6 x",
             f"resolve {number} nowhere k 6 x",
             f"resolve {number} nothing other 6 x",
             "resolve x nothing k 6 x",
@@ -132,6 +159,8 @@ def test_a_resolution_of_nothing_gets_one_answer_and_changes_nothing(shared_serv
             client.send(command)
             client.take_answer()
             assert client.ask("get-safe k") == ["value-version -2 a\n", OK], command
+        assert client.ask(f"resolve {number + 1} nothing k 6 x") == [OK]  # of no conflict: as in the original
+        assert client.ask("get-safe k") == ["value-version -2 x\n", OK]
         assert client.ask(f"resolve {number} nothing k 6 settled") == [OK]
         assert client.ask("get-safe k") == ["value-version 7 settled\n", OK]
 

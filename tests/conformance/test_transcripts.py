@@ -1,8 +1,8 @@
 """Every scenario of the recordings, on the transport it was recorded on and on the others where it fits.
 
-`transcripts.json` holds what the public server really answered; `more_transcripts.json` holds, in the same format, what
-docs/protocol.md sections 1 to 5 say beyond that. Each of the runs has a server of its own, for all of them create the
-same databases.
+`transcripts.json` and `recorded_arguments.json` (every command's arguments, complete or not) hold what the public
+server really answered; `more_transcripts.json` holds, in the same format, what docs/protocol.md sections 1 to 5 say
+beyond that. Each of the runs has a server of its own, for all of them create the same databases.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from tests.support.transcript import (
     over_http,
     over_tcp,
     play_and_compare,
-    with_expected,
 )
 
 if TYPE_CHECKING:
@@ -28,18 +27,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 
-CREATE_USER_REFUSED = ["error create-user must be followed by a user and a token \n"]
-
-
-def _recorded() -> list[Scenario]:
-    scenarios = {scenario.name: scenario for scenario in load_scenarios(FOLDER / "transcripts.json")}
-    # The recording has the original's `ok` here, which makes a user whose token is empty: anybody may then log in as
-    # it. docs/protocol.md section 2 refuses that on purpose; the recording's `better` does not name this step.
-    scenarios["admin"] = with_expected(scenarios["admin"], 11, "create-user u1", {"w1": CREATE_USER_REFUSED})
-    return list(scenarios.values())
-
-
-RECORDED = _recorded()
+RECORDED = load_scenarios(FOLDER / "transcripts.json") + load_scenarios(FOLDER / "recorded_arguments.json")
 MORE = load_scenarios(FOLDER / "more_transcripts.json")
 OVER_TCP = [replayed for scenario in RECORDED + MORE if (replayed := over_tcp(scenario))]
 OVER_HTTP = [replayed for scenario in RECORDED + MORE if (replayed := over_http(scenario))]

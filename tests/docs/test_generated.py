@@ -109,7 +109,7 @@ def test_the_example_configuration_sets_every_setting_and_is_accepted() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("set-safe", ["must contain a key", "must be followed by a version", "must be followed by a key"]),
+        ("set-safe", ["must be followed by a version", "must be followed by a key", "must contain a key"]),
         ("get", ["get must contain a key"]),
         ("unwatch-all", []),
     ],

@@ -1,4 +1,4 @@
-"""What commands do to keys: a dict and the contract's rules, in under 85 lines (docs/protocol.md sections 4 and 5)."""
+"""What commands do to keys: a dict and the contract's rules, in under 100 lines (docs/protocol.md sections 4 and 5)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,21 @@ class Base:
             watcher.told += texts if key in watcher.watches and key not in watcher.asleep else ()
 
     def put(self, key: str, version: int, text: str) -> None:
+        if version >= 2**31:
+            raise m.version_out_of_range(key)
         self.keys[key], self.changed = (version, text), self.changed | {key}
         self.tell(key, f"changed {key} {text}\n", f"changed-version {key} {version} {text}\n")
 
     def change(self, key: str, given: int, text: str, now: int) -> None:
+        self.guard(key)
         if (key == "$$token" or key.startswith("$$user_")) and not text.startswith("$argon2id$"):
             text = fake_hash(text)
         old, was = self.keys.get(key, (-1, ""))
         if key not in self.keys or (old != -2 and (given == -1 or given >= old)):
             self.put(key, max(old if given == -1 else given, -1) + 1, text)
         elif self.strategy == "newer":
-            self.put(key, old + 1, text)
-        elif self.strategy == "none" or key.startswith("$$") or key == "$connections":
+            self.put(key, max(old, -1) + 1, text)
+        elif self.strategy == "none" or key.startswith("$$"):
             raise m.INVALID_VERSION
         else:
             self.hand_on(key, old, was, given, text, now)
@@ -46,6 +49,8 @@ class Base:
             raise m.NO_ARBITER
         before, record = self.pending[key], f"$conflicts_{key}_{now}"
         version, shown = (given + len(before), f"$conflicts_{key}_{before[-1]}") if before else (old, was)
+        if version > 2**31 - 2**24:
+            raise m.version_out_of_range(key)
         self.put(record, 0, f"resolve {now} {self.name} {version} {key} {shown} {text}")
         self.tell("$conflicts", self.keys[record][1])
         before.append(now)
@@ -56,17 +61,27 @@ class Base:
         raise m.conflict_unresolved(record)
 
     def resolve(self, identifier: int, key: str, version: int, text: str) -> None:
+        self.guard(key)
+        old = self.keys.get(key, (-2, ""))[0]
+        if (new := max(version if old == -2 else old, -1) + 1) >= 2**31:
+            raise m.version_out_of_range(key)
         if (record := f"$conflicts_{key}_{identifier}") in self.keys:
-            self.force(record, 0, f"resolved {text}")
+            self.put(record, max(self.keys[record][0], -1) + 1, f"resolved {text}")
         self.pending[key] = [other for other in self.pending[key] if other != identifier]
-        if not self.pending[key]:
-            self.force(key, version + 1, text)
+        self.put(key, -2 if self.pending[key] else new, text)
 
-    def force(self, key: str, version: int, text: str) -> None:
-        self.put(key, max(version, self.keys.get(key, (-1, ""))[0] + 1, 0), text)
+    def guard(self, key: str) -> None:
+        if key == "$connections":
+            raise m.CONNECTIONS_COUNTED
+        if any(key == f"$conflicts_{of}_{one}" for of, pending in self.pending.items() for one in pending):
+            raise m.conflict_pending(key)
+        if key == "$$user_all":
+            raise m.RESERVED_USER
 
     def increment(self, key: str, step: int, now: int) -> None:
         old, text = self.keys.get(key, (0, "0"))
+        if key != "$$user_all":
+            self.guard(key)
         number = None if key == "$$token" or key.startswith("$$user_") else parse_integer(text)
         if number is None:
             raise m.NOT_NUMERIC
@@ -74,9 +89,11 @@ class Base:
             raise m.OUT_OF_RANGE
         if old == -2:
             self.hand_on(key, old, text, -1, str(number + step), now)
-        self.put(key, old + 1, str(number + step))
+        self.put(key, max(old, -1) + 1, str(number + step))
 
     def remove(self, key: str) -> None:
+        if key != "$$user_all":
+            self.guard(key)
         if self.keys.pop(key, None) is not None:
             self.changed.add(key)
             self.tell(key, f"removed {key}\n")

@@ -6,6 +6,8 @@ meaning here (`NOT_HERE`): what it says is not a matter of these rules.
 
 from __future__ import annotations
 
+import re
+
 from pynun.engine import granting
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import parse_grants
@@ -28,6 +30,12 @@ NOT_HERE = (
     "disconnect",
 )
 """Commands that change nothing, and whose answers have tests of their own."""
+
+
+def normalised(text: str) -> str:
+    """A permission entry as it is stored (docs/protocol.md section 3)."""
+    parts = [part.split(" ", 1) for part in text.split("|")]
+    return "|".join(" ".join((re.sub("[^rwix]", "r", kinds), *(rest or [""]))) for kinds, *rest in parts)
 
 
 def matches(pattern: str, key: str) -> bool:
@@ -157,7 +165,7 @@ class Model:
             raise m.unknown_command(words[0]) if words[0] else m.EMPTY_COMMAND
         name, arguments = BY_NAME[words[0]].name, BY_NAME[words[0]].parse(words)
         if name not in FOR_ALL and not client.is_admin:
-            raise m.NOT_AUTH
+            raise m.SECURITY_KEY if name in ("create-user", "set-permissions") else m.NOT_AUTH
         if name in KINDS:
             client.check(KINDS[name], arguments[0])
         if client.base is None and name in WITH_BASE:
@@ -182,10 +190,14 @@ class Model:
                     self._end_other_admins(client, text)
                 base.change(key, version, text, self.now)
             case "create-user", str(user), str(token):
+                if not user or not token:
+                    raise m.INCOMPLETE_USER
+                if user == "all":
+                    raise m.RESERVED_USER
                 if base.keys.get(f"$$user_{user}", (0, ""))[1] != fake_hash(token):  # the same token again is no change
                     base.change(f"$$user_{user}", -1, fake_hash(token), self.now)
             case "set-permissions", str(user), str(text):
-                base.change(f"$$permission_${user}", -1, text, self.now)
+                base.change(f"$$permission_${user}", -1, normalised(text), self.now)
             case "increment", str(key), int(step):
                 base.increment(key, step, self.now)
             case "remove", str(key):
@@ -255,7 +267,10 @@ class Model:
                     raise m.NO_DATABASE_TO_SNAPSHOT
                 if unknown := [str(name) for name in names if name not in self.bases]:
                     raise m.not_databases(unknown)
-            case "rp", str(identifier), str(text):
+            case "replicate-snapshot", list(names):
+                if unknown := [str(name) for name in names if name not in self.bases]:
+                    raise m.snapshot_failed(unknown[-1])
+            case "rp", int(identifier), str(text):
                 return self._run_operation(client, f"ack {identifier} {ADDRESS} \n", text)
             case "cluster-state", *_:
                 return [f"cluster-state  {ADDRESS}(self):Primary ,\n"]

@@ -24,9 +24,6 @@ _FOLDER = Path(__file__).parents[1] / "conformance"
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _LONG_NUMBER = re.compile(r"(?<![0-9])[0-9]{17,20}(?![0-9])")
 
-CREATE_USER_REFUSED = ["error create-user must be followed by a user and a token \n"]
-"""The recording has the original's `ok`, which makes a user whose token is empty (docs/protocol.md section 2)."""
-
 
 class Talker(Protocol):
     """One client of whatever is played on."""
@@ -164,9 +161,9 @@ def _result(told: list[str]) -> str:
 
 
 def recordings() -> list[Scenario]:
-    """Every scenario of the two recordings that is about commands, and not about the bytes of a transport."""
+    """Every scenario of the recordings that is about commands, and not about the bytes of a transport."""
     scenarios = []
-    for name in ("transcripts.json", "more_transcripts.json"):
+    for name in ("transcripts.json", "recorded_arguments.json", "more_transcripts.json"):
         for scenario in load_scenarios(_FOLDER / name):
             steps = [step for step in scenario.steps if step.on.startswith("t") and step.send not in (OPEN, CLOSE)]
             if all(step.send.endswith("\n") for step in steps):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynun.engine.auditing import Fact
-from pynun.engine.commands.table import COMMANDS
+from pynun.engine.commands.table import BY_NAME, COMMANDS
 from pynun.engine.steps import VerifySecret
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, Visitor, World, fake_hash
 
@@ -91,7 +91,8 @@ def test_what_nobody_but_an_admin_may_do(
     client = world.connect("use-db d ana ana-pwd")
     world.trail.take()
     assert client.ask(command)[-1] != "ok \n"
-    reason = NOT_ADMIN if "$$" in command and not command.startswith(("rep", "rp")) else "Not auth"
+    of_keys = "$$" in command and not command.startswith(("rep", "rp"))
+    reason = NOT_ADMIN if of_keys or command.startswith(("create-user", "set-permissions")) else "Not auth"
     assert world.trail.take() == [(Fact(event, database, "ana", shown), "refused", reason)]
 
 
@@ -100,11 +101,12 @@ def test_every_command_that_needs_an_admin_is_in_the_trail_when_it_is_refused(wo
     texts = {"create-db": "x y", "create-user": "x y", "set-permissions": "x r *", "debug": "list-dbs", "rp": "1 keys",
              "disconnect": "1", "db-size": "d", "drop-db": "d", "list-users": "d", "add-user": "d u t",
              "set-token": "d u t", "remove-user": "d u", "grant": "d u r *", "revoke": "d u r *",
-             "explain-permission": "d u r k", "set-password": "p"}  # fmt: skip
+             "explain-permission": "d u r k", "set-password": "p", "ack": "1 n", "replicate-since": "n 1"}  # fmt: skip
     rest = texts.get(name, "d key 1 value")
-    assert world.connect().ask(f"{name} {rest}") == ["error Not auth \n"]
+    denial = BY_NAME[name].denial.error
+    assert world.connect().ask(f"{name} {rest}") == [f"error {denial} \n"]
     ((fact, outcome, reason),) = world.trail.take()
-    assert (outcome, reason) == ("refused", "Not auth")
+    assert (outcome, reason) == ("refused", denial)
     assert fact.command.startswith(name)
     assert "value" not in fact.command
 

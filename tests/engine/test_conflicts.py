@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pynun.engine.changes import Entry
 from pynun.engine.conflicts import PENDING_MAX
+from pynun.engine.engine import LAST_CONFLICT
 from tests.engine.world import START_NS, Client, World
 
 OK = ["ok \n"]
@@ -146,13 +148,6 @@ def test_more_than_a_thousand_conflicts_of_a_key_are_refused(client: Client, arb
     assert len(arbiter.outbox.take()) == PENDING_MAX
 
 
-def test_the_count_of_connections_is_never_in_conflict(world: World, client: Client, arbiter: Client) -> None:
-    assert client.ask("set-safe $connections 0 9") == INVALID_VERSION
-    world.connect("use-db arb pwd")
-    assert client.ask("get-safe $connections") == ["value-version 2 3\n", *OK]
-    assert arbiter.outbox.take() == []
-
-
 @pytest.mark.parametrize("key", ["$$token", "$$user_ana"])
 def test_a_secret_is_shown_to_no_arbiter(world: World, arbiter: Client, key: str) -> None:
     admin = world.admin("use-db arb pwd", "create-user ana ana-pwd", f"set-safe {key} 5 word")
@@ -185,23 +180,142 @@ def test_a_resolution_is_written_into_the_record_whose_watchers_are_told(client:
 
 def test_the_key_stays_in_conflict_while_another_record_is_pending(client: Client, arbiter: Client) -> None:
     first, second = conflict(client, "late"), conflict(client, "later")
+    client.ask("watch k")
     arbiter.ask(f"resolve {first} arb k 5 one")
-    assert client.ask("get-safe k") == ["value-version -2 now\n", *OK]
+    assert client.outbox.take() == ["changed k one\n", "changed-version k -2 one\n"]
+    assert client.ask("get-safe k") == ["value-version -2 one\n", *OK]
     arbiter.ask(f"resolve {second} arb k 6 two")
+    assert client.outbox.take() == ["changed k two\n", "changed-version k 7 two\n"]
     assert client.ask("get-safe k") == ["value-version 7 two\n", *OK]
 
 
 def test_records_may_be_resolved_in_any_order(client: Client, arbiter: Client) -> None:
     first, second = conflict(client, "late"), conflict(client, "later")
     arbiter.ask(f"resolve {second} arb k 6 two")
-    assert client.ask("get-safe k") == ["value-version -2 now\n", *OK]
+    assert client.ask("get-safe k") == ["value-version -2 two\n", *OK]
     arbiter.ask(f"resolve {first} arb k 5 one")
     assert client.ask("get-safe k") == ["value-version 6 one\n", *OK]
 
 
-def test_a_resolution_never_takes_a_version_back(client: Client, arbiter: Client) -> None:
-    assert arbiter.ask("resolve 7 arb k 0 old") == OK
+@pytest.mark.parametrize("version", [0, 5, 99, -2, -3])
+def test_without_a_conflict_a_resolution_is_a_change_as_in_the_original(
+    client: Client, arbiter: Client, version: int
+) -> None:
+    assert arbiter.ask(f"resolve 7 arb k {version} old") == OK
     assert client.ask("get-safe k") == ["value-version 6 old\n", *OK]
+
+
+@pytest.mark.parametrize(("version", "expected"), [(0, 1), (5, 6), (-1, 0), (-2, 0), (-99, 0)])
+def test_a_resolution_of_an_absent_key_makes_it(client: Client, arbiter: Client, version: int, expected: int) -> None:
+    assert arbiter.ask(f"resolve 7 arb new {version} v") == OK
+    assert client.ask("get-safe new") == [f"value-version {expected} v\n", *OK]
+
+
+# --- what only the server changes ------------------------------------------------------------------------------
+
+COUNTED = ["error $connections is counted by the server: nobody can change it \n"]
+WRITES = (
+    "set {key} x",
+    "set-safe {key} -1 x",
+    "set-safe {key} 99 x",
+    "set-safe {key} word x",
+    "increment {key}",
+    "remove {key}",
+    "resolve 7 arb {key} 99 x",
+    "replicate arb {key} -1 x",
+    "replicate arb {key}",
+    "replicate-increment arb {key} 5",
+    "replicate-remove arb {key}",
+    "rp 7 set {key} x",
+    "rp 7 remove {key}",
+)
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("database", ["arb", "new", "non"])
+def test_nobody_changes_the_count_of_connections(world: World, write: str, database: str) -> None:
+    text = write.format(key="$connections").replace("arb", database)
+    for who in (world.connect(f"use-db {database} pwd"), world.admin(f"use-db {database} pwd")):
+        before = who.ask("get-safe $connections")
+        told = who.ask(text)
+        assert told[-1:] in (COUNTED, ["error Not auth \n"]), told
+        assert who.ask("get-safe $connections") == before
+        who.close()
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_pending_record_is_changed_by_its_resolution_only(
+    world: World, client: Client, arbiter: Client, write: str
+) -> None:
+    record = f"$conflicts_k_{conflict(client, 'late')}"
+    before = client.ask(f"get-safe {record}")
+    for who in (client, world.admin("use-db arb pwd")):
+        told = who.ask(write.format(key=record))
+        assert told[-1:] in (
+            [f"error {record} waits for its arbiter: only resolve changes it \n"],
+            ["error Not auth \n"],
+        )
+        assert client.ask(f"get-safe {record}") == before
+    assert world_conflicts(client) == [record]
+
+
+@pytest.mark.parametrize(
+    "write", ["remove {key}", "set {key} x", "replicate-remove arb {key}", "replicate arb {key} -1 x"]
+)
+def test_a_resolved_record_is_an_ordinary_key_again(client: Client, arbiter: Client, write: str) -> None:
+    identifier = conflict(client, "late")
+    assert arbiter.ask(f"resolve {identifier} arb k 5 settled")[-1:] == OK
+    assert client.world.admin("use-db arb pwd").ask(write.format(key=f"$conflicts_k_{identifier}")) == OK
+
+
+def test_keys_that_only_look_like_records_are_ordinary(client: Client, arbiter: Client) -> None:
+    identifier = conflict(client, "late")
+    for key in (
+        f"$conflicts_k_0{identifier}",
+        f"$conflicts_kk_{identifier}",
+        f"$conflicts_k_{identifier}1",
+        "$conflicts_",
+    ):
+        assert client.ask(f"set {key} x") == OK
+        assert client.ask(f"remove {key}") == OK
+
+
+@pytest.mark.parametrize("database", ["arb", "new", "non"])
+@pytest.mark.parametrize("cure", ["remove k", "resolve 7 {} k 5 free"])
+def test_a_key_that_is_stuck_in_conflict_is_freed(world: World, database: str, cure: str) -> None:
+    """An import, or an older server that let a record be removed, may have left it without a conflict."""
+    found = world.engine.database(database)
+    world.engine.view.write(found.stored_key("k"), Entry(-2, "old"))
+    client = world.connect(f"use-db {database} pwd")
+    assert client.ask("get-safe k") == ["value-version -2 old\n", *OK]
+    assert client.ask(cure.format(database)) == OK
+    assert client.ask("set k new") == OK
+    assert client.ask("get-safe k") == [f"value-version {0 if cure == 'remove k' else 7} new\n", *OK]
+
+
+def test_a_conflict_whose_record_is_gone_holds_no_key(world: World, client: Client, arbiter: Client) -> None:
+    """As older servers let it be removed: the index names it, and no arbiter would ever hear of it."""
+    gone, there = conflict(client, "late"), conflict(client, "later")
+    also_gone = conflict(client, "last")
+    found = world.engine.database("arb")
+    for identifier in (gone, also_gone):
+        world.engine.view.write(found.stored_key(f"$conflicts_k_{identifier}"), None)
+    arbiter.outbox.take()
+    newest = conflict(client, "newest")
+    assert arbiter.outbox.take()[0].split(" ")[5] == f"$conflicts_k_{there}"
+    for identifier, expected in ((there, -2), (newest, 9)):
+        assert arbiter.ask(f"resolve {identifier} arb k 8 done") == OK
+        assert client.ask("get-safe k") == [f"value-version {expected} done\n", *OK]
+    assert world_conflicts(client) == []
+
+
+def test_a_key_removed_in_conflict_comes_back_with_the_resolution(client: Client, arbiter: Client) -> None:
+    first, second = conflict(client, "late"), conflict(client, "later")
+    assert client.ask("remove k") == OK
+    assert arbiter.ask(f"resolve {first} arb k 5 one")[-1:] == OK
+    assert client.ask("get-safe k") == ["value-version -2 one\n", *OK]
+    assert arbiter.ask(f"resolve {second} arb k 6 two") == OK
+    assert client.ask("get-safe k") == ["value-version 7 two\n", *OK]
 
 
 @pytest.mark.parametrize(("one", "other"), [("a", "ab"), ("a", "a_1"), ("a_1", "a_1_1")])
@@ -239,7 +353,8 @@ def test_a_user_that_may_not_write_the_key_does_not_resolve(world: World, client
 def test_a_record_that_is_in_conflict_itself_is_resolved_all_the_same(client: Client, arbiter: Client) -> None:
     identifier = conflict(client, "late")
     record = f"$conflicts_k_{identifier}"
-    client.ask(f"set-safe {record} 0 mine")
+    assert arbiter.ask(f"resolve {identifier} arb k 5 settled")[-1:] == OK
+    client.ask(f"set-safe {record} 2 mine")
     conflict(client, "mine too", record)
     assert arbiter.ask(f"resolve {identifier} arb k 5 settled")[-1:] == OK
     assert client.ask(f"get-safe {record}") == ["value-version 0 resolved settled\n", *OK]
@@ -301,6 +416,64 @@ def test_ids_grow_also_when_the_clock_goes_back(client: Client, arbiter: Client)
     client.ask("set-safe k 0 later")
     ids = [int(text.split(" ")[1]) for text in arbiter.outbox.take()]
     assert ids == [START_NS, START_NS + 1]
+
+
+def ids(told: list[str]) -> list[int]:
+    return [int(text.split(" ")[1]) for text in told if text.startswith("resolve ")]
+
+
+@pytest.mark.parametrize("is_resolved", [False, True])
+@pytest.mark.parametrize("noted", [True, False])
+def test_ids_grow_over_a_restart_with_the_clock_set_back(
+    world: World, client: Client, arbiter: Client, is_resolved: bool, noted: bool
+) -> None:
+    """Also in another database, on another key, and where an older server has noted no id."""
+    first = conflict(client, "late")
+    if is_resolved:
+        arbiter.ask(f"resolve {first} arb k 5 settled")
+    world.admin("create-db arb2 pwd arbiter")
+    if not noted:
+        world.engine.view.write(LAST_CONFLICT, None)
+    world.commit()
+    world.time_ns -= 10**18
+    world.restart()
+    other = world.connect("use-db arb2 pwd", "arbiter", "set-safe a 4 now")
+    assert ids(other.ask("set-safe a 0 late")) == [first + 1]
+    again = world.connect("use-db arb pwd", "set-safe k2 4 now")
+    told = again.ask("arbiter")
+    assert ids(told) == ([] if is_resolved else [first])
+    assert ids(again.ask("set-safe k2 0 late")) == [first + 2]
+    world.commit()
+    world.restart()
+    assert ids(world.connect("use-db arb pwd").ask("arbiter")) == ([] if is_resolved else [first]) + [first + 2]
+
+
+def test_a_conflict_that_was_lost_leaves_its_id_unused(world: World, client: Client, arbiter: Client) -> None:
+    world.commit()
+    first = conflict(client, "late")
+    world.lose()
+    world.time_ns -= 10**18
+    client = world.connect("use-db arb pwd", "arbiter")
+    assert ids(client.ask("set-safe k 0 late")) == [first + 1]
+
+
+def test_a_key_that_somebody_made_to_look_like_a_record_does_not_use_the_ids_up(world: World, client: Client) -> None:
+    for number in (2**62 + 1, 2**63 - 1, 2**64 - 1, 10**30):
+        client.ask(f"set $conflicts_x_{number} resolve")
+    client.ask(f"set $conflicts_x_{2**62 - 1} resolve")
+    world.commit()
+    world.restart()
+    arbiter = world.connect("use-db arb pwd", "arbiter")
+    (identifier,) = ids(arbiter.ask("set-safe k 0 late"))
+    assert identifier == 2**62
+    assert arbiter.ask(f"resolve {identifier} arb k 5 done") == OK
+
+
+def test_a_clock_far_ahead_gives_ids_that_can_be_resolved(world: World, client: Client, arbiter: Client) -> None:
+    world.time_ns = 2**64
+    (identifier,) = ids(arbiter.ask("set-safe k 0 late"))
+    assert arbiter.ask(f"resolve {identifier} arb k 5 done") == OK
+    assert client.ask("get-safe k") == ["value-version 6 done\n", *OK]
 
 
 def test_a_restart_loses_nothing_of_a_conflict(world: World, client: Client, arbiter: Client) -> None:

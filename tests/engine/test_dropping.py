@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from pynun.engine import dropping
-from pynun.engine.database import HOUSEKEEPING
 from tests.engine.world import Client, World
 
 OK = ["ok \n"]
@@ -62,9 +61,9 @@ def test_a_slice_reads_one_note_however_many_there_are(world: World, monkeypatch
 
 
 def stored_of(world: World, identifier: int) -> list[bytes]:
-    """Everything on disk that begins with an identifier, also that of its conflicts, and all notes."""
+    """Everything on disk that begins with an identifier, also that of its conflicts, and all notes of drops."""
     found: list[bytes] = []
-    for prefix in (identifier.to_bytes(4, "big"), (identifier | 0x8000_0000).to_bytes(4, "big"), HOUSEKEEPING):
+    for prefix in (identifier.to_bytes(4, "big"), (identifier | 0x8000_0000).to_bytes(4, "big"), dropping.NOTES):
         found += world.store.scan(prefix, b"", 1000)[0]
     return found
 

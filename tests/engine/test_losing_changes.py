@@ -171,7 +171,8 @@ def test_keys_of_a_database_that_is_lost_meanwhile_is_refused(world: World) -> N
 
 def test_a_database_made_after_a_lost_one_has_nothing_of_it(world: World, admin: Client) -> None:
     admin.ask("create-db lost lost-pwd arbiter")
-    world.connect("use-db lost lost-pwd", "set k v", "set-safe $connections 40 9")
+    world.connect("use-db lost lost-pwd", "set k v")
+    world.connect("use-db lost lost-pwd")
     world.lose()
     admin.ask("create-db next next-pwd")
     client = world.connect("use-db next next-pwd")

@@ -267,7 +267,7 @@ def test_a_selection_waits_for_the_database_it_selects(client: Client) -> None:
     assert client.depends == client.world.view.batch.revision
 
 
-@pytest.mark.parametrize("command", ["snapshot", "snapshot false d", "replicate-snapshot"])
+@pytest.mark.parametrize("command", ["snapshot", "snapshot false d", "replicate-snapshot d"])
 def test_a_snapshot_waits_for_everything(client: Client, command: str) -> None:
     admin = client.world.admin("use-db d pwd")
     admin.ask(command)
@@ -294,16 +294,6 @@ def test_a_conflict_that_is_handed_on_waits_with_its_event(client: Client) -> No
     arbiter.ask("set-safe k 0 late")
     assert arbiter.depends == arbiter.outbox.events[-1].revision == client.world.view.batch.revision
     assert arbiter.outbox.events[-1].key is None
-
-
-def test_a_resolution_of_no_conflict_waits_for_what_it_saw(client: Client) -> None:
-    arbiter = client.world.connect("use-db arb pwd", "arbiter", "set-safe k 4 now")
-    arbiter.ask("set-safe k 0 late")
-    client.world.begin_commit()
-    assert arbiter.ask("resolve 7 arb k 5 of-no-conflict") == OK
-    writing = client.world.view.writing
-    assert writing is not None
-    assert arbiter.depends == writing.revision
 
 
 # --- scanning --------------------------------------------------------------------------------------------------

@@ -13,14 +13,15 @@ from pynun.language.framing import words
 from pynun.language.messages import Refusal
 
 USE_WORDS = "set-safe must be followed by a version and key"
-USER_WORDS = "create-user must be followed by a user and a token"
-RESOLVE_WORDS = "resolve must be followed by an id, a database, a key, a version and a value"
-OPERATION_WORDS = "rp must be followed by an id and a command"
-REPLICATE_WORDS = "replicate must be followed by a database, a key, a version and a value"
+OUT_OF_RANGE = "version out of range: remove k lets it start anew"
 
 READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
     "NOTHING": [("x", ()), ("x a b", ())],
-    "IGNORED": [("x", ()), ("x a b", ())],
+    "ACKNOWLEDGEMENT": [("x 7 n", ()), ("x 007 n more", ()), ("x 18446744073709551615 n", ())],
+    "ELECTION": [("x", ()), ("x win", ()), ("x candidate 7", ()), ("x candidate 7 n", ()), ("x anything a b", ())],
+    "NODE": [("x n", ()), ("x n more", ()), ("x ", ())],
+    "NODE_SINCE": [("x n 1", ()), ("x  0", ())],
+    "REPLICATE_SNAPSHOT": [("x d", (["d"],)), ("x d|e true", (["d", "e"],)), ("x ", ([""],))],
     "KEY": [("x k", ("k",)), ("x k and more", ("k",)), ("x k ", ("k",)), ("x ключ", ("ключ",))],
     "KEY_VALUE": [
         ("x k v", ("k", "v")),
@@ -37,8 +38,9 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
         ("x k +5 v", ("k", 5, "v")),
         ("x k  v", ("k", -1, "v")),
         ("x k five v", ("k", -1, "v")),
-        ("x k 2147483647 v", ("k", 2147483647, "v")),
-        ("x k 2147483648 v", ("k", -1, "v")),
+        ("x k 2130706432 v", ("k", 2130706432, "v")),
+        ("x k -2147483649 v", ("k", -2147483648, "v")),
+        (f"x k -{'9' * 5000} v", ("k", -2147483648, "v")),
     ],
     "KEY_STEP": [
         ("x k", ("k", 1)),
@@ -83,13 +85,14 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
         ("x d  t", ("d", "", "t")),
         ("x  t", ("", None, "t")),
     ],
-    "USER_TOKEN": [("x u t", ("u", "t")), ("x u two words", ("u", "two words"))],
-    "USER_PERMISSIONS": [("x u r", ("u", "r")), ("x u r *|rwx a*", ("u", "r *|rwx a*"))],
+    "USER_TOKEN": [("x u t", ("u", "t")), ("x u two words", ("u", "two words")), ("x", ("", "")), ("x u", ("u", ""))],
+    "USER_PERMISSIONS": [("x u r", ("u", "r")), ("x u ", ("u", "")), ("x u r *|rwx a*", ("u", "r *|rwx a*"))],
     "RESOLVE": [
         ("x 7 d k 5 v", (7, "d", "k", 5, "v")),
         ("x 7 d k 5 ", (7, "d", "k", 5, "")),
         ("x 7 d k five two  words", (7, "d", "k", -1, "two  words")),
         ("x 7  k 5 v", (7, "", "k", 5, "v")),
+        ("x 18446744073709551615 d k 5 v", (2**64 - 1, "d", "k", 5, "v")),
     ],
     "SNAPSHOT": [
         ("x", ([],)),
@@ -99,66 +102,88 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
         ("x true |d||", (["d"],)),
         ("x true two words", (["two words"],)),
     ],
-    "OPERATION": [("x 7 get k", ("7", "get k")), ("x 7 ", ("7", "")), ("x  get k", ("", "get k"))],
+    "OPERATION": [("x 7 get k", (7, "get k")), ("x 007  get", (7, " get")), ("x +7 get k", (7, "get k"))],
     "REPLICATE": [
         ("x d k 5 v", ("d", "k", 5, "v")),
         ("x d k 5 two  words", ("d", "k", 5, "two  words")),
         ("x d k five ", ("d", "k", -1, "")),
+        ("x d k", ("d", "k", -1, "")),
+        ("x d k 5", ("d", "k", 5, "")),
+        ("x  k 5 v", ("", "k", 5, "v")),
     ],
-    "REPLICATE_REMOVE": [("x d k", ("d", "k")), ("x d k l", ("d", "k l"))],
-    "REPLICATE_INCREMENT": [("x d k", ("d", "k", 1)), ("x d k 5", ("d", "k", 5)), ("x d k five", ("d", "k", 1))],
-    "DEBUG": [("x list-dbs", ("list-dbs",)), ("x anything at all", ("anything",))],
+    "REPLICATE_REMOVE": [("x d k", ("d", "k")), ("x d k l", ("d", "k l")), ("x", ("", "")), ("x  k", ("", "k"))],
+    "REPLICATE_INCREMENT": [
+        ("x d k", ("d", "k", 1)),
+        ("x  k", ("", "k", 1)),
+        ("x d k 5", ("d", "k", 5)),
+        ("x d k five", ("d", "k", 1)),
+    ],
+    "DEBUG": [("x list-dbs", ("list-dbs",)), ("x anything at all", ("anything",)), ("x ", ("",))],
 }
 
 REFUSED: dict[str, list[tuple[str, str]]] = {
     "KEY": [(text, "x must contain a key") for text in ("x", "x ", "x  v")],
     "KEY_VALUE": [(text, "x must contain a key") for text in ("x", "x ", "x  v")],
     "KEY_VERSION_VALUE": [
-        ("x", "x must contain a key"),
         ("x  5 v", "x must contain a key"),
-        ("x k", USE_WORDS),
-        ("x k ", "set-safe must be followed by a key"),
-        ("x k 5", "set-safe must be followed by a key"),
+        *((text, USE_WORDS) for text in ("x", "x ", "x k")),
+        *((text, "set-safe must be followed by a key") for text in ("x k ", "x k 5", "x  5")),
+        *((f"x k {number} v", OUT_OF_RANGE) for number in (2130706433, 2147483647, 2147483648, 10**30, "9" * 5000)),
     ],
     "KEY_STEP": [("x", "x must contain a key"), ("x  5", "x must contain a key")],
     "CREATE_DATABASE": [
-        ("x", "create-db must contain a db name"),
-        ("x ", "create-db must contain a db name"),
+        ("x", "create-db must be followed by a token"),
+        ("x ", "create-db must be followed by a token"),
         ("x  t", "create-db must contain a db name"),
         ("x d", "create-db must be followed by a token"),
         ("x d ", "create-db must be followed by a token"),
         ("x d  newer", "create-db must be followed by a token"),
     ],
     "USE": [("x", USE_WORDS), ("x ", USE_WORDS), ("x d", USE_WORDS)],
-    "USER_TOKEN": [(text, USER_WORDS) for text in ("x", "x ", "x u", "x u ", "x  t")],
     "USER_PERMISSIONS": [
         ("x", "user is mandatory"),
-        ("x ", "user is mandatory"),
         ("x  r *", "user is mandatory"),
+        ("x ", "permission list is mandatory"),
         ("x u", "permission list is mandatory"),
-        ("x u ", "permission list is mandatory"),
     ],
     "RESOLVE": [
-        *((text, RESOLVE_WORDS) for text in ("x", "x ", "x 7", "x 7 ", "x 7 d", "x 7 d k", "x 7 d k 5")),
-        *((text, RESOLVE_WORDS) for text in ("x seven d k 5 v", "x 9223372036854775808 d k 5 v", "x  d k 5 v")),
+        ("x", "opp id mandatory"),
+        *((f"x {text} d k 5 v", "Invalid opp_id") for text in ("", "seven", "-7", "-0", 2**64, "9" * 5000)),
+        ("x ", "Invalid opp_id"),
+        ("x 7", "resoved must be followed by db_name, key version and value"),
+        *((text, "key must be provided") for text in ("x 7 ", "x 7 d")),
+        *((text, "set-safe must be followed by a key") for text in ("x 7 d ", "x 7 d k", "x 7 d k 5", "x 7 d  5")),
+        ("x 7 d k 2130706433 v", OUT_OF_RANGE),
         ("x 7 d  5 v", "resolve must contain a key"),
     ],
-    "OPERATION": [(text, OPERATION_WORDS) for text in ("x", "x ", "x 7")],
+    "OPERATION": [
+        *(
+            (f"x{text}", "Invalid request Id")
+            for text in ("", " ", " x get k", " -7 get k", "  get k", f" {2**64} get")
+        ),
+        *((text, "Invalid replication request str") for text in ("x 7", "x 7 ")),
+    ],
+    "ACKNOWLEDGEMENT": [
+        *((f"x{text}", "Invalid request Id") for text in ("", " ", " x", " -7 n", f" {2**64} n")),
+        *((text, "Invalid server name") for text in ("x 7", "x 7 ")),
+    ],
+    "ELECTION": [
+        (f"x candidate{text}", "candidate must contain process id and server name")
+        for text in ("", " ", " n", " -7 n", "  n")
+    ],
+    "NODE": [("x", "x must contain a name")],
+    "NODE_SINCE": [
+        ("x", "replicate-since must contain a node name"),
+        *((text, "replicate-since must contain a start at") for text in ("x n", "x ")),
+        *((f"x n {text}", "replicate-since start_at must be a u64") for text in ("", "x", "-1", "1 2", 2**64)),
+    ],
+    "REPLICATE_SNAPSHOT": [("x", "replicate-snapshot must contain a db name")],
     "REPLICATE": [
-        ("x", "x must contain a db name"),
-        ("x  k 5 v", "x must contain a db name"),
-        ("x d", "x must contain a key"),
-        ("x d ", "x must contain a key"),
-        ("x d  5 v", "x must contain a key"),
-        ("x d k", REPLICATE_WORDS),
-        ("x d k 5", REPLICATE_WORDS),
+        *((text, "no command sent") for text in ("x", "x ", "x d")),
+        *((text, "replicate must contain a key") for text in ("x d ", "x d  5 v", "x  ")),
+        ("x d k 2130706433 v", OUT_OF_RANGE),
     ],
-    "REPLICATE_REMOVE": [
-        ("x", "x must contain a db name"),
-        ("x  k", "x must contain a db name"),
-        ("x d", "x must contain a key"),
-        ("x d ", "x must contain a key"),
-    ],
+    "REPLICATE_REMOVE": [(text, "replicate-remove must contain a key") for text in ("x d", "x d ")],
     "SESSION": [(text, "x must be followed by the id of a session") for text in ("x", "x ", "x seven", "x  7")],
     "PASSWORD": [("x", "x must be followed by a password"), ("x ", "x must be followed by a password")],
     "DATABASE": [("x", "x must contain a db name"), ("x ", "x must contain a db name")],
@@ -193,15 +218,14 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         ("x d ana rw k", "a kind is one of r (read), w (write), i (increment) and x (remove)"),
     ],
     "REPLICATE_INCREMENT": [
-        ("x", "x must contain a db name"),
-        ("x  k", "x must contain a db name"),
-        ("x d", "x must contain a key"),
-        ("x d  5", "x must contain a key"),
+        ("x", "replicate-snapshot must contain a db name"),
+        ("x d", "replicate-increment must be followed by a key"),
+        *((text, "replicate-increment must contain a key") for text in ("x d ", "x d  5")),
     ],
-    "DEBUG": [("x", "command is mandatory"), ("x ", "command is mandatory"), ("x  list-dbs", "command is mandatory")],
+    "DEBUG": [("x", "command is mandatory")],
 }
 
-NEVER_REFUSED = {"NOTHING", "IGNORED", "AFTER", "AFTER_SESSION", "PATTERN", "CREDENTIALS", "SNAPSHOT"}
+NEVER_REFUSED = {"NOTHING", "AFTER", "AFTER_SESSION", "PATTERN", "CREDENTIALS", "USER_TOKEN", "SNAPSHOT"}
 
 SHAPES = {name: shape for name, shape in vars(arguments).items() if isinstance(shape, Shape)}
 

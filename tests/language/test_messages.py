@@ -38,7 +38,7 @@ def test_the_two_ends_have_a_space_before_the_newline() -> None:
         (messages.conflicts_list([]), "conflitcts-list \n"),
         (messages.process_info(7), "process-info \nprocess_id: 7\n"),
         (messages.commands_list(["a", "b"]), "commands-list ,a,b\n"),
-        (messages.acknowledgement("7", "h:1"), "ack 7 h:1 \n"),
+        (messages.acknowledgement(7, "h:1"), "ack 7 h:1 \n"),
         (messages.storage_failed("No space left on device"), "not stored: No space left on device"),
         (messages.MESSAGE_TOO_BIG, "message too big"),
         (messages.TOO_MANY_CONNECTIONS, "too many connections"),

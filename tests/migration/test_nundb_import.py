@@ -45,6 +45,15 @@ def told(problems: list[Problem]) -> list[tuple[str | None, bool]]:
     return [(problem.key, problem.is_loss) for problem in problems]
 
 
+def test_a_token_of_all_is_not_taken_over(dbs: Path, old: Path) -> None:
+    """In the original `create-user all` makes a second token of the database; here nobody could see or change it."""
+    write_folder(old, {"d": [TOKEN, ("$$user_all", 0, "hidden"), ("$$permission_$all", 0, "r *")]})
+    summary, problems = import_into(dbs, old)
+    assert (summary.is_done, summary.losses, summary.users) == (True, 0, 0)
+    assert told(problems) == [("$$user_all", False)]
+    assert content(dbs)["d"].keys() == {"$$token", "$$permission_$all"}
+
+
 # --- what is taken over -----------------------------------------------------------------------------------------
 
 

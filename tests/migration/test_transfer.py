@@ -7,7 +7,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from pynun.engine.changes import Entry
 from pynun.engine.database import CATALOGUE
 from pynun.engine.dropping import NOTES
+from pynun.engine.engine import LAST_CONFLICT
 from pynun.errors import StorageError, TransferError
 from pynun.storage.export_database import export_lines, import_database
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.reading import snapshot
-from pynun.storage.staging import Staging
+from pynun.storage.staging import Staging, write_notes
+from tests.engine.world import World
 from tests.migration.folders import Content, content, marked, stored_keys, strategies
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pynun.engine.database import Strategy
     from pynun.storage.export_database import ImportedDatabase
     from pynun.storage.lmdb_store import Copy
+    from tests.storage.faulty_store import WritableStore
 
 HASH = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$aGFzaA"
 SAMPLE = {"$$token": (0, HASH), "$$user_ana": (2, HASH), "$$permission_$ana": (0, "r *"), "k": (7, "v"), "m": (0, "")}
@@ -69,6 +72,28 @@ def import_lines(
 def end_of(lines: list[bytes]) -> bytes:
     """An end without a checksum, as somebody may write it by hand."""
     return json.dumps({"end": True, "keys": len(lines) - 1}).encode() + b"\n"
+
+
+@pytest.mark.parametrize("text", ["resolve {} d 4 k a b", "resolved b"])
+def test_the_next_conflict_has_an_id_above_those_that_came_with_an_import(disk_folder: Path, text: str) -> None:
+    """Whether the server has noted one before or not; a key that only looks like a record uses no ids up."""
+    newest = 1_900_000_000_000_000_000
+    record = f"$conflicts_k_{newest}"
+    make(
+        disk_folder / "one",
+        "db",
+        {"k": (5, "a"), record: (0, text.format(newest)), f"$conflicts_k_{2**63 - 1}": (0, "x")},
+    )
+    lines = exported(disk_folder / "one")
+    for noted in (None, 1_800_000_000_000_000_000, 1_950_000_000_000_000_000):
+        folder = disk_folder / f"two-{noted}"
+        make(folder, "$admin", {})
+        if noted is not None:
+            with contextlib.closing(LmdbStore(folder)) as store:
+                write_notes(store, {LAST_CONFLICT: Entry(noted, "")})
+        import_lines(folder, lines)
+        with contextlib.closing(LmdbStore(folder)) as store:
+            assert World(cast("WritableStore", store)).engine.next_conflict_id() == max(newest, noted or 0) + 1
 
 
 # --- there and back ---------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ SPECIAL_KEYS = (
     "$conflicts_a_1",
     "$$token",
     "$$user_ana",
+    "$$user_all",
     "$$permission_$ana",
     "$$permission_$all",
 )
@@ -43,7 +44,9 @@ def token(name: str) -> str:
 databases = _mostly(DATABASES, ("$admin", "nowhere"))
 users = _mostly(USERS, ("all", "nobody"))
 keys = _mostly(KEYS, SPECIAL_KEYS)
-versions = st.integers(-3, 6).map(str) | st.sampled_from(("x", "+2", "2147483647", "2147483648", "-2147483648", ""))
+versions = st.integers(-3, 6).map(str) | st.sampled_from(
+    ("x", "+2", str(2**31 - 2**24), "2147483647", "2147483648", "-2147483648", str(10**30), str(-(10**30)), "")
+)
 values = _mostly(("1", "2", "two words", "x"), ("", "  spaces ", "9223372036854775807", fake_hash("x"), "r a*", "ü🙂"))
 tokens = st.sampled_from((*map(token, (*DATABASES, *USERS)), "wrong"))
 patterns = st.sampled_from(("*", "a*", "*b", "a", "$*", "*1", "$conn", "a*,n", "x, *b ", ",", "a*|w n", "n|x a|i *"))
@@ -75,7 +78,13 @@ _WORDS: dict[str, st.SearchStrategy[str]] = {
     "list-dbs|pending-ops|pending-conflicts|process-info|force-election": st.sampled_from(
         ("list-dbs", "pending-ops", "pending-conflicts", "pendding-conflitcts", "process-info", "force-election", "x")
     ),
-    "[…]": st.just("x y"),
+    "NODE": st.just("node"),
+    "[NODE]": st.just("node"),
+    "[win|alive|candidate]": st.sampled_from(("win", "alive", "candidate")),
+    "START": st.sampled_from(("0", "x")),
+    "DATABASE|DATABASE…": st.lists(databases, min_size=1, max_size=3).map("|".join),
+    "[VERSION]": versions,
+    "[VALUE]": values,
 }
 
 

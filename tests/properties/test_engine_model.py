@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 CLIENTS_MAX = 6
 
+WRITES = (
+    "set {1} x",
+    "set-safe {1} 5 x",
+    "increment {1}",
+    "remove {1}",
+    "replicate-remove {0} {1}",
+    "resolve 1 {0} {1} 1 x",
+)
+
 numbers = st.sampled_from((0, 0, 0, 1, 1, 2, 3, 4, 5))
 """Which client; the first is the admin."""
 
@@ -98,6 +107,13 @@ class EngineAndModel(RuleBasedStateMachine):
         """Somebody resolves a conflict that is pending."""
         name, key, identifier = self._pending()[choice % len(self._pending())]
         self._execute(number % len(self.clients), f"resolve {identifier} {name} {key} {version} {text}")
+
+    @precondition(lambda self: self.clients and self._pending())
+    @rule(number=numbers, choice=st.integers(0, 100), command=st.sampled_from(WRITES))
+    def write_record(self, number: int, choice: int, command: str) -> None:
+        """Somebody tries to change the record of a conflict that is pending."""
+        name, key, identifier = self._pending()[choice % len(self._pending())]
+        self._execute(number % len(self.clients), command.format(name, f"$conflicts_{key}_{identifier}"))
 
     @precondition(lambda self: len(self.clients) > 3)
     @rule(number=numbers)

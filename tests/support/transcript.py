@@ -84,16 +84,6 @@ def _hint(on: str, receive: Expected) -> Received:
     return {on: [""]} if receive == "any" else receive
 
 
-def with_expected(scenario: Scenario, number: int, send: str, receive: Expected) -> Scenario:
-    """Return the scenario with another expectation of one step, whose text `send` must be (so that none is missed)."""
-    step = scenario.steps[number]
-    assert step.send == send, f"{scenario.name} step {number} sends {step.send!r}, not {send!r}"
-    return replace(
-        scenario,
-        steps=(*scenario.steps[:number], replace(step, receive=receive), *scenario.steps[number + 1 :]),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server to play against: its addresses and its admin."""

@@ -9,11 +9,11 @@ from pynun.engine.changes import LONG_NAME_BYTES, Entry
 from pynun.engine.commands.login import hashed, stay_admin
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.patterns import parse_pattern
-from pynun.engine.permissions import is_secret_key, permission_key
+from pynun.engine.permissions import EVERYONE, is_secret_key, normalised, permission_key, user_key
 from pynun.engine.scans import scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.steps import Pause
-from pynun.engine.versions import IN_CONFLICT, next_version
+from pynun.engine.versions import IN_CONFLICT, following, next_version
 from pynun.language import messages
 from pynun.language.arguments import UNCONDITIONAL
 from pynun.language.numbers import INT64_MAX, INT64_MIN, parse_integer
@@ -50,8 +50,10 @@ def set_safe(session: Session, key: str, version: int, value: str) -> Steps | No
 
 def change(session: Session, database: Database, key: str, given: int, value: str) -> Steps | None:
     """The change of a key that names version `given`; a secret is hashed first."""
-    if key[:2] == "$$" and is_secret_key(key):
-        return _change_secret(session, database, key, given, value)
+    if key[:1] == "$":
+        if is_secret_key(key):
+            return _change_secret(session, database, key, given, value)
+        conflicts.check_writable(session.engine, database, key)
     change_now(session, database, key, given, value)
     return None
 
@@ -76,6 +78,8 @@ def change_now(session: Session, database: Database, key: str, given: int, value
 
 
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
+    if key == user_key(EVERYONE):
+        raise messages.RESERVED_USER
     if is_secret_hash(value):
         limit = session.engine.context.credentials.hash_limit
         if not limit.allows(value):
@@ -96,6 +100,7 @@ def remove_from(session: Session, database: Database, key: str) -> None:
     """Remove a key. Removing an absent one is a success, but no change."""
     if key == "$$token":
         raise messages.TOKEN_NOT_REMOVABLE
+    conflicts.check_writable(session.engine, database, key)
     if session.engine.read(database, key) is not None:
         if session.pace is not None:
             session.count_change(session.pace)
@@ -111,6 +116,7 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
     if is_secret_key(key):
         raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
     engine = session.engine
+    conflicts.check_writable(engine, database, key)
     if session.pace is not None:
         session.count_change(session.pace)
     entry = engine.read(database, key)
@@ -126,7 +132,7 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
         raise messages.OUT_OF_RANGE
     if entry.version == IN_CONFLICT:
         conflicts.settle(engine, database, key, entry, UNCONDITIONAL, str(total))
-    engine.put(database, key, Entry(entry.version + 1, str(total)))
+    engine.put(database, key, Entry(following(entry.version), str(total)))
 
 
 def keys(session: Session, pattern_text: str) -> Steps:
@@ -163,4 +169,4 @@ def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
 
 
 def set_permissions(session: Session, user: str, permissions: str) -> None:
-    change_now(session, session.selected, permission_key(user), UNCONDITIONAL, permissions)
+    change_now(session, session.selected, permission_key(user), UNCONDITIONAL, normalised(permissions))

@@ -63,7 +63,8 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
     account = _admin_account(engine.context.admin_user) if name == ADMIN_DATABASE and user is None else f"{name} {key}"
 
     def read_hash() -> str | None:
-        entry = None if database is None else engine.read(database, key)
+        # `all` is nobody's name: an older server may have stored a token for it, which lets nobody in.
+        entry = None if database is None or user == EVERYONE else engine.read(database, key)
         return None if entry is None else entry.text
 
     hash_text = yield from _verified(session, token, read_hash, _attempt(session, account))
@@ -101,7 +102,12 @@ def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, A
 
 
 def create_user(session: Session, user: str, token: str) -> Steps:
+    # Here and not where arguments are read: the original takes it, so whoever is no admin is told that first.
+    if not user or not token:
+        raise messages.INCOMPLETE_USER
     engine, database = session.engine, session.selected
+    if user == EVERYONE:
+        raise messages.RESERVED_USER
     key = user_key(user)
 
     def read_hash() -> str | None:

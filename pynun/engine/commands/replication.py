@@ -19,7 +19,7 @@ def accept(_session: Session) -> None:
     """Cluster membership and elections: accepted from an admin, without effect on one node."""
 
 
-def operation(session: Session, identifier: str, text: str) -> Steps:
+def operation(session: Session, identifier: int, text: str) -> Steps:
     """Acknowledge an operation, then run it: its messages follow the acknowledgement's."""
     acknowledgement = messages.acknowledgement(identifier, session.engine.context.address)
     if text.startswith("rp "):
@@ -54,6 +54,9 @@ def replicate_increment(session: Session, name: str, key: str, step: int) -> Non
     keys.increment_in(session, session.engine.database(name), key, step)
 
 
-def replicate_snapshot(session: Session) -> None:
+def replicate_snapshot(session: Session, names: list[str]) -> None:
     """Everything changed so far is on disk when it answers, as with `snapshot`."""
+    unknown = [name for name in names if session.engine.find_database(name) is None]
+    if unknown:
+        raise messages.snapshot_failed(unknown[-1])
     wait_for_disk(session)

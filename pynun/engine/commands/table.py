@@ -14,6 +14,7 @@ from pynun.engine import auditing
 from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
 from pynun.engine.permissions import Permission
 from pynun.language import arguments as shapes
+from pynun.language import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,7 @@ class Command:
     help: str
     aliases: tuple[str, ...] = ()
     needs_admin: bool = False
+    denial: messages.Refusal = messages.NOT_AUTH  # what others than the admin are told
     needs_database: bool = False
     permission: Permission | None = None
     """The kind checked on the key, which is then the first argument; implies that a database is needed."""
@@ -68,6 +70,7 @@ def _row(
     help: str,
     *aliases: str,
     admin: bool = False,
+    denial: messages.Refusal = messages.NOT_AUTH,
     database: bool = False,
     permission: Permission | None = None,
     differs: str | None = None,
@@ -80,6 +83,7 @@ def _row(
         help,
         aliases,
         needs_admin=admin,
+        denial=denial,
         needs_database=database or permission is not None,
         permission=permission,
         differs=differs,
@@ -133,9 +137,11 @@ COMMANDS: tuple[Command, ...] = (
         login.create_user,
         "Create a user of the selected database, or give it another token. Stored under `$$user_USER`.",
         admin=True,
+        denial=messages.SECURITY_KEY,
         database=True,
         differs="Without a user or a token it is refused; the original says `ok` and makes a user "
-        "whose token is empty. The token is stored only as an Argon2id hash.",
+        "whose token is empty. The name `all` is refused too: it would be a second token of the database, which "
+        "`set-token` does not change. The token is stored only as an Argon2id hash.",
         audit=auditing.create_user,
     ),
     _row(
@@ -145,6 +151,7 @@ COMMANDS: tuple[Command, ...] = (
         "Say what a user may do: kinds are letters of `r` (read), `w` (write), `i` (increment), `x` (remove); "
         "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces what was said before.",
         admin=True,
+        denial=messages.SECURITY_KEY,
         database=True,
         audit=auditing.set_permissions,
     ),
@@ -234,7 +241,7 @@ COMMANDS: tuple[Command, ...] = (
         "resolve",
         shapes.RESOLVE,
         watches.resolve,
-        "An arbiter's decision on a conflict. The key gets the value once none of its conflicts is pending.",
+        "An arbiter's decision on a conflict. The key gets the value; with its last conflict it leaves conflict.",
         differs="A session that is not admin must have selected that database and be allowed to "
         "write the key; the original asks for neither permission.",
         audit=auditing.resolve,
@@ -427,20 +434,15 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         audit=auditing.replicate_remove,
     ),
-    _row("replicate-snapshot", shapes.IGNORED, replication.replicate_snapshot, "Like `snapshot`.", admin=True),
+    _row(
+        "replicate-snapshot", shapes.REPLICATE_SNAPSHOT, replication.replicate_snapshot, "Like `snapshot`.", admin=True
+    ),
+    _row("ack", shapes.ACKNOWLEDGEMENT, replication.accept, _NO_EFFECT, admin=True),
+    _row("election", shapes.ELECTION, replication.accept, _NO_EFFECT, admin=True),
+    _row("replicate-since", shapes.NODE_SINCE, replication.accept, _NO_EFFECT, admin=True),
     *(
-        _row(name, shapes.IGNORED, replication.accept, _NO_EFFECT, admin=True)
-        for name in (
-            "ack",
-            "election",
-            "join",
-            "leave",
-            "replicate-join",
-            "replicate-leave",
-            "replicate-since",
-            "set-primary",
-            "set-secoundary",
-        )
+        _row(name, shapes.NODE, replication.accept, _NO_EFFECT, admin=True)
+        for name in ("join", "leave", "replicate-join", "replicate-leave", "set-primary", "set-secoundary")
     ),
 )
 

@@ -46,7 +46,7 @@ def list_users(session: Session, name: str, after: str) -> Steps:
     rows = [
         {
             "user": user,
-            "has_token": engine.read(database, user_key(user)) is not None,
+            "has_token": user != EVERYONE and engine.read(database, user_key(user)) is not None,
             "permissions": _permissions(session, database, user),
             "connections": connections.get(user, 0),
         }

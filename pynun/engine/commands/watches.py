@@ -80,6 +80,7 @@ def resolve(session: Session, identifier: int, name: str, key: str, version: int
         if session.database is not database:
             raise messages.NOT_AUTH
         session.check_permission(Permission.WRITE, key)
+    conflicts.check_writable(session.engine, database, key)
     if session.pace is not None:
         session.count_change(session.pace)
     conflicts.resolve(session.engine, database, identifier, key, version, value)

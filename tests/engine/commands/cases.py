@@ -17,9 +17,10 @@ OK = "ok \n"
 ID = START_NS + 1
 RECORD = f"$conflicts_k_{ID}"
 ACK = f"ack 7 {ADDRESS} \n"
-RESOLVE_WORDS = "resolve must be followed by an id, a database, a key, a version and a value"
-OPERATION_WORDS = "rp must be followed by an id and a command"
-REPLICATE_WORDS = "replicate must be followed by a database, a key, a version and a value"
+OUT_OF_RANGE = "version out of range: remove k lets it start anew"
+COUNTED = "$connections is counted by the server: nobody can change it"
+PENDING = f"{RECORD} waits for its arbiter: only resolve changes it"
+SECURITY = "To read security keys you must auth as an admin!"
 NO_DATABASE = ("error no-db-selected\n", "error error no-db-selected\n \n")
 NOT_A_DATABASE = "error Not a valid database name \n"
 
@@ -40,13 +41,24 @@ def _error(text: str) -> str:
     return f"error {text} \n"
 
 
-def _no_effect(name: str) -> tuple[Case, ...]:
-    return (_case("admin", name, OK), _case("admin", f"{name} a b c", OK))
+def _node(name: str, called: str | None = None) -> tuple[Case, ...]:
+    error = _error(f"{called or name} must contain a name")
+    return (
+        _case("admin", f"{name} a b c", OK),
+        _case("admin", f"{name} ", OK),
+        _case("admin", name, error),
+        _case("nobody", name, error),
+    )
 
 
 def _no_key(name: str, who: str = "client") -> tuple[Case, ...]:
     error = _error(f"{name} must contain a key")
-    return tuple(_case(who, text, error) for text in (name, f"{name} ", f"{name}  v"))
+    texts = (f"{name}  5 v",) if name == "set-safe" else (name, f"{name} ", f"{name}  v")
+    return tuple(_case(who, text, error) for text in texts)
+
+
+def _no_snapshot(name: str) -> str:
+    return f"Error trying to snapshot database: Database {name} not found"
 
 
 def _permissions(user: str, text: str, is_first: str = "false") -> str:
@@ -94,7 +106,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "create-db new pwd nonsense", "create-db success\n", OK),
         _case("admin", "create-db d pwd", _error("database already exists")),
         _case("admin", "create-db $admin pwd", _error("database already exists")),
-        _case("admin", "create-db", _error("create-db must contain a db name")),
+        _case("admin", "create-db", _error("create-db must be followed by a token")),
         _case("admin", "create-db  pwd", _error("create-db must contain a db name")),
         _case("admin", "create-db new", _error("create-db must be followed by a token")),
         _case("admin", "create-db new ", _error("create-db must be followed by a token")),
@@ -120,13 +132,18 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("chief", "create-user bob", _error("create-user must be followed by a user and a token")),
         _case("chief", "create-user bob ", _error("create-user must be followed by a user and a token")),
         _case("chief", "create-user  pwd", _error("create-user must be followed by a user and a token")),
+        _case("chief", "create-user all pwd", _error(_ALL)),
+        *(_case("client", text, _error(SECURITY)) for text in ("create-user a b", "create-user", "create-user all b")),
+        _case("admin", "create-user", *NO_DATABASE),
     ),
     "set-permissions": (
         _case("chief", "set-permissions ana r *|rwx client-*", OK),
         _case("chief", "set-permissions", _error("user is mandatory")),
         _case("chief", "set-permissions  r *", _error("user is mandatory")),
         _case("chief", "set-permissions ana", _error("permission list is mandatory")),
-        _case("chief", "set-permissions ana ", _error("permission list is mandatory")),
+        _case("chief", "set-permissions ana ", OK),
+        _case("nobody", "set-permissions a r *", _error(SECURITY)),
+        _case("nobody", "set-permissions a", _error("permission list is mandatory")),
     ),
     "get": (
         _case("client", "get k", "value 1\n", OK),
@@ -142,6 +159,9 @@ CASES: dict[str, tuple[Case, ...]] = {
     "set": (
         _case("client", "set k two  words", OK),
         _case("client", "set k", OK),
+        _case("client", "set $connections 5", _error(COUNTED)),
+        _case("arbiter", f"set {RECORD} x", _error(PENDING)),
+        _case("chief", "set $$user_all x", _error(_ALL)),
         *_no_key("set"),
     ),
     "set-safe": (
@@ -149,6 +169,15 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("client", "set-safe k 0 ", OK),
         _case("client", "set-safe word 0 old", OK),
         _case("client", "set-safe word -2 old", _error("Invalid version!")),
+        _case("client", "set-safe word -99999999999999999999999 old", _error("Invalid version!")),
+        _case("client", "set-safe k 2130706432 v", OK),
+        _case("client", "set-safe k 2130706433 v", _error(OUT_OF_RANGE)),
+        _case("client", f"set-safe k 1{'0' * 30} v", _error(OUT_OF_RANGE)),
+        _case("client", "set-safe $connections 5 9", _error(COUNTED)),
+        _case("arbiter", f"set-safe {RECORD} 5 x", _error(PENDING)),
+        _case("client", "set-safe", _error("set-safe must be followed by a version and key")),
+        _case("client", "set-safe ", _error("set-safe must be followed by a version and key")),
+        _case("client", "set-safe  5", _error("set-safe must be followed by a key")),
         _case("client", "set-safe k", _error("set-safe must be followed by a version and key")),
         _case("client", "set-safe k 1", _error("set-safe must be followed by a key")),
         _case("client", "set-safe k ", _error("set-safe must be followed by a key")),
@@ -166,6 +195,8 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("client", "increment k -5", OK),
         _case("client", "increment absent 5", OK),
         _case("client", "increment word", _error("Key is not numeric")),
+        _case("client", "increment $connections", _error(COUNTED)),
+        _case("arbiter", f"increment {RECORD}", _error(PENDING)),
         _case("client", "increment full", _error("increment out of range")),
         _case("client", "increment full -1", OK),
         *_no_key("increment"),
@@ -174,6 +205,8 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("client", "remove k", OK),
         _case("client", "remove absent", OK),
         _case("chief", "remove $$token", _error("$$token key cannot be removed")),
+        _case("client", "remove $connections", _error(COUNTED)),
+        _case("arbiter", f"remove {RECORD}", _error(PENDING)),
         *_no_key("remove"),
     ),
     "keys": (
@@ -201,10 +234,21 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "resolve 1 d $$token 5 v", _error("Invalid version!")),
         _case("nobody", "resolve 1 d k 5 v", *NO_DATABASE),
         _case("client", "resolve 1 d  5 v", _error("resolve must contain a key")),
+        _case("client", "resolve", _error("opp id mandatory")),
         *(
-            _case("client", text, _error(RESOLVE_WORDS))
-            for text in ("resolve", "resolve 1", "resolve 1 d", "resolve 1 d k", "resolve 1 d k 5", "resolve x d k 5 v")
+            _case("client", f"resolve {text}", _error("Invalid opp_id"))
+            for text in ("", "x", "-1 d k 5 v", "x d k 5 v")
         ),
+        _case("client", "resolve 1", _error("resoved must be followed by db_name, key version and value")),
+        _case("client", "resolve 1 ", _error("key must be provided")),
+        _case("client", "resolve 1 d", _error("key must be provided")),
+        _case("client", "resolve 1 d k", _error("set-safe must be followed by a key")),
+        _case("client", "resolve 1 d k 5", _error("set-safe must be followed by a key")),
+        _case("client", "resolve 18446744073709551615 d k 5 v", OK),
+        _case("client", "resolve 18446744073709551616 d k 5 v", _error("Invalid opp_id")),
+        _case("client", "resolve 1 d k 2147483647 v", _error(OUT_OF_RANGE)),
+        _case("client", "resolve 1 d $connections 5 v", _error(COUNTED)),
+        _case("arbiter", f"resolve 1 arb {RECORD} 5 v", _error(PENDING)),
     ),
     "snapshot": (
         _case("chief", "snapshot", OK),
@@ -237,7 +281,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "debug force-election", OK),
         _case("admin", "debug nonsense", OK),
         _case("admin", "debug", _error("command is mandatory")),
-        _case("admin", "debug ", _error("command is mandatory")),
+        _case("admin", "debug ", OK),
     ),
     "list-commands": (
         _case(
@@ -361,23 +405,28 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("chief", "rp 7 keys k*", ACK, "keys ,k\n", OK),
         _case("admin", "rp 7 create-db new pwd", ACK, "create-db success\n", OK),
         _case("chief", "rp 7 nonsense", ACK, _error("unknown command: nonsense")),
-        _case("chief", "rp 7 ", ACK, _error("empty command")),
+        _case("chief", "rp 7 ", _error("Invalid replication request str")),
+        _case("chief", "rp 007  ", ACK, _error("empty command")),
         _case("admin", "rp 7 get k", ACK, *NO_DATABASE),
         _case("admin", "rp 7 use-db d wrong", ACK, _error("Invalid token")),
-        _case("admin", "rp 7", _error(OPERATION_WORDS)),
-        _case("admin", "rp", _error(OPERATION_WORDS)),
+        _case("admin", "rp 7", _error("Invalid replication request str")),
+        *(_case("admin", f"rp{text}", _error("Invalid request Id")) for text in ("", " ", " x get k", " -7 get k")),
     ),
     "replicate": (
         _case("admin", "replicate d k 0 two  words", OK),
         _case("admin", "replicate d k 0 ", OK),
         _case("admin", "replicate d word -2 v", _error("Invalid version!")),
         _case("admin", "replicate nowhere k 0 v", NOT_A_DATABASE),
-        _case("admin", "replicate", _error("replicate must contain a db name")),
-        _case("admin", "replicate  k 0 v", _error("replicate must contain a db name")),
-        _case("admin", "replicate d", _error("replicate must contain a key")),
+        _case("admin", "replicate", _error("no command sent")),
+        _case("admin", "replicate  k 0 v", NOT_A_DATABASE),
+        _case("admin", "replicate d", _error("no command sent")),
+        _case("admin", "replicate d k 2130706433 v", _error(OUT_OF_RANGE)),
+        _case("admin", "replicate d $connections 5 9", _error(COUNTED)),
+        _case("admin", f"replicate arb {RECORD} -1 9", _error(PENDING)),
+        _case("admin", "replicate d $$user_all -1 x", _error(_ALL)),
         _case("admin", "replicate d  0 v", _error("replicate must contain a key")),
-        _case("admin", "replicate d k", _error(REPLICATE_WORDS)),
-        _case("admin", "replicate d k 0", _error(REPLICATE_WORDS)),
+        _case("admin", "replicate d k", OK),
+        _case("admin", "replicate d k 0", OK),
     ),
     "replicate-increment": (
         _case("admin", "replicate-increment d k", OK),
@@ -385,8 +434,10 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "replicate-increment d word", _error("Key is not numeric")),
         _case("admin", "replicate-increment d full", _error("increment out of range")),
         _case("admin", "replicate-increment nowhere k", NOT_A_DATABASE),
-        _case("admin", "replicate-increment", _error("replicate-increment must contain a db name")),
-        _case("admin", "replicate-increment d", _error("replicate-increment must contain a key")),
+        _case("admin", "replicate-increment d $connections", _error(COUNTED)),
+        _case("admin", "replicate-increment", _error("replicate-snapshot must contain a db name")),
+        _case("admin", "replicate-increment d", _error("replicate-increment must be followed by a key")),
+        _case("admin", "replicate-increment d ", _error("replicate-increment must contain a key")),
         _case("admin", "replicate-increment d  5", _error("replicate-increment must contain a key")),
     ),
     "replicate-remove": (
@@ -394,20 +445,47 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "replicate-remove d absent", OK),
         _case("admin", "replicate-remove d $$token", _error("$$token key cannot be removed")),
         _case("admin", "replicate-remove nowhere k", NOT_A_DATABASE),
-        _case("admin", "replicate-remove", _error("replicate-remove must contain a db name")),
+        _case("admin", "replicate-remove d $connections", _error(COUNTED)),
+        _case("admin", f"replicate-remove arb {RECORD}", _error(PENDING)),
+        _case("admin", "replicate-remove", NOT_A_DATABASE),
         _case("admin", "replicate-remove d", _error("replicate-remove must contain a key")),
         _case("admin", "replicate-remove d ", _error("replicate-remove must contain a key")),
     ),
-    "replicate-snapshot": _no_effect("replicate-snapshot"),
-    "ack": _no_effect("ack"),
-    "election": _no_effect("election"),
-    "join": _no_effect("join"),
-    "leave": _no_effect("leave"),
-    "replicate-join": _no_effect("replicate-join"),
-    "replicate-leave": _no_effect("replicate-leave"),
-    "replicate-since": _no_effect("replicate-since"),
-    "set-primary": _no_effect("set-primary"),
-    "set-secoundary": _no_effect("set-secoundary"),
+    "replicate-snapshot": (
+        _case("admin", "replicate-snapshot d", OK),
+        _case("admin", "replicate-snapshot d|arb true", OK),
+        _case("admin", "replicate-snapshot", _error("replicate-snapshot must contain a db name")),
+        _case("admin", "replicate-snapshot nowhere", _error(_no_snapshot("nowhere"))),
+        _case("admin", "replicate-snapshot d|no|where", _error(_no_snapshot("where"))),
+        _case("admin", "replicate-snapshot ", _error(_no_snapshot(""))),
+    ),
+    "ack": (
+        _case("admin", "ack 5 a b", OK),
+        *(_case("admin", f"ack{text}", _error("Invalid request Id")) for text in ("", " ", " x", " -5 a")),
+        *(_case("admin", f"ack 5{text}", _error("Invalid server name")) for text in ("", " ")),
+    ),
+    "election": (
+        *(_case("admin", f"election{text}", OK) for text in ("", " win", " alive a", " candidate 7 a", " candidate 7")),
+        *(
+            _case("admin", f"election candidate{text}", _error("candidate must contain process id and server name"))
+            for text in ("", " ", " x a", " -7 a")
+        ),
+    ),
+    "join": _node("join"),
+    "leave": _node("leave"),
+    "replicate-join": _node("replicate-join", "join"),
+    "replicate-leave": _node("replicate-leave", "leave"),
+    "replicate-since": (
+        _case("admin", "replicate-since n 1", OK),
+        _case("admin", "replicate-since", _error("replicate-since must contain a node name")),
+        _case("admin", "replicate-since n", _error("replicate-since must contain a start at")),
+        *(
+            _case("admin", f"replicate-since n {text}", _error("replicate-since start_at must be a u64"))
+            for text in ("", "x", "-1", "1 2")
+        ),
+    ),
+    "set-primary": _node("set-primary"),
+    "set-secoundary": _node("set-secoundary"),
 }
 
 WHO: dict[str, tuple[str, ...]] = {

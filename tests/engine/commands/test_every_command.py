@@ -13,7 +13,6 @@ from tests.engine.world import Client, World
 DENIED = ["permission denied\n", "error permission denied\n \n"]
 SECURITY = ["error To read security keys you must auth as an admin! \n"]
 NO_DATABASE = ["error no-db-selected\n", "error error no-db-selected\n \n"]
-NOT_AUTH = ["error Not auth \n"]
 
 
 @pytest.fixture(name="world")
@@ -49,7 +48,7 @@ def test_a_command_answers(world: World, case: Case) -> None:
 @rows([row for row in COMMANDS if row.needs_admin])
 def test_only_an_admin_may(world: World, row: Command) -> None:
     for who in ("nobody", "client"):
-        assert client(world, who).ask(right_text(row)) == NOT_AUTH
+        assert client(world, who).ask(right_text(row)) == [messages.error(row.denial.error)]
 
 
 @rows([row for row in COMMANDS if not row.needs_admin and row.name != "resolve"])
