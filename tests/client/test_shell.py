@@ -228,6 +228,8 @@ def test_history_is_private_and_holds_no_secret(database: Database, tmp_path: Pa
             ("set $$token hunter2", "ok\n"),
             ("set k v;auth root hunter2", "error: invalid auth\n"),
             ("hunter2", "error: unknown command: hunter2\n"),
+            # The login that failed took the rights of the administrator, and the token of before is not valid any more.
+            (f"use-db {database.name} hunter2", "ok\n"),
             ("keys k", "keys "),
         ):
             terminal.type(f"{line}\r")
