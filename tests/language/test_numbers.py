@@ -22,6 +22,8 @@ from tests.properties.effort import effort
         ("-0", 0),
         ("007", 7),
         ("-" + "0" * 100 + "7", -7),
+        ("+" + "0" * 10_000 + "7", 7),  # int() takes no more than 4300 digits
+        ("0" * 10_000, 0),
         ("9223372036854775807", INT64_MAX),
         ("-9223372036854775808", INT64_MIN),
     ],
