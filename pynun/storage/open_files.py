@@ -133,7 +133,8 @@ class OpenFiles:
 
     def _check_size(self) -> os.stat_result:
         """The data file only ever grows."""
+        known = self._bytes  # before the size is asked for: the thread that writes may extend the file meanwhile
         about = os.fstat(self._data)
-        if about.st_size < self._bytes:
+        if about.st_size < known:
             raise DamageError(f"{schema.DATA_FILE} was cut by another program")
         return about

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +50,36 @@ def _link_elsewhere(folder: Path) -> None:
     folder.rename(folder.with_name("moved"))
     folder.with_name("other").mkdir()
     folder.symlink_to(folder.with_name("other"))
+
+
+def test_a_file_that_grows_during_a_look_was_not_cut(store: LmdbStore) -> None:
+    """Another thread writes while the server looks."""
+    path = store.folder / schema.DATA_FILE
+    failures: list[BaseException] = []
+    is_over = threading.Event()
+
+    def look() -> None:
+        try:
+            while not is_over.is_set():
+                store.files.look()
+        except DamageError as error:
+            failures.append(error)
+
+    looking = threading.Thread(target=look)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        looking.start()
+        with path.open("r+b") as file:
+            size = path.stat().st_size
+            for number in range(1, 10_001):
+                os.ftruncate(file.fileno(), size + number)  # as a commit extends it
+                store.files.wrote()
+    finally:
+        is_over.set()
+        looking.join()
+        sys.setswitchinterval(usual)
+    assert not failures
 
 
 @pytest.mark.parametrize(
