@@ -204,6 +204,7 @@ class Auditing:
                 await self._bell.wait()
             self._bell = trio.Event()
             self._end_repeats(self._clock())
+            await trio.lowlevel.checkpoint_if_cancelled()  # else what is taken next would be lost with this task
             lines = self._take_lines()
             if lines:
                 # A stop does not wait for a disk that hangs: `__exit__` does, for a time.

@@ -373,6 +373,21 @@ def test_lines_that_wait_for_a_disk_are_bounded(kept: Kept, monkeypatch: pytest.
     assert lines[-1]["count"] == 201, "with the tick that came too late"
 
 
+def test_what_is_told_at_the_very_end_is_written(kept: Kept) -> None:
+    """The writer was woken, and is cancelled before its turn."""
+
+    async def end() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kept.auditing.run)
+            await wait_all_tasks_blocked()
+            kept.change(0)
+            nursery.cancel_scope.cancel()
+
+    with kept.auditing:
+        trio.run(end)
+    assert [line["event"] for line in lines_of(kept.path)] == ["create-db"]
+
+
 def test_what_is_counted_takes_little_memory_however_long_it_is() -> None:
     """Names may be as long as a message, and anybody can fail with them, from many networks."""
     auditing = Auditing(AuditTrail(None))
