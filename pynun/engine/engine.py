@@ -42,7 +42,6 @@ from pynun.engine.scans import scan_slices
 from pynun.engine.sleeping import Newest
 from pynun.engine.versions import VERSION_MAX, following
 from pynun.language import messages
-from pynun.language.numbers import INT64_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -336,17 +335,20 @@ class Engine:
 
     @property
     def upcoming_conflict_id(self) -> int:
-        """No conflict from now on has a smaller id; before the first one since the start, more than any."""
-        return self._conflict_id_after(self._last_conflict_id) if self._last_conflict_id else INT64_MAX
+        """Conflicts from now on have this id or a higher one, all before have smaller ones."""
+        return self._newest_conflict_id() + 1
 
     def next_conflict_id(self) -> int:
         """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
-        self._last_conflict_id = self._conflict_id_after(self._last_conflict_id or self._newest_stored_conflict())
+        newest = self._newest_conflict_id()
+        self._last_conflict_id = max(newest + 1, min(self.context.time_ns(), CLOCK_ID_MAX))
         self.view.write(LAST_CONFLICT, Entry(self._last_conflict_id, ""))
         return self._last_conflict_id
 
-    def _conflict_id_after(self, newest: int) -> int:
-        return max(newest + 1, min(self.context.time_ns(), CLOCK_ID_MAX))
+    def _newest_conflict_id(self) -> int:
+        if not self._last_conflict_id:
+            self._last_conflict_id = self._newest_stored_conflict()
+        return self._last_conflict_id
 
     def _newest_stored_conflict(self) -> int:
         """The highest id given before this process: as it was noted, else of all records (before the first note)."""

@@ -489,6 +489,19 @@ def test_a_restart_loses_nothing_of_a_conflict(world: World, client: Client, arb
     assert world_conflicts(arbiter) == []
 
 
+def test_a_conflict_while_an_arbiter_arrives_is_told_once(world: World, client: Client, arbiter: Client) -> None:
+    """Told twice it would be resolved twice, and the second time take back what was set in between."""
+    first = conflict(client, "late")
+    world.commit()
+    world.restart()
+    arriving, client = world.connect("use-db arb pwd"), world.connect("use-db arb pwd")
+    suspension = arriving.start("arbiter")
+    next(suspension)
+    second = conflict(client, "later")
+    world.settle(suspension)
+    assert sorted(ids(arriving.outbox.take())) == [first, second]
+
+
 def test_key_record_and_index_become_durable_together(world: World, client: Client, arbiter: Client) -> None:
     world.commit()
     conflict(client, "late")
