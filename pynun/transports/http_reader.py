@@ -141,6 +141,7 @@ class RequestReader:
         if self._is_head_complete:
             return  # a trailer, which says nothing about the request (RFC 9110 section 6.5.1)
         name = name.lower()
+        value = value.rstrip(b" \t")  # llhttp leaves the blanks that are no part of it (RFC 9110 section 5.5)
         if name in self._kept_headers:
             self.headers.append((name, value))
             if name == b"content-length" and value.isdigit() and int(value) > self._body_bytes_max:

@@ -168,6 +168,18 @@ def test_a_status_says_what_became_of_a_request(request_bytes: bytes, status: in
         assert [one[0] for one in told] == [status]
 
 
+@pytest.mark.parametrize("blanks", ["", " ", "  "])
+def test_blanks_around_a_header_are_no_part_of_it(blanks: str) -> None:
+    """RFC 9110 section 5.5."""
+    reader = RequestReader(BODY_BYTES_MAX, {b"origin"})
+    fields = "".join(
+        f"{name}:{blanks}{value}{blanks}\r\n" for name, value in (("Origin", "x"), ("Transfer-Encoding", "chunked"))
+    )
+    reader.feed(f"POST / HTTP/1.1\r\n{fields}\r\n3\r\nget\r\n0\r\n\r\n".encode())
+    assert reader.refusal is None
+    assert [(request.body, dict(request.headers)[b"origin"]) for request in reader.complete] == [(b"get", b"x")]
+
+
 @pytest.mark.parametrize(
     "too_much",
     [
