@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MAPPED_PREFIX_BITS: Final = 96
 _BYTE_ORDER_MARK: Final = "\ufeff"
+_STORE_FILES: Final = ("data.mdb", "lock.mdb", "server.lock")
+"""Written by somebody else, the data is damaged; renamed, it is taken away (`pynun/storage/schema.py`)."""
 
 
 class Address(NamedTuple):
@@ -146,9 +148,11 @@ def file(text: str) -> Path:
 
 
 def file_or_off(text: str) -> Path | None:
-    """A file; None for `off`."""
+    """A file that is none of the store's own; None for `off`."""
     if "\0" in text:
         raise ValueError("the path of a file, or off")
+    if Path(text).name in _STORE_FILES:
+        raise ValueError(f"the path of a file, or off; {', '.join(_STORE_FILES)} are files of the data folder")
     return None if text.lower() == "off" else Path(text)
 
 

@@ -20,6 +20,7 @@ from pynun.settings import (
     load,
     load_credentials,
 )
+from pynun.storage.schema import FILES
 
 CREDENTIALS = {"NUN_USER": "root", "NUN_PWD": "hidden-pwd"}
 
@@ -183,6 +184,12 @@ def test_a_log_level_is_accepted_in_any_case(text: str, level: str) -> None:
 )
 def test_a_value_that_is_not_accepted_is_told_with_what_is(name: str, text: str, accepted: str) -> None:
     assert refused(**{name: text}) == f"{name}: {text!r} is not accepted; accepted: {accepted}"
+
+
+@pytest.mark.parametrize("file", [*FILES, *(f"../dbs/{name}" for name in FILES)])
+def test_the_audit_trail_goes_into_no_file_of_the_store(file: str) -> None:
+    """It would write into the data, cut its last line, and rename it when it is long."""
+    assert ", ".join(("data.mdb", "lock.mdb", "server.lock")) in refused(NUN_AUDIT_FILE=file)
 
 
 def test_an_error_names_the_option_when_the_value_came_from_it() -> None:
