@@ -189,7 +189,7 @@ def networks(text: str) -> tuple[Network, ...]:
         return tuple(_ipv4_if_mapped(ipaddress.ip_network(part)) for part in comma_separated(text))
     except ValueError:
         raise ValueError(
-            "addresses and networks such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32 (without bits behind the prefix),"
+            "addresses and networks such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32 (no bits set after the prefix),"
             " separated by commas"
         ) from None
 

@@ -73,12 +73,14 @@ class OpenFiles:
 
     def how_to_rescue(self, why: str) -> str:
         """What to do when something of the folder is not in its place any more, for the administrator."""
-        told = f"{why} under the running server (its folder: {self._folder}): changes are refused from now on"
+        folder = self._folder.absolute()
+        told = f"{why} under the running server (its folder: {folder}): changes are refused from now on"
         if self.is_data_in_place:
             return f"{told}. No data is lost: start the server again"
         return (
             f"{told}. The data is still open. Save it before you stop the server, with:"
-            f" nun-db backup --data-dir {self.data_path} FILE; then stop it, restore FILE, and start it again"
+            f" nun-db backup --data-dir {self.data_path} FILE; then stop it, restore FILE with:"
+            f" nun-db restore FILE --data-dir {folder} (add --replace if data is there), and start it again"
         )
 
     def after_loss(self, why: str) -> str:

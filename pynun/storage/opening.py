@@ -167,6 +167,8 @@ def unusable(folder: Path, error: Exception) -> str:
         return (
             f"the data folder {folder} can't be used: {why}; make room there, or choose another folder with NUN_DBS_DIR"
         )
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"the data folder {folder} can't be used: a file is in its place; name a folder with NUN_DBS_DIR"
     return (
         f"the data folder {folder} can't be used: {why}; "
         "give the user of the server write access, or choose another folder with NUN_DBS_DIR"

@@ -124,6 +124,7 @@ def test_what_was_taken_away_is_told_and_can_be_saved(taken: dict[str, Server], 
     else:
         command = re.search(r"nun-db (backup --data-dir /proc/[0-9]+/fd/[0-9]+) FILE", errors[0])
         assert command is not None, errors[0]
+        assert f"nun-db restore FILE --data-dir {server.data_dir.absolute()} " in errors[0]
         assert _saved(command[1].split(), disk_folder) == KEYS
     output, complaints = len(server.output), len(server.errors)
     assert server.stop() == 1

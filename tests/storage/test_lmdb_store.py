@@ -230,7 +230,7 @@ def test_a_refused_folder_is_given_back(folder: Path) -> None:
 def test_a_file_in_the_folder_s_place_is_refused(disk_folder: Path) -> None:
     (disk_folder / "dbs").write_text("mine", encoding="utf-8")
     for folder in (disk_folder / "dbs", disk_folder / "dbs" / "below"):
-        with pytest.raises(StartError, match="can't be used"):
+        with pytest.raises(StartError, match="a file is in its place; name a folder"):
             LmdbStore(folder)
     assert (disk_folder / "dbs").read_text(encoding="utf-8") == "mine"
 
