@@ -222,9 +222,10 @@ def test_what_failed_is_on_the_audit_trail_too(full: Server) -> None:
     assert nun_db_on(full, "import", "db", standard_input=b"{}\n")[0] == 1
     out, into = trail_of(full)[-2:]
     user = pwd.getpwuid(os.getuid()).pw_name
-    for line, event, database in ((out, "export", "no-such"), (into, "import", "db")):
-        assert {"event": event, "outcome": "failed", "database": database, "system_user": user}.items() <= line.items()
-        assert database in str(line["reason"])
+    for line, event in ((out, "export"), (into, "import")):
+        assert {"event": event, "outcome": "failed", "system_user": user}.items() <= line.items()
+    assert into["database"] == "db"
+    assert "no-such" not in json.dumps(out)  # a name of no database may be a secret that was typed in its place
 
 
 def test_without_a_trail_nothing_is_done(full: Server) -> None:

@@ -20,7 +20,7 @@ import random
 from copy import deepcopy
 from typing import TYPE_CHECKING, Final, cast
 
-from pynun.engine.steps import HashSecret
+from pynun.engine.steps import Drain, HashSecret
 from pynun.storage.committer import Committer
 from pynun.transports.outbox import Flusher
 from tests.engine.kept import CONNECTIONS, State, kept_by_engine, kept_by_model, restore
@@ -212,6 +212,8 @@ class Simulation:
         if suspension is not None:
             client.suspension = suspension
             self._advance(client, lambda: next(suspension))
+            while isinstance(client.need, Drain):  # what an arriving arbiter is sent comes at once here
+                self._advance(client, lambda: suspension.send(None))
         if client.suspension is None:
             self._finish(client, text)
         while self._step == 0 and client.suspension is not None:

@@ -50,7 +50,7 @@ def test_seeds(chunk: int) -> None:
 
 def test_all_that_can_happen_happens() -> None:
     counts: Counter[str] = Counter()
-    for seed in range(1, 5):
+    for seed in range(1, 13):
         simulation = Simulation(seed, steps=800, sessions_max=30)
         simulation.run()
         counts.update(simulation.counts)
