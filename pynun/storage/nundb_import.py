@@ -324,7 +324,7 @@ class _Import:
     def _unusable_secret(self, key: str, value: str) -> str | None:
         what = None
         if key == user_key(EVERYONE):
-            what = "all is nobody's name here: who came in with this token needs a user of another name"
+            what = "all is reserved here: clients that used this token need a user with another name"
         elif not value:
             what = "its token is empty: it was not taken over; give it a token with create-user"
         elif is_secret_hash(value) and not self._hash_limit.allows(value):

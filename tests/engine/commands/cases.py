@@ -89,7 +89,7 @@ _SESSION = (
     '{"id":4,"transport":null,"address":null,"database":null,"user":null,"is_admin":true,'
     '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":0,"is_this":true}'
 )
-_ALL = "all is nobody's name: whoever comes with the database's token is called so"
+_ALL = "all is reserved: it names the sessions that use the database token"
 _KINDS = "kinds are letters of r (read), w (write), i (increment) and x (remove)"
 _NOTHING_REVOKED = "the user's permissions hold none of these kinds on just these patterns"
 

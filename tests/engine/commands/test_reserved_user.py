@@ -8,7 +8,7 @@ from pynun.engine.changes import Entry
 from tests.engine.world import World, fake_hash
 
 OK = ["ok \n"]
-RESERVED = "error all is nobody's name: whoever comes with the database's token is called so \n"
+RESERVED = "error all is reserved: it names the sessions that use the database token \n"
 INVALID = ["error Invalid token \n"]
 
 
