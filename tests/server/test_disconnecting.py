@@ -58,9 +58,8 @@ def test_what_waits_for_a_client_that_does_not_read_is_shown(server: Server) -> 
         for _ in range(60):
             client.send("get k")
         with tcp_session(server, "d") as other:
-            while not (waiting := max(row["outbox_bytes"] for row in sessions(server))):
+            while max(row["outbox_bytes"] for row in sessions(server)) <= 100_000:
                 assert other.ask("get nothing")[-1] == OK
-        assert waiting > 100_000
 
 
 def test_a_websocket_is_closed_with_a_reason(server: Server) -> None:
