@@ -79,3 +79,14 @@ def chromium() -> Iterator[str]:
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages for this machine's architecture and every supported Python, and pynun's own."""
     return make_packages(tmp_path_factory.mktemp("packages"))
+
+
+# Folders whose files share what takes long to make (a docker daemon, packages, a browser): one worker runs each.
+_TOGETHER = ("container", "installer", "browser", "javascript", "websocket_suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests one worker runs, one after another: those of a file, and those of a folder that shares much."""
+    for item in items:
+        folder, _, file = item.location[0].removeprefix("tests/").partition("/")
+        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else f"{folder}/{file}"))

@@ -58,7 +58,9 @@ def test_a_close_with_a_reason_that_is_not_text(echo_address: Address) -> None: 
 
 @BYTEWISE
 @pytest.mark.parametrize(
-    "behind", [HELLO, encode_frame(OPCODE_PING, b"p"), close_frame(1000), encode_frame(0x3, b""), HELLO * 1000]
+    "behind",
+    [HELLO, encode_frame(OPCODE_PING, b"p"), close_frame(1000), encode_frame(0x3, b""), HELLO * 1000],
+    ids=["text", "ping", "close", "reserved", "many"],
 )
 def test_nothing_behind_a_close_is_answered(
     echo_address: Address, behind: bytes, chunk_bytes: int
