@@ -1,6 +1,7 @@
 """Variables of the original that have no effect on a single node: accepted, so that an existing set-up starts.
 
-Values that promise what is not done are refused: storage in S3 here, other servers in pynun/server/other_servers.py.
+Values that promise what is not done are refused: storage in S3 here, other servers in
+pynun/server/startup/other_servers.py.
 """
 
 from __future__ import annotations

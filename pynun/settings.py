@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pynun.audit import AuditTrail
+    from pynun.audit_file import AuditTrail
     from pynun.setting_values import Address
 
 
@@ -360,7 +360,7 @@ def _unknown(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def load_audit_trail(environ: Mapping[str, str], data_dir: Path) -> AuditTrail:
     """The audit trail of the server on a data folder, for commands that work on the folder. Raises SettingsError."""
-    from pynun.audit import AuditTrail  # most commands need none, and start sooner
+    from pynun.audit_file import AuditTrail  # most commands need none, and start sooner
 
     file, bytes_max, keep = load_fields(environ, "audit_file", "audit_bytes_max", "audit_keep")
     return AuditTrail(None if file is None else data_dir / file, bytes_max=bytes_max, keep=keep)

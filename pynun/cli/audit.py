@@ -7,7 +7,7 @@ import os
 import pwd
 from typing import TYPE_CHECKING
 
-from pynun.audit import audit_line
+from pynun.audit_file import audit_line
 from pynun.engine import auditing
 from pynun.errors import PynunError
 from pynun.settings import load_audit_trail

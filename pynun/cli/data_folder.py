@@ -18,7 +18,7 @@ from pynun.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pynun.server.passwords import Passwords
+    from pynun.server.login.passwords import Passwords
     from pynun.storage.lmdb_store import LmdbStore
 
 DirectoryToRead = Annotated[
@@ -89,7 +89,7 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
 def load_passwords() -> Passwords:
     """What hashes tokens, with the server's settings. Raises SettingsError."""
     from pynun import settings
-    from pynun.server.passwords import Passwords
+    from pynun.server.login.passwords import Passwords
 
     memory_kib, passes, lanes = settings.load_fields(os.environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
     return Passwords(memory_kib=memory_kib, passes=passes, lanes=lanes)

@@ -22,26 +22,26 @@ from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.language.framing import CARRIERS, carriers_of_password
-from pynun.server import logs
-from pynun.server.address_groups import address_group
-from pynun.server.admission import Admission
-from pynun.server.allocator import return_large_blocks
-from pynun.server.auditing import Auditing, open_trail
-from pynun.server.backups import clear_dead_readers, make_backups
-from pynun.server.data_watch import check_data, look, taken_away, watch_data
-from pynun.server.health import Phase
-from pynun.server.listening import Listeners
-from pynun.server.login_delay import LoginDelay
-from pynun.server.long_start import LongStart
-from pynun.server.monitoring import Monitoring
-from pynun.server.original_data import take_over
-from pynun.server.other_servers import refuse_other_servers
-from pynun.server.passwords import Passwords
-from pynun.server.privileges import step_down
-from pynun.server.proxies import TrustedProxies
-from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
+from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Reception
+from pynun.server.accepting.client_networks import address_group
+from pynun.server.accepting.connection_limits import Admission
+from pynun.server.accepting.listeners import Listeners
+from pynun.server.accepting.proxies import TrustedProxies
+from pynun.server.accepting.tls import Certificate
+from pynun.server.audit_writer import Auditing, open_trail
+from pynun.server.backup_schedule import clear_dead_readers, make_backups
+from pynun.server.login.passwords import Passwords
+from pynun.server.login.throttle import LoginDelay
+from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
+from pynun.server.monitoring.endpoint import Monitoring
+from pynun.server.monitoring.health import Phase
+from pynun.server.process import logs
+from pynun.server.process.allocator import return_large_blocks
+from pynun.server.process.drop_privileges import step_down
 from pynun.server.room_measurer import RoomMeasurer
-from pynun.server.tls import Certificate
+from pynun.server.startup.nundb_takeover import take_over
+from pynun.server.startup.other_servers import refuse_other_servers
+from pynun.server.startup.status_page import LongStart
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
-from pynun.transports.unfinished import Held
+from pynun.transports.input_budget import Held
 
 if TYPE_CHECKING:
     import socket

@@ -12,9 +12,9 @@ from pynun import limits
 from pynun.engine.session import Session
 from pynun.engine.steps import Drain
 from pynun.transports.allowed_origins import AllowedOrigins
+from pynun.transports.input_budget import Unfinished
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
-from pynun.transports.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

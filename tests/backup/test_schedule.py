@@ -14,7 +14,7 @@ import trio
 
 from pynun import limits
 from pynun.errors import SettingsError
-from pynun.server import backups
+from pynun.server import backup_schedule
 from pynun.settings import load
 from pynun.storage import backup_folder
 from pynun.storage.backup_file import verify_backup
@@ -146,11 +146,11 @@ def test_a_stop_does_not_wait_for_a_process_that_can_t_be_killed(
     kill = trio.Process.kill
     monkeypatch.setattr(trio.Process, "kill", lambda process: started.append(process))
     begun = disk_folder / "begun"
-    monkeypatch.setattr(backups, "command", lambda *_: ["sh", "-c", f"touch {begun}; exec sleep 90"])
+    monkeypatch.setattr(backup_schedule, "command", lambda *_: ["sh", "-c", f"touch {begun}; exec sleep 90"])
 
     async def make_and_give_up() -> float:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(backups._make, disk_folder, disk_folder / "x.backup")
+            nursery.start_soon(backup_schedule._make, disk_folder, disk_folder / "x.backup")
             while not begun.exists():  # noqa: ASYNC110 - what is waited for is in another process
                 await trio.sleep(0.01)
             began = trio.current_time()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from pynun.server import backups
+from pynun.server import backup_schedule
 from pynun.settings import load
 from pynun.storage import backup_folder
 from pynun.storage.backup_file import Contents, digest_line, trailer_text, verify_backup
@@ -148,7 +148,7 @@ def test_setting_the_clock_makes_none_come_sooner(
     folder.mkdir()
     given = {"NUN_USER": "u", "NUN_PWD": "p", "NUN_DBS_DIR": str(data), "NUN_BACKUP_DIR": str(folder)}
     settings = load({**given, "NUN_BACKUP_INTERVAL": "1", "NUN_BACKUP_KEEP": "100"}, {})
-    figures = backups.BackupFigures()
+    figures = backup_schedule.BackupFigures()
     right, jumps = time.time, 0
 
     def jumping() -> float:
@@ -162,7 +162,7 @@ def test_setting_the_clock_makes_none_come_sooner(
         begun: list[float] = []
         with trio.fail_after(WAIT_SECONDS):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(backups.make_backups, settings, figures)
+                nursery.start_soon(backup_schedule.make_backups, settings, figures)
                 while len(begun) < 2:
                     await trio.sleep(0.01)
                     if figures.newest_steady is not None and figures.newest_steady not in begun:
@@ -176,7 +176,7 @@ def test_setting_the_clock_makes_none_come_sooner(
 
 
 def test_the_time_of_the_newest_follows_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = backups.BackupFigures(newest_steady=time.clock_gettime(time.CLOCK_BOOTTIME) - 3600)
+    figures = backup_schedule.BackupFigures(newest_steady=time.clock_gettime(time.CLOCK_BOOTTIME) - 3600)
     assert figures.newest_at == pytest.approx(time.time() - 3600, abs=2)
     right = time.time
     monkeypatch.setattr(time, "time", lambda: right() - YEAR_SECONDS)

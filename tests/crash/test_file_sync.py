@@ -27,7 +27,7 @@ WITHOUT_SYNC = (
 )
 
 FILL_TRAIL = (
-    "import pathlib, sys; from pynun.audit import AuditTrail; from pynun.folders import make_folder; "
+    "import pathlib, sys; from pynun.audit_file import AuditTrail; from pynun.folders import make_folder; "
     "path = pathlib.Path(sys.argv[1]); make_folder(path.parent); trail = AuditTrail(path, bytes_max=4096); "
     "[trail.record('start', outcome='ok') for _ in range(50)]"
 )

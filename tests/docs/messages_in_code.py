@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULES = (
-    *("pynun/audit.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server"),
-    *("pynun/storage", "pynun/transports/unfinished.py"),
+    *("pynun/audit_file.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server"),
+    *("pynun/storage", "pynun/transports/input_budget.py"),
 )
 SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pynun.transports.frame_reader import FrameReader
-from pynun.transports.frames import FrameOutbox
 from pynun.transports.reactor import Outcome
+from pynun.transports.websocket.frame_reader import FrameReader
+from pynun.transports.websocket.frames import FrameOutbox
 from tests.fuzz.cutting import bytewise, pieces_of
 from tests.fuzz.serving import MESSAGE_BYTES_MAX, Receiver, Wire, finish, new_service
-from tests.transports.websocket_frames import Meaning
+from tests.transports.websocket.client_frames import Meaning
 
 if TYPE_CHECKING:
     from pynun.transports.service import Service

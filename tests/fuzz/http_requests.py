@@ -7,7 +7,7 @@ from typing import NamedTuple
 import h11
 
 from pynun import limits
-from pynun.transports.http_reader import RequestReader
+from pynun.transports.http.request_reader import RequestReader
 from tests.fuzz.cutting import bytewise, pieces_of
 
 BODY_BYTES_MAX = 300

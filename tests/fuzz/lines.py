@@ -6,8 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pynun.language import messages
-from pynun.transports.lines import LineOutbox, LineReader
 from pynun.transports.reactor import Outcome
+from pynun.transports.tcp.lines import LineOutbox, LineReader
 from tests.fuzz.cutting import bytewise, pieces_of
 from tests.fuzz.serving import MESSAGE_BYTES_MAX, Receiver, Wire, finish, new_service
 

@@ -14,7 +14,7 @@ LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli"
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
 BELOW_ALL = {
-    *("audit", "authority", "errors", "folders", "histogram", "limits", "original_settings", "secret_file"),
+    *("audit_file", "authority", "errors", "folders", "histogram", "limits", "original_settings", "secret_file"),
     *("setting", "setting_values", "settings", "stop_signals", "timestamps"),
 }
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
@@ -23,7 +23,7 @@ CLIENT_OF = {"__init__", "demo", "cli"}
 """The client is beside the layers: it knows none above the language, and only these know it."""
 
 ONLY_IN = {
-    "argon2": ("pynun/server/passwords.py",),
+    "argon2": ("pynun/server/login/passwords.py",),
     "lmdb": ("pynun/storage/",),
     "typer": ("pynun/cli/",),
     "trio": ("pynun/storage/", "pynun/transports/", "pynun/server/", "pynun/cli/", "pynun/client/", "pynun/demo/"),
@@ -130,7 +130,7 @@ def test_every_part_has_its_place() -> None:
         ("pynun/client/x.py", "from pynun.engine import engine", "client may not know engine"),
         ("pynun/server/x.py", "from pynun.cli import main", "server may not know cli"),
         ("pynun/engine/x.py", "import trio.lowlevel", "only pynun/storage/"),
-        ("pynun/server/app.py", "import argon2", "only pynun/server/passwords.py may"),
+        ("pynun/server/app.py", "import argon2", "only pynun/server/login/passwords.py may"),
         ("pynun/transports/x.py", "if TYPE_CHECKING:\n    import lmdb", "only pynun/storage/ may"),
         ("pynun/cli/x.py", "import asyncio", "nothing here may"),
     ],
@@ -146,7 +146,7 @@ def test_a_line_that_breaks_it_is_named(path: str, source: str, complaint: str) 
     [
         ("pynun/engine/x.py", "from pynun.language import messages\nfrom pynun import limits"),
         ("pynun/cli/x.py", "from pynun.server import app\nfrom pynun.client import Client\nimport typer, trio"),
-        ("pynun/server/passwords.py", "import argon2, trio\nfrom pynun.engine.steps import Need"),
+        ("pynun/server/login/passwords.py", "import argon2, trio\nfrom pynun.engine.steps import Need"),
         (
             "pynun/storage/x.py",
             "import lmdb\nfrom pynun.engine.changes import Entry\nfrom pynun.errors import StartError",

@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from pynun.engine.session import Session
-from pynun.transports.lines import LineOutbox
+from pynun.transports.tcp.lines import LineOutbox
 from tests.engine.model_sessions import Client as ModelClient
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from pynun.engine.changes import Batch, Entry, View
 from pynun.engine.database import Database
 from pynun.engine.engine import Engine
 from pynun.engine.session import Session
-from pynun.transports.lines import LineOutbox
 from pynun.transports.outbox import Outbox
+from pynun.transports.tcp.lines import LineOutbox
 from tests.simulation.simulation import Simulation, SimulationError
 from tests.support.server import REPOSITORY
 

@@ -11,8 +11,8 @@ import trio.testing
 
 from pynun.engine.changes import Entry, View
 from pynun.engine.events import Event
-from pynun.transports.lines import LineOutbox
 from pynun.transports.outbox import Flusher
+from pynun.transports.tcp.lines import LineOutbox
 from tests.storage.memory_store import MemoryStore
 from tests.transports.service_bench import socket_pair
 

@@ -10,14 +10,14 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynun.transports.tcp import serve_tcp
-from pynun.transports.websocket import serve_websocket
+from pynun.transports.tcp.connection import serve_tcp
+from pynun.transports.websocket.connection import serve_websocket
 from tests.engine.answers import DATABASES
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World
 from tests.properties.command_texts import commands, token
 from tests.properties.effort import effort
 from tests.transports.service_bench import converse, cut, open_service
-from tests.transports.websocket_frames import FIN, HANDSHAKE, PING, PONG, Received, frame, frames_of, text
+from tests.transports.websocket.client_frames import FIN, HANDSHAKE, PING, PONG, Received, frame, frames_of, text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun.engine.events import Event
-from pynun.transports.frames import FrameOutbox, text_frame
-from pynun.transports.lines import LineOutbox
+from pynun.transports.tcp.lines import LineOutbox
+from pynun.transports.websocket.frames import FrameOutbox, text_frame
 from tests.properties.effort import effort
 from tests.transports.outbox_bench import OutboxBench, run
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import trio
 
 from pynun.engine.engine import Context, Engine
-from pynun.server.passwords import Passwords
+from pynun.server.login.passwords import Passwords
 from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
-from pynun.transports.frames import FrameOutbox, text_frame
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
-from pynun.transports.websocket import serve_receiver
+from pynun.transports.websocket.connection import serve_receiver
+from pynun.transports.websocket.frames import FrameOutbox, text_frame
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 OUTBOX_BYTES_MAX = 8 * 1024 * 1024

@@ -1,0 +1,54 @@
+"""How many connections may be open, in all and from one address (docs/protocol.md section 9)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from pynun.server.accepting.client_networks import address_group
+
+
+class Admission:
+    """Counts the open connections of all transports."""
+
+    def __init__(self, *, connections_max: int, per_address_max: int) -> None:
+        self._connections_max = connections_max
+        self._per_address_max = per_address_max
+        self._per_address: Counter[str] = Counter()
+        self.connections = 0
+        self.refused = 0
+        """Connections refused so far."""
+
+    def enter(self, address: str | None) -> bool:
+        """Count a connection from an address; False if it is one too many, and not counted.
+
+        Without an address it counts in all only: that of a proxy whose client is not known yet.
+        """
+        if self.connections >= self._connections_max:
+            self.refused += 1
+            return False
+        if address is not None and not self.enter_address(address):
+            return False
+        self.connections += 1
+        return True
+
+    def leave(self, address: str | None) -> None:
+        """A counted connection has ended."""
+        self.connections -= 1
+        if address is not None:
+            self.leave_address(address)
+
+    def enter_address(self, address: str) -> bool:
+        """Count a connection for an address, and not in all; False if it is one too many."""
+        group = address_group(address)  # else whoever has an IPv6 network would have as many limits as it likes
+        if self._per_address[group] >= self._per_address_max:
+            self.refused += 1
+            return False
+        self._per_address[group] += 1
+        return True
+
+    def leave_address(self, address: str) -> None:
+        """A connection counts no more for an address."""
+        group = address_group(address)
+        self._per_address[group] -= 1
+        if not self._per_address[group]:
+            del self._per_address[group]

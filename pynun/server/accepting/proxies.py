@@ -1,0 +1,81 @@
+"""The proxies before the server (NUN_TRUSTED_PROXIES), and who their clients are."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from pynun.server.accepting.forwarded import client_address, plain_address
+from pynun.transports.clients import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pynun.server.accepting.connection_limits import Admission
+    from pynun.setting_values import Network
+
+
+class TrustedProxies:
+    """Whose word on other addresses is taken."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = tuple(networks)
+        self.has = lru_cache(maxsize=1024)(self._has)
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def _has(self, address: str) -> bool:
+        plain = plain_address(address)
+        if plain is None:
+            return False
+        parsed = ipaddress.ip_address(plain)
+        return any(parsed in network for network in self._networks)
+
+
+class ProxiedClient(Client):
+    """Whoever is behind a connection from a trusted proxy; the proxy itself until it says more.
+
+    The connection counts for the address that used it last, and for none as long as that is a proxy's own.
+    """
+
+    __slots__ = ("_admission", "_counted", "_peer", "_proxies")
+
+    def __init__(self, peer: str, proxies: TrustedProxies, admission: Admission) -> None:
+        super().__init__(plain_address(peer) or peer)
+        self._peer = self.address
+        self._proxies = proxies
+        self._admission = admission
+        self._counted: str | None = None
+
+    @property
+    def is_named_by_headers(self) -> bool:
+        return self._proxies.has(self._peer)
+
+    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        if not self.is_named_by_headers:
+            return True
+        return self._become(client_address(self._peer, headers, self._proxies.has))
+
+    def arrive(self, address: str) -> bool:
+        """The proxy names its client before anything else (the PROXY protocol); False if that is one too many."""
+        self._peer = plain_address(address) or address
+        return self._become(self._peer)
+
+    def leave(self) -> None:
+        """The connection has ended."""
+        if self._counted is not None:
+            self._admission.leave_address(self._counted)
+            self._counted = None
+
+    def _become(self, address: str) -> bool:
+        if address == self.address:
+            return True
+        counted = None if self._proxies.has(address) else address
+        if counted is not None and not self._admission.enter_address(counted):
+            return False
+        self.leave()
+        self._counted = counted
+        self.address = address
+        return True

@@ -1,0 +1,239 @@
+"""Backups on a schedule (NUN_BACKUP_DIR). Each is made by a process of its own, at the lowest priority.
+
+The time of day is asked once, at the start, for the age of the newest backup. After that a clock that nobody can set
+counts the interval: setting the time of day makes no backup come sooner, or never.
+
+A backup that fails is a warning and is tried again; it never stops the server, nor does a folder that is not there:
+the disk of the backups may come back later than the server does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+import trio
+
+from pynun import limits
+from pynun.audit_file import AuditTrail
+from pynun.storage import backup_folder
+from pynun.storage.children import command, environment
+from pynun.storage.partial_file import partial_name
+from pynun.timestamps import steady_seconds, time_of_day
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from pynun.settings import Settings
+    from pynun.storage.lmdb_store import LmdbStore
+
+_log = logging.getLogger("nun_db")
+
+_Result = TypeVar("_Result")
+
+_NAMES_TOLD_MAX: Final = 10
+
+_LOOK_SECONDS_MAX: Final = 3600.0
+"""Wait no longer without a look at the folder, which may be gone; and while the machine sleeps, timers stand still."""
+
+
+@dataclass(slots=True)
+class BackupFigures:
+    """What the schedule has done, for whoever watches the server."""
+
+    newest_steady: float | None = None
+    """When the newest backup was begun (`steady_seconds`); None: there is none, or no schedule."""
+    failures: int = 0
+    """Backups that were not made when they were due, each try counted."""
+
+    @property
+    def newest_at(self) -> float:
+        """When the newest backup was begun, in seconds since 1970; 0: there is none, or no schedule."""
+        return 0.0 if self.newest_steady is None else time_of_day(self.newest_steady)
+
+
+class _Look(NamedTuple):
+    """What a look at the folder shows."""
+
+    newest_at: float | None
+    due_seconds: float
+    from_the_future: list[str]
+
+
+async def clear_dead_readers(store: LmdbStore) -> None:
+    """Forget, for ever again, readers of the data that were killed."""
+    while True:
+        await trio.sleep(limits.DEAD_READERS_SECONDS)
+        store.clear_dead_readers()
+
+
+async def make_backups(settings: Settings, figures: BackupFigures) -> None:
+    """Make backups on the schedule until cancelled; a backup that is being made then is given up."""
+    folder = settings.backup_dir
+    if folder is None:
+        return
+    _log.info(
+        "backups: every %d s in %s, of which the newest %d are kept",
+        settings.backup_interval_seconds,
+        folder,
+        settings.backup_keep,
+    )
+    retry_seconds = min(limits.BACKUP_RETRY_SECONDS, settings.backup_interval_seconds)
+    due: float | None = None
+    told: set[str] = set()
+    while True:
+        try:
+            now, look = steady_seconds(), await _apart(_look, folder, settings.backup_interval_seconds)
+            told = _tell_of_the_future(folder, look.from_the_future, told)
+            if due is None:
+                due = now + look.due_seconds
+                if look.newest_at is not None:
+                    figures.newest_steady = now - time.time() + look.newest_at
+            if due > now:
+                await trio.sleep(min(due - now, _LOOK_SECONDS_MAX))
+                continue
+            began = steady_seconds()
+            file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
+            failure = await _make(settings.data_dir, file)
+            with _shielded():
+                await trio.to_thread.run_sync(_record, settings, file, failure, abandon_on_cancel=True)
+            if failure is None:
+                figures.newest_steady = began
+                due = began + settings.backup_interval_seconds
+                await _remove_oldest(folder, settings.backup_keep, file)
+                continue
+        except OSError as error:
+            failure = f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}"
+        figures.failures += 1
+        _log.warning(
+            "no backup was made (%s): the server goes on, older backups stay, and the next try is in %d s",
+            failure,
+            retry_seconds,
+        )
+        await trio.sleep(retry_seconds)
+
+
+def _tell_of_the_future(folder: Path, names: list[str], told: set[str]) -> set[str]:
+    """Warn, once, of backups with a wrong time; returns those that were told of."""
+    if set(names) - told:
+        _log.warning(
+            "backups in %s have names in the future (%s): the clock was wrong when they were made, or is wrong now."
+            " Check the clock; the backups made last are kept, whatever their names say",
+            folder,
+            ", ".join([*names[:_NAMES_TOLD_MAX], *(["…"] if len(names) > _NAMES_TOLD_MAX else [])]),
+        )
+    return set(names)
+
+
+async def _remove_oldest(folder: Path, keep: int, newest: Path) -> None:
+    try:
+        removal = await trio.to_thread.run_sync(
+            backup_folder.remove_oldest, folder, keep, newest, abandon_on_cancel=True
+        )
+    except OSError as error:
+        removal = backup_folder.Removal([], error)
+    for old in removal.removed:
+        _log.info("old backup removed: %s", old)
+    if removal.failure is not None:
+        _log.warning(
+            "old backups in %s can't be removed (%s): remove them yourself before the disk is full",
+            folder,
+            removal.failure.strerror,
+        )
+
+
+def _shielded() -> trio.CancelScope:
+    """A stop waits for what is done in it, but not for ever."""
+    return trio.CancelScope(shield=True, deadline=trio.current_time() + limits.BACKUP_END_SECONDS)
+
+
+async def _apart(function: Callable[[Path, int], _Result], folder: Path, number: int) -> _Result:
+    """Call it in a thread: the folder may be on a disk of the network that does not answer."""
+    return await trio.to_thread.run_sync(function, folder, number, abandon_on_cancel=True)
+
+
+def _look(folder: Path, interval_seconds: int) -> _Look:
+    """How the backups are. Raises OSError if none could be made."""
+    backup_folder.remove_leftovers(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(code, os.strerror(code))
+    now = time.time()
+    return _Look(
+        backup_folder.newest_at(folder, now),
+        backup_folder.seconds_until_due(folder, interval_seconds, now),
+        backup_folder.from_the_future(folder, now),
+    )
+
+
+def _cure(error: OSError) -> str:
+    if error.errno == errno.EROFS:
+        # What a service of systemd may not write looks so to it, whoever owns the folder.
+        return "as a service of systemd, the unit needs ReadWritePaths= for it"
+    return "make it, writable for the server's user"
+
+
+async def _make(data_dir: Path, file: Path) -> str | None:
+    """Have a process make a backup. Returns why it did not."""
+    process = await trio.lowlevel.open_process(
+        command("pynun.storage.backup", str(data_dir), str(file)),
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    output, errors = bytearray(), bytearray()
+    try:
+        # Not trio.run_process: it waits for ever for a process that was killed and hangs in a write.
+        async with trio.open_nursery() as reading:
+            reading.start_soon(_read, process.stdout, output)
+            reading.start_soon(_read, process.stderr, errors)
+            await process.wait()
+    except BaseException:  # cancelled
+        with _shielded():
+            process.kill()  # a child of its own ends when nobody reads its pipe
+            await process.wait()
+            await trio.to_thread.run_sync(_remove_partial, file, abandon_on_cancel=True)
+        raise
+    try:
+        told: dict[str, object] = json.loads(output)
+    except ValueError:
+        last_line = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        return last_line or f"its process ended with {process.returncode}"
+    if "failed" in told:
+        return str(told["failed"])
+    _log.info(
+        "backup made: %s (%s databases, %s keys, %s bytes, %s s)",
+        *(told[name] for name in ("file", "databases", "keys", "bytes", "seconds")),
+    )
+    return None
+
+
+async def _read(pipe: trio.abc.ReceiveStream | None, into: bytearray) -> None:
+    assert pipe is not None
+    async with pipe:
+        async for piece in pipe:
+            into += piece
+
+
+def _remove_partial(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.with_name(partial_name(file.name)).unlink()
+
+
+def _record(settings: Settings, file: Path, failure: str | None) -> None:
+    path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
+    with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
+        if failure is None:
+            trail.record("backup", outcome="ok", file=str(file))
+        else:
+            trail.record("backup", outcome="failed", file=str(file), reason=failure)

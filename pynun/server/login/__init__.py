@@ -1,0 +1,1 @@
+"""Passwords are checked here, and guessers slowed down."""

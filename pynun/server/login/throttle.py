@@ -1,0 +1,386 @@
+"""Wrong secrets make the next tries wait, by address and by account (docs/security.md, "Guessing").
+
+A secret that is known already (`is_verified`) does not wait: the engine does not ask for it. Every other try to log
+in, on whatever transport and connection, passes a meter of its address and one of its account. A meter counts
+failures, and forgets one in `LOGIN_RECOVERY_SECONDS`. Below the burst nobody waits; from there on, tries pass one at a
+time, each so long after the last failure: 1 s, 2, 4, … up to the maximum.
+
+- The tries of one address pass in the order they came, whatever they try. Of an address that has to wait, so many are
+  kept waiting and no more; further ones are told at once, unchecked, that they are wrong. Who leaves loses its place.
+- An account's meter must not lock out whom it belongs to. An address that has hardly failed itself (a newcomer) has to
+  wait for it only when the failures are several times the burst, which one guesser can't reach, for its own address
+  makes it wait first; and then but seconds. All others that try the account share its delay like one guesser.
+- A try counts as a failure while it is being checked, so that many at once are no more than many in a row. The wait
+  comes before the check: who waits costs neither memory nor processor.
+- That known secrets do not wait tells a guesser at once that a try which does is wrong, without its being checked: it
+  could hang up and try the next. So an address whose tries fail, wait or leave in numbers of a burst has only those
+  secrets known that were right from this very address; and none while several of its tries wait or have left unchecked.
+- A success does not forget failures: else whoever has one account could guess all others with it.
+- Meters are made for names that do not exist too: a delay tells nothing of what exists.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import logging
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from pynun import limits
+from pynun.engine.steps import VerifySecret
+from pynun.server.accepting.client_networks import address_group
+from pynun.transports.service import Resolver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynun.engine.origin import Attempt
+    from pynun.engine.secret_hashes import HashLimit
+    from pynun.engine.steps import Answer, Need
+
+_log = logging.getLogger("nun_db")
+
+_NEWCOMER_FAILURES_MAX: Final = 3
+"""An address with fewer failures is a newcomer: somebody who mistyped, most likely."""
+_NEWCOMER_BURSTS: Final = 3
+_NEWCOMER_DELAY_SECONDS_MAX: Final = 6.0
+
+_UNCHECKED_MAX: Final = 3
+"""Tries of one address that wait, or left unchecked within minutes, before known secrets have to wait with them."""
+
+_HALF: Final = 0.5
+"""Failures fade from the moment they happen: ten in a few seconds are 9.9, and count as ten."""
+
+
+class Checker(Resolver, Protocol):
+    """Whoever knows whether a secret is right: `Passwords`."""
+
+    @property
+    def hash_limit(self) -> HashLimit:
+        """How much a hash may cost that a secret is checked against."""
+
+    def fingerprint(self, hash_text: str, secret: str) -> bytes:
+        """What stands for a pair of hash and secret, and tells nothing of it."""
+
+    def is_remembered(self, fingerprint: bytes) -> bool:
+        """True if the pair that has this fingerprint was right before."""
+
+
+class _Turn(enum.Enum):
+    """How a wait ended."""
+
+    CHECK = enum.auto()
+    """The try may be checked now."""
+    KNOWN = enum.auto()
+    """Somebody else was let in with the same secret, from the same address, meanwhile."""
+    REFUSED = enum.auto()
+    """Too many wait, nobody waits for the answer any more, or the server stops."""
+
+
+class _Try:
+    """A try that waits for its turn."""
+
+    __slots__ = ("fingerprint", "is_known", "is_refused", "moved")
+
+    def __init__(self, fingerprint: bytes | None) -> None:
+        self.fingerprint = fingerprint
+        """Of its pair of hash and secret; None: the name is unknown, so there is no hash."""
+        self.moved = trio.Event()
+        self.is_known = False
+        self.is_refused = False
+
+
+@dataclass(slots=True)
+class _Fading:
+    """A number that grows by one at a time, and fades by one in `LOGIN_RECOVERY_SECONDS`."""
+
+    number: float = 0.0
+    """What it was at the time `grown_at`."""
+    grown_at: float = -math.inf
+
+    def at(self, now: float) -> float:
+        return max(0.0, self.number - (now - self.grown_at) / limits.LOGIN_RECOVERY_SECONDS)
+
+    def grow(self, now: float, most: float) -> None:
+        self.number = min(self.at(now) + 1, most)
+        self.grown_at = now
+
+
+@dataclass(slots=True, eq=False)
+class _Meter:
+    """The failures of one address or account, and who is being checked or waits because of them."""
+
+    failures: _Fading = field(default_factory=_Fading)
+    left: _Fading = field(default_factory=_Fading)
+    """Tries that ended unchecked; of an address only."""
+    running: int = 0
+    waiting: dict[_Try, None] = field(default_factory=dict)
+    """In the order they came."""
+
+    def failures_at(self, now: float) -> float:
+        return self.failures.at(now)
+
+    def unchecked_at(self, now: float) -> float:
+        return len(self.waiting) + self.left.at(now)
+
+    def seconds_to_wait(self, now: float, burst: int, delay_seconds_max: float) -> float:
+        """How long before a further try may be checked; infinite if one that is being checked has to end first."""
+        if self.failures_at(now) + self.running < burst - _HALF:
+            return 0.0
+        if self.running:
+            return math.inf
+        # By the failures there were at the last one: a wait does not get shorter while it lasts.
+        delay_seconds = min(delay_seconds_max, 2.0 ** max(0, math.floor(self.failures.number - burst + _HALF)))
+        return max(0.0, self.failures.grown_at + delay_seconds - now)
+
+    def wake_first(self) -> None:
+        for waiting in self.waiting:
+            waiting.moved.set()
+            break
+
+    def wake_all(self) -> None:
+        for waiting in self.waiting:
+            waiting.moved.set()
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.running or self.waiting)
+
+
+class _Meters:
+    """Meters by name, of which the ones longest unused are forgotten when there are too many."""
+
+    def __init__(self) -> None:
+        self._meters: OrderedDict[str | bytes, _Meter] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._meters)
+
+    def find(self, name: str | bytes) -> _Meter | None:
+        return self._meters.get(name)
+
+    def get(self, name: str | bytes) -> _Meter:
+        meter = self._meters.get(name)
+        if meter is None:
+            meter = self._meters[name] = _Meter()
+            if len(self._meters) > limits.LOGIN_METERS_MAX:
+                self._forget_one()
+        else:
+            self._meters.move_to_end(name)
+        return meter
+
+    def _forget_one(self) -> None:
+        """There are no more busy ones than connections, so one that is not is found soon."""
+        for name, meter in self._meters.items():
+            if not meter.is_busy:
+                del self._meters[name]
+                return
+
+    def tidy(self, name: str | bytes, meter: _Meter, now: float) -> None:
+        """Forget a meter that says nothing any more."""
+        is_blank = not (meter.is_busy or meter.failures.at(now) or meter.left.at(now))
+        if is_blank and self._meters.get(name) is meter:
+            del self._meters[name]
+
+
+class LoginDelay:
+    """The resolver of the engine's needs, which lets guessers wait before it gives their tries to `Passwords`."""
+
+    def __init__(
+        self,
+        passwords: Checker,
+        *,
+        burst: int,
+        delay_seconds_max: float,
+        on_slowed: Callable[[str], None] = lambda _address: None,
+    ) -> None:
+        """`on_slowed` is called with an address whenever its failures have reached the burst."""
+        self._passwords = passwords
+        self._burst = burst
+        self._delay_seconds_max = delay_seconds_max
+        self._failures_max = burst + math.ceil(math.log2(delay_seconds_max)) + 1  # more would only last longer
+        self._on_slowed = on_slowed
+        self._addresses = _Meters()
+        self._accounts = _Meters()
+        self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        """Pairs of address and fingerprint: secrets that were right from there."""
+        self._waiting: set[_Try] = set()
+        self._is_stopped = False
+
+    @property
+    def hash_limit(self) -> HashLimit:
+        return self._passwords.hash_limit
+
+    async def answer(self, need: Need) -> Answer:
+        """The answer to a need of the engine, after the wait that is due if it is a try to log in."""
+        if isinstance(need, VerifySecret) and need.attempt is not None:
+            return await self._check(need, need.attempt)
+        return await self._passwords.answer(need)
+
+    def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
+        """True if the secret is known to be right, and may be told so at once."""
+        fingerprint = self._passwords.fingerprint(hash_text, secret)
+        if not self._passwords.is_remembered(fingerprint):
+            return False
+        if attempt is None:
+            return True
+        group = address_group(attempt.address)
+        known = (group, fingerprint)
+        address = self._addresses.find(group)
+        if address is not None:
+            now = trio.current_time()
+            unchecked = address.unchecked_at(now)
+            is_pressed = address.failures.at(now) + address.running + unchecked > self._burst - _HALF
+            if unchecked > _UNCHECKED_MAX - _HALF or (is_pressed and known not in self._known):
+                return False
+        self._remember(known)
+        return True
+
+    def _remember(self, known: tuple[str, bytes]) -> None:
+        if known in self._known:
+            self._known.move_to_end(known)
+            return
+        self._known[known] = None
+        if len(self._known) > limits.VERIFIED_SECRETS_MAX:
+            self._known.popitem(last=False)
+
+    def stop(self) -> None:
+        """The server stops: nobody waits any longer, and who would have to is told that the secret is wrong."""
+        self._is_stopped = True
+        for waiting in self._waiting:
+            waiting.moved.set()
+
+    @property
+    def waiting(self) -> int:
+        """How many tries wait."""
+        return len(self._waiting)
+
+    @property
+    def meters(self) -> int:
+        """How many addresses and accounts are remembered."""
+        return len(self._addresses) + len(self._accounts)
+
+    async def _check(self, need: VerifySecret, attempt: Attempt) -> bool:
+        group = address_group(attempt.address)
+        # A name may be as long as a message: its digest stands for it.
+        account_name = hashlib.blake2b(attempt.account.encode(), digest_size=16).digest()
+        address, account = self._addresses.get(group), self._accounts.get(account_name)
+        fingerprint = None if need.hash is None else self._passwords.fingerprint(need.hash, need.secret)
+        turn = _Turn.REFUSED
+        try:
+            turn = await self._wait_for_turn(_Try(fingerprint), attempt, address, account)
+            match turn:
+                case _Turn.KNOWN:
+                    return True
+                case _Turn.REFUSED:
+                    return False
+                case _Turn.CHECK:
+                    is_right = await self._check_now(need, fingerprint, attempt, address, account)
+                    if is_right and fingerprint is not None:
+                        self._let_in(group, address, fingerprint)
+                    return is_right
+        finally:
+            now = trio.current_time()
+            if turn is _Turn.REFUSED:  # or cancelled
+                address.left.grow(now, self._burst + _UNCHECKED_MAX)
+            self._addresses.tidy(group, address, now)
+            self._accounts.tidy(account_name, account, now)
+
+    def _let_in(self, group: str, address: _Meter, fingerprint: bytes) -> None:
+        """Whoever waits at the same address with the same secret need not wait any longer."""
+        self._remember((group, fingerprint))
+        for waiting in address.waiting:
+            if waiting.fingerprint == fingerprint:
+                waiting.is_known = True
+                waiting.moved.set()
+
+    async def _check_now(
+        self, need: VerifySecret, fingerprint: bytes | None, attempt: Attempt, address: _Meter, account: _Meter
+    ) -> bool:
+        """Have the secret checked; the try counts as running on both meters already."""
+        is_right: Answer = None
+        try:
+            # Whoever had to wait with a secret that is known pays with the wait alone.
+            is_known = fingerprint is not None and self._passwords.is_remembered(fingerprint)
+            is_right = is_known or await self._passwords.answer(need)
+            return is_right is True
+        finally:
+            address.running -= 1
+            account.running -= 1
+            now = trio.current_time()
+            if is_right is not True:  # also cancelled
+                self._count_failure(address, account, attempt, now)
+            address.wake_first()
+            account.wake_all()
+
+    def _count_failure(self, address: _Meter, account: _Meter, attempt: Attempt, now: float) -> None:
+        was_slowed = self._is_slowed(address, now)
+        for meter in (address, account):
+            meter.failures.grow(
+                now, self._failures_max if meter is address else self._failures_max + self._newcomer_burst
+            )
+        if not self._is_slowed(address, now):
+            return
+        while len(address.waiting) > limits.LOGIN_TRIES_WAITING_MAX:
+            last, _ = address.waiting.popitem()
+            last.is_refused = True
+            last.moved.set()
+        if not was_slowed:
+            _log.warning("wrong passwords or tokens from %s: its next tries have to wait", attempt.address)
+            self._on_slowed(attempt.address)
+
+    def _is_slowed(self, address: _Meter, now: float) -> bool:
+        return address.failures_at(now) > self._burst - _HALF
+
+    @property
+    def _newcomer_burst(self) -> int:
+        return _NEWCOMER_BURSTS * self._burst
+
+    async def _wait_for_turn(self, mine: _Try, attempt: Attempt, address: _Meter, account: _Meter) -> _Turn:
+        """Wait until the try may be checked, and count it as running; or until it need not be."""
+        if self._is_slowed(address, trio.current_time()) and len(address.waiting) >= limits.LOGIN_TRIES_WAITING_MAX:
+            return _Turn.REFUSED
+        address.waiting[mine] = None
+        self._waiting.add(mine)
+        try:
+            while not mine.is_refused:
+                if mine.is_known:
+                    return _Turn.KNOWN
+                now = trio.current_time()
+                seconds = math.inf
+                if next(iter(address.waiting)) is mine:
+                    account.waiting[mine] = None
+                    seconds = self._seconds_to_wait(address, account, now)
+                if seconds <= 0:
+                    address.running += 1
+                    account.running += 1
+                    return _Turn.CHECK
+                if attempt.is_gone():
+                    return _Turn.REFUSED
+                if self._is_stopped and (seconds < math.inf or self._is_slowed(address, now)):
+                    return _Turn.REFUSED
+                with trio.move_on_after(min(seconds, limits.LOGIN_LOOK_SECONDS)):
+                    await mine.moved.wait()
+                if mine.moved.is_set():
+                    mine.moved = trio.Event()
+            return _Turn.REFUSED
+        finally:
+            self._waiting.discard(mine)
+            account.waiting.pop(mine, None)
+            address.waiting.pop(mine, None)
+            address.wake_first()
+
+    def _seconds_to_wait(self, address: _Meter, account: _Meter, now: float) -> float:
+        if address.failures_at(now) + address.running < _NEWCOMER_FAILURES_MAX - _HALF:
+            burst, longest = self._newcomer_burst, min(_NEWCOMER_DELAY_SECONDS_MAX, self._delay_seconds_max)
+        else:
+            burst, longest = self._burst, self._delay_seconds_max
+        return max(
+            address.seconds_to_wait(now, self._burst, self._delay_seconds_max),
+            account.seconds_to_wait(now, burst, longest),
+        )

@@ -1,0 +1,159 @@
+"""How the server is watched: /livez, /readyz, /healthz and /metrics, and the address that NUN_METRICS may name.
+
+That address answers from the time the loop runs to the end of the stop, so also while the server is starting and
+stopping; there no commands are run, and connections do not count as clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.histogram import Histogram
+from pynun.server.accepting.tls import shake_hands
+from pynun.server.backup_schedule import BackupFigures
+from pynun.server.monitoring.database_sizes import DatabaseSizes
+from pynun.server.monitoring.health import Health
+from pynun.transports.http.connection import serve_pages
+from pynun.transports.pages import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pynun.server.accepting.listeners import Connection, SocketListener
+    from pynun.server.accepting.tls import Certificate
+    from pynun.server.login.passwords import Passwords
+    from pynun.server.monitoring.metrics import Metrics
+    from pynun.settings import Settings
+    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.transports.pages import Pages
+    from pynun.transports.service import Service
+
+_log = logging.getLogger("nun_db")
+
+_DELAY_SECONDS: Final = 1.0
+"""How often the delay of the loop is measured."""
+
+_OFF: Final = Page(404, b"metrics are off (NUN_METRICS=off)\n")
+_ELSEWHERE: Final = Page(404, b"metrics have an address of their own (NUN_METRICS)\n")
+_NOT_YET: Final = Page(503, b"not ready: starting\n")
+
+
+class Monitoring:
+    """What one server shows of itself."""
+
+    def __init__(self, settings: Settings, store: LmdbStore, passwords: Passwords) -> None:
+        self._handshake_seconds = settings.handshake_seconds
+        self._store = store
+        self._passwords = passwords
+        self._connections = 0
+        self._waits: dict[trio.CancelScope, None] = {}
+        """Of connections whose client is waited for, the longest first."""
+        self._sizes = DatabaseSizes(store)
+        self._loop_delay_seconds = Histogram()
+        self.backups = BackupFigures()
+        self._service: Service | None = None
+        self._metrics: Metrics | None = None
+        self.health = Health(settings.data_dir)
+        ready = self.health.page
+        self.health_pages: Pages = {b"/livez": self.health.live_page, b"/readyz": ready, b"/healthz": ready}
+        """What the WebSocket port answers too."""
+        named: Pages = {b"/metrics": partial(self._metrics_page, with_names=True)}
+        self._own_pages: Pages = {**self.health_pages, **named}
+        self.pages: Pages = {**self.health_pages, b"/metrics": partial(self._metrics_page, with_names=False)}
+        """The pages of the HTTP port, for anybody."""
+        self._admin_pages = named
+        if settings.metrics is not True:
+            self._admin_pages = {}
+            self.pages = {**self.pages, b"/metrics": partial(_always, _ELSEWHERE if settings.metrics else _OFF)}
+
+    def watch(self, service: Service) -> None:
+        """From now on there is something to measure."""
+        self._service = service
+        service.pages, service.admin_pages = self.pages, self._admin_pages
+        service.health_pages = self.health_pages
+
+    async def run(self) -> None:
+        """Measure what only a task can, for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._sizes.run)
+            while True:
+                due = trio.current_time() + _DELAY_SECONDS
+                await trio.sleep_until(due)
+                self._loop_delay_seconds.observe(trio.current_time() - due)
+
+    async def serve(self, listener: SocketListener, certificate: Certificate | None) -> None:
+        """Answer on an address of its own, for ever."""
+        async with trio.open_nursery() as nursery:
+            handler = partial(self._handle, certificate)
+            await trio.serve_listeners(handler, [listener], handler_nursery=nursery)
+
+    async def _metrics_page(self, *, with_names: bool) -> Page:
+        service = self._service
+        if service is None or self.health.committer is None:
+            return _NOT_YET
+        if self._metrics is None:
+            self._metrics = await trio.to_thread.run_sync(self._make_metrics, service)
+        return await self._metrics.page(self.health, with_names=with_names)
+
+    def _make_metrics(self, service: Service) -> Metrics:
+        """Only who is watched pays for the library: its time, in a thread, and its memory."""
+        from pynun.server.monitoring.metrics import Metrics, Sources
+
+        assert self.health.committer is not None
+        return Metrics(
+            Sources(
+                self._store,
+                self.health.committer,
+                service,
+                self._passwords,
+                self._sizes,
+                self._loop_delay_seconds,
+                self.backups,
+            )
+        )
+
+    async def _handle(self, certificate: Certificate | None, connection: Connection) -> None:
+        if self._connections >= limits.MONITORS_MAX:
+            # Whoever is waited for longest makes room: so nobody keeps a monitor out by holding connections.
+            oldest = next(iter(self._waits), None)
+            if oldest is None:
+                return
+            oldest.cancel()
+            del self._waits[oldest]
+        self._connections += 1
+        try:
+            if certificate is None or await self._encrypt(certificate, connection):
+                await serve_pages(
+                    connection.socket, self._own_pages, self._handshake_seconds, wait_until=self._wait_until
+                )
+        except Exception:
+            _log.exception("a connection was closed after an internal error; please report this")
+        finally:
+            self._connections -= 1
+
+    async def _encrypt(self, certificate: Certificate, connection: Connection) -> bool:
+        deadline = trio.current_time() + self._handshake_seconds
+        with self._wait_until(deadline), contextlib.suppress(OSError):
+            connection.socket = await shake_hands(connection.socket, certificate.context)
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def _wait_until(self, deadline: float) -> Iterator[trio.CancelScope]:
+        """A wait for a client: ended at a time, or when another one needs its place."""
+        with trio.move_on_at(deadline) as scope:
+            self._waits[scope] = None
+            try:
+                yield scope
+            finally:
+                self._waits.pop(scope, None)
+
+
+async def _always(page: Page) -> Page:
+    return page

@@ -1,0 +1,90 @@
+"""Whether the server is alive, and whether it can do its work now: /livez, /readyz and /healthz (docs/monitoring.md).
+
+Ready means: connections are accepted and changes can be stored. The pages are plain text: `ok`, or `not ready: REASON`.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
+
+from pynun import limits
+from pynun.server.monitoring.disk_probe import DiskQuestions
+from pynun.timestamps import steady_seconds, time_of_day
+from pynun.transports.pages import Page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pynun.storage.committer import Committer
+
+DISK_FULL: Final = "the disk of the data is full"
+DISK_SILENT: Final = "the disk of the data does not answer"
+
+_OK: Final = Page(200, b"ok\n")
+
+
+class Phase(enum.Enum):
+    """Where in its life the server is; the value is why it is not ready then."""
+
+    STARTING = "starting"
+    READY = ""
+    STOPPING = "stopping"
+
+
+class Health:
+    """The health of one server."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.phase = Phase.STARTING
+        self.doing = ""
+        """What a start that takes long does, for everybody to read: no names in it. Set by the thread that does it."""
+        self._serving_since: float | None = None
+        self.committer: Committer | None = None
+        """Known once the data is served."""
+        self.disk = DiskQuestions()
+
+    def begin_serving(self) -> None:
+        """From now on clients are served."""
+        self.phase = Phase.READY
+        self._serving_since = steady_seconds()
+
+    @property
+    def serving_since(self) -> float:
+        """When clients were served first, in seconds since 1970; 0: not yet."""
+        return 0.0 if self._serving_since is None else time_of_day(self._serving_since)
+
+    async def reason(self) -> str | None:
+        """Why the server is not ready; None when it is."""
+        if self.phase is Phase.STARTING and self.doing:
+            return f"{self.phase.value}: {self.doing}"
+        if self.phase is not Phase.READY:
+            return str(self.phase.value)
+        if self.committer is not None:
+            if self.committer.failure is not None:
+                return f"changes can't be stored: {self.committer.failure}"
+            if self.committer.writing_seconds > limits.COMMIT_HANGS_SECONDS:
+                return DISK_SILENT
+        try:
+            usage = await self.disk.ask(shutil.disk_usage, self._data_dir)
+        except OSError as error:
+            return f"the folder of the data can't be looked at: {os.strerror(error.errno or 0)}"
+        if usage is None:
+            return DISK_SILENT
+        return DISK_FULL if usage.free < limits.DISK_FREE_BYTES_MIN else None
+
+    async def page(self) -> Page:
+        """The pages /readyz and /healthz: 200 when ready, else 503."""
+        reason = await self.reason()
+        return _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
+
+    async def live_page(self) -> Page:
+        """The page /livez: 200 whenever the loop can answer at all.
+
+        It asks nothing of the disk: a full or hanging disk is not cured by a restart, which is what follows a failure
+        of this page. A committer that failed for good ends the server by itself.
+        """
+        return _OK

@@ -1,0 +1,1 @@
+"""The process: its user, its memory, its log."""

@@ -1,0 +1,1 @@
+"""What happens once, before clients are served."""

@@ -1,0 +1,90 @@
+"""A start that takes long, because it takes data over first: that is said to whoever asks meanwhile.
+
+The work is done in a thread, and the loop that runs beside it answers the server's pages, on the HTTP and WebSocket
+ports and on the address of their own that NUN_METRICS may name. Any other request to these ports, a WebSocket handshake
+too, is answered with what /readyz says. TCP clients wait, connected by the kernel, until the data is there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import outcome
+import trio
+
+from pynun.server.accepting.accept import Transport
+from pynun.transports.counters import Counters
+from pynun.transports.http.connection import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_pages
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.server.accepting.accept import Reception
+    from pynun.server.accepting.listeners import Listeners
+    from pynun.server.accepting.tls import Certificate
+    from pynun.server.monitoring.endpoint import Monitoring
+    from pynun.settings import Settings
+    from pynun.transports.clients import Client
+
+_Result = TypeVar("_Result")
+
+
+class LongStart:
+    """What of a server is there before its data."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        certificate: Certificate | None,
+        reception: Reception,
+        monitoring: Monitoring,
+    ) -> None:
+        self._listeners = listeners
+        self._certificate = certificate
+        self._reception = reception
+        self.monitoring = monitoring
+        self.handshake_seconds: float = settings.handshake_seconds
+        self.counters = Counters()
+        """Not among the figures: they begin when clients are served."""
+        self.waits_to_cancel: set[trio.CancelScope] = set()
+
+    def tell(self, doing: str) -> None:
+        """Have it said what is being done. From whatever thread; everybody may read it, so no names."""
+        self.monitoring.health.doing = doing
+
+    def run(self, work: Callable[[], _Result]) -> _Result:
+        """Do the work, in a thread, and answer meanwhile. Returns or raises what the work does, once it has ended."""
+        try:
+            return trio.run(self._run, work)
+        finally:
+            self.tell("")
+
+    async def _run(self, work: Callable[[], _Result]) -> _Result:
+        async with trio.open_nursery() as answering:
+            for opened, transport in ((self._listeners.http, _HTTP), (self._listeners.websocket, _WEBSOCKET)):
+                handler = partial(self._reception.handle, transport, self, trio.Event())
+                # Duplicates, for `serve_listeners` closes what it is given.
+                listener = opened.duplicate()
+                answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
+            if self._listeners.metrics is not None:
+                answering.start_soon(self.monitoring.serve, self._listeners.metrics.duplicate(), self._certificate)
+            done = await trio.to_thread.run_sync(outcome.capture, work)
+            answering.cancel_scope.cancel()
+        return done.unwrap()
+
+
+async def _serve_http(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
+    monitoring = start.monitoring
+    await serve_pages(connected, monitoring.pages, start.handshake_seconds, monitoring.health.page)
+
+
+async def _serve_websocket(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
+    monitoring = start.monitoring
+    await serve_pages(connected, monitoring.health_pages, start.handshake_seconds, monitoring.health.page)
+
+
+_HTTP: Final = Transport("http", _serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)
+_WEBSOCKET: Final = Transport("websocket", _serve_websocket, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSAL)

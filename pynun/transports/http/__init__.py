@@ -1,0 +1,1 @@
+"""HTTP: requests whose bodies are commands, and the pages of the server."""

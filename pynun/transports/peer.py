@@ -1,0 +1,48 @@
+"""The client of a connection, as the engine may ask for it (`pynun.engine.origin`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.transports.liveness import has_hung_up
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.transports.clients import Client
+    from pynun.transports.http.results import ResultsOutbox
+    from pynun.transports.outbox import Outbox
+
+
+class ConnectionOrigin:
+    """The client of one connection."""
+
+    __slots__ = ("_client", "_outbox", "_socket", "on_disconnect", "transport")
+
+    def __init__(
+        self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox, client: Client
+    ) -> None:
+        self.transport = transport
+        self._client = client
+        self._socket = connected
+        self._outbox = outbox
+        self.on_disconnect: Callable[[], None] | None = None
+        """Ends the connection, without waiting for it; None while it can't be or ends by itself."""
+
+    @property
+    def address(self) -> str:
+        return self._client.address
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._outbox.waiting_bytes
+
+    def is_gone(self) -> bool:
+        return has_hung_up(self._socket)
+
+    def disconnect(self) -> bool:
+        if self.on_disconnect is None:
+            return False
+        self.on_disconnect()
+        return True

@@ -1,0 +1,1 @@
+"""TCP: one line is one command."""

@@ -1,0 +1,118 @@
+"""TCP: a greeting, then one line is one command (docs/protocol.md section 1)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.language import messages
+from pynun.transports.clients import client_of
+from pynun.transports.liveness import is_machine_gone
+from pynun.transports.peer import ConnectionOrigin
+from pynun.transports.reactor import Outcome
+from pynun.transports.sockets import linger
+from pynun.transports.tcp.lines import LineOutbox, LineReader
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from pynun.engine.session import Session
+    from pynun.transports.clients import Client
+    from pynun.transports.service import Service
+
+TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
+"""What a connection beyond the limits gets before it is closed."""
+
+TCP_PLAIN_TEXT_REFUSAL: Final = messages.error(messages.NEEDS_TLS).encode()
+"""What a client gets that speaks no TLS where the server does."""
+
+_GREETING: Final = messages.TCP_GREETING.encode()
+
+
+async def serve_tcp(
+    connected: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+) -> None:
+    """One connection, from its greeting to its end."""
+    client = client or client_of(connected)
+    outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
+    origin = ConnectionOrigin("tcp", connected, outbox, client)
+    session = service.open_session(outbox, origin)
+    reader = LineReader(connected, outbox, session, service, client)
+    reader.held.is_member = session.has_logged_in
+    peer: _Peer | None = None
+    overflowed = trio.Event()
+    outbox.on_overflow = overflowed.set
+    try:
+        async with trio.open_nursery() as nursery:
+            end = partial(_end, session, reader, nursery.cancel_scope)
+            reader.held.on_end = partial(end, outbox.give_up, messages.TOO_MUCH_UNFINISHED)
+            nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
+            nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
+            origin.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
+            peer = _Peer(connected, outbox, service, nursery.cancel_scope)
+            service.peers.add(peer)
+            outbox.send_raw(_GREETING)
+            service.flusher.flush()
+            await _run_lines(reader, service, outbox)
+            nursery.cancel_scope.cancel()
+        if not overflowed.is_set():
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
+                await outbox.wait_sent()
+            await linger(connected)
+    finally:
+        if peer is not None:
+            service.peers.discard(peer)
+        service.reactor.forget(connected)
+        reader.forget()
+        session.close()
+        service.flusher.flush()
+
+
+def _end(
+    session: Session, reader: LineReader, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str
+) -> None:
+    """The administrator wants it ended, or it holds too much: it leaves its session at once, and is told why."""
+    session.close()
+    reader.forget()
+    tell(messages.error(why).encode())
+    scope.cancel()
+
+
+class _Peer:
+    """The client of one connection, as `liveness` sees it: the protocol has no ping, so its machine must do."""
+
+    def __init__(self, connected: socket.socket, outbox: LineOutbox, service: Service, scope: trio.CancelScope) -> None:
+        self._socket = connected
+        self.outbox = outbox
+        self._counters = service.counters
+        self._scope = scope
+
+    def check_alive(self, idle_seconds: float) -> None:
+        if is_machine_gone(self._socket, idle_seconds) and not self._scope.cancel_called:
+            self._counters.dropped["gone"] += 1
+            self._scope.cancel()
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _run_lines(reader: LineReader, service: Service, outbox: LineOutbox) -> None:
+    """Run lines until the client closes or sends too long a one."""
+    match await reader.read_on():
+        case Outcome.END | Outcome.ENDED:
+            return
+        case Outcome.FOREIGN:
+            reader.forget()
+            outbox.refuse((), reader.foreign, 0)
+        case Outcome.TOO_BIG:
+            service.counters.dropped["message_too_big"] += 1
+            reader.forget()
+            outbox.refuse((), messages.MESSAGE_TOO_BIG, 0)
+        case outcome:
+            raise AssertionError(outcome)

@@ -1,0 +1,1 @@
+"""WebSocket: one text frame holds one or more commands."""

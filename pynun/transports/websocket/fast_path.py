@@ -1,0 +1,306 @@
+"""The fast reader of a WebSocket connection.
+
+A `Lane` is the stream that trio-websocket gets in place of the socket's. After the handshake, `receive_some` does the
+work itself: every complete, unfragmented, masked text frame in what has arrived goes straight to the session, with no
+task, queue or lock between. A control frame is returned alone to trio-websocket, which answers it through `send_all`:
+the same outbox, so in order. Anything else (a fragment, binary, too long, not UTF-8, against the protocol) is
+returned too, and from there on the connection is trio-websocket's own, which remains the authority on the protocol.
+
+Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from pynun import limits
+from pynun.language import messages
+from pynun.transports.clients import ForwardingError
+from pynun.transports.http.connection import (
+    HTTP_HEAD_REFUSAL,
+    HTTP_NO_TLS_REFUSAL,
+    HTTP_REFUSAL,
+    HTTP_UNFINISHED_REFUSAL,
+    page_answer,
+    refusal,
+)
+from pynun.transports.liveness import PROGRAM_PATIENCE, check_seconds, is_machine_gone
+from pynun.transports.reactor import Outcome
+from pynun.transports.sockets import has_unread, linger, receive
+from pynun.transports.websocket.fragments import FragmentCounter
+from pynun.transports.websocket.frame_reader import FrameReader
+from pynun.transports.websocket.frames import close_frame
+from pynun.transports.websocket.handshake import RefusedHandshakeError, check_first_line, read_head
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
+    from trio_websocket import WebSocketConnection
+
+    from pynun.transports.clients import Client
+    from pynun.transports.input_budget import Held
+    from pynun.transports.outbox import Outbox
+    from pynun.transports.service import Receiver, Service
+
+_HEAD_END: Final = b"\r\n\r\n"
+_CLOSE: Final = 0x88  # FIN and the opcode of a close frame
+_TOO_BIG: Final = 1009
+_TRY_AGAIN_LATER: Final = 1013
+_TLS_HANDSHAKE: Final = b"\x16"  # RFC 8446 section 5.1
+_PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
+_TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
+
+
+class Lane(trio.abc.Stream):
+    """One connection's stream, for trio-websocket to read the handshake and the exceptions from."""
+
+    def __init__(
+        self,
+        socket: socket.socket,
+        outbox: Outbox,
+        receiver: Receiver,
+        service: Service,
+        commands_of: Callable[[str], Iterable[str]],
+        client: Client,
+    ) -> None:
+        self._socket = socket
+        self._client = client
+        self._outbox = outbox
+        self._service = service
+        self._reader = FrameReader(socket, outbox, receiver, service, commands_of, client)
+        self._fragments = FragmentCounter()
+        self._opened = trio.Event()
+        self._is_head_passed = False
+        self._is_passthrough = False
+        self._is_ended = False  # by the peer
+        self._is_closed = False
+        self._is_close_sent = False
+        self._is_given_up = False
+        self._silences = 0
+        self.is_page_answered = False
+        """Whether the client asked for a page of the server's, and not for a WebSocket."""
+        self.on_gone: Callable[[], None] = lambda: None
+        """Called when the peer is not there any more."""
+        self.connection: WebSocketConnection | None = None
+        """The accepted connection, for the reason of its end."""
+        self.on_closed: Callable[[], None] = lambda: None
+        """Called once when trio-websocket (or anyone) closes the stream: a handshake may never be answered then."""
+
+    def open(self) -> None:
+        """The handshake has been answered: frames are read from now on."""
+        self._opened.set()
+
+    @property
+    def held(self) -> Held:
+        """What the client makes the server hold."""
+        return self._reader.held
+
+    def give_up(self) -> None:
+        """The client makes the server hold too much: forget that, and tell it. Whoever calls cancels the rest."""
+        self._reader.forget()
+        self.connection = None  # which holds fragments
+        self._is_given_up = self._is_close_sent = True
+        is_open = self._opened.is_set()
+        self._outbox.give_up(
+            close_frame(_TRY_AGAIN_LATER, messages.TOO_MUCH_UNFINISHED) if is_open else HTTP_UNFINISHED_REFUSAL
+        )
+
+    def forget(self) -> None:
+        """Nothing of what has arrived is used any more."""
+        self._reader.forget()
+
+    def message_done(self) -> None:
+        """A message that trio-websocket has assembled is done with."""
+        self._fragments.done()
+        self._reader.hold_assembled(self._fragments.bytes)
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for the client."""
+        return self._outbox
+
+    @property
+    def is_passthrough(self) -> bool:
+        """Whether messages reach the session through trio-websocket and not through the lane."""
+        return self._is_passthrough
+
+    def check_alive(self, idle_seconds: float) -> None:
+        """Ping a client that is silent; give up one whose machine is gone, or whose program stays silent."""
+        if is_machine_gone(self._socket, idle_seconds):
+            self.on_gone()
+            return
+        reader = self._reader
+        if reader.has_heard or has_unread(self._socket):  # what is unread waits for room here, not for the client
+            reader.has_heard = False
+            self._silences = 0
+            return
+        self._silences += 1
+        if self._silences * check_seconds(idle_seconds) > PROGRAM_PATIENCE * idle_seconds:
+            self.on_gone()
+        elif not self._outbox.is_stalled:
+            self._outbox.send_raw(_PING)
+
+    async def wait_at_rest(self) -> None:
+        """Return when every command that has arrived has run."""
+        if not self._is_passthrough:
+            await self._reader.at_rest.wait()
+
+    # --- trio.abc.Stream ---------------------------------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """What trio-websocket has to see: the handshake, control frames, and all that is odd. b"" at the end."""
+        try:
+            if not self._is_head_passed:
+                return await self._receive_head()
+            if self._is_ended and not self._opened.is_set():
+                self.on_closed()  # else trio-websocket would wait for a request to the time limit
+                return b""
+            if not self._opened.is_set():
+                await self._opened.wait()
+            if self._is_passthrough:
+                return await self._receive_fragments()
+            return await self._receive_frames()
+        except OSError:
+            self._is_ended = True
+            return b""  # reset by the peer: for us the same as its end
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send at its place among the replies. A close frame has left on return, if the client reads at all.
+
+        Waiting for a pong to leave would mean to read no command meanwhile: for ever, if events go to a slow client.
+        """
+        if data and data[0] == _CLOSE:
+            self._outbox.complete(bytes(data))
+            self._is_close_sent = True
+            with trio.move_on_after(limits.CLOSE_SECONDS):
+                await self._outbox.wait_sent()
+        else:
+            self._outbox.send_raw(bytes(data))
+            await self._outbox.wait_for_room()
+        if self._outbox.is_broken:
+            raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._outbox.wait_sent()
+
+    async def aclose(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self.on_closed()
+            self._service.reactor.forget(self._socket)
+            is_reachable = not self._is_ended and not self._outbox.is_broken
+            if is_reachable:
+                await self._say_why()
+            trio.lowlevel.notify_closing(self._socket)  # the outbox gives up what waits: only now
+            if is_reachable:
+                await linger(self._socket)
+            self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    async def _say_why(self) -> None:
+        """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
+        reason = None if self.connection is None else self.connection.closed
+        is_to_be_told = reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES
+        if reason is not None and is_to_be_told:
+            self._outbox.complete(close_frame(reason.code, ""))
+        if is_to_be_told or self._is_given_up:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
+                await self._outbox.wait_sent()
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> bytes:
+        if self._is_closed:
+            raise trio.ClosedResourceError
+        received = await receive(self._socket)
+        self._reader.has_heard = True
+        self._is_ended = not received
+        return received
+
+    async def _receive_head(self) -> bytes:
+        """The head of the handshake, and nothing of what a hasty client sent behind it."""
+        head = bytearray()
+        while True:
+            data = await self._receive()
+            head += data
+            if not self._reader.hold_assembled(len(head)):
+                return b""
+            if head[:1] == _TLS_HANDSHAKE:
+                return await self._refuse_head(HTTP_NO_TLS_REFUSAL)  # else it waits for its answer to the time limit
+            end = head.find(_HEAD_END)
+            size = len(head) if end < 0 else end
+            if size > limits.HANDSHAKE_BYTES_MAX or head.count(b"\n", 0, size) > limits.HANDSHAKE_LINES_MAX:
+                return await self._refuse_head(HTTP_HEAD_REFUSAL)
+            try:
+                if b"\n" in data:  # what is no request may never have an end
+                    check_first_line(bytes(head[: head.index(b"\n")]))
+                if end >= 0:
+                    page = await page_answer(self._service.health_pages, bytes(head[:end]))
+                    if page is not None:
+                        self.is_page_answered = True
+                        return await self._refuse_head(page)
+                    headers, plain = read_head(bytes(head[:end]))
+                    if not self._client.identify(headers):
+                        self._service.counters.refused["limit"] += 1
+                        return await self._refuse_head(HTTP_REFUSAL)
+                elif data:
+                    continue
+                else:
+                    self.on_closed()
+                    return b""
+            except RefusedHandshakeError as refused:
+                self._service.note_missing(refused.missing, self._client.address)
+                return await self._refuse_head(refused.answer)
+            except ForwardingError as error:
+                return await self._refuse_head(refusal(b"400 Bad Request", str(error)))
+            self._is_head_passed = True
+            self._reader.hold_assembled(0)
+            self._reader.keep(head[end + len(_HEAD_END) :])
+            return plain
+
+    async def _refuse_head(self, answer: bytes) -> bytes:
+        """Say why there is no handshake, and that there will be none."""
+        self._outbox.complete(answer)
+        with trio.move_on_after(limits.CLOSE_SECONDS):
+            await self._outbox.wait_sent()
+        self.on_closed()
+        return b""
+
+    async def _receive_fragments(self) -> bytes:
+        """What trio-websocket assembles; it bounds the characters of a message, here the bytes are."""
+        if self._fragments.message_bytes > self._service.message_bytes_max:
+            return await self._refuse_too_big()
+        return self._pass(await self._receive())
+
+    def _pass(self, data: bytes) -> bytes:
+        self._fragments.feed(data)
+        return data if self._reader.hold_assembled(self._fragments.bytes) else b""
+
+    async def _refuse_too_big(self) -> bytes:
+        self._service.counters.dropped["message_too_big"] += 1
+        await self.send_all(close_frame(_TOO_BIG, messages.MESSAGE_TOO_BIG))
+        return b""
+
+    async def _receive_frames(self) -> bytes:
+        reader = self._reader
+        while True:
+            match await reader.read_on():
+                case Outcome.MANY:
+                    await reader.run_commands()
+                case Outcome.CONTROL:
+                    return reader.take_control_frame()
+                case Outcome.ODD:
+                    self._is_passthrough = True
+                    return self._pass(reader.take_rest())
+                case Outcome.TOO_BIG:
+                    return await self._refuse_too_big()
+                case Outcome.ENDED:
+                    return b""
+                case Outcome.END:
+                    self._is_ended = True
+                    return b""
+                case outcome:
+                    raise AssertionError(outcome)
