@@ -10,23 +10,24 @@ from tests.docs.test_examples import is_run
 from tests.support.server import REPOSITORY
 
 RUN_BY: Final = {
-    "container": "tests/container/test_page.py",
-    "compose": "tests/container/test_page.py",
-    "original": "tests/container/test_page.py",
-    "tutorial": "tests/container/test_page.py",
-    "machine": "tests/installer/test_pages.py",
-    "upgrade": "tests/installer/test_pages.py",
-    "service": "tests/installer/test_service_pages.py",
+    "container": "tests/system/container/test_page.py",
+    "compose": "tests/system/container/test_page.py",
+    "original": "tests/system/container/test_page.py",
+    "tutorial": "tests/system/container/test_page.py",
+    "machine": "tests/system/installer/test_pages.py",
+    "upgrade": "tests/system/installer/test_pages.py",
+    "service": "tests/system/installer/test_service_pages.py",
     "migration": "tests/docs/test_migration.py",
     "damaged": "tests/docs/test_migration.py",
     "export": "tests/docs/test_migration.py",
-    "demo": "tests/demo/test_pages.py",
+    "demo": "tests/system/demo/test_pages.py",
 }
 """The word behind a block's `sh`, and the test that runs the blocks with that word."""
 
 NOT_RUN: Final = {
     ("README.md", "scripts/test "): "these are the tests themselves, and measurements of minutes to hours; for seconds,"
-    " tests/benchmark/test_bench.py and tests/soak/test_soak.py do the same, and tests/docs/test_generated.py",
+    " tests/system/benchmark/test_bench.py and tests/system/soak/test_soak.py do the same,"
+    " and tests/docs/test_generated.py",
     ("docs/cli.md", "nun-db -u admin exec - <<<"): "it asks for a password on the terminal; it is typed there by"
     " tests/cli/test_administration.py, with commands on standard input",
     ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which can't be installed"

@@ -84,7 +84,7 @@ class NodeScript:
     """One run of a script of the tests; a context manager that starts it and always ends it.
 
     A script gets its options as the first order, reports objects with an `event`, may wait for an order after one, and
-    ends with `done` and its `result` (tests/javascript/harness.js).
+    ends with `done` and its `result` (tests/system/javascript/harness.js).
     """
 
     def __init__(self, script: Path, options: Mapping[str, object], *, seconds_max: float = SCRIPT_SECONDS_MAX) -> None:

@@ -1,0 +1,55 @@
+"""docs/install.md and docs/upgrade.md: their commands are run, in order, on a machine without internet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docs.blocks import Block, blocks
+from tests.support.server import REPOSITORY
+from tests.system.installer.conftest import NEWER
+from tests.system.installer.test_install import administer, how_to_start, version_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.system.installer.machine import Machine
+
+pytestmark = pytest.mark.timeout(600)
+
+INSTALL = REPOSITORY / "docs" / "install.md"
+UPGRADE = REPOSITORY / "docs" / "upgrade.md"
+
+
+def commands(page: Path, word: str) -> list[Block]:
+    """Return the blocks of a page with this word behind their fence."""
+    return [block for block in blocks(page) if block.info == f"sh {word}"]
+
+
+def type_in(machine: Machine, folder: Path, block: Block) -> str:
+    """Type a block's lines in a folder; returns what they print."""
+    return machine.succeed("bash", "-euc", f'cd {folder}; sudo() {{ "$@"; }}\n{block.text}')
+
+
+def test_the_commands_to_install(machine: Machine, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / archive.name).symlink_to(archive)
+    install, *first_steps, uninstall = commands(INSTALL, "machine")
+    start = how_to_start(type_in(machine, tmp_path, install))
+    with machine.server(start):
+        printed = [type_in(machine, tmp_path, block) for block in first_steps]
+        assert "ready\n" in printed[0]
+        assert "create-db success" in printed[1]
+        assert "valid auth\\n;empty;empty;empty" in printed[1]
+        assert 'valid auth\\n;empty"' in administer(machine, "use-db features-of-db client client-pwd")
+    assert "The program is removed." in type_in(machine, tmp_path, uninstall)
+
+
+def test_the_commands_to_upgrade_and_go_back(machine: Machine, bundle: Path, newer_bundle: Path) -> None:
+    machine.succeed("sh", f"{bundle}/install.sh")
+    version = version_of(machine)
+    forth, back = commands(UPGRADE, "upgrade")
+    type_in(machine, newer_bundle, forth)
+    assert version_of(machine) == NEWER
+    type_in(machine, newer_bundle, back)
+    assert version_of(machine) == version
