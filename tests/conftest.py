@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from tests.properties.effort import effort
 from tests.support.chromium import running_chromium
+from tests.support.node import TESTS
 from tests.support.packages import make_packages
 from tests.support.server import Server, new_folder
 
@@ -82,11 +83,19 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Folders whose files share what takes long to make (a docker daemon, packages, a browser): one worker runs each.
-_TOGETHER = ("container", "installer", "browser", "javascript", "websocket_suite")
+_TOGETHER = ("system/container", "system/installer", "system/browser", "system/javascript", "websocket_suite")
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests one worker runs, one after another: those of a file, and those of a folder that shares much."""
+    """Mark the tests of tests/system, and say which tests one worker runs, one after another.
+
+    Those are the tests of a file, and all tests of a folder that shares much.
+    """
     for item in items:
-        folder, _, file = item.location[0].removeprefix("tests/").partition("/")
-        item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else f"{folder}/{file}"))
+        file = item.path.relative_to(TESTS).as_posix()
+        if file.startswith("system/"):
+            item.add_marker(pytest.mark.system)
+        item.add_marker(
+            pytest.mark.xdist_group(next((each for each in _TOGETHER if file.startswith(f"{each}/")), file))
+        )

@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.system
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 

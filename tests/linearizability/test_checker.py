@@ -12,7 +12,7 @@ from tests.linearizability.histories import Found, Kind, Operation
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(300)  # the first time, it is built
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # the first time, it is built
 
 
 @pytest.fixture(scope="module", autouse=True)

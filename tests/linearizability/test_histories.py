@@ -69,6 +69,7 @@ def test_histories_are_linearizable(
     assert len({(one.client, one.kind) for one in history}) > 20, "every client does everything"
 
 
+@pytest.mark.system
 def test_histories_with_kills_are_linearizable(new_server: Callable[..., Server], disk_folder: Path) -> None:
     kills = 3 * EFFORT
     with new_server() as server:
@@ -87,6 +88,7 @@ def _found_within_some(histories: Iterator[list[Operation]], folder: Path) -> Ve
     raise AssertionError("each of the histories can have been")
 
 
+@pytest.mark.system
 def test_a_server_that_loses_what_it_acknowledged_is_found(
     new_server: Callable[..., Server], disk_folder: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_server_that_loses_what_it_acknowledged_is_found(
     assert verdict.page is not None
 
 
+@pytest.mark.system
 def test_a_server_that_acknowledges_before_others_see_the_change_is_found(disk_folder: Path) -> None:
     def histories() -> Iterator[list[Operation]]:
         for number in range(5):

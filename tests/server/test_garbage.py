@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.server import Server
 
+pytestmark = pytest.mark.system
+
 SECONDS = 3.0
 ATTEMPTS = 3
 ATTEMPTS_MAX = 8

@@ -16,6 +16,8 @@ from tests.support.sessions import OK, create_database, websocket_session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.system
+
 KEYS = 1_000_000
 START_SECONDS_MORE_MAX = 0.3
 """Reading a million keys would take more than this on any machine."""

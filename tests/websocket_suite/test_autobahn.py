@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.server import Address
 
+pytestmark = pytest.mark.system
+
 # How many cases each section must have run: 247 in all, so that none goes missing.
 CASES = {
     "1 framing": 16,

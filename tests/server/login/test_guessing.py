@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from tests.support.server import Server
 
+pytestmark = pytest.mark.system
+
 DEFAULTS = {"NUN_LOGIN_BURST": "", "NUN_LOGIN_DELAY_MAX": ""}
 GUESSER, SOMEBODY = "127.0.0.66", "127.0.0.7"
 GUESS_SECONDS = 8.0

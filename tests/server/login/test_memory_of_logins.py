@@ -9,6 +9,8 @@ import pytest
 from tests.support.server import Server, new_folder
 from tests.support.sessions import admin_session, create_database, tcp_session
 
+pytestmark = pytest.mark.system
+
 USERS = 12
 ARGON2_MEMORY_KIB = 19456  # the default, which other tests lower
 
