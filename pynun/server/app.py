@@ -48,9 +48,8 @@ from pynun.storage.committer import Committer
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.sweeper import Sweeper
 from pynun.storage.walk import after_damage
-from pynun.transports.liveness import check_peers
 from pynun.transports.outbox import Flusher
-from pynun.transports.service import Service
+from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

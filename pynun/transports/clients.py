@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pynun.transports.sockets import address_of
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable
@@ -42,12 +44,3 @@ class Client:
 def client_of(connected: socket.socket) -> Client:
     """The machine at the other end."""
     return Client(address_of(connected))
-
-
-def address_of(connected: socket.socket) -> str:
-    """The peer's address, without its port; "" if it is gone."""
-    try:
-        peer = connected.getpeername()
-    except OSError:
-        return ""  # it is gone, and its session will be
-    return str(peer[0]) if isinstance(peer, tuple) else ""

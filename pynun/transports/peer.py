@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from pynun.transports.liveness import has_hung_up
+from pynun.transports.sockets import has_hung_up
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from pynun.transports.clients import Client
-    from pynun.transports.http.results import ResultsOutbox
-    from pynun.transports.outbox import Outbox
+
+
+class _Outbox(Protocol):
+    @property
+    def waiting_bytes(self) -> int: ...
 
 
 class ConnectionOrigin:
@@ -20,9 +23,7 @@ class ConnectionOrigin:
 
     __slots__ = ("_client", "_outbox", "_socket", "on_disconnect", "transport")
 
-    def __init__(
-        self, transport: str, connected: socket.socket, outbox: Outbox | ResultsOutbox, client: Client
-    ) -> None:
+    def __init__(self, transport: str, connected: socket.socket, outbox: _Outbox, client: Client) -> None:
         self.transport = transport
         self._client = client
         self._socket = connected

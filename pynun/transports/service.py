@@ -1,4 +1,13 @@
-"""What every transport needs of the server behind it."""
+"""What every transport needs of the server behind it, and the checks whether the peers of connections are still there.
+
+Two signs. Its machine acknowledges what we send: a closed laptop does not, and after the idle time its connection is
+given up, also if data for it is on the way (where TCP alone would wait for a quarter of an hour). And its program
+answers: a WebSocket client that is silent is pinged. A program that stands still on a machine that is there (a page in
+the background, a debugger) gets several times as long, for it may go on; what waits for it is conflated meanwhile.
+
+TCP_USER_TIMEOUT would do the first part, but since Linux 4.19 it also ends the connection of a machine that
+acknowledges every probe while its program reads nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +24,7 @@ from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.input_budget import Unfinished
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
+from pynun.transports.sockets import CHECKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +34,6 @@ if TYPE_CHECKING:
     from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Suspension
     from pynun.storage.committer import Committer
-    from pynun.transports.liveness import Peer
     from pynun.transports.outbox import Flusher
     from pynun.transports.pages import Pages
 
@@ -32,6 +41,9 @@ _log = logging.getLogger("nun_db")
 
 _COMPLAINT_SECONDS: Final = 600.0
 """A proxy that takes something out of every handshake is told of so often in the log."""
+
+PROGRAM_PATIENCE: Final = 4
+"""A program may be silent for so many times the idle time."""
 
 
 class Resolver(Protocol):
@@ -46,6 +58,17 @@ class Receiver(Protocol):
 
     def execute(self, text: str) -> Suspension | None:
         """Run one command; a suspension is driven before the next."""
+
+
+class CheckedPeer(Protocol):
+    """The client of a connection with a session that lasts."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for it."""
+
+    def check_alive(self, idle_seconds: float) -> None:
+        """Called every `check_seconds`: end the connection if the client is gone."""
 
 
 class Service:
@@ -108,8 +131,8 @@ class Service:
         self.health_pages: Pages = {}
         """Those that the WebSocket port answers too."""
         self._complains_at = -math.inf
-        self.peers: set[Peer] = set()
-        """The open connections with a session that lasts, to be checked (`liveness`)."""
+        self.peers: set[CheckedPeer] = set()
+        """Of the open connections, for `check_peers`."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 
@@ -172,3 +195,21 @@ class Service:
         if isinstance(need.outbox, Outbox):
             await need.outbox.wait_for_room()
         return None
+
+
+def check_seconds(idle_seconds: float) -> float:
+    """How often connections are checked. One that was silent between two checks is pinged at the second."""
+    return min(idle_seconds / CHECKS, limits.PING_SECONDS / 2)
+
+
+async def check_peers(service: Service) -> None:
+    """Check all open connections, for ever."""
+    while True:
+        await trio.sleep(check_seconds(service.idle_seconds))
+        for number, peer in enumerate(list(service.peers), 1):
+            if peer in service.peers:
+                peer.check_alive(service.idle_seconds)
+            if number % limits.PEERS_CHECKED_AT_ONCE == 0:
+                service.flusher.flush()
+                await trio.lowlevel.checkpoint()
+        service.flusher.flush()

@@ -1,11 +1,12 @@
-"""Reading, writing and ending non-blocking sockets of the standard library under trio."""
+"""Non-blocking sockets of the standard library under trio: reading, writing, ending, what the kernel knows of them."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING
+import struct
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -13,6 +14,14 @@ from pynun import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+CHECKS: Final = 3
+"""Checks of a connection within the idle time, at least."""
+
+# The head of struct tcp_info (linux/tcp.h): eight bytes, then words of four.
+_HEAD: Final = struct.Struct("=8B13I")
+_ESTABLISHED: Final = 1  # the first byte is the state (tcp_states.h)
+_RETRANSMITS, _PROBES, _LAST_ACK_RECEIVED_MS = 2, 3, 8 + 12
 
 
 async def linger(connected: socket.socket) -> None:
@@ -70,3 +79,31 @@ async def send(connected: socket.socket, data: bytes, on_unread: Callable[[int],
                 await trio.lowlevel.wait_writable(connected)
             if waiting.cancelled_caught:
                 raise TimeoutError("the client reads nothing") from None
+
+
+def address_of(connected: socket.socket) -> str:
+    """The peer's address, without its port; "" if it is gone."""
+    try:
+        peer = connected.getpeername()
+    except OSError:
+        return ""  # it is gone, and its session will be
+    return str(peer[0]) if isinstance(peer, tuple) else ""
+
+
+def is_machine_gone(connected: socket.socket, idle_seconds: float) -> bool:
+    """Whether what was sent, or a probe, has gone unacknowledged for most of the idle time."""
+    try:
+        info = _HEAD.unpack(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _HEAD.size))
+    except OSError:
+        return False  # closed meanwhile; whoever reads from it knows
+    is_unanswered = info[_RETRANSMITS] > 0 or info[_PROBES] > 0
+    patience_ms = idle_seconds * 1000 * (CHECKS - 1) / CHECKS
+    return bool(is_unanswered and info[_LAST_ACK_RECEIVED_MS] >= patience_ms)
+
+
+def has_hung_up(connected: socket.socket) -> bool:
+    """Whether the peer has ended or reset the connection, whatever of it is still unread."""
+    try:
+        return connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _ESTABLISHED
+    except OSError:
+        return connected.fileno() < 0  # closed here, or no TCP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pynun.transports.reactor import Outcome
+from pynun.transports.connection_reader import Outcome
 from pynun.transports.websocket.frame_reader import FrameReader
 from pynun.transports.websocket.frames import FrameOutbox
 from tests.fuzz.cutting import bytewise, pieces_of

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from pynun.language import messages
-from pynun.transports.reactor import Outcome
+from pynun.transports.connection_reader import Outcome
 from pynun.transports.tcp.lines import LineOutbox, LineReader
 from tests.fuzz.cutting import bytewise, pieces_of
 from tests.fuzz.serving import MESSAGE_BYTES_MAX, Receiver, Wire, finish, new_service

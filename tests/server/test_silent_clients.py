@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.transports.liveness import CHECKS, PROGRAM_PATIENCE, check_seconds
+from pynun.transports.service import PROGRAM_PATIENCE, check_seconds
+from pynun.transports.sockets import CHECKS
 from tests.support.clients import TcpClient
 from tests.support.server import REPOSITORY, Address, Server, clean_environment
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from pynun.transports.reactor import ChunkReader, Outcome, Reactor
+from pynun.transports.connection_reader import ChunkReader, Outcome
+from pynun.transports.reactor import Reactor
 from tests.engine.world import World
 from tests.transports.service_bench import open_service, socket_pair
 

@@ -15,7 +15,8 @@ from pynun.server.accepting.proxies import ProxiedClient
 from pynun.server.accepting.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.accepting.tls import PlainTextError, shake_hands
 from pynun.transports.clients import Client
-from pynun.transports.http.connection import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_http
+from pynun.transports.http.connection import serve_http
+from pynun.transports.http.responses import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL
 from pynun.transports.sockets import linger, send
 from pynun.transports.tcp.connection import TCP_PLAIN_TEXT_REFUSAL, TCP_REFUSAL, serve_tcp
 from pynun.transports.websocket.connection import serve_websocket

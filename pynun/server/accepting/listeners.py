@@ -86,7 +86,7 @@ class SocketListener(trio.abc.Listener[Connection]):
         await trio.sleep(_RETRY_SECONDS)
 
     def _keep_alive(self, accepted: socket.socket) -> None:
-        """Have the kernel ask a silent machine whether it is there (tcp(7)); `transports.liveness` has the rest."""
+        """Have the kernel ask a silent machine whether it is there (tcp(7)); `check_peers` does the rest."""
         probe_seconds = max(1, self._idle_seconds // 3)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_seconds)

@@ -19,7 +19,7 @@ from pynun.server.accepting.tls import shake_hands
 from pynun.server.backup_schedule import BackupFigures
 from pynun.server.monitoring.database_sizes import DatabaseSizes
 from pynun.server.monitoring.health import Health
-from pynun.transports.http.connection import serve_pages
+from pynun.transports.http.page_server import serve_pages
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import trio
 
 from pynun.server.accepting.accept import Transport
 from pynun.transports.counters import Counters
-from pynun.transports.http.connection import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL, serve_pages
+from pynun.transports.http.page_server import serve_pages
+from pynun.transports.http.responses import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL
 
 if TYPE_CHECKING:
     import socket

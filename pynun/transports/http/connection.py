@@ -7,10 +7,7 @@ pipelined requests are understood; requests are answered one after another (RFC 
 from __future__ import annotations
 
 import contextlib
-import email.utils
-import re
 import time
-from dataclasses import replace
 from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
@@ -21,71 +18,25 @@ from pynun import limits
 from pynun.language import framing, messages
 from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
 from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client_of
-from pynun.transports.http.request_reader import HEAD_TOO_BIG, Request, RequestReader
+from pynun.transports.http.request_reader import RequestReader
+from pynun.transports.http.responses import CONTINUE, page_response, refuse
 from pynun.transports.http.results import ResultsOutbox
 from pynun.transports.input_budget import Held
-from pynun.transports.pages import LOGIN_HEADERS, PLAIN_TEXT, UNAUTHORIZED, Page, basic_credentials, path_of
+from pynun.transports.pages import LOGIN_HEADERS, UNAUTHORIZED, Page, basic_credentials, path_of
 from pynun.transports.peer import ConnectionOrigin
 from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
-    from contextlib import AbstractContextManager
 
     from pynun.engine.session import Session
     from pynun.transports.clients import Client
-    from pynun.transports.pages import Pages
+    from pynun.transports.http.request_reader import Request
     from pynun.transports.service import Service
-
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REASONS: Final = {
-    200: b"OK",
-    204: b"No Content",
-    400: b"Bad Request",
-    401: b"Unauthorized",
-    403: b"Forbidden",
-    404: b"Not Found",
-    408: b"Request Timeout",
-    413: b"Content Too Large",
-    431: b"Request Header Fields Too Large",
-    501: b"Not Implemented",
-    503: b"Service Unavailable",
-    505: b"HTTP Version Not Supported",
-}
-
-
-def refusal(status: bytes, text: str, fields: bytes = b"", *, is_bodiless: bool = False) -> bytes:
-    """An answer that ends the connection and can be made before anything of the request is read, or all of it."""
-    body = text.encode()
-    head = (
-        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n"
-    )
-    return head % (status, len(body), fields) + (b"" if is_bodiless else body)
-
-
-HTTP_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
-"""What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
-
-HTTP_HEAD_REFUSAL: Final = refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
-"""What a client gets that begins a WebSocket handshake with too much."""
-
-HTTP_UNFINISHED_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
-"""What a connection gets that makes the server hold too much before it is a WebSocket."""
-
-HTTP_PLAIN_TEXT_REFUSAL: Final = refusal(b"400 Bad Request", messages.NEEDS_TLS)
-"""What a client gets that speaks no TLS where the server does."""
-
-HTTP_NO_TLS_REFUSAL: Final = refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
-"""What a client gets that speaks TLS where the server does not: it can't read that, and gives up at once."""
 
 _RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
 
-
-_ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
-
 _EMPTY: Final = Page(204, b"")
-_NO_PAGE: Final = Page(404, b"this port answers GET /livez, /readyz, /healthz and /metrics, and runs no commands\n")
 
 
 class _ResultsTooBigError(Exception):
@@ -100,7 +51,7 @@ async def serve_http(
     try:
         if not await requests.serve(stopping) and not requests.is_answering:
             service.counters.http_answers[503] += 1
-            await _refuse(connected, 503, messages.TOO_MUCH_UNFINISHED)
+            await refuse(connected, 503, messages.TOO_MUCH_UNFINISHED)
     except OSError:
         return  # the client is gone
     finally:
@@ -165,7 +116,7 @@ class _Requests:
             if waiting.cancelled_caught:
                 if reader.is_partial and not stopping.is_set():
                     service.counters.http_answers[408] += 1
-                    await _refuse(self._connected, 408, "the request did not come to its end in time")
+                    await refuse(self._connected, 408, "the request did not come to its end in time")
                 return
             if not data:
                 return
@@ -203,11 +154,11 @@ class _Requests:
         if reader.refusal is not None:
             self._service.counters.http_answers[reader.refusal[0]] += 1
             self.forget()
-            await _refuse(connected, *reader.refusal, self._origins.fields(reader.headers))
+            await refuse(connected, *reader.refusal, self._origins.fields(reader.headers))
             return False
         if reader.expects_continue:
             reader.expects_continue = False
-            await send(connected, _CONTINUE)
+            await send(connected, CONTINUE)
         return True
 
     async def _answer(self, request: Request) -> bytes:
@@ -314,127 +265,9 @@ class _Requests:
         self._held.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
 
 
-async def serve_pages(
-    connected: socket.socket,
-    pages: Pages,
-    request_seconds: float,
-    otherwise: Callable[[], Awaitable[Page]] | None = None,
-    wait_until: Callable[[float], AbstractContextManager[trio.CancelScope]] = trio.move_on_at,
-) -> None:
-    """One connection of a port that answers with pages only, and runs no command.
-
-    A request has so many seconds from its first byte, and the first one from the beginning; an answer has as many, and
-    more if it is long. A request for none of the pages, whatever its body, gets the page that `otherwise` makes, and
-    the connection ends. The client is waited for in `wait_until`, which may end the wait, and with it the connection.
-    """
-    reader = RequestReader(0)
-    deadline = trio.current_time() + request_seconds
-    try:
-        while True:
-            with wait_until(deadline) as waiting:
-                begun = 0
-                while not reader.complete and reader.refusal is None:
-                    if reader.is_partial and reader.begun != begun:
-                        begun = reader.begun
-                        waiting.deadline = min(waiting.deadline, trio.current_time() + request_seconds)
-                    data = await receive(connected)
-                    if not data:
-                        return
-                    reader.feed(data)
-            if waiting.cancelled_caught:
-                return
-            while reader.complete:
-                request = reader.complete.popleft()
-                make_page = pages.get(path_of(request.page))
-                if make_page is None and otherwise is not None:
-                    make_page, request = otherwise, replace(request, is_kept_alive=False)
-                page = _NO_PAGE if make_page is None else await make_page()
-                answer = page_response(page, request)
-                seconds = request_seconds + len(answer) / limits.HTTP_BYTES_PER_SECOND_MIN
-                with wait_until(trio.current_time() + seconds) as sending:
-                    await send(connected, answer)
-                if sending.cancelled_caught:
-                    return
-                if not request.is_kept_alive:
-                    await linger(connected)
-                    return
-            if reader.refusal is not None:
-                status, text = reader.refusal
-                if status == 413 and otherwise is not None:
-                    status, body, *_ = await otherwise()
-                    text = body.decode()
-                await _refuse(connected, status, text)
-                return
-            deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
-    except OSError:
-        return  # the client is gone
-
-
-async def page_answer(pages: Pages, head: bytes) -> bytes | None:
-    """The answer to a request of that head for one of the pages, the last on its connection; None if it is for none.
-
-    A WebSocket handshake is none, whatever its path.
-    """
-    method, _, rest = head.partition(b" ")
-    make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
-    if make_page is None or _ASKS_FOR_WEBSOCKET.search(head):
-        return None
-    return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD"))
-
-
 def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
     """When a request that has begun is given up, without more of it: nobody holds a connection by dripping bytes."""
     return min(
         trio.current_time() + handshake_seconds,
         began + handshake_seconds + body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN,
     )
-
-
-async def _refuse(connected: socket.socket, status: int, text: str, fields: bytes = b"") -> None:
-    """An answer to what is no request that can be answered; the connection ends behind it."""
-    await send(connected, _response(status, text.encode(), fields=fields))
-    await linger(connected)
-
-
-def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
-    """The answer that is a page, with more header lines."""
-    return _response(page.status, page.body, request, page.content_type, page.fields + fields)
-
-
-def _response(
-    status: int,
-    body: bytes,
-    request: Request | None = None,
-    content_type: bytes = PLAIN_TEXT,
-    fields: bytes = b"",
-) -> bytes:
-    """Head and body; without a request, the connection ends behind it."""
-    connection = b""
-    if request is None or not request.is_kept_alive:
-        connection = b"Connection: close\r\n"
-    elif request.is_old:
-        connection = b"Connection: keep-alive\r\n"
-    if status == 204:  # which has no body, and so no length of one (RFC 9110 section 8.6)
-        return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b%b\r\n" % (_date(), connection, fields)
-    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
-        status,
-        _REASONS[status],
-        _date(),
-        content_type,
-        len(body),
-        connection,
-        fields,
-    )
-    return head if request is not None and request.is_bodiless else head + body
-
-
-_dated: tuple[int, bytes] = (0, b"")
-
-
-def _date() -> bytes:
-    """The Date header's value (RFC 9110 section 6.6.1), made once a second."""
-    global _dated
-    now = int(time.time())
-    if _dated[0] != now:
-        _dated = (now, email.utils.formatdate(now, usegmt=True).encode())
-    return _dated[1]

@@ -10,10 +10,9 @@ import trio
 from pynun import limits
 from pynun.language import messages
 from pynun.transports.clients import client_of
-from pynun.transports.liveness import is_machine_gone
+from pynun.transports.connection_reader import Outcome
 from pynun.transports.peer import ConnectionOrigin
-from pynun.transports.reactor import Outcome
-from pynun.transports.sockets import linger
+from pynun.transports.sockets import is_machine_gone, linger
 from pynun.transports.tcp.lines import LineOutbox, LineReader
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ async def serve_tcp(
     session = service.open_session(outbox, origin)
     reader = LineReader(connected, outbox, session, service, client)
     reader.held.is_member = session.has_logged_in
-    peer: _Peer | None = None
+    peer: _CheckedPeer | None = None
     overflowed = trio.Event()
     outbox.on_overflow = overflowed.set
     try:
@@ -53,7 +52,7 @@ async def serve_tcp(
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
             origin.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
-            peer = _Peer(connected, outbox, service, nursery.cancel_scope)
+            peer = _CheckedPeer(connected, outbox, service, nursery.cancel_scope)
             service.peers.add(peer)
             outbox.send_raw(_GREETING)
             service.flusher.flush()
@@ -82,8 +81,8 @@ def _end(
     scope.cancel()
 
 
-class _Peer:
-    """The client of one connection, as `liveness` sees it: the protocol has no ping, so its machine must do."""
+class _CheckedPeer:
+    """The client of one connection, for `check_peers`: the protocol has no ping, so its machine must do."""
 
     def __init__(self, connected: socket.socket, outbox: LineOutbox, service: Service, scope: trio.CancelScope) -> None:
         self._socket = connected

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from pynun import limits
 from pynun.language import messages
+from pynun.transports.connection_reader import ChunkReader, Outcome
 from pynun.transports.outbox import Outbox
-from pynun.transports.reactor import ChunkReader, Outcome
 
 if TYPE_CHECKING:
     import socket

@@ -18,17 +18,17 @@ import trio
 from pynun import limits
 from pynun.language import messages
 from pynun.transports.clients import ForwardingError
-from pynun.transports.http.connection import (
+from pynun.transports.connection_reader import Outcome
+from pynun.transports.http.page_server import page_answer
+from pynun.transports.http.responses import (
     HTTP_HEAD_REFUSAL,
     HTTP_NO_TLS_REFUSAL,
     HTTP_REFUSAL,
     HTTP_UNFINISHED_REFUSAL,
-    page_answer,
     refusal,
 )
-from pynun.transports.liveness import PROGRAM_PATIENCE, check_seconds, is_machine_gone
-from pynun.transports.reactor import Outcome
-from pynun.transports.sockets import has_unread, linger, receive
+from pynun.transports.service import PROGRAM_PATIENCE, check_seconds
+from pynun.transports.sockets import has_unread, is_machine_gone, linger, receive
 from pynun.transports.websocket.fragments import FragmentCounter
 from pynun.transports.websocket.frame_reader import FrameReader
 from pynun.transports.websocket.frames import close_frame

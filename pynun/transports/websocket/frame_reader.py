@@ -10,7 +10,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.transports.reactor import ChunkReader, Outcome
+from pynun.transports.connection_reader import ChunkReader, Outcome
 
 if TYPE_CHECKING:
     import socket

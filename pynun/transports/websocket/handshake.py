@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pynun.transports.http.connection import refusal
 from pynun.transports.http.request_reader import NO_HTTP_2
+from pynun.transports.http.responses import refusal
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9]\.[0-9])\r?" % _TOKEN)

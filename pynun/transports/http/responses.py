@@ -1,0 +1,109 @@
+"""The bytes of answers in HTTP (RFC 9112): pages, results, refusals."""
+
+from __future__ import annotations
+
+import email.utils
+import time
+from typing import TYPE_CHECKING, Final
+
+from pynun.language import messages
+from pynun.transports.http.request_reader import HEAD_TOO_BIG
+from pynun.transports.pages import PLAIN_TEXT
+from pynun.transports.sockets import linger, send
+
+if TYPE_CHECKING:
+    import socket
+
+    from pynun.transports.http.request_reader import Request
+    from pynun.transports.pages import Page
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REASONS: Final = {
+    200: b"OK",
+    204: b"No Content",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    503: b"Service Unavailable",
+    505: b"HTTP Version Not Supported",
+}
+
+
+def refusal(status: bytes, text: str, fields: bytes = b"", *, is_bodiless: bool = False) -> bytes:
+    """An answer that ends the connection and can be made before anything of the request is read, or all of it."""
+    body = text.encode()
+    head = (
+        b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n"
+    )
+    return head % (status, len(body), fields) + (b"" if is_bodiless else body)
+
+
+HTTP_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
+"""What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
+
+HTTP_HEAD_REFUSAL: Final = refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
+"""What a client gets that begins a WebSocket handshake with too much."""
+
+HTTP_UNFINISHED_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
+"""What a connection gets that makes the server hold too much before it is a WebSocket."""
+
+HTTP_PLAIN_TEXT_REFUSAL: Final = refusal(b"400 Bad Request", messages.NEEDS_TLS)
+"""What a client gets that speaks no TLS where the server does."""
+
+HTTP_NO_TLS_REFUSAL: Final = refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
+"""What a client gets that speaks TLS where the server does not: it can't read that, and gives up at once."""
+
+
+async def refuse(connected: socket.socket, status: int, text: str, fields: bytes = b"") -> None:
+    """An answer to what is no request that can be answered; the connection ends behind it."""
+    await send(connected, _response(status, text.encode(), fields=fields))
+    await linger(connected)
+
+
+def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
+    """The answer that is a page, with more header lines."""
+    return _response(page.status, page.body, request, page.content_type, page.fields + fields)
+
+
+def _response(
+    status: int,
+    body: bytes,
+    request: Request | None = None,
+    content_type: bytes = PLAIN_TEXT,
+    fields: bytes = b"",
+) -> bytes:
+    """Head and body; without a request, the connection ends behind it."""
+    connection = b""
+    if request is None or not request.is_kept_alive:
+        connection = b"Connection: close\r\n"
+    elif request.is_old:
+        connection = b"Connection: keep-alive\r\n"
+    if status == 204:  # which has no body, and so no length of one (RFC 9110 section 8.6)
+        return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b%b\r\n" % (_date(), connection, fields)
+    head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
+        status,
+        _REASONS[status],
+        _date(),
+        content_type,
+        len(body),
+        connection,
+        fields,
+    )
+    return head if request is not None and request.is_bodiless else head + body
+
+
+_dated: tuple[int, bytes] = (0, b"")
+
+
+def _date() -> bytes:
+    """The Date header's value (RFC 9110 section 6.6.1), made once a second."""
+    global _dated
+    now = int(time.time())
+    if _dated[0] != now:
+        _dated = (now, email.utils.formatdate(now, usegmt=True).encode())
+    return _dated[1]
