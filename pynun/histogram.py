@@ -29,7 +29,7 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def cumulated(self) -> Iterator[tuple[str, int]]:
+    def cumulative(self) -> Iterator[tuple[str, int]]:
         """Each bound, as text, with how many values were not above it; the last is `+Inf` with all of them."""
         count = 0
         for bound, within in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):

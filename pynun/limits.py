@@ -34,7 +34,7 @@ UNFINISHED_MESSAGES: Final = 4
 """So many of the largest messages may at least be unfinished at once. One in fragments may count as so many: it is kept
 as str, in which one character may make all others take four bytes (PEP 393)."""
 
-UNFINISHED_MEMBERS_SHARE: Final = 4
+UNFINISHED_AUTHENTICATED_SHARE: Final = 4
 """Clients that have logged in may make the server hold so many times as much unfinished input as all others."""
 
 FLUSH_BYTES: Final = 256 * 1024
@@ -80,7 +80,7 @@ LOGIN_TRIES_WAITING_MAX: Final = 1000
 LOGIN_LOOK_SECONDS: Final = 3.0
 """How often it is looked whether who waits is still there: else connections that were closed would gather."""
 
-LOGIN_METERS_MAX: Final = 10_000
+LOGIN_BUCKETS_MAX: Final = 10_000
 """Addresses, and accounts, whose failures are remembered, each some 300 bytes; the ones longest unused go first."""
 
 AUDIT_LINES_WAITING_MAX: Final = 10_000

@@ -22,26 +22,26 @@ from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.language.framing import CARRIERS, carriers_of_password
-from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Reception
-from pynun.server.accepting.client_networks import address_group
-from pynun.server.accepting.connection_limits import Admission
+from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
+from pynun.server.accepting.client_networks import client_network
+from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.listeners import Listeners
 from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
-from pynun.server.audit_writer import Auditing, open_trail
+from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
 from pynun.server.login.passwords import Passwords
-from pynun.server.login.throttle import LoginDelay
+from pynun.server.login.throttle import LoginThrottle
 from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
 from pynun.server.monitoring.endpoint import Monitoring
 from pynun.server.monitoring.health import Phase
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
-from pynun.server.process.drop_privileges import step_down
+from pynun.server.process.drop_privileges import drop_privileges
 from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.startup.nundb_takeover import take_over
 from pynun.server.startup.other_servers import refuse_other_servers
-from pynun.server.startup.status_page import LongStart
+from pynun.server.startup.status_page import StatusPage
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
@@ -115,24 +115,28 @@ def _run(settings: Settings) -> None:
                 connections_max,
                 descriptors_max,
             )
-        admission = Admission(connections_max=connections_max, per_address_max=settings.connections_per_address_max)
+        connection_limits = ConnectionLimits(
+            connections_max=connections_max, per_address_max=settings.connections_per_address_max
+        )
         listeners = Listeners(settings)
         stack.callback(listeners.close)
         if settings.run_as is not None:
             tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
-            step_down(settings.run_as, settings.data_dir, settings.audit_file, tls_files, settings.backup_dir)
+            drop_privileges(settings.run_as, settings.data_dir, settings.audit_file, tls_files, settings.backup_dir)
         store = LmdbStore(settings.data_dir)
         stack.callback(store.close)
         passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
         )
         trail = open_trail(settings)
-        auditing = stack.enter_context(Auditing(trail))
+        audit_writer = stack.enter_context(AuditWriter(trail))
         monitoring = Monitoring(settings, store, passwords)
-        reception = Reception(admission, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol)
+        acceptor = Acceptor(
+            connection_limits, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol
+        )
         stop_signals.note_from_now_on()
-        take_over(store, passwords, trail, LongStart(settings, listeners, certificate, reception, monitoring))
-        server = _Server(settings, store, listeners, certificate, reception, passwords, auditing, monitoring)
+        take_over(store, passwords, trail, StatusPage(settings, listeners, certificate, acceptor, monitoring))
+        server = _Server(settings, store, listeners, certificate, acceptor, passwords, audit_writer, monitoring)
         try:
             trio.run(server.serve)
         except* StartError as group:
@@ -172,36 +176,36 @@ class _Server:
         store: LmdbStore,
         listeners: Listeners,
         certificate: Certificate | None,
-        reception: Reception,
+        acceptor: Acceptor,
         passwords: Passwords,
-        auditing: Auditing,
+        audit_writer: AuditWriter,
         monitoring: Monitoring,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
         self._certificate = certificate
         self._passwords = passwords
-        self._auditing = auditing
-        self._login_delay = LoginDelay(
+        self._audit_writer = audit_writer
+        self._login_throttle = LoginThrottle(
             self._passwords,
             burst=settings.login_burst,
             delay_seconds_max=settings.login_delay_seconds_max,
-            on_slowed=lambda address: auditing.note("login-delay", FAILED, address=address),
+            on_slowed=lambda address: audit_writer.note("login-delay", FAILED, address=address),
         )
         context = Context(
             admin_user=settings.user,
             address=settings.external_address or listeners.tcp.address,
             process_id=os.getpid(),
             time_ns=time.time_ns,
-            credentials=self._login_delay,
+            credentials=self._login_throttle,
             watches_max=settings.watches_max,
             keys_max=settings.keys_max,
             listing_bytes_max=limits.LISTING_MESSAGES * settings.message_bytes_max,
             key_bytes_max=settings.key_bytes_max,
             database_bytes_max=settings.database_bytes_max,
             changes_per_second_max=settings.changes_per_second_max,
-            group_of=address_group,
-            audit=auditing,
+            group_of=client_network,
+            audit=audit_writer,
         )
         self._engine = Engine(
             store,
@@ -210,9 +214,9 @@ class _Server:
             operations=store.operations,
             is_relaxed=settings.durability is Durability.RELAXED,
         )
-        auditing.follow(self._engine.view)
+        audit_writer.follow(self._engine.view)
         self._store = store
-        self._reception = reception
+        self._acceptor = acceptor
         self._monitoring = monitoring
         self.is_started = False
         """Whether clients were served."""
@@ -223,10 +227,10 @@ class _Server:
         try:
             await self._serve()
         except BaseExceptionGroup as group:
-            self._auditing.note_end("stop" if self.is_started else "start", FAILED, str(_first(group)))
+            self._audit_writer.note_end("stop" if self.is_started else "start", FAILED, str(_first(group)))
             raise
         if self.is_started:
-            self._auditing.note_end("stop", OK, self._stopped_by)
+            self._audit_writer.note_end("stop", OK, self._stopped_by)
 
     async def _serve(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
@@ -251,7 +255,7 @@ class _Server:
         if stop_signals.is_received():
             return
         async with trio.open_nursery() as auditing:
-            auditing.start_soon(self._auditing.run)
+            auditing.start_soon(self._audit_writer.run)
             async with trio.open_nursery() as committing:
                 committing.start_soon(committer.run)
                 await self._serve_connections(committer, signals)
@@ -315,7 +319,7 @@ class _Server:
                     (self._listeners.http, HTTP),
                     (self._listeners.tcp, TCP),
                 ):
-                    handler = partial(self._reception.handle, transport, service, stopping)
+                    handler = partial(self._acceptor.handle, transport, service, stopping)
                     accepting.start_soon(
                         partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
                     )
@@ -329,7 +333,7 @@ class _Server:
                 accepting.cancel_scope.cancel()
             self._listeners.close_to_clients()
             stopping.set()
-            self._login_delay.stop()
+            self._login_throttle.stop()
             for waiting in service.waits_to_cancel:
                 waiting.cancel()
             connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
@@ -349,11 +353,11 @@ class _Server:
             self._engine,
             committer,
             flusher,
-            self._login_delay,
+            self._login_throttle,
             message_bytes_max=settings.message_bytes_max,
             outbox_bytes_max=settings.outbox_bytes_max,
             unfinished_bytes_max=settings.unfinished_bytes_max,
-            group_of=address_group,
+            network_of=client_network,
             handshake_seconds=settings.handshake_seconds,
             idle_seconds=settings.idle_seconds,
             allowed_origins=settings.allowed_origins,
@@ -380,7 +384,7 @@ class _Server:
                 text = f"listening: {transport} {listener.address}"
                 logs.announce(text, transport=transport, address=listener.address)
         self.is_started = True
-        self._auditing.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
+        self._audit_writer.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
         logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
@@ -397,6 +401,6 @@ class _Server:
         """SIGHUP: a renewed certificate is read."""
         if self._certificate is not None:
             reason = self._certificate.renew()
-            self._auditing.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
+            self._audit_writer.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
         else:
             _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")

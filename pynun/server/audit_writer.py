@@ -24,7 +24,7 @@ from pynun import limits
 from pynun.audit_file import AuditTrail, audit_line
 from pynun.engine import auditing
 from pynun.language import messages
-from pynun.server.accepting.client_networks import address_group
+from pynun.server.accepting.client_networks import client_network
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _FailuresOf(NamedTuple):
     """Failures that are counted together: one kind, one address; None: of all addresses beyond so many."""
 
     kind: str
-    group: str | None
+    network: str | None
 
 
 class _Repeats:
@@ -100,7 +100,7 @@ def open_trail(settings: Settings) -> AuditTrail:
     return trail
 
 
-class Auditing:
+class AuditWriter:
     """The trail, as the engine and the server see it."""
 
     def __init__(self, trail: AuditTrail, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -126,7 +126,7 @@ class Auditing:
         """Told by the engine (`pynun.engine.auditing.Audit`)."""
         address, transport = ("", "") if origin is None else (origin.address, origin.transport)
         event = _Event(time.time_ns(), address, transport, _bounded(fact), outcome, reason)
-        if not depends or self._view is None or not self._view.add_waiter(depends, _Held(self, event)):
+        if not depends or self._view is None or not self._view.add_waiter(depends, _HeldEvent(self, event)):
             self.take(event)
 
     def note(self, event: str, outcome: str, **fields: object) -> None:
@@ -158,7 +158,7 @@ class Auditing:
 
     def _failures_like(self, event: _Event) -> _Repeats:
         kind = event.fact.event
-        key = _FailuresOf(kind, address_group(event.address))
+        key = _FailuresOf(kind, client_network(event.address))
         if key not in self._repeats:
             if self._failures >= limits.AUDIT_GROUPS_MAX:
                 return self._repeats_of(_FailuresOf(kind, None), limits.AUDIT_FAILURES_MAX)
@@ -184,7 +184,7 @@ class Auditing:
         """Write what was only counted, of those whose time is up."""
         for key in [key for key, repeats in self._repeats.items() if repeats.ends_at <= now]:
             repeats = self._repeats.pop(key)
-            is_of_many = isinstance(key, _FailuresOf) and key.group is None
+            is_of_many = isinstance(key, _FailuresOf) and key.network is None
             self._failures -= isinstance(key, _FailuresOf) and not is_of_many
             if repeats.last is not None:
                 counted = {"count": repeats.count, "since": timestamp(repeats.since_ns, digits=3)}
@@ -237,22 +237,22 @@ def _bounded(fact: Fact) -> Fact:
     )
 
 
-class _Held:
+class _HeldEvent:
     """Something that happened once its batch is on disk."""
 
-    __slots__ = ("_auditing", "_event")
+    __slots__ = ("_event", "_writer")
 
-    def __init__(self, auditing: Auditing, event: _Event) -> None:
-        self._auditing = auditing
+    def __init__(self, writer: AuditWriter, event: _Event) -> None:
+        self._writer = writer
         self._event = event
 
     def released(self, _revision: int) -> None:
         """It is on disk."""
-        self._auditing.take(self._event)
+        self._writer.take(self._event)
 
     def failed(self, _revision: int, reason: str) -> None:
         """It is lost: nothing happened."""
         event = self._event
         if event.outcome == auditing.OK:
             event = event._replace(outcome=auditing.FAILED, reason=messages.storage_failed(reason))
-        self._auditing.take(event)
+        self._writer.take(event)

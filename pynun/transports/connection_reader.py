@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pynun import limits
-from pynun.transports.input_budget import Held
+from pynun.transports.input_budget import Reservation
 
 if TYPE_CHECKING:
     import socket
@@ -48,7 +48,7 @@ class Outcome(enum.Enum):
     FOREIGN = enum.auto()
     """What came first is another protocol."""
     ENDED = enum.auto()
-    """The connection is ended, because of what it held (`unfinished`); its task is cancelled already."""
+    """The connection is ended, because of what it held (`input_budget`); its task is cancelled already."""
 
 
 class ChunkReader(ABC):
@@ -67,7 +67,7 @@ class ChunkReader(ABC):
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
         self._service = service
-        self.held = Held(service.unfinished, connected, client)
+        self.reservation = Reservation(service.input_budget, connected, client)
         """The account of `_rest` and what waits; given up by whoever ends the connection."""
         self._waiting_bytes = 0  # of the message whose commands wait
         self._unread_bytes = 0  # of what a client does not read
@@ -84,11 +84,11 @@ class ChunkReader(ABC):
         """Nothing of what has arrived is used any more."""
         self._rest.clear()
         self._waiting_bytes = self._unread_bytes = 0
-        self.held.hold(0)
+        self.reservation.hold(0)
 
     def _keeps(self) -> bool:
         """Account for what is kept of what has arrived; False if it can't be, and the connection is ended."""
-        return self.held.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
+        return self.reservation.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
 
     def _hold_unread(self, bytes_unread: int) -> None:
         """Replies and events that are not read are counted as well."""
@@ -145,7 +145,7 @@ class ChunkReader(ABC):
                 suspension, self.suspension = self.suspension, None
                 if not self._keeps():
                     return Outcome.ENDED
-                await service.settle(suspension)
+                await service.drive(suspension)
                 self._waiting_bytes = 0
                 self._keeps()
             elif outcome is Outcome.MORE:

@@ -41,20 +41,21 @@ _ENDS_LOGGED: Final = 100
 """One line in the log for so many connections that were ended."""
 
 
-class Held:
+class Reservation:
     """What one connection makes the server hold."""
 
-    __slots__ = ("_unfinished", "bytes", "client", "group", "is_counted_as_member", "is_ended", "is_member", "on_end")
+    __slots__ = ("_budget", "bytes", "client", "is_authenticated", "is_counted_as_authenticated", "is_ended", "network",
+                 "on_end")  # fmt: skip
 
-    def __init__(self, unfinished: Unfinished, connected: socket.socket, client: Client | None = None) -> None:
-        self._unfinished = unfinished
+    def __init__(self, budget: InputBudget, connected: socket.socket, client: Client | None = None) -> None:
+        self._budget = budget
         self.client = client or client_of(connected)
         self.bytes = 0
-        self.group = ""
+        self.network = ""
         """The client's address, or its network, since something is held."""
-        self.is_counted_as_member = False
+        self.is_counted_as_authenticated = False
         self.is_ended = False
-        self.is_member: Callable[[], bool] = lambda: False
+        self.is_authenticated: Callable[[], bool] = lambda: False
         """Whether the client has logged in, by now."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when the connection has to be ended, on whatever task: forgets what is held, and waits for nothing."""
@@ -63,78 +64,78 @@ class Held:
         """So much is held now. False if the connection is ended for it, or was before: nothing more is kept of it."""
         if bytes_held != self.bytes and not self.is_ended:
             if not self.bytes:
-                self.group = self._unfinished.group_of(self.client.address)
-            self._unfinished.change(self, bytes_held - self.bytes)
+                self.network = self._budget.network_of(self.client.address)
+            self._budget.change(self, bytes_held - self.bytes)
         return not self.is_ended
 
 
-class Unfinished:
+class InputBudget:
     """The two pools of one server."""
 
-    def __init__(self, counters: Counters, bytes_max: int, group_of: Callable[[str], str] = str) -> None:
-        """`bytes_max` is the limit for clients that have not logged in; `group_of` says which addresses are one."""
-        self.group_of = group_of
+    def __init__(self, counters: Counters, bytes_max: int, network_of: Callable[[str], str] = str) -> None:
+        """`bytes_max` is the limit for clients that have not logged in; `network_of` says which addresses are one."""
+        self.network_of = network_of
         self._counters = counters
         self._bytes_max = {
             False: bytes_max + _SLACK_BYTES,
-            True: limits.UNFINISHED_MEMBERS_SHARE * bytes_max + _SLACK_BYTES,
+            True: limits.UNFINISHED_AUTHENTICATED_SHARE * bytes_max + _SLACK_BYTES,
         }
         self._bytes = {False: 0, True: 0}
-        self._holding: dict[Held, None] = {}
+        self._reservations: dict[Reservation, None] = {}
 
     @property
     def bytes(self) -> int:
         """What is held for all clients now."""
         return sum(self._bytes.values())
 
-    def change(self, held: Held, change: int) -> None:
+    def change(self, reservation: Reservation, change: int) -> None:
         """A connection holds so much more, or less; whoever holds too much is ended."""
-        if not held.bytes:
-            self._holding[held] = None
-            held.is_counted_as_member = held.is_member()
-        is_member = held.is_counted_as_member
-        held.bytes += change
-        self._bytes[is_member] += change
-        if not held.bytes:
-            del self._holding[held]
-        if change > 0 and self._bytes[is_member] > self._bytes_max[is_member]:
+        if not reservation.bytes:
+            self._reservations[reservation] = None
+            reservation.is_counted_as_authenticated = reservation.is_authenticated()
+        is_authenticated = reservation.is_counted_as_authenticated
+        reservation.bytes += change
+        self._bytes[is_authenticated] += change
+        if not reservation.bytes:
+            del self._reservations[reservation]
+        if change > 0 and self._bytes[is_authenticated] > self._bytes_max[is_authenticated]:
             self._make_room()
 
     def _make_room(self) -> None:
         self._bytes = {False: 0, True: 0}
-        for held in self._holding:  # who has logged in meanwhile counts as such from now on
-            held.is_counted_as_member = held.is_member()
-            self._bytes[held.is_counted_as_member] += held.bytes
-        for is_member, bytes_max in self._bytes_max.items():
-            if self._bytes[is_member] > bytes_max:
-                self._end_largest(is_member, bytes_max - bytes_max // _FREE_SHARE)
+        for reservation in self._reservations:  # who has logged in meanwhile counts as such from now on
+            reservation.is_counted_as_authenticated = reservation.is_authenticated()
+            self._bytes[reservation.is_counted_as_authenticated] += reservation.bytes
+        for is_authenticated, bytes_max in self._bytes_max.items():
+            if self._bytes[is_authenticated] > bytes_max:
+                self._end_largest(is_authenticated, bytes_max - bytes_max // _FREE_SHARE)
 
-    def _end_largest(self, is_member: bool, bytes_max: int) -> None:
-        groups: dict[str, list[Held]] = {}
-        for held in sorted(self._holding, key=lambda one: one.bytes):
-            if held.is_counted_as_member is is_member:
-                groups.setdefault(held.group, []).append(held)
-        largest = [(-sum(held.bytes for held in group), name) for name, group in groups.items()]
+    def _end_largest(self, is_authenticated: bool, bytes_max: int) -> None:
+        networks: dict[str, list[Reservation]] = {}
+        for reservation in sorted(self._reservations, key=lambda one: one.bytes):
+            if reservation.is_counted_as_authenticated is is_authenticated:
+                networks.setdefault(reservation.network, []).append(reservation)
+        largest = [(-sum(reservation.bytes for reservation in network), name) for name, network in networks.items()]
         heapq.heapify(largest)
-        while self._bytes[is_member] > bytes_max:
+        while self._bytes[is_authenticated] > bytes_max:
             negative, name = heapq.heappop(largest)
-            held = groups[name].pop()
-            if groups[name]:
-                heapq.heappush(largest, (negative + held.bytes, name))
-            self._end(held)
+            reservation = networks[name].pop()
+            if networks[name]:
+                heapq.heappush(largest, (negative + reservation.bytes, name))
+            self._end(reservation)
 
-    def _end(self, held: Held) -> None:
-        self._bytes[held.is_counted_as_member] -= held.bytes
-        del self._holding[held]
-        held.bytes = 0
-        held.is_ended = True
+    def _end(self, reservation: Reservation) -> None:
+        self._bytes[reservation.is_counted_as_authenticated] -= reservation.bytes
+        del self._reservations[reservation]
+        reservation.bytes = 0
+        reservation.is_ended = True
         dropped = self._counters.dropped
         dropped["unfinished_input"] += 1
         if dropped["unfinished_input"] % _ENDS_LOGGED == 1:
             _log.warning(
                 "a connection from %s was ended (%d so far): too much unfinished input is held; see"
                 " NUN_MAX_UNFINISHED_SIZE",
-                held.group or "?",
+                reservation.network or "?",
                 dropped["unfinished_input"],
             )
-        held.on_end()
+        reservation.on_end()

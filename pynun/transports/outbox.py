@@ -59,7 +59,7 @@ class Flusher:
                 outbox.flush()
 
 
-class _Held:
+class _HeldReplies:
     """What waits for one revision: encoded replies and events, and which of the replies show its changes."""
 
     __slots__ = ("dependent", "items", "revision")
@@ -102,7 +102,7 @@ class Outbox(ABC):
         self._bytes_max = bytes_max
         self._conflate_bytes = min(limits.CONFLATE_BYTES, bytes_max // 4)
         self._ready: list[bytes] = []
-        self._held: deque[_Held] = deque()
+        self._held: deque[_HeldReplies] = deque()
         self._unsent: memoryview | None = None
         self._bytes = 0  # in all three stages, but for held events: those are shared, and bounded by their batch
         self._slots: dict[str, int] = {}  # where in `_ready` the replaceable event of a key waits
@@ -186,7 +186,7 @@ class Outbox(ABC):
                 else:
                     self._ready_event(item)
                 return
-            held.append(_Held(revision))
+            held.append(_HeldReplies(revision))
         last = held[-1]
         if 0 < revision < last.revision:
             # It waits behind a later batch, and has to be told of its own as well.

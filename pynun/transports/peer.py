@@ -18,7 +18,7 @@ class _Outbox(Protocol):
     def waiting_bytes(self) -> int: ...
 
 
-class ConnectionOrigin:
+class ConnectionPeer:
     """The client of one connection."""
 
     __slots__ = ("_client", "_outbox", "_socket", "on_disconnect", "transport")

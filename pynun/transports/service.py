@@ -21,7 +21,7 @@ from pynun import limits
 from pynun.engine.session import Session
 from pynun.engine.steps import Drain
 from pynun.transports.allowed_origins import AllowedOrigins
-from pynun.transports.input_budget import Unfinished
+from pynun.transports.input_budget import InputBudget
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
 from pynun.transports.sockets import CHECKS
@@ -85,13 +85,13 @@ class Service:
         "handshake_seconds",
         "health_pages",
         "idle_seconds",
+        "input_budget",
         "message_bytes_max",
         "outbox_bytes_max",
         "pages",
         "peers",
         "reactor",
         "resolver",
-        "unfinished",
         "waits_to_cancel",
     )
 
@@ -105,7 +105,7 @@ class Service:
         message_bytes_max: int,
         outbox_bytes_max: int,
         unfinished_bytes_max: int | None = None,
-        group_of: Callable[[str], str] = str,
+        network_of: Callable[[str], str] = str,
         handshake_seconds: float = 15.0,
         idle_seconds: float = 45.0,
         allowed_origins: Iterable[str] = (),
@@ -118,8 +118,8 @@ class Service:
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
-        self.unfinished = Unfinished(
-            self.counters, unfinished_bytes_max or limits.UNFINISHED_MESSAGES * message_bytes_max, group_of
+        self.input_budget = InputBudget(
+            self.counters, unfinished_bytes_max or limits.UNFINISHED_MESSAGES * message_bytes_max, network_of
         )
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
@@ -152,8 +152,8 @@ class Service:
                 missing,
             )
 
-    def open_session(self, outbox: events.Outbox, origin: Origin | None = None) -> Session:
-        return Session(self.engine, outbox, origin)
+    def open_session(self, outbox: events.Outbox, peer: Origin | None = None) -> Session:
+        return Session(self.engine, outbox, peer)
 
     def is_behind(self, outbox: Outbox) -> bool:
         """Send what has gathered; True if so much is left, for client or disk, that its sender must wait."""
@@ -165,7 +165,7 @@ class Service:
         for number, command in enumerate(commands, 1):
             suspension = receiver.execute(command)
             if suspension is not None:
-                await self.settle(suspension)
+                await self.drive(suspension)
             if outbox.needs_flush:  # long answers take the loop's time as many commands do
                 if self.is_behind(outbox):
                     await outbox.wait_for_room()
@@ -176,7 +176,7 @@ class Service:
                 if self.committer.is_full:
                     await self.committer.wait_for_room()
 
-    async def settle(self, suspension: Suspension) -> None:
+    async def drive(self, suspension: Suspension) -> None:
         """Drive a suspended command to its reply. Others go on meanwhile."""
         self.flusher.flush()
         try:

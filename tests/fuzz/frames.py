@@ -32,7 +32,7 @@ WORDS = (
 
 
 class _Connection:
-    """A connection without its socket: what `Lane` does with a reader's outcomes, with wsproto behind it."""
+    """A connection without its socket: what `FastPath` does with a reader's outcomes, with wsproto behind it."""
 
     def __init__(self) -> None:
         self.receiver = Receiver()

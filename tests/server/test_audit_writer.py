@@ -17,7 +17,7 @@ from pynun import limits
 from pynun.audit_file import AuditTrail
 from pynun.engine.auditing import FAILED, LOGIN, OK, REFUSED, Fact
 from pynun.engine.changes import View
-from pynun.server.audit_writer import Auditing
+from pynun.server.audit_writer import AuditWriter
 from tests.storage.memory_store import MemoryStore
 from tests.support.certificates import Authority
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
@@ -251,13 +251,13 @@ class Clock:
 
 
 class Kept:
-    """Auditing on a file of its own."""
+    """AuditWriter on a file of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "audit.jsonl"
         self.clock = Clock()
         self.view = View(MemoryStore(), revision=0, operations=0, is_relaxed=False)
-        self.auditing = Auditing(AuditTrail(self.path), clock=self.clock)
+        self.auditing = AuditWriter(AuditTrail(self.path), clock=self.clock)
         self.auditing.follow(self.view)
 
     def login(self, outcome: str, *, address: str = "192.0.2.1", user: str = "ana", depends: int = 0) -> None:
@@ -390,7 +390,7 @@ def test_what_is_told_at_the_very_end_is_written(kept: Kept) -> None:
 
 def test_what_is_counted_takes_little_memory_however_long_it_is() -> None:
     """Names may be as long as a message, and anybody can fail with them, from many networks."""
-    auditing = Auditing(AuditTrail(None))
+    auditing = AuditWriter(AuditTrail(None))
     name, fact = "", Fact(LOGIN, "", "", "")
     tracemalloc.start()
     try:

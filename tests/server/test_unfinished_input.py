@@ -254,7 +254,7 @@ def test_an_honest_request_outlasts_an_address_with_many_connections(new_server:
         assert http.read_response().text == "empty"
 
 
-def test_members_are_bounded_too(new_server: Callable[..., Server]) -> None:
+def test_authenticated_clients_are_bounded_too(new_server: Callable[..., Server]) -> None:
     with new_server(**SMALL) as server, contextlib.ExitStack() as stack:
         create_database(server, "ward")
         members = [stack.enter_context(tcp_session(server, "ward")) for _ in range(24)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pynun import limits
 from pynun.transports.clients import Client
 from pynun.transports.counters import Counters
-from pynun.transports.input_budget import _SLACK_BYTES, Held, Unfinished
+from pynun.transports.input_budget import _SLACK_BYTES, InputBudget, Reservation
 from pynun.transports.websocket.fragments import PIECE_BYTES, FragmentCounter
 from tests.fuzz.cutting import bytewise
 from tests.properties.effort import effort
@@ -32,7 +32,7 @@ class Clients:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self.counters = Counters()
-        self.pools = Unfinished(self.counters, LIMIT - _SLACK_BYTES, self._group_of)
+        self.pools = InputBudget(self.counters, LIMIT - _SLACK_BYTES, self._group_of)
         self.ended: list[str] = []
         self._listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
 
@@ -40,17 +40,17 @@ class Clients:
     def _group_of(address: str) -> str:
         return "ward" if address.startswith("127.0.1.") else address
 
-    def open(self, name: str, source: str = "127.0.0.1", *, is_member: bool = False) -> Held:
+    def open(self, name: str, source: str = "127.0.0.1", *, is_authenticated: bool = False) -> Reservation:
         """A connection from an address."""
         client = self._stack.enter_context(
             socket.create_connection(self._listening.getsockname(), source_address=(source, 0))
         )
         ours = self._stack.enter_context(self._listening.accept()[0])
         assert ours.getpeername() == client.getsockname()
-        held = Held(self.pools, ours)
-        held.on_end = lambda: self.ended.append(name)
-        held.is_member = lambda: is_member
-        return held
+        reservation = Reservation(self.pools, ours)
+        reservation.on_end = lambda: self.ended.append(name)
+        reservation.is_authenticated = lambda: is_authenticated
+        return reservation
 
 
 @pytest.fixture(name="clients")
@@ -90,13 +90,13 @@ def test_whoever_asks_for_more_may_be_the_one(clients: Clients) -> None:
 
 def test_of_many_small_ones_so_many_are_ended_that_an_eighth_is_free(clients: Clients) -> None:
     many = [clients.open(f"{number}") for number in range(100)]
-    for held in many[:80]:
-        assert held.hold(100_000)
+    for reservation in many[:80]:
+        assert reservation.hold(100_000)
     assert not many[80].hold(110_000), "the largest"
     assert len(clients.ended) == 11
     assert clients.pools.bytes == 7_000_000
-    for held in many[81:91]:
-        assert held.hold(100_000)
+    for reservation in many[81:91]:
+        assert reservation.hold(100_000)
     assert len(clients.ended) == 11
 
 
@@ -119,30 +119,30 @@ def test_addresses_of_one_network_are_one(clients: Clients) -> None:
 
 
 def test_who_has_logged_in_is_not_ended_for_strangers(clients: Clients) -> None:
-    member = clients.open("member", is_member=True)
+    member = clients.open("member", is_authenticated=True)
     assert member.hold(2 * LIMIT)
     stranger, other = clients.open("stranger"), clients.open("other")
     assert stranger.hold(LIMIT - 2)
     assert other.hold(3), "nobody but the largest stranger is ended"
     assert clients.ended == ["stranger"]
-    members_max = limits.UNFINISHED_MEMBERS_SHARE * (LIMIT - _SLACK_BYTES) + _SLACK_BYTES
+    members_max = limits.UNFINISHED_AUTHENTICATED_SHARE * (LIMIT - _SLACK_BYTES) + _SLACK_BYTES
     assert not member.hold(members_max + 1)
     assert clients.ended == ["stranger", "member"]
     assert other.hold(4)
 
 
 def test_who_logs_in_meanwhile_counts_among_the_others(clients: Clients) -> None:
-    held, stranger = clients.open("logs in"), clients.open("stranger")
-    assert held.hold(LIMIT - 1)
-    held.is_member = lambda: True
+    reservation, stranger = clients.open("logs in"), clients.open("stranger")
+    assert reservation.hold(LIMIT - 1)
+    reservation.is_authenticated = lambda: True
     assert stranger.hold(LIMIT - 1)
     assert clients.ended == []
 
 
 def test_a_client_that_is_gone_has_no_address_and_is_ended_like_others(clients: Clients) -> None:
-    held = clients.open("gone")
-    held.client = Client("")
-    assert not held.hold(LIMIT + 1)
+    reservation = clients.open("gone")
+    reservation.client = Client("")
+    assert not reservation.hold(LIMIT + 1)
     assert clients.ended == ["gone"]
 
 
@@ -154,15 +154,17 @@ _amounts = st.lists(st.tuples(st.integers(0, 9), st.integers(0, LIMIT // 3)), ma
 def test_no_more_is_ever_held_than_may_be(amounts: list[tuple[int, int]]) -> None:
     with ExitStack() as stack:
         clients = Clients(stack)
-        many = [clients.open(f"{number}", f"127.0.0.{number % 3 + 1}", is_member=number > 7) for number in range(10)]
+        many = [
+            clients.open(f"{number}", f"127.0.0.{number % 3 + 1}", is_authenticated=number > 7) for number in range(10)
+        ]
         for number, amount in amounts:
             many[number].hold(amount)
-            assert clients.pools.bytes == sum(held.bytes for held in many)
-            assert sum(held.bytes for held in many[:8]) <= LIMIT
-        for held in many:
-            held.hold(0)
+            assert clients.pools.bytes == sum(reservation.bytes for reservation in many)
+            assert sum(reservation.bytes for reservation in many[:8]) <= LIMIT
+        for reservation in many:
+            reservation.hold(0)
         assert clients.pools.bytes == 0
-        assert len(clients.ended) == sum(held.is_ended for held in many)
+        assert len(clients.ended) == sum(reservation.is_ended for reservation in many)
 
 
 # --- fragments -------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """An echo server on the WebSocket transport: `python -m tests.websocket_suite.echo`, as a process of its own.
 
-Everything between socket and session is the server's own: lane, outbox, trio-websocket. Only the session is
+Everything between socket and session is the server's own: fast path, outbox, trio-websocket. Only the session is
 replaced by an echo, which the public suite needs. Prints its port, and runs until its standard input ends.
 """
 

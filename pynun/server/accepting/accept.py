@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from pynun.server.accepting.connection_limits import Admission
+    from pynun.server.accepting.connection_limits import ConnectionLimits
     from pynun.server.accepting.listeners import Connection
     from pynun.server.accepting.proxies import TrustedProxies
     from pynun.server.accepting.tls import Certificate
@@ -69,17 +69,17 @@ HTTP: Final = Transport("http", serve_http, HTTP_REFUSAL, HTTP_PLAIN_TEXT_REFUSA
 TCP: Final = Transport("tcp", serve_tcp, TCP_REFUSAL, TCP_PLAIN_TEXT_REFUSAL, is_greeted=True)
 
 
-class Reception:
+class Acceptor:
     """Receives the connections of all listeners."""
 
     def __init__(
         self,
-        admission: Admission,
+        connection_limits: ConnectionLimits,
         certificate: Certificate | None,
         proxies: TrustedProxies,
         proxy_protocol: str = "off",
     ) -> None:
-        self._admission = admission
+        self._connection_limits = connection_limits
         self._certificate = certificate
         self._proxies = proxies
         self._proxy_protocol = proxy_protocol
@@ -91,9 +91,9 @@ class Reception:
         """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
         proxied: ProxiedClient | None = None
         if self._proxies and self._proxies.has(connection.address):
-            proxied = ProxiedClient(connection.address, self._proxies, self._admission)
+            proxied = ProxiedClient(connection.address, self._proxies, self._connection_limits)
         entered = None if proxied is not None else connection.address
-        if not self._admission.enter(entered):
+        if not self._connection_limits.enter(entered):
             service.counters.refused["limit"] += 1
             await self._refuse(connection, transport.refusal)
             return
@@ -116,7 +116,7 @@ class Reception:
             service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
-            self._admission.leave(entered)
+            self._connection_limits.leave(entered)
             if proxied is not None:
                 proxied.leave()
 
@@ -181,11 +181,11 @@ class Reception:
 
     async def _refuse(self, connection: Connection, refusal: bytes, address: str = "") -> None:
         """Say why, where that can be said without a handshake, and let the caller close."""
-        if self._admission.refused % _REFUSALS_LOGGED == 1:
+        if self._connection_limits.refused % _REFUSALS_LOGGED == 1:
             _log.warning(
                 "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
                 address or connection.address,
-                self._admission.refused,
+                self._connection_limits.refused,
                 messages.TOO_MANY_CONNECTIONS,
             )
         await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)

@@ -9,10 +9,10 @@ _PREFIX_BITS = 64
 
 
 @lru_cache(maxsize=4096)  # asked for with every login, also with those that cost microseconds
-def address_group(address: str) -> str:
+def client_network(address: str) -> str:
     """`192.0.2.7` for itself and for `::ffff:192.0.2.7`; `2001:db8::/64` for every address in that network.
 
-    What is no address is a group of its own.
+    What is no address is a network of its own.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

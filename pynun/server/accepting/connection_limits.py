@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pynun.server.accepting.client_networks import address_group
+from pynun.server.accepting.client_networks import client_network
 
 
-class Admission:
+class ConnectionLimits:
     """Counts the open connections of all transports."""
 
     def __init__(self, *, connections_max: int, per_address_max: int) -> None:
@@ -39,16 +39,16 @@ class Admission:
 
     def enter_address(self, address: str) -> bool:
         """Count a connection for an address, and not in all; False if it is one too many."""
-        group = address_group(address)  # else whoever has an IPv6 network would have as many limits as it likes
-        if self._per_address[group] >= self._per_address_max:
+        network = client_network(address)  # else whoever has an IPv6 network would have as many limits as it likes
+        if self._per_address[network] >= self._per_address_max:
             self.refused += 1
             return False
-        self._per_address[group] += 1
+        self._per_address[network] += 1
         return True
 
     def leave_address(self, address: str) -> None:
         """A connection counts no more for an address."""
-        group = address_group(address)
-        self._per_address[group] -= 1
-        if not self._per_address[group]:
-            del self._per_address[group]
+        network = client_network(address)
+        self._per_address[network] -= 1
+        if not self._per_address[network]:
+            del self._per_address[network]

@@ -1,4 +1,4 @@
-"""Listening sockets, and the sockets they accept: of the standard library, for the lane reads them itself."""
+"""Listening sockets, and the sockets they accept: of the standard library, for the transports read them themselves."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pynun.transports.clients import Client
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pynun.server.accepting.connection_limits import Admission
+    from pynun.server.accepting.connection_limits import ConnectionLimits
     from pynun.setting_values import Network
 
 
@@ -40,13 +40,13 @@ class ProxiedClient(Client):
     The connection counts for the address that used it last, and for none as long as that is a proxy's own.
     """
 
-    __slots__ = ("_admission", "_counted", "_peer", "_proxies")
+    __slots__ = ("_connection_limits", "_counted", "_peer", "_proxies")
 
-    def __init__(self, peer: str, proxies: TrustedProxies, admission: Admission) -> None:
+    def __init__(self, peer: str, proxies: TrustedProxies, connection_limits: ConnectionLimits) -> None:
         super().__init__(plain_address(peer) or peer)
         self._peer = self.address
         self._proxies = proxies
-        self._admission = admission
+        self._connection_limits = connection_limits
         self._counted: str | None = None
 
     @property
@@ -66,14 +66,14 @@ class ProxiedClient(Client):
     def leave(self) -> None:
         """The connection has ended."""
         if self._counted is not None:
-            self._admission.leave_address(self._counted)
+            self._connection_limits.leave_address(self._counted)
             self._counted = None
 
     def _become(self, address: str) -> bool:
         if address == self.address:
             return True
         counted = None if self._proxies.has(address) else address
-        if counted is not None and not self._admission.enter_address(counted):
+        if counted is not None and not self._connection_limits.enter_address(counted):
             return False
         self.leave()
         self._counted = counted

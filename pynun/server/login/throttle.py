@@ -1,13 +1,13 @@
 """Wrong secrets make the next tries wait, by address and by account (docs/security.md, "Guessing").
 
 A secret that is known already (`is_verified`) does not wait: the engine does not ask for it. Every other try to log
-in, on whatever transport and connection, passes a meter of its address and one of its account. A meter counts
+in, on whatever transport and connection, passes a bucket of its address and one of its account. A bucket counts
 failures, and forgets one in `LOGIN_RECOVERY_SECONDS`. Below the burst nobody waits; from there on, tries pass one at a
 time, each so long after the last failure: 1 s, 2, 4, … up to the maximum.
 
 - The tries of one address pass in the order they came, whatever they try. Of an address that has to wait, so many are
   kept waiting and no more; further ones are told at once, unchecked, that they are wrong. Who leaves loses its place.
-- An account's meter must not lock out whom it belongs to. An address that has hardly failed itself (a newcomer) has to
+- An account's bucket must not lock out whom it belongs to. An address that has hardly failed itself (a newcomer) has to
   wait for it only when the failures are several times the burst, which one guesser can't reach, for its own address
   makes it wait first; and then but seconds. All others that try the account share its delay like one guesser.
 - A try counts as a failure while it is being checked, so that many at once are no more than many in a row. The wait
@@ -16,7 +16,7 @@ time, each so long after the last failure: 1 s, 2, 4, … up to the maximum.
   could hang up and try the next. So an address whose tries fail, wait or leave in numbers of a burst has only those
   secrets known that were right from this very address; and none while several of its tries wait or have left unchecked.
 - A success does not forget failures: else whoever has one account could guess all others with it.
-- Meters are made for names that do not exist too: a delay tells nothing of what exists.
+- Buckets are made for names that do not exist too: a delay tells nothing of what exists.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import trio
 
 from pynun import limits
 from pynun.engine.steps import VerifySecret
-from pynun.server.accepting.client_networks import address_group
+from pynun.server.accepting.client_networks import client_network
 from pynun.transports.service import Resolver
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class _Turn(enum.Enum):
     """Too many wait, nobody waits for the answer any more, or the server stops."""
 
 
-class _Try:
+class _WaitingAttempt:
     """A try that waits for its turn."""
 
     __slots__ = ("fingerprint", "is_known", "is_refused", "moved")
@@ -96,37 +96,37 @@ class _Try:
 
 
 @dataclass(slots=True)
-class _Fading:
+class _DecayingCount:
     """A number that grows by one at a time, and fades by one in `LOGIN_RECOVERY_SECONDS`."""
 
     number: float = 0.0
-    """What it was at the time `grown_at`."""
-    grown_at: float = -math.inf
+    """What it was at the time `updated_at`."""
+    updated_at: float = -math.inf
 
-    def at(self, now: float) -> float:
-        return max(0.0, self.number - (now - self.grown_at) / limits.LOGIN_RECOVERY_SECONDS)
+    def value(self, now: float) -> float:
+        return max(0.0, self.number - (now - self.updated_at) / limits.LOGIN_RECOVERY_SECONDS)
 
     def grow(self, now: float, most: float) -> None:
-        self.number = min(self.at(now) + 1, most)
-        self.grown_at = now
+        self.number = min(self.value(now) + 1, most)
+        self.updated_at = now
 
 
 @dataclass(slots=True, eq=False)
-class _Meter:
+class _Bucket:
     """The failures of one address or account, and who is being checked or waits because of them."""
 
-    failures: _Fading = field(default_factory=_Fading)
-    left: _Fading = field(default_factory=_Fading)
+    failures: _DecayingCount = field(default_factory=_DecayingCount)
+    left: _DecayingCount = field(default_factory=_DecayingCount)
     """Tries that ended unchecked; of an address only."""
     running: int = 0
-    waiting: dict[_Try, None] = field(default_factory=dict)
+    waiting: dict[_WaitingAttempt, None] = field(default_factory=dict)
     """In the order they came."""
 
     def failures_at(self, now: float) -> float:
-        return self.failures.at(now)
+        return self.failures.value(now)
 
     def unchecked_at(self, now: float) -> float:
-        return len(self.waiting) + self.left.at(now)
+        return len(self.waiting) + self.left.value(now)
 
     def seconds_to_wait(self, now: float, burst: int, delay_seconds_max: float) -> float:
         """How long before a further try may be checked; infinite if one that is being checked has to end first."""
@@ -136,7 +136,7 @@ class _Meter:
             return math.inf
         # By the failures there were at the last one: a wait does not get shorter while it lasts.
         delay_seconds = min(delay_seconds_max, 2.0 ** max(0, math.floor(self.failures.number - burst + _HALF)))
-        return max(0.0, self.failures.grown_at + delay_seconds - now)
+        return max(0.0, self.failures.updated_at + delay_seconds - now)
 
     def wake_first(self) -> None:
         for waiting in self.waiting:
@@ -152,43 +152,43 @@ class _Meter:
         return bool(self.running or self.waiting)
 
 
-class _Meters:
-    """Meters by name, of which the ones longest unused are forgotten when there are too many."""
+class _Buckets:
+    """Buckets by name, of which the ones longest unused are forgotten when there are too many."""
 
     def __init__(self) -> None:
-        self._meters: OrderedDict[str | bytes, _Meter] = OrderedDict()
+        self._buckets: OrderedDict[str | bytes, _Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._meters)
+        return len(self._buckets)
 
-    def find(self, name: str | bytes) -> _Meter | None:
-        return self._meters.get(name)
+    def find(self, name: str | bytes) -> _Bucket | None:
+        return self._buckets.get(name)
 
-    def get(self, name: str | bytes) -> _Meter:
-        meter = self._meters.get(name)
-        if meter is None:
-            meter = self._meters[name] = _Meter()
-            if len(self._meters) > limits.LOGIN_METERS_MAX:
+    def get(self, name: str | bytes) -> _Bucket:
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = _Bucket()
+            if len(self._buckets) > limits.LOGIN_BUCKETS_MAX:
                 self._forget_one()
         else:
-            self._meters.move_to_end(name)
-        return meter
+            self._buckets.move_to_end(name)
+        return bucket
 
     def _forget_one(self) -> None:
         """There are no more busy ones than connections, so one that is not is found soon."""
-        for name, meter in self._meters.items():
-            if not meter.is_busy:
-                del self._meters[name]
+        for name, bucket in self._buckets.items():
+            if not bucket.is_busy:
+                del self._buckets[name]
                 return
 
-    def tidy(self, name: str | bytes, meter: _Meter, now: float) -> None:
-        """Forget a meter that says nothing any more."""
-        is_blank = not (meter.is_busy or meter.failures.at(now) or meter.left.at(now))
-        if is_blank and self._meters.get(name) is meter:
-            del self._meters[name]
+    def tidy(self, name: str | bytes, bucket: _Bucket, now: float) -> None:
+        """Forget a bucket that says nothing any more."""
+        is_blank = not (bucket.is_busy or bucket.failures.value(now) or bucket.left.value(now))
+        if is_blank and self._buckets.get(name) is bucket:
+            del self._buckets[name]
 
 
-class LoginDelay:
+class LoginThrottle:
     """The resolver of the engine's needs, which lets guessers wait before it gives their tries to `Passwords`."""
 
     def __init__(
@@ -205,11 +205,11 @@ class LoginDelay:
         self._delay_seconds_max = delay_seconds_max
         self._failures_max = burst + math.ceil(math.log2(delay_seconds_max)) + 1  # more would only last longer
         self._on_slowed = on_slowed
-        self._addresses = _Meters()
-        self._accounts = _Meters()
+        self._addresses = _Buckets()
+        self._accounts = _Buckets()
         self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         """Pairs of address and fingerprint: secrets that were right from there."""
-        self._waiting: set[_Try] = set()
+        self._waiting: set[_WaitingAttempt] = set()
         self._is_stopped = False
 
     @property
@@ -229,13 +229,13 @@ class LoginDelay:
             return False
         if attempt is None:
             return True
-        group = address_group(attempt.address)
-        known = (group, fingerprint)
-        address = self._addresses.find(group)
+        network = client_network(attempt.address)
+        known = (network, fingerprint)
+        address = self._addresses.find(network)
         if address is not None:
             now = trio.current_time()
             unchecked = address.unchecked_at(now)
-            is_pressed = address.failures.at(now) + address.running + unchecked > self._burst - _HALF
+            is_pressed = address.failures.value(now) + address.running + unchecked > self._burst - _HALF
             if unchecked > _UNCHECKED_MAX - _HALF or (is_pressed and known not in self._known):
                 return False
         self._remember(known)
@@ -261,19 +261,19 @@ class LoginDelay:
         return len(self._waiting)
 
     @property
-    def meters(self) -> int:
+    def buckets(self) -> int:
         """How many addresses and accounts are remembered."""
         return len(self._addresses) + len(self._accounts)
 
     async def _check(self, need: VerifySecret, attempt: Attempt) -> bool:
-        group = address_group(attempt.address)
+        network = client_network(attempt.address)
         # A name may be as long as a message: its digest stands for it.
         account_name = hashlib.blake2b(attempt.account.encode(), digest_size=16).digest()
-        address, account = self._addresses.get(group), self._accounts.get(account_name)
+        address, account = self._addresses.get(network), self._accounts.get(account_name)
         fingerprint = None if need.hash is None else self._passwords.fingerprint(need.hash, need.secret)
         turn = _Turn.REFUSED
         try:
-            turn = await self._wait_for_turn(_Try(fingerprint), attempt, address, account)
+            turn = await self._wait_for_turn(_WaitingAttempt(fingerprint), attempt, address, account)
             match turn:
                 case _Turn.KNOWN:
                     return True
@@ -282,27 +282,27 @@ class LoginDelay:
                 case _Turn.CHECK:
                     is_right = await self._check_now(need, fingerprint, attempt, address, account)
                     if is_right and fingerprint is not None:
-                        self._let_in(group, address, fingerprint)
+                        self._let_in(network, address, fingerprint)
                     return is_right
         finally:
             now = trio.current_time()
             if turn is _Turn.REFUSED:  # or cancelled
                 address.left.grow(now, self._burst + _UNCHECKED_MAX)
-            self._addresses.tidy(group, address, now)
+            self._addresses.tidy(network, address, now)
             self._accounts.tidy(account_name, account, now)
 
-    def _let_in(self, group: str, address: _Meter, fingerprint: bytes) -> None:
+    def _let_in(self, network: str, address: _Bucket, fingerprint: bytes) -> None:
         """Whoever waits at the same address with the same secret need not wait any longer."""
-        self._remember((group, fingerprint))
+        self._remember((network, fingerprint))
         for waiting in address.waiting:
             if waiting.fingerprint == fingerprint:
                 waiting.is_known = True
                 waiting.moved.set()
 
     async def _check_now(
-        self, need: VerifySecret, fingerprint: bytes | None, attempt: Attempt, address: _Meter, account: _Meter
+        self, need: VerifySecret, fingerprint: bytes | None, attempt: Attempt, address: _Bucket, account: _Bucket
     ) -> bool:
-        """Have the secret checked; the try counts as running on both meters already."""
+        """Have the secret checked; the try counts as running on both buckets already."""
         is_right: Answer = None
         try:
             # Whoever had to wait with a secret that is known pays with the wait alone.
@@ -318,11 +318,11 @@ class LoginDelay:
             address.wake_first()
             account.wake_all()
 
-    def _count_failure(self, address: _Meter, account: _Meter, attempt: Attempt, now: float) -> None:
+    def _count_failure(self, address: _Bucket, account: _Bucket, attempt: Attempt, now: float) -> None:
         was_slowed = self._is_slowed(address, now)
-        for meter in (address, account):
-            meter.failures.grow(
-                now, self._failures_max if meter is address else self._failures_max + self._newcomer_burst
+        for bucket in (address, account):
+            bucket.failures.grow(
+                now, self._failures_max if bucket is address else self._failures_max + self._newcomer_burst
             )
         if not self._is_slowed(address, now):
             return
@@ -334,14 +334,16 @@ class LoginDelay:
             _log.warning("wrong passwords or tokens from %s: its next tries have to wait", attempt.address)
             self._on_slowed(attempt.address)
 
-    def _is_slowed(self, address: _Meter, now: float) -> bool:
+    def _is_slowed(self, address: _Bucket, now: float) -> bool:
         return address.failures_at(now) > self._burst - _HALF
 
     @property
     def _newcomer_burst(self) -> int:
         return _NEWCOMER_BURSTS * self._burst
 
-    async def _wait_for_turn(self, mine: _Try, attempt: Attempt, address: _Meter, account: _Meter) -> _Turn:
+    async def _wait_for_turn(
+        self, mine: _WaitingAttempt, attempt: Attempt, address: _Bucket, account: _Bucket
+    ) -> _Turn:
         """Wait until the try may be checked, and count it as running; or until it need not be."""
         if self._is_slowed(address, trio.current_time()) and len(address.waiting) >= limits.LOGIN_TRIES_WAITING_MAX:
             return _Turn.REFUSED
@@ -375,7 +377,7 @@ class LoginDelay:
             address.waiting.pop(mine, None)
             address.wake_first()
 
-    def _seconds_to_wait(self, address: _Meter, account: _Meter, now: float) -> float:
+    def _seconds_to_wait(self, address: _Bucket, account: _Bucket, now: float) -> float:
         if address.failures_at(now) + address.running < _NEWCOMER_FAILURES_MAX - _HALF:
             burst, longest = self._newcomer_burst, min(_NEWCOMER_DELAY_SECONDS_MAX, self._delay_seconds_max)
         else:

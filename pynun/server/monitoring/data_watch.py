@@ -10,7 +10,7 @@ from pynun import limits
 from pynun.errors import DamageError, StartError
 
 if TYPE_CHECKING:
-    from pynun.server.monitoring.disk_probe import DiskQuestions
+    from pynun.server.monitoring.disk_probe import DiskProbe
     from pynun.storage.committer import Committer
     from pynun.storage.lmdb_store import LmdbStore
 
@@ -27,14 +27,14 @@ def taken_away(store: LmdbStore, why: str) -> StartError:
     return StartError(f"{why} during the start: find out who cleans or changes {store.folder}, and start again")
 
 
-async def watch_data(store: LmdbStore, committer: Committer, disk: DiskQuestions) -> None:
+async def watch_data(store: LmdbStore, committer: Committer, disk: DiskProbe) -> None:
     """Return when the data is not where it belongs any more, and the committer knows it."""
     while not committer.is_over:
         await trio.sleep(limits.DATA_LOOK_SECONDS)
         await look(store, committer, disk)
 
 
-async def look(store: LmdbStore, committer: Committer, disk: DiskQuestions) -> None:
+async def look(store: LmdbStore, committer: Committer, disk: DiskProbe) -> None:
     """Look once, and tell the committer what is wrong."""
     try:
         why = await disk.ask(store.files.look)

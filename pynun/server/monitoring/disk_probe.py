@@ -19,7 +19,7 @@ _Answer = TypeVar("_Answer")
 _Arguments = TypeVarTuple("_Arguments")
 
 
-class DiskQuestions:
+class DiskProbe:
     """The questions about one disk."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.server.monitoring.disk_probe import DiskQuestions
+from pynun.server.monitoring.disk_probe import DiskProbe
 from pynun.timestamps import steady_seconds, time_of_day
 from pynun.transports.pages import Page
 
@@ -45,7 +45,7 @@ class Health:
         self._serving_since: float | None = None
         self.committer: Committer | None = None
         """Known once the data is served."""
-        self.disk = DiskQuestions()
+        self.disk = DiskProbe()
 
     def begin_serving(self) -> None:
         """From now on clients are served."""

@@ -323,7 +323,7 @@ class _ServerCollector(Collector):
         yield GaugeMetricFamily(
             "nun_db_unfinished_input_bytes",
             "What is held of messages and requests that are not complete or wait (NUN_MAX_UNFINISHED_SIZE).",
-            service.unfinished.bytes,
+            service.input_budget.bytes,
         )
         yield CounterMetricFamily(
             "nun_db_conflated_events",
@@ -422,5 +422,5 @@ def _gauges(name: str, meaning: str, label: str, numbers: Iterable[tuple[str, in
 
 def _histogram(name: str, meaning: str, values: Histogram) -> Metric:
     family = HistogramMetricFamily(name, meaning, labels=[])
-    family.add_metric([], buckets=list(values.cumulated()), sum_value=values.total)
+    family.add_metric([], buckets=list(values.cumulative()), sum_value=values.total)
     return family

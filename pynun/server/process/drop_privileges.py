@@ -42,7 +42,7 @@ _OF_A_FILE_SYSTEM: Final = frozenset({"lost+found"})
 """What is in an empty folder where a disk is mounted."""
 
 
-def step_down(
+def drop_privileges(
     identity: Identity,
     folder: Path,
     audit_file: Path | None,

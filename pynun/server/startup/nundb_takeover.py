@@ -3,7 +3,7 @@
 Whoever replaces the container keeps the folder: the new server then has to have everything, without anybody doing
 anything, or nothing: data that can't all be read must be somebody's decision, so it stops the start.
 
-All this is before clients are served, in a thread of its own (`long_start`). So a signal to stop is looked at between
+All this is before clients are served, in a thread of its own (`status_page`). So a signal to stop is looked at between
 two steps of the work (`pynun.stop_signals`).
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pynun.audit_file import AuditTrail
     from pynun.server.login.passwords import Passwords
-    from pynun.server.startup.status_page import LongStart
+    from pynun.server.startup.status_page import StatusPage
     from pynun.storage.lmdb_store import LmdbStore
     from pynun.storage.nundb_folder import Problem
     from pynun.storage.nundb_import import Summary
@@ -45,7 +45,7 @@ _IMPORTING: Final = "importing the data of the original Nun-db"
 _log = logging.getLogger("nun_db")
 
 
-def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, start: LongStart) -> Summary | None:
+def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, start: StatusPage) -> Summary | None:
     """Import what the original left in the store's folder, unless that was done. Takes as long as the data is large.
 
     Says what it did, or what a person ought to know. Returns the summary of an import. Raises StartError if not

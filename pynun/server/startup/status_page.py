@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.server.accepting.accept import Reception
+    from pynun.server.accepting.accept import Acceptor
     from pynun.server.accepting.listeners import Listeners
     from pynun.server.accepting.tls import Certificate
     from pynun.server.monitoring.endpoint import Monitoring
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 
 
-class LongStart:
+class StatusPage:
     """What of a server is there before its data."""
 
     def __init__(
@@ -40,12 +40,12 @@ class LongStart:
         settings: Settings,
         listeners: Listeners,
         certificate: Certificate | None,
-        reception: Reception,
+        acceptor: Acceptor,
         monitoring: Monitoring,
     ) -> None:
         self._listeners = listeners
         self._certificate = certificate
-        self._reception = reception
+        self._acceptor = acceptor
         self.monitoring = monitoring
         self.handshake_seconds: float = settings.handshake_seconds
         self.counters = Counters()
@@ -66,7 +66,7 @@ class LongStart:
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         async with trio.open_nursery() as answering:
             for opened, transport in ((self._listeners.http, _HTTP), (self._listeners.websocket, _WEBSOCKET)):
-                handler = partial(self._reception.handle, transport, self, trio.Event())
+                handler = partial(self._acceptor.handle, transport, self, trio.Event())
                 # Duplicates, for `serve_listeners` closes what it is given.
                 listener = opened.duplicate()
                 answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
@@ -77,12 +77,12 @@ class LongStart:
         return done.unwrap()
 
 
-async def _serve_http(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
+async def _serve_http(connected: socket.socket, start: StatusPage, _stopping: trio.Event, _client: Client) -> None:
     monitoring = start.monitoring
     await serve_pages(connected, monitoring.pages, start.handshake_seconds, monitoring.health.page)
 
 
-async def _serve_websocket(connected: socket.socket, start: LongStart, _stopping: trio.Event, _client: Client) -> None:
+async def _serve_websocket(connected: socket.socket, start: StatusPage, _stopping: trio.Event, _client: Client) -> None:
     monitoring = start.monitoring
     await serve_pages(connected, monitoring.health_pages, start.handshake_seconds, monitoring.health.page)
 

@@ -21,9 +21,9 @@ from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client
 from pynun.transports.http.request_reader import RequestReader
 from pynun.transports.http.responses import CONTINUE, page_response, refuse
 from pynun.transports.http.results import ResultsOutbox
-from pynun.transports.input_budget import Held
+from pynun.transports.input_budget import Reservation
 from pynun.transports.pages import LOGIN_HEADERS, UNAUTHORIZED, Page, basic_credentials, path_of
-from pynun.transports.peer import ConnectionOrigin
+from pynun.transports.peer import ConnectionPeer
 from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _Requests:
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
-        self._held = Held(service.unfinished, connected, client)
+        self._reservation = Reservation(service.input_budget, connected, client)
         self._session: Session | None = None  # of the request that runs
         self._had_logged_in = False  # the session of the request before
         self.is_answering = False
@@ -79,27 +79,27 @@ class _Requests:
     async def serve(self, stopping: trio.Event) -> bool:
         """Answer until the connection is to end; False if it makes the server hold too much. Raises OSError."""
         scope = trio.CancelScope()
-        self._held.on_end = partial(self._give_up, scope)
-        self._held.is_member = self._is_member
+        self._reservation.on_end = partial(self._give_up, scope)
+        self._reservation.is_authenticated = self._is_authenticated
         with scope:
             await self._serve(stopping)
-        return not self._held.is_ended
+        return not self._reservation.is_ended
 
     def forget(self) -> None:
         """Nothing of what has arrived is used any more."""
         self._reader.forget()
-        self._held.hold(0)
+        self._reservation.hold(0)
 
     def _give_up(self, scope: trio.CancelScope) -> None:
         self._reader.forget()
         scope.cancel()
 
-    def _is_member(self) -> bool:
+    def _is_authenticated(self) -> bool:
         """Whether the request that runs, or the one before, has logged in: one that is not complete can't have."""
         return self._had_logged_in if self._session is None else self._session.has_logged_in()
 
     async def _serve(self, stopping: trio.Event) -> None:
-        reader, held, service, client = self._reader, self._held, self._service, self._client
+        reader, reservation, service, client = self._reader, self._reservation, self._service, self._client
         begun, began = 0, 0.0
         while not stopping.is_set():
             deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
@@ -121,15 +121,15 @@ class _Requests:
             if not data:
                 return
             reader.feed(data)
-            if client.is_named_by_headers and not held.bytes and (head := reader.head) is not None:
+            if client.is_named_by_headers and not reservation.bytes and (head := reader.head) is not None:
                 with contextlib.suppress(ForwardingError):  # told once it is complete
                     client.identify(head)  # whose body it is that is held
-            if (reader.is_partial or held.bytes) and not held.hold(reader.held_bytes):
+            if (reader.is_partial or reservation.bytes) and not reservation.hold(reader.held_bytes):
                 return
             if not await self._answer_all():
                 return
-            if held.bytes:
-                held.hold(reader.held_bytes)
+            if reservation.bytes:
+                reservation.hold(reader.held_bytes)
 
     async def _answer_all(self) -> bool:
         """Answer the requests that are complete; False when the connection is to end."""
@@ -204,12 +204,12 @@ class _Requests:
             return False
         service = self._service
         outbox = ResultsOutbox(service.engine.view)
-        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox, self._client))
+        session = service.open_session(outbox, ConnectionPeer("http", self._connected, outbox, self._client))
         self._session = session
         try:
             suspension = session.execute(" ".join(("auth", *credentials)))
             if suspension is not None:
-                await service.settle(suspension)
+                await service.drive(suspension)
             return session.is_admin
         finally:
             self._had_logged_in = session.is_admin
@@ -228,7 +228,7 @@ class _Requests:
         """The results of a body's commands, in a session of their own."""
         service = self._service
         outbox = ResultsOutbox(service.engine.view)
-        session = service.open_session(outbox, ConnectionOrigin("http", self._connected, outbox, self._client))
+        session = service.open_session(outbox, ConnectionPeer("http", self._connected, outbox, self._client))
         self._session = session
         try:
             for number, command in enumerate(framing.http_commands(body), 1):
@@ -237,7 +237,7 @@ class _Requests:
                 suspension = session.execute(command)
                 if suspension is not None:
                     self._hold_running(body, outbox)
-                    await service.settle(suspension)
+                    await service.drive(suspension)
                 if number % limits.SLICE_COMMANDS == 0:
                     self._hold_running(body, outbox)
                     service.flusher.flush()
@@ -258,11 +258,11 @@ class _Requests:
 
     def _hold_unread(self, bytes_unread: int) -> None:
         """Answers that are not read are counted as well."""
-        self._held.hold(self._reader.held_bytes + bytes_unread)
+        self._reservation.hold(self._reader.held_bytes + bytes_unread)
 
     def _hold_running(self, body: str, outbox: ResultsOutbox) -> None:
         """Others have their turn while this request runs. If it holds too much, what comes next is its cancellation."""
-        self._held.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
+        self._reservation.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
 
 
 def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:

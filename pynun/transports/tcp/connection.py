@@ -11,7 +11,7 @@ from pynun import limits
 from pynun.language import messages
 from pynun.transports.clients import client_of
 from pynun.transports.connection_reader import Outcome
-from pynun.transports.peer import ConnectionOrigin
+from pynun.transports.peer import ConnectionPeer
 from pynun.transports.sockets import is_machine_gone, linger
 from pynun.transports.tcp.lines import LineOutbox, LineReader
 
@@ -38,22 +38,22 @@ async def serve_tcp(
     """One connection, from its greeting to its end."""
     client = client or client_of(connected)
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
-    origin = ConnectionOrigin("tcp", connected, outbox, client)
-    session = service.open_session(outbox, origin)
+    peer = ConnectionPeer("tcp", connected, outbox, client)
+    session = service.open_session(outbox, peer)
     reader = LineReader(connected, outbox, session, service, client)
-    reader.held.is_member = session.has_logged_in
-    peer: _CheckedPeer | None = None
+    reader.reservation.is_authenticated = session.has_logged_in
+    checked: _CheckedPeer | None = None
     overflowed = trio.Event()
     outbox.on_overflow = overflowed.set
     try:
         async with trio.open_nursery() as nursery:
             end = partial(_end, session, reader, nursery.cancel_scope)
-            reader.held.on_end = partial(end, outbox.give_up, messages.TOO_MUCH_UNFINISHED)
+            reader.reservation.on_end = partial(end, outbox.give_up, messages.TOO_MUCH_UNFINISHED)
             nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
             nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
-            origin.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
-            peer = _CheckedPeer(connected, outbox, service, nursery.cancel_scope)
-            service.peers.add(peer)
+            peer.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
+            checked = _CheckedPeer(connected, outbox, service, nursery.cancel_scope)
+            service.peers.add(checked)
             outbox.send_raw(_GREETING)
             service.flusher.flush()
             await _run_lines(reader, service, outbox)
@@ -63,8 +63,8 @@ async def serve_tcp(
                 await outbox.wait_sent()
             await linger(connected)
     finally:
-        if peer is not None:
-            service.peers.discard(peer)
+        if checked is not None:
+            service.peers.discard(checked)
         service.reactor.forget(connected)
         reader.forget()
         session.close()

@@ -124,7 +124,7 @@ class LineReader(ChunkReader):
                 outcome = Outcome.FULL if self._service.is_behind(outbox) else Outcome.MORE
                 return self._keep(lines[place + 1 :], outcome)
         outcome = Outcome.FULL if self._service.committer.is_full else Outcome.WAIT
-        if not lines[last] and not self.held.bytes:
+        if not lines[last] and not self.reservation.bytes:
             return outcome
         if len(lines[last]) > self._line_bytes_max:
             return Outcome.TOO_BIG

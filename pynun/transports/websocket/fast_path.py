@@ -1,10 +1,10 @@
 """The fast reader of a WebSocket connection.
 
-A `Lane` is the stream that trio-websocket gets in place of the socket's. After the handshake, `receive_some` does the
-work itself: every complete, unfragmented, masked text frame in what has arrived goes straight to the session, with no
-task, queue or lock between. A control frame is returned alone to trio-websocket, which answers it through `send_all`:
-the same outbox, so in order. Anything else (a fragment, binary, too long, not UTF-8, against the protocol) is
-returned too, and from there on the connection is trio-websocket's own, which remains the authority on the protocol.
+A `FastPath` is the stream that trio-websocket gets in place of the socket's. After the handshake, `receive_some` does
+the work itself: every complete, unfragmented, masked text frame in what has arrived goes straight to the session,
+with no task, queue or lock between. A control frame is returned alone to trio-websocket, which answers it through
+`send_all`: the same outbox, so in order. Anything else (a fragment, binary, too long, not UTF-8, against the protocol)
+is returned too, and from there on the connection is trio-websocket's own, which remains the authority on the protocol.
 
 Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
 
     from pynun.transports.clients import Client
-    from pynun.transports.input_budget import Held
+    from pynun.transports.input_budget import Reservation
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
 
@@ -54,7 +54,7 @@ _PING: Final = b"\x89\x00"  # without payload (RFC 6455 section 5.5.2)
 _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 
 
-class Lane(trio.abc.Stream):
+class FastPath(trio.abc.Stream):
     """One connection's stream, for trio-websocket to read the handshake and the exceptions from."""
 
     def __init__(
@@ -94,9 +94,9 @@ class Lane(trio.abc.Stream):
         self._opened.set()
 
     @property
-    def held(self) -> Held:
+    def reservation(self) -> Reservation:
         """What the client makes the server hold."""
-        return self._reader.held
+        return self._reader.reservation
 
     def give_up(self) -> None:
         """The client makes the server hold too much: forget that, and tell it. Whoever calls cancels the rest."""
@@ -124,7 +124,7 @@ class Lane(trio.abc.Stream):
 
     @property
     def is_passthrough(self) -> bool:
-        """Whether messages reach the session through trio-websocket and not through the lane."""
+        """Whether messages reach the session through trio-websocket and not through the fast path."""
         return self._is_passthrough
 
     def check_alive(self, idle_seconds: float) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.limits import DESCRIPTORS_RESERVED, REFUSALS_MAX
-from pynun.server.accepting.connection_limits import Admission
+from pynun.server.accepting.connection_limits import ConnectionLimits
 from tests.support.certificates import Authority
 from tests.support.clients import (
     TIMEOUT_SECONDS,
@@ -101,15 +101,15 @@ def test_so_many_from_one_address(new_server: Callable[..., Server]) -> None:
 
 def test_an_ipv6_network_is_one_address() -> None:
     """Whoever has one address of a /64 can have all of them; a machine that has none but IPv4 is no network."""
-    admission = Admission(connections_max=100, per_address_max=3)
+    connection_limits = ConnectionLimits(connections_max=100, per_address_max=3)
     for _ in range(2):  # all that was counted is forgotten when it leaves
-        came = [f"2001:db8::{number:x}" for number in range(50) if admission.enter(f"2001:db8::{number:x}")]
-        assert len(came) == admission.connections == 3
+        came = [f"2001:db8::{number:x}" for number in range(50) if connection_limits.enter(f"2001:db8::{number:x}")]
+        assert len(came) == connection_limits.connections == 3
         others = ("2001:db8:0:1::1", "192.0.2.1", "192.0.2.2")
-        assert all(admission.enter(address) for address in others)
+        assert all(connection_limits.enter(address) for address in others)
         for address in (*came, *others):
-            admission.leave(address)
-    assert (admission.connections, admission.refused) == (0, 2 * 47)
+            connection_limits.leave(address)
+    assert (connection_limits.connections, connection_limits.refused) == (0, 2 * 47)
 
 
 def test_with_tls_a_refusal_is_the_end_of_the_connection(new_server: Callable[..., Server], disk_folder: Path) -> None:

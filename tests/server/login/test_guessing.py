@@ -1,6 +1,6 @@
 """Guessing over sockets, with the settings as they come: how far a guesser gets, and what others notice of it.
 
-The arithmetic over minutes and hours is in test_login_delay.py, on a clock of its own.
+The arithmetic over minutes and hours is in test_throttle.py, on a clock of its own.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from pynun import limits
 from pynun.engine.origin import Attempt
 from pynun.engine.secret_hashes import USUAL_LIMIT
 from pynun.engine.steps import VerifySecret
-from pynun.server.accepting.client_networks import address_group
-from pynun.server.login.throttle import LoginDelay
+from pynun.server.accepting.client_networks import client_network
+from pynun.server.login.throttle import LoginThrottle
 from tests.engine.world import FakeCredentials, fake_hash
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Gate:
     def __init__(self, *, burst: int = 10, delay_seconds_max: float = 60) -> None:
         self.slowed: list[str] = []
         self.checks = Checks()
-        self.delay = LoginDelay(
+        self.throttle = LoginThrottle(
             self.checks, burst=burst, delay_seconds_max=delay_seconds_max, on_slowed=self.slowed.append
         )
         self.answered_at: list[float] = []
@@ -86,7 +86,7 @@ class Gate:
     ) -> bool:
         """Try to log in."""
         attempt = Attempt(address, account, is_gone)
-        answer = await self.delay.answer(VerifySecret(hash_text, secret, attempt))
+        answer = await self.throttle.answer(VerifySecret(hash_text, secret, attempt))
         assert isinstance(answer, bool)
         return answer
 
@@ -259,7 +259,7 @@ KNOWN, KNOWN_HASH = "secret", fake_hash("secret")
 
 def is_told_at_once(gate: Gate, address: str) -> bool:
     """Whether a guess from there, if it is right, is answered before it is metered, so that silence means wrong."""
-    return gate.delay.is_verified(KNOWN_HASH, KNOWN, Attempt(address, ACCOUNT))
+    return gate.throttle.is_verified(KNOWN_HASH, KNOWN, Attempt(address, ACCOUNT))
 
 
 @pytest.mark.parametrize("is_used_there", [False, True])
@@ -387,7 +387,7 @@ def test_too_many_who_wait_are_refused_unchecked(monkeypatch: pytest.MonkeyPatch
             for _ in range(50):  # more than may wait, before anybody has to
                 nursery.start_soon(gate.fail, "192.0.2.1", 1)
             await trio.sleep(0.9)
-            assert gate.delay.waiting == 5
+            assert gate.throttle.waiting == 5
             assert (gate.checks.checks, len(gate.answered_at)) == (10, 45)
             began = trio.current_time()
             assert not await gate.attempt("192.0.2.1", "secret", hash_text)
@@ -411,10 +411,10 @@ def test_who_leaves_loses_its_place_and_nothing_is_left_of_it(monkeypatch: pytes
             for _ in range(20):  # hung up
                 nursery.start_soon(lambda: gate.attempt("192.0.2.1", "x", None, is_gone=lambda: left))
             await trio.sleep(1)
-            assert gate.delay.waiting == 20
+            assert gate.throttle.waiting == 20
             left = True
             await trio.sleep(4)
-            assert gate.delay.waiting == 0
+            assert gate.throttle.waiting == 0
         assert await seconds_of(gate, "192.0.2.1", "secret", hash_text) < 8
 
     run(test)
@@ -429,7 +429,7 @@ def test_a_stop_lets_nobody_wait() -> None:
             for _ in range(5):
                 nursery.start_soon(gate.fail, "192.0.2.1", 1)
             await trio.sleep(0.5)
-            gate.delay.stop()
+            gate.throttle.stop()
         assert trio.current_time() - began < 1
         await gate.fail("192.0.2.1", 3)
         assert trio.current_time() - began < 1
@@ -441,14 +441,14 @@ def test_a_stop_lets_nobody_wait() -> None:
 
 
 def test_addresses_and_accounts_are_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "LOGIN_METERS_MAX", 50)
+    monkeypatch.setattr(limits, "LOGIN_BUCKETS_MAX", 50)
 
     async def test(gate: Gate) -> None:
         await gate.fail("192.0.2.1", 12)
         for number in range(200):
             await gate.fail(f"198.51.100.{number}", 1, account=f"account {number}")
             await gate.attempt("192.0.2.1", "x", None) if number % 40 == 0 else None  # it is used
-        assert gate.delay.meters <= 100
+        assert gate.throttle.buckets <= 100
         began = trio.current_time()
         await gate.fail("192.0.2.1", 1)
         assert trio.current_time() - began > 5, "the one that is used is remembered"
@@ -460,7 +460,7 @@ def test_who_has_not_failed_is_not_remembered() -> None:
     async def test(gate: Gate) -> None:
         hash_text = fake_hash("secret")
         await seconds_of(gate, "192.0.2.1", "secret", hash_text)
-        assert gate.delay.meters == 0
+        assert gate.throttle.buckets == 0
 
     run(test)
 
@@ -486,7 +486,7 @@ def test_an_ipv6_network_is_one_address() -> None:
     ],
 )
 def test_which_addresses_count_as_one(address: str, group: str) -> None:
-    assert address_group(address) == group
+    assert client_network(address) == group
 
 
 def test_whose_attempt_it_is_not_is_never_slowed() -> None:
@@ -494,8 +494,8 @@ def test_whose_attempt_it_is_not_is_never_slowed() -> None:
 
     async def test(gate: Gate) -> None:
         for number in range(50):
-            assert await gate.delay.answer(VerifySecret(None, f"x{number}")) is False
+            assert await gate.throttle.answer(VerifySecret(None, f"x{number}")) is False
         assert trio.current_time() < 50 * CHECK_SECONDS + PROMPT_SECONDS
-        assert gate.delay.meters == 0
+        assert gate.throttle.buckets == 0
 
     run(test)

@@ -1,4 +1,4 @@
-"""The WebSocket connection, lane and trio-websocket together, fed with any frames in any pieces.
+"""The WebSocket connection, fast path and trio-websocket together, fed with any frames in any pieces.
 
 wsproto says what a stream means; how it is cut must not matter.
 """
