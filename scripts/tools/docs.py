@@ -1,13 +1,14 @@
 """Builds the documentation as HTML with Sphinx: all pages, a search that runs in the browser, nothing from elsewhere.
 
-The Markdown stays as it is read in the repository: README, CHANGELOG and docs/ are copied beside an index, which is all
-that this file adds. A page that the index leaves out, or a link that leads nowhere, is an error.
+The Markdown stays as it is in the repository: README, CHANGELOG and docs/ are copied beside an index that is made from
+docs/README.md. A page that docs/README.md leaves out, or a link that leads nowhere, is an error.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shutil
 import sys
 import tempfile
@@ -18,38 +19,7 @@ from sphinx.application import Sphinx
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
-SECTIONS: Final = (
-    ("Start", ("README", "docs/tutorial", "docs/demo")),
-    (
-        "Install and run",
-        (
-            "docs/install", "docs/container", "docs/running", "docs/configuration", "docs/tls", "docs/proxies",
-            "docs/upgrade", "docs/migration",
-        ),
-    ),
-    (
-        "Operate",
-        (
-            "docs/administration", "docs/backup", "docs/export", "docs/monitoring", "docs/audit", "docs/storage",
-            "docs/performance", "docs/reliability", "docs/security", "docs/troubleshooting",
-        ),
-    ),
-    (
-        "Look up",
-        (
-            "docs/cli", "docs/shell-and-watch", "docs/python-client", "docs/commands", "docs/protocol",
-            "docs/differences", "CHANGELOG",
-        ),
-    ),
-    (
-        "Work on it",
-        (
-            "docs/architecture", "docs/decisions/README", "docs/dependencies", "docs/contributing",
-            "docs/adding-a-command",
-        ),
-    ),
-)  # fmt: skip
-"""The pages in their order; those that are not there yet are left out, those that are there and not here an error."""
+_NAMED_BY_FILE: Final = re.compile(r"\[`?[\w/-]+\.md`?\]\((?P<path>[\w./-]+\.md)(?P<anchor>#[\w-]+)?\)")
 
 SETTINGS: Final = {
     "project": "pynun",
@@ -73,7 +43,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "source"
         copy_pages(source)
-        (source / "index.md").write_text(index(source), encoding="utf-8")
+        (source / "index.md").write_text(index(), encoding="utf-8")
         built = Path(scratch) / "html"
         with contextlib.redirect_stdout(None):
             application = Sphinx(
@@ -92,20 +62,33 @@ def main() -> int:
 
 
 def copy_pages(folder: Path) -> None:
-    """The pages, with their pictures, as they lie in the repository."""
+    """Copy the pages with their pictures. A link that shows only the name of a page's file gets the page's title."""
     shutil.copytree(ROOT / "docs", folder / "docs")
     for name in ("README.md", "CHANGELOG.md", "LICENSE"):
         shutil.copy2(ROOT / name, folder)
+    for page in folder.rglob("*.md"):
+
+        def titled(link: re.Match[str], page: Path = page) -> str:
+            target = page.parent / link["path"]
+            return f"[{title(target)}]({link['path']}{link['anchor'] or ''})" if target.is_file() else link[0]
+
+        page.write_text(_NAMED_BY_FILE.sub(titled, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def index(folder: Path) -> str:
-    """The start page: a table of contents for each section."""
-    parts = ["# pynun\n\nThe documentation of this version, readable without a network.\n"]
-    for title, pages in SECTIONS:
-        present = [page for page in pages if (folder / f"{page}.md").is_file()]
-        parts.append(f"```{{toctree}}\n:caption: {title}\n:maxdepth: 1\n\n" + "\n".join(present) + "\n```\n")
-    if any((folder / "docs" / "decisions").glob("0*.md")):
-        parts.append("```{toctree}\n:hidden:\n:glob:\n\ndocs/decisions/0*\n```\n")
+def title(page: Path) -> str:
+    """The first heading of a page."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def index() -> str:
+    """The start page: README's beginning, and a table of contents for each section of docs/README.md."""
+    beginning = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    parts = [beginning, "[Install and start it](README.md)\n", "```{toctree}\n:hidden:\n\nREADME\ndocs/README\n```\n"]
+    for section in (ROOT / "docs" / "README.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        caption, _, text = section.partition("\n")
+        pages = "\n".join(f"docs/{page}" for page in re.findall(r"\]\(([^)#]+)\.md\)", text))
+        parts.append(f"```{{toctree}}\n:caption: {caption}\n:maxdepth: 1\n\n{pages}\n```\n".replace("docs/../", ""))
+    parts.append("```{toctree}\n:hidden:\n:glob:\n\ndocs/decisions/0*\n```\n")
     return "\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -67,3 +68,25 @@ def test_nothing_is_loaded_from_elsewhere_and_every_link_leads_somewhere(site: P
             assert target.exists(), f"{path.name} refers to {address}"
             if parts.fragment and target in pages:
                 assert unquote(parts.fragment) in pages[target].anchors, f"{path.name} refers to {address}"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ("delet databas", "docs/administration"),
+        ("reset password", "docs/administration"),
+        ("autocomplet", "docs/shell-and-watch"),
+        ("disk full", "docs/storage"),
+        ("revers proxi", "docs/proxies"),
+    ],
+)
+def test_the_search_finds(site: Path, words: str, page: str) -> None:
+    """By the index that the page's search reads: it holds words by their stems."""
+    found = json.loads((site / "searchindex.js").read_text().removeprefix("Search.setIndex(").removesuffix(")"))
+    for word in words.split():
+        places = [found[part].get(word, []) for part in ("terms", "titleterms")]
+        pages = [
+            found["docnames"][number] for each in places for number in (each if isinstance(each, list) else [each])
+        ]
+        assert page in pages, f"{word} is not on {page}"
