@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun import limits
 from pynun.engine.commands.table import COMMANDS
-from pynun.language.messages import Refusal
+from pynun.protocol.messages import Refusal
 from pynun.setting_values import format_size
 from pynun.settings import SETTINGS
 

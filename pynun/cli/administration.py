@@ -85,7 +85,7 @@ def _check(target: Target, body: str, response: Response) -> None:
 
 def _is_full(response: Response) -> bool:
     """Whether the server itself has no room, and not a proxy no server."""
-    from pynun.language.messages import TOO_MANY_CONNECTIONS  # seldom needed
+    from pynun.protocol.messages import TOO_MANY_CONNECTIONS  # seldom needed
 
     return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
 

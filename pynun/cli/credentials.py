@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pynun.cli.errors import UsageError
 from pynun.cli.names import is_http_word
 from pynun.errors import SettingsError
-from pynun.language.framing import carriers_of_password
+from pynun.protocol.framing import carriers_of_password
 from pynun.secret_file import read_secret_file
 from pynun.settings import load_credentials
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pynun.cli.errors import CommandError, ExitCode, NoConnectionError
 from pynun.cli.http_request import get
-from pynun.language.messages import NEEDS_TLS
+from pynun.protocol.messages import NEEDS_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

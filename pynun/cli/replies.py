@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pynun.language.framing import http_commands, words
+from pynun.protocol.framing import http_commands, words
 
 NOTHING_SAID = "empty"
 VALID_AUTH = "valid auth\n"

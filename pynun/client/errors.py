@@ -7,7 +7,7 @@ arguments that can't be sent (raised before anything is sent). No exception text
 from __future__ import annotations
 
 from pynun.errors import PynunError
-from pynun.language import messages
+from pynun.protocol import messages
 
 CONFLICT_UNRESOLVED_PREFIX = messages.conflict_unresolved("").error
 """What the server says before the name of a conflict's record (docs/protocol.md section 5)."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pynun.client.errors import ProtocolError
-from pynun.language.messages import EMPTY_VALUE, OK
-from pynun.language.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, parse_integer
+from pynun.protocol.messages import EMPTY_VALUE, OK
+from pynun.protocol.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, parse_integer
 
 SEPARATOR = ";"
 """Splits the text of a frame into commands; so no command may hold it (docs/protocol.md section 1)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pynun.client.errors import command_error
-from pynun.language.messages import INVALID_AUTH, VALID_AUTH
+from pynun.protocol.messages import INVALID_AUTH, VALID_AUTH
 
 if TYPE_CHECKING:
     from pynun.client.frames import Reply

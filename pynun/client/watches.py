@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from pynun.client.frames import ChangeEvent, Conflict, Versioned, read_versioned
 from pynun.client.queues import ConflatingQueue
-from pynun.language.messages import NO_DATABASE, PERMISSION_DENIED
+from pynun.protocol.messages import NO_DATABASE, PERMISSION_DENIED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

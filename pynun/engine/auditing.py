@@ -263,8 +263,8 @@ def resolve(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
 def operation(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
     """`rp`: whatever the command in it is, if that can be read at all."""
     from pynun.engine.commands.table import BY_NAME  # the table names these functions
-    from pynun.language.framing import words
-    from pynun.language.messages import Refusal
+    from pynun.protocol.framing import words
+    from pynun.protocol.messages import Refusal
 
     _, text = arguments
     parts = words(text)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pynun.language.numbers import parse_unsigned
+from pynun.protocol.numbers import parse_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

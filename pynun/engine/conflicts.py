@@ -17,8 +17,8 @@ from pynun.engine.permissions import is_security_key
 from pynun.engine.scans import scan_slices
 from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, following
-from pynun.language import messages
-from pynun.language.arguments import GIVEN_VERSION_MAX
+from pynun.protocol import messages
+from pynun.protocol.arguments import GIVEN_VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

@@ -41,7 +41,7 @@ from pynun.engine.rooms import Room, growth
 from pynun.engine.scans import scan_slices
 from pynun.engine.sleeping import Newest
 from pynun.engine.versions import VERSION_MAX, following
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

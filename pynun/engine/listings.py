@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pynun import limits
 from pynun.engine.steps import Turn
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

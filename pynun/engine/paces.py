@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.changes import Entry

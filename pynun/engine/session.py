@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pynun.engine import auditing, sleeping
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
-from pynun.language import messages
-from pynun.language.framing import words
-from pynun.language.messages import Refusal
+from pynun.protocol import messages
+from pynun.protocol.framing import words
+from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
     from pynun.engine.auditing import Fact

@@ -13,7 +13,7 @@ from pynun import limits
 from pynun.engine import conflicts
 from pynun.engine.database import ARBITER_KEY
 from pynun.engine.events import Event
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from pynun.language.arguments import UNCONDITIONAL
-from pynun.language.numbers import INT32_MAX
+from pynun.protocol.arguments import UNCONDITIONAL
+from pynun.protocol.numbers import INT32_MAX
 
 VERSION_MAX: Final = INT32_MAX
 """No change gives a key a higher one; keys of older servers and of imports may have it."""

@@ -21,7 +21,7 @@ from pynun import __version__, limits, stop_signals
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
-from pynun.language.framing import CARRIERS, carriers_of_password
+from pynun.protocol.framing import CARRIERS, carriers_of_password
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits

@@ -23,7 +23,7 @@ import trio
 from pynun import limits
 from pynun.audit_file import AuditTrail, audit_line
 from pynun.engine import auditing
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.server.accepting.client_networks import client_network
 from pynun.timestamps import timestamp
 

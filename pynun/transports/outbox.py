@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.counters import Counters
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from pynun.client.frames import (
     read_versioned,
     use_command,
 )
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from pynun.language import messages as m
-from pynun.language.numbers import parse_integer
+from pynun.protocol import messages as m
+from pynun.protocol.numbers import parse_integer
 from tests.engine.world import fake_hash
 
 

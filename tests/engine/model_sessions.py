@@ -1,6 +1,6 @@
 """Who may do what, and which command does what to the keys of `model.py` (docs/protocol.md sections 2 and 3).
 
-The words of a command are read by the language, which has tests of its own. Left out is what only looks or has no
+The words of a command are read by pynun/protocol, which has tests of its own. Left out is what only looks or has no
 meaning here (`NOT_HERE`): what it says is not a matter of these rules.
 """
 
@@ -11,7 +11,7 @@ import re
 from pynun.engine import granting
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import parse_grants
-from pynun.language import messages as m
+from pynun.protocol import messages as m
 from tests.engine.model import Base
 from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from pynun.language.framing import http_commands, websocket_commands
+from pynun.protocol.framing import http_commands, websocket_commands
 from tests.engine.model_sessions import Client as ModelClient
 from tests.engine.model_sessions import Model
 from tests.engine.world import ADDRESS, ADMIN_PASSWORD, ADMIN_USER, START_NS, Client, World
@@ -59,7 +59,7 @@ class EngineTalker:
 
 
 class ModelTalker:
-    """A session of the model, which gets its words as the language reads them."""
+    """A session of the model, which gets its words as pynun/protocol reads them."""
 
     def __init__(self, model: Model) -> None:
         self._model, self._client = model, ModelClient()

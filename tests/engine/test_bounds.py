@@ -9,7 +9,7 @@ import pytest
 from pynun import limits
 from pynun.engine.changes import Entry
 from pynun.engine.steps import Pause, Turn
-from pynun.language import messages
+from pynun.protocol import messages
 from tests.engine.world import Client, World
 
 OK = ["ok \n"]

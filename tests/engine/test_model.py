@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.language.messages import Refusal
+from pynun.protocol.messages import Refusal
 from tests.engine import model
 from tests.engine.model import Base
 from tests.engine.model_sessions import Client, Model, matches

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 from tests.engine.world import Client, Visitor, World
 
 if TYPE_CHECKING:

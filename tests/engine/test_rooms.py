@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.language import messages
+from pynun.protocol import messages
 from tests.engine.world import Client, World
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pynun.engine.engine import Context, Engine
 from pynun.engine.secret_hashes import USUAL_LIMIT
 from pynun.engine.session import Session
 from pynun.engine.steps import HashSecret, VerifySecret
-from pynun.language import messages
+from pynun.protocol import messages
 from tests.storage.memory_store import MemoryStore
 
 if TYPE_CHECKING:

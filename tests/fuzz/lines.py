@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.connection_reader import Outcome
 from pynun.transports.tcp.lines import LineOutbox, LineReader
 from tests.fuzz.cutting import bytewise, pieces_of

@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
-LAYERS = ("language", "engine", "storage", "transports", "server", "demo", "cli")
+LAYERS = ("protocol", "engine", "storage", "transports", "server", "demo", "cli")
 """Lowest first. Each may import those before it; `demo` is a server with something to look at."""
 
 BELOW_ALL = {
@@ -20,7 +20,7 @@ BELOW_ALL = {
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""
 
 CLIENT_OF = {"__init__", "demo", "cli"}
-"""The client is beside the layers: it knows none above the language, and only these know it."""
+"""The client is beside the layers: it knows no layer above the protocol, and only these know it."""
 
 ONLY_IN = {
     "argon2": ("pynun/server/login/passwords.py",),
@@ -76,7 +76,7 @@ def is_allowed(importer: str, imported: str) -> bool:
     if imported == "client":
         return importer in CLIENT_OF
     if importer == "client":
-        return imported == "language"
+        return imported == "protocol"
     if importer == "__main__":
         return imported == "cli"
     return importer in LAYERS and imported in LAYERS and LAYERS.index(imported) < LAYERS.index(importer)
@@ -122,7 +122,7 @@ def test_every_part_has_its_place() -> None:
     ("path", "source", "complaint"),
     [
         ("pynun/engine/x.py", "from pynun.storage.schema import FORMAT", "engine may not know storage"),
-        ("pynun/language/x.py", "import pynun.engine", "language may not know engine"),
+        ("pynun/protocol/x.py", "import pynun.engine", "protocol may not know engine"),
         ("pynun/storage/x.py", "def f():\n    from pynun.server import app", "x.py:2 imports pynun.server"),
         ("pynun/transports/x.py", "from pynun import server", "transports may not know server"),
         ("pynun/limits.py", "from pynun.engine import changes", "limits may not know engine"),
@@ -144,7 +144,7 @@ def test_a_line_that_breaks_it_is_named(path: str, source: str, complaint: str) 
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("pynun/engine/x.py", "from pynun.language import messages\nfrom pynun import limits"),
+        ("pynun/engine/x.py", "from pynun.protocol import messages\nfrom pynun import limits"),
         ("pynun/cli/x.py", "from pynun.server import app\nfrom pynun.client import Client\nimport typer, trio"),
         ("pynun/server/login/passwords.py", "import argon2, trio\nfrom pynun.engine.steps import Need"),
         (

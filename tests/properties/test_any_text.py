@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pynun.language.framing import http_commands, websocket_commands
+from pynun.protocol.framing import http_commands, websocket_commands
 from tests.engine.answers import check_answer, is_event, new_clients
 from tests.properties.command_texts import commands
 from tests.properties.effort import effort

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pynun.engine import dropping
-from pynun.language.messages import OK
+from pynun.protocol.messages import OK
 from tests.engine.kept import CONNECTIONS, Kept, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import NOT_HERE, Model
 from tests.engine.model_sessions import Client as ModelClient

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.scans import scan_slices
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session

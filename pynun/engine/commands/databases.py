@@ -8,7 +8,7 @@ from pynun.engine import dropping
 from pynun.engine.commands.pages import PAGE_ROWS, names_after, place_behind
 from pynun.engine.database import CATALOGUE
 from pynun.engine.steps import Pause
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session

@@ -14,9 +14,9 @@ from pynun.engine.scans import scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, following, next_version
-from pynun.language import messages
-from pynun.language.arguments import UNCONDITIONAL
-from pynun.language.numbers import INT64_MAX, INT64_MIN, parse_integer
+from pynun.protocol import messages
+from pynun.protocol.arguments import UNCONDITIONAL
+from pynun.protocol.numbers import INT64_MAX, INT64_MIN, parse_integer
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database

@@ -8,7 +8,7 @@ from pynun.engine.database import ADMIN_DATABASE, parse_strategy
 from pynun.engine.origin import Attempt
 from pynun.engine.permissions import EVERYONE, Secret, user_key
 from pynun.engine.steps import HashSecret, VerifySecret
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

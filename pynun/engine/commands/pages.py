@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, unquote
 
 from pynun.engine.scans import scan_slices
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Generator

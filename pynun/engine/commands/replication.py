@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from pynun.engine.commands import keys
 from pynun.engine.commands.admin import wait_for_disk
-from pynun.language import messages
-from pynun.language.messages import Refusal
+from pynun.protocol import messages
+from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pynun.engine.commands.pages import PAGE_ROWS
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:

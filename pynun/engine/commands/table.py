@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from pynun.engine import auditing
 from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
 from pynun.engine.permissions import Permission
-from pynun.language import arguments as shapes
-from pynun.language import messages
+from pynun.protocol import arguments as shapes
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.session import Session
-    from pynun.language.arguments import Shape
+    from pynun.protocol.arguments import Shape
 
     Describe = Callable[[Session, tuple[Any, ...]], auditing.Fact | None]
 

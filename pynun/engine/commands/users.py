@@ -21,8 +21,8 @@ from pynun.engine.permissions import (
     permission_key,
     user_key,
 )
-from pynun.language import messages
-from pynun.language.arguments import UNCONDITIONAL
+from pynun.protocol import messages
+from pynun.protocol.arguments import UNCONDITIONAL
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database

@@ -11,7 +11,7 @@ from pynun.engine.database import ARBITER_KEY, watch_bytes, watch_weight
 from pynun.engine.events import Event
 from pynun.engine.permissions import Permission, is_secret_key
 from pynun.engine.steps import Drain
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.session import Session

@@ -10,7 +10,7 @@ import trio
 
 from pynun import limits
 from pynun.errors import DamageError
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.server.accepting.proxies import ProxiedClient
 from pynun.server.accepting.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.accepting.tls import PlainTextError, shake_hands

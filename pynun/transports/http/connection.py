@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
-from pynun.language import framing, messages
+from pynun.protocol import framing, messages
 from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
 from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client_of
 from pynun.transports.http.request_reader import RequestReader

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Set

@@ -6,7 +6,7 @@ import email.utils
 import time
 from typing import TYPE_CHECKING, Final
 
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.http.request_reader import HEAD_TOO_BIG
 from pynun.transports.pages import PLAIN_TEXT
 from pynun.transports.sockets import linger, send

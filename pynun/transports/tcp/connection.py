@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.clients import client_of
 from pynun.transports.connection_reader import Outcome
 from pynun.transports.peer import ConnectionPeer

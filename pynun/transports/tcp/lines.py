@@ -7,7 +7,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.connection_reader import ChunkReader, Outcome
 from pynun.transports.outbox import Outbox
 

@@ -20,7 +20,7 @@ from trio_websocket import (
 )
 
 from pynun import limits
-from pynun.language import framing, messages
+from pynun.protocol import framing, messages
 from pynun.transports.allowed_origins import NOT_ALLOWED
 from pynun.transports.clients import client_of
 from pynun.transports.peer import ConnectionPeer

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import limits
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.clients import ForwardingError
 from pynun.transports.connection_reader import Outcome
 from pynun.transports.http.page_server import page_answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.language import messages
+from pynun.protocol import messages
 from pynun.transports.outbox import Outbox
 
 if TYPE_CHECKING:

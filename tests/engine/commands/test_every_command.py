@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pynun.engine.commands.table import BY_NAME, COMMANDS, Command
-from pynun.language import messages
-from pynun.language.messages import Refusal
+from pynun.protocol import messages
+from pynun.protocol.messages import Refusal
 from tests.engine.commands.cases import CASES, OK, WHO, Case, prepared_world
 from tests.engine.world import Client, World
 

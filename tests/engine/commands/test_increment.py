@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.language.numbers import INT64_MAX, INT64_MIN
+from pynun.protocol.numbers import INT64_MAX, INT64_MIN
 from tests.engine.world import Client, World
 
 OK = ["ok \n"]

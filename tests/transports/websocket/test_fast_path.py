@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from trio_websocket import WebSocketConnection
 
-from pynun.language import messages as wire
+from pynun.protocol import messages as wire
 from pynun.transports.websocket.connection import serve_receiver
 from pynun.transports.websocket.frames import FrameOutbox, close_frame, text_frame
 from tests.properties.effort import effort

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pynun.language.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, parse_integer
+from pynun.protocol.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, parse_integer
 from tests.properties.effort import effort
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.language import messages
+from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from pynun.language.messages import Refusal
+    from pynun.protocol.messages import Refusal
 
 
 def test_the_two_ends_have_a_space_before_the_newline() -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynun.language.messages import Refusal, missing_key, version_out_of_range
-from pynun.language.numbers import INT32_MIN, is_integer, parse_integer, parse_unsigned
+from pynun.protocol.messages import Refusal, missing_key, version_out_of_range
+from pynun.protocol.numbers import INT32_MIN, is_integer, parse_integer, parse_unsigned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pynun.engine.commands.table import COMMANDS
-from pynun.language import arguments
-from pynun.language.arguments import Shape
-from pynun.language.framing import words
-from pynun.language.messages import Refusal
+from pynun.protocol import arguments
+from pynun.protocol.arguments import Shape
+from pynun.protocol.framing import words
+from pynun.protocol.messages import Refusal
 
 USE_WORDS = "set-safe must be followed by a version and key"
 OUT_OF_RANGE = "version out of range: remove k lets it start anew"

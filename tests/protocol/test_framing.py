@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynun.language.framing import http_commands, websocket_commands, words
+from pynun.protocol.framing import http_commands, websocket_commands, words
 from tests.properties.effort import effort
 
 anything = st.text(st.sampled_from("ab ;\n\r\t\0é🙂") | st.characters(exclude_categories=["Cs"]), max_size=30)

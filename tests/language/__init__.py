@@ -1,1 +1,0 @@
-"""Tests of pynun/language: texts, words, numbers and messages."""

@@ -1,0 +1,1 @@
+"""Tests of pynun/protocol: texts, words, numbers and messages."""
