@@ -43,7 +43,7 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
 
 def _hide_unknown(data_dir: Path, more: dict[str, str | int]) -> None:
     """Take out the name of a database that there is not: it may be a secret that was typed there."""
-    from pynun.storage.reading import snapshot  # seldom needed
+    from pynun.storage.snapshot import snapshot  # seldom needed
 
     name = more.get("database")
     if not isinstance(name, str):

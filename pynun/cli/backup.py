@@ -19,7 +19,7 @@ from pynun.cli.quantities import counted, size
 from pynun.cli.terminal import printable
 
 if TYPE_CHECKING:
-    from pynun.storage.backup_file import Verified
+    from pynun.backup.file_format import Verified
 
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for scripts.")]
 
@@ -45,9 +45,9 @@ def backup(
     server goes on meanwhile. FILE has its name only when it is complete, on disk and verified.
     """
     with failures_shown():
+        from pynun.backup.make import make_backup
         from pynun.cli.audit import recorded
-        from pynun.storage.backup import make_backup
-        from pynun.storage.children import lower_priority
+        from pynun.storage.integrity.child_process import lower_priority
 
         lower_priority()
         folder = folder_to_read(data_dir)
@@ -72,7 +72,7 @@ def verify(
     The exit code is 1 if it is damaged. The file is not changed, and no server or data folder is needed.
     """
     with failures_shown():
-        from pynun.storage.backup_file import verify_backup
+        from pynun.backup.file_format import verify_backup
 
         with Progress() as progress:
             verified = verify_backup(Path(file), progress.show)
@@ -98,8 +98,8 @@ def restore(
     The backup is verified first. Whatever happens meanwhile, the folder has the old data or the new.
     """
     with failures_shown():
+        from pynun.backup.restore import restore_backup
         from pynun.cli.audit import recorded
-        from pynun.storage.restore import restore_backup
 
         folder = folder_to_change(data_dir)
         with recorded(folder, "restore", file=file) as more, Progress() as progress:

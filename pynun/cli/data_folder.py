@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pynun.server.login.passwords import Passwords
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 DirectoryToRead = Annotated[
     str | None,
@@ -72,7 +72,7 @@ def _folder(data_dir: str | None) -> tuple[Path, bool]:
 def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
     """The data of a server that is stopped; what is made there belongs to the folder's owner. Raises StartError."""
     from pynun.storage import schema
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
     try:
         with contextlib.closing(LmdbStore(data_dir)) as store:

@@ -22,8 +22,8 @@ from pynun.cli.tables import show
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.storage.nundb_folder import Problem
-    from pynun.storage.nundb_import import Summary
+    from pynun.transfer.nundb_files import Problem
+    from pynun.transfer.nundb_import import Summary
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +53,7 @@ def import_nundb(
     """
     with failures_shown():
         from pynun.cli.audit import recorded
-        from pynun.storage.nundb_import import require_data
+        from pynun.transfer.nundb_import import require_data
 
         source = Path(folder)
         require_data(source)
@@ -97,7 +97,7 @@ def _import(
     is_replacing: bool,
     is_accepting_damage: bool,
 ) -> Summary:
-    from pynun.storage.nundb_import import import_folder
+    from pynun.transfer.nundb_import import import_folder
 
     passwords = load_passwords()
     with opened_store(target) as store:
@@ -122,9 +122,9 @@ def _try(
     _is_accepting_damage: bool,
 ) -> Summary:
     from pynun.storage import schema
-    from pynun.storage.lmdb_store import LmdbStore
-    from pynun.storage.nundb_import import check_folder
-    from pynun.storage.reading import snapshot
+    from pynun.storage.snapshot import snapshot
+    from pynun.storage.store import LmdbStore
+    from pynun.transfer.nundb_import import check_folder
 
     existing: set[str] = set()
     if (target / schema.DATA_FILE).exists():

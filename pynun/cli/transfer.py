@@ -59,8 +59,8 @@ def export(
     """
     with failures_shown():
         from pynun.cli.audit import recorded
-        from pynun.storage.export_database import export_lines
-        from pynun.storage.reading import snapshot
+        from pynun.storage.snapshot import snapshot
+        from pynun.transfer.database_file import export_lines
 
         folder = folder_to_read(data_dir)
         with (
@@ -109,7 +109,7 @@ def import_(
     with failures_shown():
         from pynun.cli import credentials, names
         from pynun.cli.audit import recorded
-        from pynun.storage.export_database import import_database
+        from pynun.transfer.database_file import import_database
 
         if replace and merge:
             raise UsageError("--replace and --merge exclude each other")
@@ -161,7 +161,7 @@ def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: P
 def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_replacing: bool) -> int:
     """Write a new file, which has its name only when it is complete and on disk. Raises TransferError."""
     from pynun.errors import TransferError
-    from pynun.storage.partial_file import PartialFile
+    from pynun.storage.files.atomic_file import PartialFile
 
     is_there = f"{path} is there already: choose another name, or give --replace"
     if not is_replacing and os.path.lexists(path):
@@ -181,7 +181,7 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
 def _opened(file: str) -> Iterator[BinaryIO]:
     """A file to read, or standard input. Raises TransferError, of this file alone, here and when it is read."""
     from pynun.errors import TransferError
-    from pynun.storage.ordinary_file import NotOrdinaryError, open_descriptor
+    from pynun.storage.files.regular_file import NotOrdinaryError, open_descriptor
 
     if file == STANDARD_STREAM:
         yield sys.stdin.buffer

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import __version__, limits, stop_signals
+from pynun.commit.committer import Committer
+from pynun.commit.purger import Sweeper
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
@@ -44,10 +46,8 @@ from pynun.server.startup.other_servers import refuse_other_servers
 from pynun.server.startup.status_page import StatusPage
 from pynun.settings import Durability
 from pynun.storage import schema
-from pynun.storage.committer import Committer
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.sweeper import Sweeper
-from pynun.storage.walk import after_damage
+from pynun.storage.integrity.page_walk import after_damage
+from pynun.storage.store import LmdbStore
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service, check_peers
 

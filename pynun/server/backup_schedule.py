@@ -23,9 +23,9 @@ import trio
 
 from pynun import limits
 from pynun.audit_file import AuditTrail
-from pynun.storage import backup_folder
-from pynun.storage.children import command, environment
-from pynun.storage.partial_file import partial_name
+from pynun.backup import folder as backup_folder
+from pynun.storage.files.atomic_file import partial_name
+from pynun.storage.integrity.child_process import command, environment
 from pynun.timestamps import steady_seconds, time_of_day
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.settings import Settings
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 _log = logging.getLogger("nun_db")
 
@@ -184,7 +184,7 @@ def _cure(error: OSError) -> str:
 async def _make(data_dir: Path, file: Path) -> str | None:
     """Have a process make a backup. Returns why it did not."""
     process = await trio.lowlevel.open_process(
-        command("pynun.storage.backup", str(data_dir), str(file)),
+        command("pynun.backup.make", str(data_dir), str(file)),
         env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

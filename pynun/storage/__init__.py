@@ -1,1 +1,1 @@
-"""The data on disk: the only importer of lmdb."""
+"""The data on disk: LMDB, one batch a transaction, read while it is written. Synchronous: it knows no task."""

@@ -12,8 +12,8 @@ import lmdb
 
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
-from pynun.storage.opening import unusable, why_not_written
-from pynun.storage.partial_file import PartialFile
+from pynun.storage.environment import unusable, why_not_written
+from pynun.storage.files.atomic_file import PartialFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from pynun.errors import StartError
 from pynun.folders import make_folder
 from pynun.storage import schema
-from pynun.storage.opening import unusable
+from pynun.storage.environment import unusable
 
 if TYPE_CHECKING:
     from pathlib import Path

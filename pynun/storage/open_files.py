@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.errors import DamageError, TakenAwayError
 from pynun.storage import schema
-from pynun.storage.page_check import newest_transaction
+from pynun.storage.integrity.page_check import newest_transaction
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -29,11 +29,11 @@ from pynun.transports.sockets import CHECKS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pynun.commit.committer import Committer
     from pynun.engine import events
     from pynun.engine.engine import Engine
     from pynun.engine.origin import Origin
     from pynun.engine.steps import Answer, Need, Suspension
-    from pynun.storage.committer import Committer
     from pynun.transports.outbox import Flusher
     from pynun.transports.pages import Pages
 

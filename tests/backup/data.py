@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.backup.make import make_backup
 from pynun.engine.changes import Batch, Entry
-from pynun.storage.backup import make_backup
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from tests.support.clients import HttpClient
 from tests.support.sessions import TOKEN, create_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pynun.storage.backup import Made
+    from pynun.backup.make import Made
     from tests.support.server import Server
 
 NAMES = ("one", "zwei", "trois")

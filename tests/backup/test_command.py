@@ -92,7 +92,7 @@ def test_a_process_that_may_not_lower_its_priority_makes_backups(disk_folder: Pa
 
     refused = run_filtered(sys.executable, "-c", "import os; os.setpriority(os.PRIO_PROCESS, 0, 19)")
     assert "PermissionError" in refused.stderr
-    scheduled = run_filtered(sys.executable, "-m", "pynun.storage.backup", str(folder), str(file))
+    scheduled = run_filtered(sys.executable, "-m", "pynun.backup.make", str(folder), str(file))
     assert json.loads(scheduled.stdout)["databases"] == len(NAMES), scheduled.stderr
     typed = run_filtered(*command_line("backup", "--data-dir", str(folder), "--replace", str(file)))
     assert (typed.returncode, typed.stderr) == (0, "")

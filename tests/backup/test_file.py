@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import lmdb
 import pytest
 
+from pynun.backup.file_format import TRAILER_BYTES, verify_backup
+from pynun.backup.restore import restore_backup
 from pynun.errors import BackupError, StartError, TransferError
-from pynun.storage import partial_file, schema
-from pynun.storage.backup_file import TRAILER_BYTES, verify_backup
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.partial_file import PartialFile, partial_name
-from pynun.storage.reading import snapshot
-from pynun.storage.restore import restore_backup
+from pynun.storage import schema
+from pynun.storage.files import atomic_file
+from pynun.storage.files.atomic_file import PartialFile, partial_name
+from pynun.storage.snapshot import snapshot
+from pynun.storage.store import LmdbStore
 from tests.backup.data import KEYS_EACH, LONG_KEY, NAMES, back_up, changed_batch, contents, make_folder, silent
 from tests.cli.command import run
 
@@ -312,7 +313,7 @@ def test_a_partial_file_is_private_from_its_first_moment(disk_folder: Path) -> N
     finally:
         os.umask(before)
     assert list(disk_folder.iterdir()) == []
-    assert partial_file.partial_name("x") == ".x.partial"
+    assert atomic_file.partial_name("x") == ".x.partial"
 
 
 # --- restored --------------------------------------------------------------------------------------------------

@@ -13,12 +13,12 @@ import pytest
 import trio
 
 from pynun import limits
+from pynun.backup import folder as backup_folder
+from pynun.backup.file_format import verify_backup
 from pynun.errors import SettingsError
 from pynun.server import backup_schedule
 from pynun.settings import load
-from pynun.storage import backup_folder
-from pynun.storage.backup_file import verify_backup
-from pynun.storage.partial_file import PartialFile, partial_name
+from pynun.storage.files.atomic_file import PartialFile, partial_name
 from tests.backup.data import fill, silent
 from tests.support.clients import http_post
 from tests.support.sessions import create_database

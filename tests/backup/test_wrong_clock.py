@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from pynun.backup import folder as backup_folder
+from pynun.backup.file_format import Contents, digest_line, trailer_text, verify_backup
 from pynun.server import backup_schedule
 from pynun.settings import load
-from pynun.storage import backup_folder
-from pynun.storage.backup_file import Contents, digest_line, trailer_text, verify_backup
 from tests.backup.data import make_folder, silent
 from tests.support.clients import http_post
 from tests.support.sessions import create_database

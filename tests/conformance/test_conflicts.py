@@ -11,8 +11,8 @@ import pytest
 
 from pynun.engine.changes import Entry
 from pynun.engine.engine import LAST_CONFLICT
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.staging import write_notes
+from pynun.storage.store import LmdbStore
+from pynun.transfer.bulk_load import write_notes
 from tests.support.clients import http_post
 from tests.support.server import new_folder, running_server
 from tests.support.sessions import OK, admin_session, create_database, websocket_session

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pynun.engine.database import HOUSEKEEPING, prefixes
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from tests.support.clients import http_post
 from tests.support.sessions import create_database, tcp_session
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.storage import nundb_folder, nundb_import
+from pynun.transfer import nundb_files, nundb_import
 from tests.docs.blocks import blocks
 from tests.docs.messages_in_code import FRAGMENT_CHARACTERS_MIN
 from tests.docs.story import Story
@@ -62,7 +62,7 @@ def test_a_database_goes_out_and_in(disk_folder: Path) -> None:
         assert play(DOCS / "export.md", "export", disk_folder) == 2
 
 
-@pytest.mark.parametrize("module", [nundb_folder, nundb_import])
+@pytest.mark.parametrize("module", [nundb_files, nundb_import])
 def test_every_problem_is_explained(module: object) -> None:
     """Each literal part of what a problem can say is on the page."""
     import ast

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 
-from pynun.storage.nundb_folder import (
+from pynun.transfer.nundb_files import (
     DELETED,
     KEY_BYTES_MAX,
     STATUS_MAX,

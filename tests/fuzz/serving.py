@@ -10,7 +10,7 @@ import atexit
 import socket
 from typing import TYPE_CHECKING, cast
 
-from pynun.storage.committer import Committer
+from pynun.commit.committer import Committer
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
 from tests.engine.world import World
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import trio
 
     from pynun.engine.steps import Need, Suspension
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 300
 """Small, so that inputs of the fuzzer are above and below it."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from pynun.backup.make import make_backup
+from pynun.backup.restore import restore_backup
 from pynun.cli.data_folder import opened_store
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
-from pynun.storage.backup import make_backup
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.reading import snapshot
-from pynun.storage.restore import restore_backup
+from pynun.storage.snapshot import snapshot
+from pynun.storage.store import LmdbStore
 from tests.support.clients import EndOfConnectionError, http_post
 from tests.support.server import Server, new_folder, nun_db
 from tests.support.sessions import OK, create_database, tcp_session, websocket_session

@@ -19,7 +19,7 @@ import pytest
 
 from pynun.errors import StartError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.load import read_states

@@ -20,8 +20,8 @@ import random
 from copy import deepcopy
 from typing import TYPE_CHECKING, Final, cast
 
+from pynun.commit.committer import Committer
 from pynun.engine.steps import Drain, HashSecret
-from pynun.storage.committer import Committer
 from pynun.transports.outbox import Flusher
 from tests.engine.kept import CONNECTIONS, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import Client as ModelClient
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.session import Session
     from pynun.engine.steps import Need
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
     from tests.engine.model import Base
 
 NO_ROOM: Final = "No space left on device"

@@ -1,1 +1,1 @@
-"""Tests of pynun/storage: one suite for every store, the LMDB file, and the committer."""
+"""Tests of pynun/storage: one suite for every store, and the LMDB file."""

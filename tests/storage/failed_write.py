@@ -16,8 +16,8 @@ from pathlib import Path
 from pynun.engine.changes import Batch, Entry
 from pynun.errors import DamageError, StorageError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.walk import after_damage
+from pynun.storage.integrity.page_walk import after_damage
+from pynun.storage.store import LmdbStore
 
 CHANGES = 5
 KEY = b"\0\0\0\1key"

@@ -18,9 +18,9 @@ import lmdb
 
 from pynun.errors import StartError
 from pynun.storage import schema
-from pynun.storage.check_entries import count
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.partial_file import partial_name
+from pynun.storage.files.atomic_file import partial_name
+from pynun.storage.integrity.entry_check import count
+from pynun.storage.store import LmdbStore
 
 CALLS = re.compile(
     r"^\d+ +(mkdir|openat|ftruncate|pwrite64|pwritev|write|writev|fsync|fdatasync|link|linkat|unlink|rename)\("

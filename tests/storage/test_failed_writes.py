@@ -12,8 +12,8 @@ import pytest
 
 from pynun.errors import DamageError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.walk import after_damage
+from pynun.storage.integrity.page_walk import after_damage
+from pynun.storage.store import LmdbStore
 from tests.support.clients import EndOfConnectionError, http_post
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.server import REPOSITORY, Server, clean_environment

@@ -10,8 +10,8 @@ import pytest
 
 from pynun.errors import StartError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.partial_file import partial_name
+from pynun.storage.files.atomic_file import partial_name
+from pynun.storage.store import LmdbStore
 from tests.support.server import REPOSITORY, clean_environment
 from tests.support.traces import read_calls, unsynced, why_no_trace
 

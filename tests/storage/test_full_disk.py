@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.engine.changes import Batch, Entry
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from tests.backup.data import make_folder
 from tests.support.server import nun_db
 

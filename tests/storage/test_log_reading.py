@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.engine.changes import Batch, Entry
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ import pytest
 from pynun.engine.changes import Batch, Entry
 from pynun.errors import DamageError, TakenAwayError
 from pynun.storage import schema
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

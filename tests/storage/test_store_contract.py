@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pynun.engine.changes import Batch, Entry
 from pynun.errors import StorageError
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from tests.properties.effort import effort
 from tests.storage.faulty_store import NO_ROOM, FaultyStore, WritableStore
 from tests.storage.memory_store import MemoryStore

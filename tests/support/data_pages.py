@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.storage import page_check
+from pynun.storage.integrity import page_check
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 import trio.testing
 
-from pynun.storage.committer import Committer
+from pynun.commit.committer import Committer
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
 from pynun.transports.sockets import receive, send
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pynun.engine.steps import Answer, Need
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 200_000
 OUTBOX_BYTES_MAX = 1_000_000

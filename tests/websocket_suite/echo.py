@@ -15,10 +15,10 @@ from pathlib import Path
 
 import trio
 
+from pynun.commit.committer import Committer
 from pynun.engine.engine import Context, Engine
 from pynun.server.login.passwords import Passwords
-from pynun.storage.committer import Committer
-from pynun.storage.lmdb_store import LmdbStore
+from pynun.storage.store import LmdbStore
 from pynun.transports.outbox import Flusher
 from pynun.transports.service import Service
 from pynun.transports.websocket.connection import serve_receiver

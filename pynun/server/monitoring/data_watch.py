@@ -10,9 +10,9 @@ from pynun import limits
 from pynun.errors import DamageError, StartError
 
 if TYPE_CHECKING:
+    from pynun.commit.committer import Committer
     from pynun.server.monitoring.disk_probe import DiskProbe
-    from pynun.storage.committer import Committer
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 
 async def check_data(store: LmdbStore) -> None:

@@ -16,7 +16,7 @@ from pynun.errors import StorageError
 from pynun.timestamps import steady_seconds, time_of_day
 
 if TYPE_CHECKING:
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
 
 _log = logging.getLogger("nun_db")
 

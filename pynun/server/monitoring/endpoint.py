@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pynun.server.login.passwords import Passwords
     from pynun.server.monitoring.metrics import Metrics
     from pynun.settings import Settings
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
     from pynun.transports.pages import Pages
     from pynun.transports.service import Service
 

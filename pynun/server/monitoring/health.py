@@ -18,7 +18,7 @@ from pynun.transports.pages import Page
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pynun.storage.committer import Committer
+    from pynun.commit.committer import Committer
 
 DISK_FULL: Final = "the disk of the data is full"
 DISK_SILENT: Final = "the disk of the data does not answer"

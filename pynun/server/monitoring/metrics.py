@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from pynun.commit.committer import Committer
     from pynun.histogram import Histogram
     from pynun.server.backup_schedule import BackupFigures
     from pynun.server.login.passwords import Passwords
     from pynun.server.monitoring.database_sizes import DatabaseSizes
     from pynun.server.monitoring.health import Health
-    from pynun.storage.committer import Committer
-    from pynun.storage.lmdb_store import LmdbStore
+    from pynun.storage.store import LmdbStore
     from pynun.transports.service import Service
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"

@@ -18,9 +18,10 @@ import signal
 import stat
 from typing import TYPE_CHECKING, Final
 
+from pynun.backup import folder as backup_folder
 from pynun.errors import StartError
 from pynun.folders import make_folder
-from pynun.storage import backup_folder, schema
+from pynun.storage import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,8 +18,8 @@ from pynun import stop_signals
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.errors import StartError, TransferError
 from pynun.server.process import logs
-from pynun.storage.nundb_folder import holds_databases
-from pynun.storage.nundb_import import (
+from pynun.transfer.nundb_files import holds_databases
+from pynun.transfer.nundb_import import (
     compare_files,
     existing_databases,
     import_folder,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pynun.audit_file import AuditTrail
     from pynun.server.login.passwords import Passwords
     from pynun.server.startup.status_page import StatusPage
-    from pynun.storage.lmdb_store import LmdbStore
-    from pynun.storage.nundb_folder import Problem
-    from pynun.storage.nundb_import import Summary
+    from pynun.storage.store import LmdbStore
+    from pynun.transfer.nundb_files import Problem
+    from pynun.transfer.nundb_import import Summary
 
 _PROGRESS_SECONDS: Final = 5.0
 _PROBLEMS_LOGGED: Final = 20

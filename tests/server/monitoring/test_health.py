@@ -15,7 +15,7 @@ import trio
 
 from pynun import limits
 from pynun.server.monitoring.health import DISK_SILENT, Health, Phase
-from tests.storage.committer_bench import Bench, run
+from tests.commit.committer_bench import Bench, run
 from tests.support.certificates import Authority
 from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
 from tests.support.server import Address, Server, free_ports

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.cli.figures import Figures
-from pynun.storage.lmdb_store import LmdbStore
-from pynun.storage.nundb_import import existing_databases
+from pynun.storage.store import LmdbStore
+from pynun.transfer.nundb_import import existing_databases
 from tests.cli.command import run
 from tests.support.certificates import Authority
 from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post

@@ -1,0 +1,1 @@
+"""Backups: made beside a running server, verified, kept in a folder, restored."""

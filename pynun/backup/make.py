@@ -1,0 +1,207 @@
+"""Makes the backup of a data folder, while a server writes it or not.
+
+A child copies the data as one commit left it (`pynun.backup.compact_copy`), through a pipe; here the copy is hashed,
+written beside the final name, synced, and read again from the disk. Only a file that was found whole gets its name.
+
+Also a program, which the server runs for backups on a schedule: `python -m pynun.backup.make FOLDER FILE` prints
+one line of JSON, `Made` or `{"failed": REASON}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import pwd
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from pynun import __version__
+from pynun.backup.compact_copy import DAMAGED_EXIT_CODE
+from pynun.backup.file_format import (
+    PIECE_BYTES,
+    TRAILER_BYTES,
+    Contents,
+    digest_line,
+    hash_data,
+    trailer_text,
+)
+from pynun.backup.folder import next_number
+from pynun.errors import BackupError
+from pynun.storage import schema
+from pynun.storage.environment import reason
+from pynun.storage.files.atomic_file import PartialFile
+from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.integrity.child_process import is_crash, lower_priority, run_child
+from pynun.storage.integrity.entry_check import check_entries
+
+if TYPE_CHECKING:
+    from pynun.backup.file_format import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A backup that was made and found whole."""
+
+    file: str
+    bytes: int
+    databases: int
+    keys: int
+    revision: int
+    sha256: str
+    seconds: float
+
+
+def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False, number: int = 0) -> Made:
+    """Back up a data folder into a new file, which has its name only once it is whole and on disk.
+
+    `folder` may also be a data file by itself that nobody writes: what a server has open whose folder is gone.
+    `number` is which one of a schedule it is, 0 for none.
+    Raises BackupError: there is no data, it can't be read or is damaged, the file is there already or can't be
+    written. Nothing is left behind then, unless the process is killed.
+    """
+    began = time.monotonic()
+    _check_data(folder)
+    _check_free(file, is_replacing)
+    try:
+        with PartialFile(file) as partial:
+            data_bytes, digest = _copy(folder, partial, progress)
+            made = _complete(folder, partial, data_bytes, digest, progress, number)
+            partial.finish(is_replacing=is_replacing)
+    except OSError as error:
+        if isinstance(error, FileExistsError | IsADirectoryError):
+            _check_free(file, is_replacing)  # it was made meanwhile
+        raise BackupError(_cannot_write(file, error)) from None
+    return dataclasses.replace(made, seconds=round(time.monotonic() - began, 3))
+
+
+def _data_file(folder: Path) -> Path:
+    return folder if folder.is_file() else folder / schema.DATA_FILE
+
+
+def _check_data(folder: Path) -> None:
+    path = _data_file(folder)
+    try:
+        with open_ordinary(path) as data:
+            if data.read(1):
+                return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise BackupError(_cannot_read(folder, error.strerror or str(error))) from None
+    raise BackupError(
+        f"there is no data in {folder} ({schema.DATA_FILE} is missing or empty): name the server's data folder with"
+        " --data-dir, or with NUN_DBS_DIR"
+    )
+
+
+def _check_free(file: Path, is_replacing: bool) -> None:
+    if file.is_dir():
+        raise BackupError(f"{file} is a folder: name the file to be made in it")
+    if not is_replacing and os.path.lexists(file):
+        raise BackupError(
+            f"{file} is there already: choose another name, or give --replace, which replaces it once the new backup is"
+            " complete"
+        )
+
+
+def _copy(folder: Path, partial: PartialFile, progress: Progress) -> tuple[int, str]:
+    """Copy the data; returns how many bytes it is and their SHA-256."""
+    expected = _data_file(folder).stat().st_size
+    digest = hashlib.sha256()
+    done = 0
+
+    def take(pipe: IO[bytes]) -> str:
+        nonlocal done
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
+        while piece := pipe.read(PIECE_BYTES):
+            digest.update(piece)
+            partial.write(piece)
+            done += len(piece)
+            progress("copying", done, expected)
+        return ""
+
+    child = run_child("pynun.backup.compact_copy", str(folder), take=take)
+    if child.code == DAMAGED_EXIT_CODE or is_crash(child.code):
+        why = "its pages make no sense" if is_crash(child.code) else child.last_error
+        raise BackupError(f"the data in {folder} is damaged ({why}): it can't be backed up; restore a backup")
+    if child.code != 0:
+        raise BackupError(_cannot_read(folder, child.last_error))
+    return done, digest.hexdigest()
+
+
+def _complete(
+    folder: Path, partial: PartialFile, data_bytes: int, digest: str, progress: Progress, number: int
+) -> Made:
+    """Read what was written from the disk again, and add the trailer."""
+    descriptor = partial.descriptor
+    os.fsync(descriptor)
+    # What comes next then reads the disk; and the copy does not push the server's own pages out of memory.
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    progress("checking the entries", 0, 0)
+    counts = check_entries(partial.path)
+    contents = Contents(
+        format=counts.format,
+        data_bytes=data_bytes,
+        made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        version=__version__,
+        revision=counts.revision,
+        databases=len(counts.databases),
+        keys=counts.keys,
+        number=number,
+    )
+    text = trailer_text(contents)
+    partial.write(text)
+    hashed = hash_data(partial.path, descriptor, data_bytes, progress)
+    if hashed.hexdigest() != digest:
+        raise BackupError(f"the disk of {partial.final} does not give back what was written to it: check the disk")
+    hashed.update(text)
+    whole = hashed.hexdigest()
+    partial.write(digest_line(whole))
+    return Made(
+        file=str(partial.final),
+        bytes=data_bytes + TRAILER_BYTES,
+        databases=contents.databases,
+        keys=contents.keys,
+        revision=contents.revision,
+        sha256=whole,
+        seconds=0.0,
+    )
+
+
+def _cannot_read(folder: Path, why: str) -> str:
+    line = f"the data in {folder} can't be read: {why}"
+    try:
+        owner = pwd.getpwuid(folder.stat().st_uid).pw_name
+    except (OSError, KeyError):
+        owner = "its owner"
+    return f"{line}; run this as the user of the server ({owner}) or as root" if os.geteuid() else line
+
+
+def _cannot_write(file: Path, error: OSError) -> str:
+    why = reason(error)
+    return f"{file} can't be written ({why}): make room or get write access there, or name another place"
+
+
+def _main(folder: str, file: str) -> None:
+    lower_priority()
+    path = Path(file)
+    try:
+        number = next_number(path.parent)
+        told: dict[str, object] = dataclasses.asdict(make_backup(Path(folder), path, lambda *_: None, number=number))
+    except BackupError as error:
+        told = {"failed": str(error)}
+    except OSError as error:
+        told = {"failed": _cannot_write(path, error)}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,187 @@
+"""Puts the data of a backup into a data folder whose server is stopped.
+
+The backup is copied into the folder under a name of its own, hashed on the way, and every entry of the copy is read;
+only then does it take the name of the data, in one step. Killed at any moment, the folder has the old data or the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pynun.backup.file_format import (
+    DIGEST_LINE_BYTES,
+    TRAILER_BYTES,
+    Verified,
+    cannot_read,
+    compare,
+    hash_data,
+    read_contents,
+    read_trailer,
+)
+from pynun.errors import BackupError, StartError
+from pynun.folders import sync_folder
+from pynun.storage import schema
+from pynun.storage.environment import KEPT_NAME, reason, remove_second_names
+from pynun.storage.files.atomic_file import PartialFile
+from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.folder_lock import FolderLock
+from pynun.storage.integrity.entry_check import check_entries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pynun.backup.file_format import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What was put where."""
+
+    verified: Verified
+    kept: Path | None
+    """The data that was there before."""
+
+
+def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing: bool = False) -> Restored:
+    """Put a backup's data into a folder, which is made when missing. What it replaces is kept beside it.
+
+    Raises BackupError: the backup is not whole, the folder has data already, is in use, or can't be written. The
+    folder's data is then as it was, unless the error says that the new data is in its place.
+    """
+    data = folder / schema.DATA_FILE
+    try:
+        with open_ordinary(file) as source:
+            read_trailer(file, source.fileno())  # before anything is made
+            with _Folder(folder) as owner:
+                has_data = _has_data(data)
+                if has_data and not is_replacing:
+                    raise BackupError(
+                        f"{folder} has data already, which was left untouched: name another folder with --data-dir or"
+                        " NUN_DBS_DIR, or give --replace, which keeps it beside the new data"
+                    )
+                try:
+                    remove_second_names(folder)
+                    with PartialFile(data) as partial:
+                        verified = _copy(file, source.fileno(), partial, progress)
+                        os.fchown(partial.descriptor, *owner)
+                        _forget_readers(folder)
+                        kept = _keep(data) if has_data else None
+                        try:
+                            partial.finish(is_replacing=True)
+                        except OSError as error:
+                            if partial.is_finished:
+                                raise BackupError(_not_synced(folder, kept, error)) from None
+                            if kept is not None and kept.samefile(data):
+                                kept.unlink()
+                            raise
+                except OSError as error:
+                    raise BackupError(_cannot_write(folder, error)) from None
+    except OSError as error:
+        raise BackupError(cannot_read(file, error)) from None
+    return Restored(verified, kept)
+
+
+class _Folder:
+    """The folder, made when missing, and locked so that no server starts on it. Gives the owner of what is put in."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._is_made = False
+        self._lock: FolderLock | None = None
+
+    def __enter__(self) -> tuple[int, int]:
+        folder = self._folder
+        self._is_made = not folder.exists()
+        try:
+            lock = self._lock = FolderLock(folder)
+            # Run by root for a server with a user of its own, what is made is that user's, not root's.
+            status = folder.parent.stat() if self._is_made else folder.stat()
+            owner = (status.st_uid, status.st_gid)
+            if self._is_made:
+                os.chown(folder, *owner, follow_symlinks=False)
+            os.fchown(lock.file, *owner)
+        except StartError as error:
+            raise BackupError(str(error)) from None
+        except OSError as error:
+            self._close()
+            raise BackupError(_cannot_write(folder, error)) from None
+        return owner
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and self._is_made:
+            with contextlib.suppress(OSError):
+                (self._folder / schema.LOCK_FILE).unlink()
+                self._folder.rmdir()
+        self._close()
+
+    def _close(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _has_data(data: Path) -> bool:
+    try:
+        return data.stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _copy(file: Path, source: int, partial: PartialFile, progress: Progress) -> Verified:
+    """Copy the data of a backup and look at all of it. Raises BackupError and OSError."""
+    trailer = read_trailer(file, source)
+    file_bytes = os.fstat(source).st_size
+    data_bytes = file_bytes - TRAILER_BYTES
+    hashed = hash_data(file, source, data_bytes, progress, "copying", partial.write)
+    hashed.update(trailer[:-DIGEST_LINE_BYTES])
+    digest = hashed.hexdigest()
+    contents = read_contents(file, trailer, digest, file_bytes)
+    os.fsync(partial.descriptor)
+    progress("checking the entries", 0, 0)
+    counts = check_entries(partial.path)
+    compare(file, contents, counts)
+    return Verified(contents, counts, file_bytes, digest)
+
+
+def _keep(data: Path) -> Path:
+    """A second name for the data that is there, so that no moment is without data. Raises BackupError."""
+    kept = data.with_name(time.strftime(KEPT_NAME, time.gmtime()))
+    try:
+        if kept.exists():  # twice within a second
+            kept = kept.with_stem(f"{kept.stem}-{time.time_ns()}")
+        os.link(data, kept, follow_symlinks=False)
+    except OSError as error:
+        raise BackupError(f"the old data can't be kept as {kept} ({reason(error)}): nothing was changed") from None
+    sync_folder(data.parent)
+    return kept
+
+
+def _forget_readers(folder: Path) -> None:
+    """Remove LMDB's table of readers, which belongs to the old data. Raises BackupError if somebody reads that."""
+    path = folder / schema.READERS_FILE
+    with contextlib.suppress(FileNotFoundError):
+        with path.open("r+b") as readers:
+            try:
+                fcntl.lockf(readers, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)  # as LMDB does it
+            except OSError:
+                raise BackupError(
+                    f"another program reads the data in {folder}, for instance a backup that is being made:"
+                    " wait until it is done"
+                ) from None
+        path.unlink()
+
+
+def _not_synced(folder: Path, kept: Path | None, error: OSError) -> str:
+    before = "" if kept is None else f", the data from before is kept as {kept}"
+    return (
+        f"the new data is in its place in {folder}{before}, but the disk did not confirm it ({reason(error)}): check"
+        " the disk, and restore again if the power fails"
+    )
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return f"the data folder {folder} can't be written ({reason(error)}): make room or get write access there"

@@ -1,0 +1,1 @@
+"""Group commit: the event loop on one side, the store on the other."""

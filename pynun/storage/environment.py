@@ -1,0 +1,195 @@
+"""The files of a data folder, opened safely: the lock of the one server, LMDB's environment, and what is said of them.
+
+LMDB is always opened with its full sync, in which a commit is on disk when it returns and no power loss can corrupt the
+file (LMDB manual, MDB_NOSYNC).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from typing import TYPE_CHECKING, Final
+
+import lmdb
+
+from pynun.errors import BackupError, StartError, StorageError
+from pynun.storage import schema
+from pynun.storage.files.atomic_file import partial_name, remove_leftover
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
+"""Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
+space refuses the first, the map grows by doubling when it is full."""
+
+KEPT_NAME: Final = "data-before-%Y%m%dT%H%M%SZ.mdb"
+"""What a restore makes of the data that it replaces; the time is that of the restore, UTC."""
+KEPT_GLOB: Final = "data-before-*.mdb"
+
+READERS_MAX: Final = 16
+"""Readers at once, in all processes. Whoever comes first makes the table: so everybody asks for as many."""
+
+NO_ROOM: Final = os.strerror(errno.ENOSPC)
+
+_FULL_BYTES: Final = 1 << 20
+"""A disk with less room than this counts as full when a write failed."""
+
+_READERS_BYTES_MAX: Final = 4096
+"""What the table of readers may take on the disk."""
+
+DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
+"""What LMDB says when it meets a page that makes no sense."""
+
+FATAL: Final = (*DAMAGE, lmdb.PanicError, lmdb.BadTxnError)
+"""What LMDB says when it can't go on. After a write of its first pages that failed, it can't until it is opened again;
+the file then has what was committed before, and is not damaged."""
+
+
+def remove_second_names(folder: Path) -> None:
+    """Remove what a restore that was killed has left: a second name of the data, beside which it put no new data yet.
+
+    What is written to the data would be in both. The folder must be locked. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        data = (folder / schema.DATA_FILE).lstat()
+        for path in folder.glob(KEPT_GLOB) if data.st_nlink > 1 else ():
+            if os.path.samestat(path.lstat(), data):
+                path.unlink()
+
+
+def end_killed_restore(folder: Path) -> None:
+    """Raises StartError."""
+    try:
+        remove_second_names(folder)
+    except OSError as error:
+        raise StartError(unusable(folder, error)) from None
+    with contextlib.suppress(OSError, BackupError):  # it takes room, and harms nothing
+        remove_leftover(folder / partial_name(schema.DATA_FILE))
+
+
+def _link_in(folder: Path) -> str | None:
+    """What is wrong if a file that LMDB would open is a link: root would be led to what another user points at."""
+    for name in (schema.DATA_FILE, schema.READERS_FILE):
+        if (folder / name).is_symlink():
+            return f"{name} is a symbolic link, which is not followed: put the file itself there"
+    return None
+
+
+def open_to_write(folder: Path) -> lmdb.Environment:
+    if link := _link_in(folder):
+        raise StartError(f"the data folder {folder} can't be used: {link}, or choose another folder with NUN_DBS_DIR")
+    if not _has_room_for_readers(folder):
+        raise StartError(unusable(folder, OSError(errno.ENOSPC, NO_ROOM)))
+    if not (folder / schema.DATA_FILE).stat().st_size:  # LMDB would take it for a new one
+        raise StartError(empty(folder))
+    for size in MAP_BYTES:
+        try:
+            return lmdb.open(
+                str(folder),
+                map_size=size,
+                max_dbs=schema.DATABASES_MAX,
+                create=False,
+                mode=0o600,
+                max_readers=READERS_MAX,
+                max_spare_txns=2,
+            )
+        except lmdb.MemoryError:
+            continue
+        except (lmdb.InvalidError, lmdb.VersionMismatchError):
+            raise StartError(not_ours(folder)) from None
+        except (lmdb.Error, OSError) as error:
+            raise StartError(unusable(folder, error)) from error
+    raise StartError(
+        f"no address space for a memory map of the data in {folder}: "
+        "raise the limit (ulimit -v) or the memory of the container"
+    )
+
+
+def open_to_read(folder: Path) -> lmdb.Environment:
+    """Open data to read it, beside a server or without one. Raises lmdb.Error and StorageError."""
+    if link := _link_in(folder):
+        raise StorageError(link)
+    if not _has_room_for_readers(folder):
+        raise StorageError(f"{NO_ROOM} for {schema.READERS_FILE}: make room there")
+    for size in MAP_BYTES:
+        with contextlib.suppress(lmdb.MemoryError):
+            return lmdb.open(
+                str(folder),
+                map_size=size,
+                max_dbs=schema.DATABASES_MAX,
+                readonly=True,
+                create=False,
+                max_readers=READERS_MAX,
+            )
+    raise StorageError("no address space for a memory map: raise the limit (ulimit -v)")
+
+
+def _has_room_for_readers(folder: Path) -> bool:
+    """LMDB writes its table of readers through a memory map: on a full disk that kills the process (SIGBUS)."""
+    try:
+        table = (folder / schema.READERS_FILE).stat()
+        if 0 < table.st_size <= table.st_blocks * 512:
+            return True
+    except FileNotFoundError:
+        pass
+    disk = os.statvfs(folder)
+    if disk.f_flag & os.ST_RDONLY:  # LMDB reads there without a table
+        return True
+    return (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize >= _READERS_BYTES_MAX
+
+
+def not_ours(folder: Path) -> str:
+    return (
+        f"{folder / schema.DATA_FILE} is not a pynun data file, or is damaged: it was left untouched; choose another"
+        " folder with NUN_DBS_DIR, or restore a backup, or, if nothing was ever stored in it, remove it and start again"
+    )
+
+
+def empty(folder: Path) -> str:
+    return (
+        f"{folder / schema.DATA_FILE} is empty, so it is damaged: it was left untouched; restore a backup, or, if"
+        " nothing was ever stored in it, remove it and start again"
+    )
+
+
+def damaged(folder: Path, error: Exception) -> str:
+    return f"the data in {folder} can't be read ({reason(error)}): it was left untouched; restore a backup"
+
+
+def unusable(folder: Path, error: Exception) -> str:
+    why = reason(error)
+    if why == os.strerror(errno.EIO):
+        return f"the data folder {folder} can't be used: {why}; check the disk, and start again"
+    if why == NO_ROOM:
+        return (
+            f"the data folder {folder} can't be used: {why}; make room there, or choose another folder with NUN_DBS_DIR"
+        )
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"the data folder {folder} can't be used: a file is in its place; name a folder with NUN_DBS_DIR"
+    return (
+        f"the data folder {folder} can't be used: {why}; "
+        "give the user of the server write access, or choose another folder with NUN_DBS_DIR"
+    )
+
+
+def why_not_written(folder: Path, error: Exception) -> Exception:
+    """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
+    with contextlib.suppress(OSError):  # the folder may have been taken away
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            return OSError(errno.ENOSPC, NO_ROOM)
+    return error
+
+
+def fatal_reason(error: Exception, refused: str) -> str:
+    """Why LMDB can't go on. After a write that failed it only says that much: `refused` is why that one failed."""
+    return f"{reason(error)}; before it: {refused}" if refused and isinstance(error, lmdb.PanicError) else reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Why, in the system's words: `No space left on device`, without LMDB's prefixes and paths."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).rpartition(": ")[2] or type(error).__name__

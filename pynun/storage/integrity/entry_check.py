@@ -1,0 +1,115 @@
+"""Decodes all entries of a data file, in its own process: `python -m pynun.storage.integrity.entry_check FILE`.
+
+LMDB reads through a memory map, so a damaged file can kill whoever reads it; here that is a child, and a finding. The
+child prints one line of JSON: what it counted, or what is wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import lmdb
+
+from pynun.errors import BackupError
+from pynun.storage import schema
+from pynun.storage.integrity.child_process import is_crash, run_child
+from pynun.storage.memtable import merged, read_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CATALOGUE: Final = bytes(schema.ID_BYTES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What is in a data file."""
+
+    format: int
+    revision: int
+    databases: dict[str, int]
+    """Keys by database, those of users and permissions included."""
+    conflicts: int
+    """Entries of the index of unresolved conflicts."""
+
+    @property
+    def keys(self) -> int:
+        """Keys of all databases."""
+        return sum(self.databases.values())
+
+
+class _FindingError(Exception):
+    """What is wrong with the file, in words."""
+
+
+def check_entries(path: Path) -> Counts:
+    """Read a data file through, and count. Raises BackupError if anything in it can't be read."""
+    child = run_child("pynun.storage.integrity.entry_check", str(path))
+    if is_crash(child.code):
+        raise BackupError(f"{path} is damaged: pages of it are missing or make no sense; take another backup")
+    if child.code != 0:
+        raise BackupError(f"{path} can't be checked: {child.last_error}")
+    told = json.loads(child.output)
+    if "wrong" in told:
+        raise BackupError(f"{path} is damaged: {told['wrong']}; take another backup")
+    return Counts(**told)
+
+
+def count(path: str) -> Counts:
+    """Decode every entry. Raises lmdb.Error and _FindingError, or kills the process."""
+    with (
+        lmdb.open(path, subdir=False, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX) as environment,
+        environment.begin() as transaction,
+    ):
+        meta = environment.open_db(schema.META_DATABASE, txn=transaction, create=False)
+        data = environment.open_db(schema.DATA_DATABASE, txn=transaction, create=False)
+        number = schema.decode_format(transaction.get(schema.FORMAT_KEY, b"", db=meta))
+        if number > schema.FORMAT:
+            raise _FindingError(f"it says that its format is {number}")
+        revision, _ = schema.decode_state(transaction.get(schema.STATE_KEY, b"", db=meta))
+        names: dict[bytes, str] = {}
+        counts: dict[str, int] = {}
+        conflicts = 0
+        with transaction.cursor(data) as cursor:
+            for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue comes first
+                key = _decoded_key(stored, value)
+                prefix, text = key[: schema.ID_BYTES], key[schema.ID_BYTES :].decode()
+                entry = schema.decode_value(key, value)
+                if prefix == _CATALOGUE:
+                    if text:
+                        names[entry.version.to_bytes(schema.ID_BYTES, "big")] = text
+                        counts[text] = 0
+                elif prefix in names:
+                    counts[names[prefix]] += 1
+                elif prefix[0] & 0x80 and bytes((prefix[0] & 0x7F,)) + prefix[1:] in names:
+                    conflicts += 1  # of a database that is there; what is left of a dropped one counts for nothing
+    return Counts(format=number, revision=revision, databases=counts, conflicts=conflicts)
+
+
+def _decoded_key(stored: bytes, value: bytes) -> bytes:
+    """Four bytes and text. Raises _FindingError if a long key is not the one that it is stored under."""
+    if not schema.is_long(stored):
+        return stored
+    key = schema.long_key(value)
+    if schema.stored_key(key) != stored:
+        raise _FindingError("a long key is not the one that it is stored under")
+    return key
+
+
+def _main(path: str) -> None:
+    try:
+        told: dict[str, object] = dataclasses.asdict(count(path))
+    except _FindingError as finding:
+        told = {"wrong": str(finding)}
+    except (lmdb.Error, struct.error, UnicodeDecodeError, OverflowError) as error:
+        told = {"wrong": f"an entry can't be read ({str(error).rpartition(': ')[2] or type(error).__name__})"}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,134 @@
+"""Reads a data folder as one commit left it, beside a running server or without one. It changes nothing.
+
+The reader registers in `lock.mdb`, so that a server leaves alone the pages that are still to be read: while it reads,
+the file may grow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+import lmdb
+
+from pynun.engine.database import CATALOGUE, parse_strategy, prefixes
+from pynun.errors import StorageError, TransferError
+from pynun.storage import schema
+from pynun.storage.environment import DAMAGE, open_to_read, reason
+from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.integrity.page_walk import is_whole, looks_cut
+from pynun.storage.memtable import read_log
+from pynun.storage.range_scan import entries_under
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pynun.engine.changes import Entry
+    from pynun.engine.database import Strategy
+    from pynun.storage.memtable import Logged
+
+
+class Found(NamedTuple):
+    """A database of a folder."""
+
+    identifier: int
+    strategy: Strategy
+
+
+class Snapshot:
+    """The databases at one moment."""
+
+    def __init__(self, transaction: lmdb.Transaction, logged: Sequence[Logged]) -> None:
+        self._transaction = transaction
+        self._logged = logged
+
+    def databases(self) -> dict[str, Found]:
+        """All databases by name, `$admin` among them."""
+        entries = entries_under(self._transaction, CATALOGUE, self._logged)
+        return {name.decode(): Found(entry.version, parse_strategy(entry.text)) for name, entry in entries if name}
+
+    def entries(self, database: Found) -> Iterator[tuple[str, Entry]]:
+        """All keys of a database."""
+        for key, entry in entries_under(self._transaction, prefixes(database.identifier)[0], self._logged):
+            yield key.decode(), entry
+
+
+@contextlib.contextmanager
+def snapshot(folder: Path) -> Iterator[Snapshot]:
+    """What is in a data folder now. Raises TransferError: there is nothing, it can't be read, or is damaged."""
+    _check_data(folder)
+    try:
+        _make_readers_file(folder)
+        with open_to_read(folder) as environment:
+            if looks_cut(folder, environment) and not is_whole(folder):
+                raise TransferError(_damaged(folder, "its end is missing"))
+            meta = environment.open_db(schema.META_DATABASE, create=False)
+            data = environment.open_db(schema.DATA_DATABASE, create=False)
+            with environment.begin(db=data) as transaction:
+                _check_format(folder, transaction.get(schema.FORMAT_KEY, db=meta))
+                yield Snapshot(transaction, read_log(environment, transaction, meta))
+    except (lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMismatchError, struct.error):
+        raise TransferError(_damaged(folder, "it is not a pynun data file")) from None
+    except (*DAMAGE, UnicodeDecodeError) as error:
+        raise TransferError(_damaged(folder, reason(error))) from None
+    except StorageError as error:
+        raise TransferError(_unreadable(folder, str(error))) from None
+    except lmdb.Error as error:
+        raise TransferError(_unreadable(folder, reason(error))) from None
+
+
+def _check_data(folder: Path) -> None:
+    try:
+        with open_ordinary(folder / schema.DATA_FILE) as data:
+            if data.read(1):
+                return
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise TransferError(_unreadable(folder, reason(error))) from None
+    raise TransferError(
+        f"there is no data in {folder} ({schema.DATA_FILE} is missing or empty): name the server's data folder with"
+        " --data-dir, or with NUN_DBS_DIR"
+    )
+
+
+def _check_format(folder: Path, value: bytes | None) -> None:
+    if value is None:
+        raise TransferError(_damaged(folder, "it is not a pynun data file"))
+    number = schema.decode_format(value)
+    if number > schema.FORMAT:
+        raise TransferError(
+            f"the data in {folder} has format {number}, newer than this program's {schema.FORMAT}: use the version that"
+            " wrote it, or a newer one"
+        )
+
+
+def _make_readers_file(folder: Path) -> None:
+    """Where there is no table of readers, make it the data's owner's: root's would lock the server's user out."""
+    owner = (folder / schema.DATA_FILE).stat()
+    try:
+        descriptor = os.open(folder / schema.READERS_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno == errno.EROFS:  # a read-only disk, which LMDB reads without a table
+            return
+        raise TransferError(_unreadable(folder, reason(error))) from None
+    try:
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+    finally:
+        os.close(descriptor)
+
+
+def _unreadable(folder: Path, why: str) -> str:
+    line = f"the data in {folder} can't be read: {why}"
+    return f"{line}; run this as the user of the server or as root" if os.geteuid() else line
+
+
+def _damaged(folder: Path, why: str) -> str:
+    return f"the data in {folder} can't be read ({why}): it was left untouched; restore a backup"

@@ -1,0 +1,442 @@
+"""The data folder as a store: reading entries, and writing batches into the log or into the data.
+
+Reads come from the loop's thread, each in a transaction of its own that ends before anything else runs, so that none
+pins old pages; the one writer is whatever thread calls `append`, `checkpoint` or `write`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+import time
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+import lmdb
+
+from pynun.errors import DamageError, MapFullError, StartError, StorageError
+from pynun.storage import schema
+from pynun.storage.disk_room import DiskRoom
+from pynun.storage.environment import (
+    DAMAGE,
+    FATAL,
+    NO_ROOM,
+    damaged,
+    end_killed_restore,
+    fatal_reason,
+    not_ours,
+    open_to_write,
+    reason,
+    unusable,
+    why_not_written,
+)
+from pynun.storage.first_store import make_store
+from pynun.storage.folder_lock import FolderLock
+from pynun.storage.integrity.page_walk import check_pages
+from pynun.storage.memtable import NOT_LOGGED, ChangeLog, merged
+from pynun.storage.open_files import OpenFiles
+from pynun.storage.range_scan import TOUCHED_BYTES, Slice, data_slice, entries_under, full_names, slice_with_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pynun.engine.changes import Batch, Entry, LongName
+    from pynun.storage.memtable import Pair
+
+    _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
+
+_LOGGED_BYTES_MAX: Final = 1 << 20
+"""A batch beyond it is put into the data at once: to write so much twice costs more than it saves."""
+
+_SLICE_KEYS: Final = 1024
+"""Keys that a checkpoint moves in one commit where nobody waits for the next."""
+
+_OLD_ROWS: Final = 64
+"""Rows of the log that say nothing any more which a checkpoint removes with each slice of entries."""
+
+_SHORT_SECONDS: Final = 2.0
+"""So long a batch may wait for the log to be moved where room is short: with few free pages it is a key at a time."""
+
+_SHORT_ENTRIES: Final = 16
+"""A batch of no more entries never is in the log where room is short."""
+
+_REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
+"""What no smaller commit would get by."""
+
+
+class Copy(NamedTuple):
+    """All entries under one prefix, to be put under another."""
+
+    source: bytes
+    target: bytes
+    is_over: bool
+    """Whether they win over entries that are there."""
+
+
+class LmdbStore:
+    """The data folder, opened. Only one process at a time has it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
+        self.folder = folder
+        self.on_damage: Callable[[DamageError], None] = lambda _: None
+        """Called by a read, in its thread, that finds the file damaged; the same is raised there."""
+        self._refused = ""  # why the disk did not take what was written last
+        self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
+        with contextlib.ExitStack() as stack:
+            lock = FolderLock(folder)
+            stack.callback(lock.close)
+            self._room = DiskRoom(lock.folder)
+            end_killed_restore(folder)
+            try:
+                if not os.path.lexists(folder / schema.DATA_FILE):
+                    make_store(folder)
+                self._environment = open_to_write(folder)
+                stack.callback(self._environment.close)
+                self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])
+                stack.callback(self.files.close)
+                self._open_databases()
+                self.files.wrote()
+            except OSError as error:
+                raise StartError(unusable(folder, error)) from None
+            self._close = stack.pop_all().close
+
+    def _open_databases(self) -> None:
+        environment = self._environment
+        try:
+            check_pages(self.folder, environment)
+            self._meta = environment.open_db(schema.META_DATABASE, create=False)
+            with environment.begin(db=self._meta) as transaction:
+                format_value = transaction.get(schema.FORMAT_KEY)
+                state_value = transaction.get(schema.STATE_KEY)
+            if format_value is None or state_value is None:
+                raise StartError(not_ours(self.folder))
+            number = schema.decode_format(format_value)
+            if number > schema.FORMAT:
+                raise StartError(
+                    f"the data in {self.folder} has format {number}, newer than this program's {schema.FORMAT}: "
+                    "start the version that wrote it, or a newer one (nothing was changed)"
+                )
+            self._data = environment.open_db(schema.DATA_DATABASE, create=False)
+            self.revision, self.operations = schema.decode_state(state_value)
+            if number < schema.FORMAT:
+                self._migrate()
+            self._log = ChangeLog(environment.open_db(schema.LOG_DATABASE, create=False))
+            with environment.begin(db=self._meta) as transaction:
+                checkpoint = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
+                self._log.load(transaction, checkpoint)
+        except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
+            raise StartError(not_ours(self.folder)) from None
+        except DAMAGE as error:
+            raise StartError(damaged(self.folder, error)) from error
+        except lmdb.Error as error:
+            raise StartError(unusable(self.folder, why_not_written(self.folder, error))) from error
+
+    def _migrate(self) -> None:
+        """Format 1 had no log."""
+        with self._environment.begin(write=True, db=self._meta) as transaction:
+            self._environment.open_db(schema.LOG_DATABASE, txn=transaction)
+            transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(self.revision))
+            transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT))
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of four bytes and text."""
+        stored = key if len(key) <= schema.KEY_BYTES_MAX else schema.stored_key(key)
+        entry = self._log.entries.get(stored, NOT_LOGGED)
+        if entry is not NOT_LOGGED:
+            return entry
+        try:
+            with self._environment.begin(db=self._data) as transaction:
+                value = transaction.get(stored)
+        except FATAL as error:
+            raise self._tell_damage(error) from error
+        return None if value is None else schema.decode_value(key, value)
+
+    def scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None
+    ) -> tuple[list[bytes], bytes | None, bool]:
+        """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        try:
+            return self._scan(start, position, count_max, long_names)
+        except FATAL as error:
+            raise self._tell_damage(error) from error
+
+    def read_long(self, name: LongName, first: int, size: int) -> bytes | None:
+        """A part of a long name: see `pynun.engine.changes.Store.read_long`."""
+        if self._log.entries.get(name.stored, NOT_LOGGED) is None:
+            return None
+        try:
+            with self._environment.begin(db=self._data, buffers=True) as transaction:
+                value = transaction.get(name.stored)
+                return None if value is None else schema.long_key(value, schema.ID_BYTES + first, size)
+        except FATAL as error:
+            raise self._tell_damage(error) from error
+
+    def _tell_damage(self, error: Exception) -> DamageError:
+        """What to raise when reading finds that the file can't be relied on: whoever owns the store has to stop."""
+        damage = DamageError(fatal_reason(error, self._refused))
+        self.on_damage(damage)
+        return damage
+
+    def _scan(
+        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None
+    ) -> tuple[list[bytes], bytes | None, bool]:
+        stored_start = start[: schema.PREFIX_BYTES]
+        first = position[: schema.KEY_BYTES_MAX] or stored_start
+        while True:
+            logged = self._log.under(stored_start, first, count_max)
+            with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
+                stored, following = data_slice(cursor, stored_start, first, count_max)
+                if logged.entries:
+                    stored, following = slice_with_log(stored, following, logged, count_max)
+                    if not stored and following is not None:
+                        first = following
+                        continue
+            if len(start) <= schema.PREFIX_BYTES and not any(map(schema.is_long, stored)):
+                return [name[4:] for name in stored], following, True
+            with self._environment.begin(db=self._data, buffers=True) as with_values:
+                names, behind = full_names(with_values, start, stored, logged.full_keys, long_names)
+            return names, behind or following, False
+
+    def measure(self, position: bytes, count_max: int) -> Slice:
+        """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
+
+        Raises StorageError.
+        """
+        totals: dict[int, tuple[int, int]] = {}
+        names: dict[int, str] = {}
+        try:
+            with self._reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
+                following = behind
+                left = TOUCHED_BYTES
+                for count, (key, value) in enumerate(pairs):
+                    if count == count_max or left <= 0:
+                        following = bytes(key)
+                        break
+                    left -= len(value)
+                    prefix = int.from_bytes(key[:4], "big")
+                    identifier = prefix & ~schema.CONFLICT_BIT
+                    keys, stored_bytes = totals.get(identifier, (0, 0))
+                    totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
+                    if not prefix and len(key) > 4:
+                        whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
+                        names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()
+        except lmdb.Error as error:
+            raise StorageError(reason(error)) from error
+        return Slice(totals, names, following)
+
+    @property
+    def entries(self) -> int:
+        """How many keys are in the data, of all databases and our own; new ones come into it with a checkpoint."""
+        with self._environment.begin() as transaction:
+            return int(transaction.stat(self._data)["entries"])
+
+    @property
+    def used_bytes(self) -> int:
+        """How far the data file has been used so far; pages in it that are free again count too."""
+        return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
+
+    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
+        """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
+        count = size = 0
+        with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
+            for key, value in pairs:
+                if count == count_max or size > TOUCHED_BYTES:
+                    return count, size, bytes(key)
+                count += 1
+                size += schema.text_bytes(key, value)
+        return count, size, behind
+
+    @contextlib.contextmanager
+    def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[_AnyPair], bytes | None]]:
+        """Keys and values as LMDB has them, of keys that begin with `prefix`, from `first` on; while in the context.
+
+        With them where they end although there are more: as many as `count_max` of the log's are among them then.
+        """
+        logged, behind = self._log.pairs(prefix, first, count_max)
+        # Values are never copied: a slice is bounded in keys, and each of its values may be as long as a message.
+        with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
+            found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
+            pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
+            if not logged:
+                yield pairs, None
+            else:
+                ours = cast("Iterator[Pair]", ((bytes(key), value) for key, value in pairs))
+                if behind is not None:
+                    ours = takewhile(lambda pair: pair[0] < behind, ours)
+                yield merged(ours, logged), behind
+
+    def read_all(self, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
+        """All entries under a prefix, keys without their first four bytes, as they are now.
+
+        Pages that are replaced meanwhile stay in use: not for a server that goes on serving.
+        """
+        logged, _ = self._log.pairs(prefix)
+        with self._environment.begin(db=self._data) as transaction:
+            yield from entries_under(transaction, prefix, logged)
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
+        """Make a batch durable, by the log; on disk when it returns. Called in a thread.
+
+        `is_rescue`: also if the file was removed, for as long as it is open it can still be saved. Raises StorageError:
+        nothing of it is on disk, and it may be tried again (after `grow`, if it is a MapFullError; in vain if it is a
+        TakenAwayError). Raises DamageError: the file can't be relied on.
+        """
+        with self._telling():
+            self.files.check(is_rescue=is_rescue)
+            if batch.bytes_estimated > _LOGGED_BYTES_MAX:
+                self._write_past_log(batch, operations, ())
+                return
+            if not self._room.is_short_for(batch.bytes_estimated):
+                while self._log.is_full:
+                    self._checkpoint(_SLICE_KEYS)
+                try:
+                    self._append(batch, operations)
+                except _REFUSED_AT_ONCE:
+                    raise
+                except (lmdb.Error, OSError) as error:
+                    self._failed(error)
+                    self._room.ran_out()
+                    if self._log.is_empty:
+                        raise
+                else:
+                    return
+            self._write_where_room_is_short(batch, operations)
+
+    def _append(self, batch: Batch, operations: int) -> None:
+        with self._environment.begin(write=True) as transaction:
+            appended = self._log.append(transaction, batch)
+            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+        self.files.wrote()
+        self._log.appended(batch, appended)
+
+    def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
+        """As it would be without a log, which goes, and gives its pages back."""
+        deadline = time.monotonic() + _SHORT_SECONDS
+        count = _SLICE_KEYS
+        while self._log.entries:
+            if time.monotonic() > deadline:
+                raise StorageError(NO_ROOM)  # for this batch; those to come find less in the log
+            count = min(2 * self._checkpoint(count), _SLICE_KEYS)
+        if not self._log.is_empty:
+            self._checkpoint(_OLD_ROWS)
+        try:
+            self._write(batch, operations, ())
+        except _REFUSED_AT_ONCE:
+            raise
+        except (lmdb.Error, OSError):
+            if len(batch.entries) <= _SHORT_ENTRIES:
+                raise
+            # In one commit it takes more free pages than there are; the log takes few, and goes in parts.
+            self._append(batch, operations)
+
+    def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
+        """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
+        with self._telling():
+            self.files.check()
+            self._write_past_log(batch, operations, copies)
+
+    def _write_past_log(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
+        while self._log.entries:
+            self._checkpoint(_SLICE_KEYS)
+        self._write(batch, operations, copies)
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether there is so much in the log that `checkpoint` should be called between batches."""
+        return self._log.is_due
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is left for `checkpoint` to do."""
+        return self._log.is_empty
+
+    @property
+    def logged_entries(self) -> int:
+        """How many keys the log has something newer of than the data."""
+        return len(self._log.entries)
+
+    def checkpoint(self, count_max: int) -> None:
+        """Move up to so many entries from the log into the data. Called in a thread; raises like `append`."""
+        with self._telling():
+            self.files.check()
+            self._checkpoint(count_max)
+
+    def _checkpoint(self, count_max: int) -> int:
+        """As `checkpoint`, but for what it raises: that is LMDB's. Returns with how many entries at most it went."""
+        while True:
+            rows_max = min(count_max, _OLD_ROWS) if self._log.entries else count_max
+            try:
+                with self._environment.begin(write=True) as transaction:
+                    moved = self._log.move(transaction, self._meta, self._data, count_max, rows_max)
+            except _REFUSED_AT_ONCE:
+                raise
+            except (lmdb.Error, OSError):
+                if count_max == 1:
+                    raise
+                count_max = max(1, count_max // 8)  # which takes fewer free pages
+            else:
+                self.files.wrote()
+                self._log.moved(moved)
+                return count_max
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Raise what LMDB raises as errors of ours."""
+        try:
+            yield
+        except lmdb.MapFullError:
+            raise MapFullError("the memory map of the data is full") from None
+        except FATAL as error:
+            raise DamageError(fatal_reason(error, self._refused)) from error
+        except (lmdb.Error, OSError) as error:
+            self._failed(error)
+            raise StorageError(reason(why_not_written(self.folder, error))) from error
+
+    def _failed(self, error: Exception) -> None:
+        self.files.failed()
+        self._refused = reason(error)
+
+    def grow(self) -> None:
+        """Double the memory map. Only while no thread writes. Raises StorageError."""
+        try:
+            with self._reading_in_thread:
+                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
+        except (lmdb.Error, OSError) as error:
+            raise StorageError(reason(error)) from error
+
+    def _write(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
+        puts: list[tuple[bytes, bytes]] = []
+        removals: list[bytes] = []
+        for key, entry in sorted(batch.entries.items()):
+            if entry is None:
+                removals.append(schema.stored_key(key))
+            else:
+                puts.append((schema.stored_key(key), schema.encode_value(key, entry)))
+        with self._environment.begin(write=True, db=self._data) as transaction:
+            for copy in copies:
+                for key, entry in entries_under(transaction, copy.source):
+                    target = copy.target + key
+                    stored = schema.stored_key(target)
+                    transaction.put(stored, schema.encode_value(target, entry), overwrite=copy.is_over)
+            with transaction.cursor() as cursor:
+                cursor.putmulti(puts)
+            for key in removals:
+                transaction.delete(key)
+            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+        self.files.wrote()
+
+    def clear_dead_readers(self) -> None:
+        """Forget readers in other processes (backups) that were killed: they would keep the file growing."""
+        self._environment.reader_check()
+
+    def close(self) -> None:
+        """Give the folder back. Everything written is on disk already."""
+        self._close()

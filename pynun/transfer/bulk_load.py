@@ -1,0 +1,254 @@
+"""Databases that are made beside the others, unseen, and then appear all at once: what imports write through.
+
+A staged database has an identifier of its own, with a note that its keys belong to nobody, in the form in which a
+dropped database is noted. `publish` gives it its name and takes the note away, in one batch. So whatever happens before
+(a bad line, a kill, a full disk), the databases that were there are as they were; what is left of the staged ones is
+removed by `sweep`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is, but for one that is put over
+or under another: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine.changes import Batch, Entry
+from pynun.engine.conflict_records import newest_of
+from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, HOUSEKEEPING, prefixes
+from pynun.engine.dropping import NOTES, note_key
+from pynun.engine.engine import LAST_CONFLICT, LAST_IDENTIFIER
+from pynun.errors import MapFullError, StorageError, TransferError
+from pynun.storage.store import Copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pynun.engine.database import Strategy
+    from pynun.storage.store import LmdbStore
+
+BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
+BATCH_ENTRIES_MAX: Final = 4096
+"""LMDB takes up to 4 KiB of memory for the page of each, and keeps it: a server may go on with it after an import."""
+
+
+class Publishing(enum.Enum):
+    """What happens to a staged database in the end."""
+
+    NEW = enum.auto()
+    """It gets the name, and what had it before is removed."""
+    OVER = enum.auto()
+    """Its keys are put over those of the database that has the name."""
+    UNDER = enum.auto()
+    """Its keys are added to those of the database that has the name, which win."""
+
+
+class StagedDatabase:
+    """A database being made."""
+
+    def __init__(self, staging: Staging, name: str, identifier: int, strategy: Strategy, how: Publishing) -> None:
+        self.name = name
+        self.identifier = identifier
+        self.strategy: Strategy = strategy
+        self.how = how
+        self.keys_count = 0
+        """For whoever fills it."""
+        self.prefix, self.pending_prefix = prefixes(identifier)
+        self._staging = staging
+
+    def get(self, key: str) -> Entry | None:
+        return self._staging.get(self.prefix + key.encode())
+
+    def put(self, key: str, entry: Entry) -> None:
+        self._staging.newest_conflict = newest_of((key,), self._staging.newest_conflict)
+        self._staging.put(self.prefix + key.encode(), entry)
+
+    def remove(self, key: str) -> None:
+        self._staging.put(self.prefix + key.encode(), None)
+
+    def put_pending(self, key: str, conflict: int, is_pending: bool) -> None:
+        """Say whether a conflict of a key waits for an arbiter."""
+        self._staging.put(self.pending_prefix + f"{key} {conflict}".encode(), Entry(0, "") if is_pending else None)
+
+    def has_pending(self, key: str) -> bool:
+        """Whether a conflict of the key waits for an arbiter."""
+        self._staging.flush()
+        return bool(self._staging.store.scan(self.pending_prefix + f"{key} ".encode(), b"", 1)[0])
+
+    def all_keys(self) -> Iterator[str]:
+        """All its keys."""
+        self._staging.flush()
+        position: bytes | None = b""
+        while position is not None:
+            names, position, _ = self._staging.store.scan(self.prefix, position, 1000)
+            yield from (name.decode() for name in names)
+
+    def secrets_of_namesake(self) -> dict[str, Entry]:
+        """The entries whose keys begin with `$$` of the database that has its name now."""
+        store = self._staging.store
+        present = store.get(CATALOGUE + self.name.encode())
+        if present is None:
+            return {}
+        prefix = prefixes(present.version)[0]
+        found: dict[str, Entry] = {}
+        position: bytes | None = b""
+        while position is not None:
+            names, position, _ = store.scan(prefix + b"$$", position, 1000)
+            for name in names:
+                entry = store.get(prefix + name)
+                assert entry is not None
+                found[name.decode()] = entry
+        return found
+
+    def keys_with_version(self, version: int) -> list[str]:
+        """The keys that have a version."""
+        self._staging.flush()
+        entries = self._staging.store.read_all(self.prefix)
+        return [key.decode() for key, entry in entries if entry.version == version]
+
+
+class Staging:
+    """The databases of one import. Nothing else may write to the store meanwhile."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        """Removes what an interrupted import has left. Raises TransferError."""
+        self.store = store
+        self.newest_conflict = 0
+        """The highest id of a conflict among what is imported: those that the server gives lie above it."""
+        self._staged: list[StagedDatabase] = []
+        self._batch = Batch(store.revision + 1)
+        sweep(store)
+
+    def begin(self, name: str, strategy: Strategy, how: Publishing = Publishing.NEW) -> StagedDatabase:
+        """Make a database that nobody sees. Raises TransferError."""
+        self.flush()
+        last = self.store.get(LAST_IDENTIFIER)
+        identifier = 1 if last is None else last.version + 1
+        self.put(LAST_IDENTIFIER, Entry(identifier, ""))
+        self.put(note_key(identifier), Entry(identifier, name))
+        self.flush()
+        staged = StagedDatabase(self, name, identifier, strategy, how)
+        self._staged.append(staged)
+        return staged
+
+    def get(self, stored: bytes) -> Entry | None:
+        if stored in self._batch.entries:
+            return self._batch.entries[stored]
+        return self.store.get(stored)
+
+    def put(self, stored: bytes, entry: Entry | None) -> None:
+        batch = self._batch
+        batch.entries[stored] = entry
+        batch.bytes_estimated += len(stored) + 64 + (0 if entry is None else len(entry.text))
+        if batch.bytes_estimated > BATCH_BYTES_MAX or len(batch.entries) > BATCH_ENTRIES_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has gathered. Raises TransferError."""
+        if self._batch.entries:
+            self._batch = _write(self.store, self._batch)
+
+    def publish(self, notes: Mapping[bytes, Entry]) -> None:
+        """Let all appear at once, and put `notes` (housekeeping keys) with them.
+
+        Raises TransferError: nothing has appeared.
+        """
+        admin = self._admin()
+        entries: dict[bytes, Entry | None] = dict(notes)
+        copies: list[Copy] = []
+        for staged in self._staged:
+            existing = self.store.get(CATALOGUE + staged.name.encode())
+            if staged.how is Publishing.NEW or existing is None:
+                entries[CATALOGUE + staged.name.encode()] = Entry(staged.identifier, staged.strategy)
+                entries[note_key(staged.identifier)] = None
+                if existing is not None:
+                    entries[note_key(existing.version)] = Entry(existing.version, staged.name)
+            else:
+                is_over = staged.how is Publishing.OVER
+                targets = prefixes(existing.version)
+                copies += [
+                    Copy(staged.prefix, targets[0], is_over),
+                    Copy(staged.pending_prefix, targets[1], is_over),
+                ]
+            name_key = admin + staged.name.encode()
+            if self._admin_entry(admin, staged.name) is None:
+                entries[name_key] = Entry(0, "{}")
+        noted = self.store.get(LAST_CONFLICT)
+        if noted is not None and noted.version < self.newest_conflict:  # without a note, the server looks itself
+            entries[LAST_CONFLICT] = Entry(self.newest_conflict, "")
+        self.flush()
+        self._batch.entries.update(entries)
+        self._batch = _write(self.store, self._batch, copies)
+        with contextlib.suppress(TransferError):  # it is done; what was replaced, a server removes when there is room
+            sweep(self.store)
+
+    def discard(self) -> None:
+        """Remove what was staged. Raises TransferError."""
+        self._batch = Batch(self.store.revision + 1)
+        sweep(self.store)
+
+    def _admin(self) -> bytes:
+        """What the stored keys of `$admin`, in which every database is named, will begin with."""
+        existing = self.store.get(CATALOGUE + ADMIN_DATABASE.encode())
+        if existing is not None:
+            return prefixes(existing.version)[0]
+        for staged in self._staged:
+            if staged.name == ADMIN_DATABASE:
+                return staged.prefix
+        return self.begin(ADMIN_DATABASE, "newer").prefix
+
+    def _admin_entry(self, admin: bytes, name: str) -> Entry | None:
+        """The entry of a database's name in `$admin`, also of one that is still staged."""
+        found = self.get(admin + name.encode())
+        for staged in self._staged:
+            if staged.name == ADMIN_DATABASE and found is None:
+                found = staged.get(name)
+        return found
+
+
+def sweep(store: LmdbStore) -> None:
+    """Remove the keys of databases that have no name. Raises TransferError."""
+    for note in list(_notes(store)):
+        entry = store.get(note)
+        assert entry is not None
+        for prefix in prefixes(entry.version):
+            while names := store.scan(prefix, b"", BATCH_ENTRIES_MAX)[0]:
+                _remove(store, (prefix + name for name in names))
+        _remove(store, [note])
+
+
+def write_notes(store: LmdbStore, notes: Mapping[bytes, Entry]) -> None:
+    """Put notes (housekeeping keys). Raises TransferError."""
+    batch = Batch(store.revision + 1)
+    batch.entries.update(notes)
+    _write(store, batch)
+
+
+def _notes(store: LmdbStore) -> Iterator[bytes]:
+    position: bytes | None = b""
+    while position is not None:
+        names, position, _ = store.scan(NOTES, position, 1000)
+        yield from (HOUSEKEEPING + name for name in names)
+
+
+def _remove(store: LmdbStore, keys: Iterable[bytes]) -> None:
+    batch = Batch(store.revision + 1)
+    batch.entries.update(dict.fromkeys(keys))
+    _write(store, batch)
+
+
+def _write(store: LmdbStore, batch: Batch, copies: Iterable[Copy] = ()) -> Batch:
+    """Make a batch durable; returns the next, empty one. Raises TransferError."""
+    copies = list(copies)
+    while True:
+        try:
+            store.write(batch, store.operations, copies)
+        except MapFullError:
+            store.grow()
+        except StorageError as error:
+            raise TransferError(
+                f"the data can't be written in {store.folder}: {error}; nothing was imported, make room and try again"
+            ) from None
+        else:
+            store.revision = batch.revision
+            return Batch(batch.revision + 1)

@@ -1,0 +1,143 @@
+"""Writes one database as lines, and takes lines in as one database (docs/export.md)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from pynun.engine.changes import Entry
+from pynun.engine.conflict_records import parse_waiting, renamed
+from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY
+from pynun.engine.permissions import is_secret_key
+from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
+from pynun.errors import TransferError
+from pynun.timestamps import timestamp
+from pynun.transfer.bulk_load import Publishing, Staging
+from pynun.transfer.jsonl import Header, LineError, Writer, read_lines
+from pynun.transfer.nundb_import import existing_databases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pynun.storage.snapshot import Snapshot
+    from pynun.storage.store import LmdbStore
+    from pynun.transfer.bulk_load import StagedDatabase
+    from pynun.transfer.jsonl import Line
+
+
+class ImportedDatabase(NamedTuple):
+    """What an import did."""
+
+    name: str
+    keys: int
+    is_replaced: bool
+    is_merged: bool
+
+
+def export_lines(snapshot: Snapshot, name: str, *, has_secrets: bool) -> Iterator[bytes]:
+    """The lines of a database, one after the other. Raises TransferError if there is no such database."""
+    databases = snapshot.databases()
+    found = databases.get(name)
+    if found is None:
+        there = ", ".join(sorted(databases)) or "none"
+        raise TransferError(f"there is no database {name!r}; these are there: {there}")
+    writer = Writer()
+    yield writer.header(Header(name, found.strategy, has_secrets), timestamp())
+    for key, entry in snapshot.entries(found):
+        if has_secrets or not is_secret_key(key):
+            yield writer.key(key, entry.version, entry.text)
+    yield writer.end()
+
+
+def import_database(
+    store: LmdbStore,
+    name: str,
+    file: BinaryIO,
+    hash_secret: Callable[[str], str],
+    ask_token: Callable[[], str],
+    progress: Callable[[int], None],
+    *,
+    hash_limit: HashLimit = USUAL_LIMIT,
+    is_replacing: bool = False,
+    is_merging: bool = False,
+) -> ImportedDatabase:
+    """Take in the lines of a file as the database `name`: all of it, or nothing.
+
+    A database of that name is replaced (it keeps its tokens if the file has none), or what the file holds is put over
+    it. `ask_token` gives the token of a new database whose file has none. `progress` gets the number of keys so far.
+    Raises TransferError, with the number of the line if one is wrong; nothing has changed then.
+    """
+    is_there = name in existing_databases(store)
+    if is_there and not (is_replacing or is_merging):
+        raise TransferError(
+            f"the database {name} exists already: --replace removes what is in it, --merge keeps what the file does not"
+            " hold"
+        )
+    if name == ADMIN_DATABASE and not is_merging:
+        raise TransferError(
+            f"{ADMIN_DATABASE} names all databases and can't be replaced: --merge puts the file over it"
+        )
+    staging = Staging(store)
+    try:
+        staged = _stage(staging, name, file, hash_secret, progress, is_merging, hash_limit)
+        keys = staged.keys_count
+        if not (is_there and is_merging) and staged.get("$$token") is None:
+            if is_there:
+                _keep_secrets(staged)
+            else:
+                staged.put("$$token", Entry(0, hash_secret(ask_token())))
+        staging.publish({})
+    except LineError as error:
+        staging.discard()
+        raise TransferError(f"{error}; nothing was imported") from None
+    except BaseException:
+        staging.discard()
+        raise
+    return ImportedDatabase(name, keys, is_there and not is_merging, is_there and is_merging)
+
+
+def _stage(
+    staging: Staging,
+    name: str,
+    file: BinaryIO,
+    hash_secret: Callable[[str], str],
+    progress: Callable[[int], None],
+    is_merging: bool,
+    hash_limit: HashLimit,
+) -> StagedDatabase:
+    lines = read_lines(file)
+    header = next(lines)
+    assert isinstance(header, Header)
+    staged = staging.begin(name, header.strategy, Publishing.OVER if is_merging else Publishing.NEW)
+    for line in lines:
+        assert not isinstance(line, Header)
+        _take(staged, line, hash_secret, hash_limit)
+        progress(line.number)
+    return staged
+
+
+def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str], hash_limit: HashLimit) -> None:
+    key, value = line.key, line.value
+    if staged.get(key) is not None:
+        raise LineError(f"line {line.number}: the key {key!r} is there twice")
+    if key == CONNECTIONS_KEY:
+        raise LineError(f"line {line.number}: {CONNECTIONS_KEY} is counted by the server and can't be imported")
+    if is_secret_key(key) and not is_secret_hash(value):
+        if not value:
+            raise LineError(f"line {line.number}: the token of {key} is empty")
+        value = hash_secret(value)
+    if is_secret_key(key) and not hash_limit.allows(value):
+        raise LineError(f"line {line.number}: the hash of {key} costs too much to check: {hash_limit}")
+    waiting = parse_waiting(key, value)
+    if waiting is not None:
+        staged.put_pending(waiting.key, waiting.identifier, True)
+        if waiting.database != staged.name:
+            value = renamed(waiting, staged.name)
+    staged.put(key, Entry(line.version, value))
+    staged.keys_count += 1
+
+
+def _keep_secrets(staged: StagedDatabase) -> None:
+    """A file without tokens that replaces a database leaves those of the database valid."""
+    for key, entry in staged.secrets_of_namesake().items():
+        if is_secret_key(key) and staged.get(key) is None:
+            staged.put(key, entry)
