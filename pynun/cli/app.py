@@ -15,8 +15,8 @@ from typing import Annotated
 import typer
 
 from pynun import __version__
-from pynun.cli import backup, import_nundb, transfer
-from pynun.cli.authority_option import Authority
+from pynun.cli.authority import Authority
+from pynun.cli.commands import backup, export_import, import_nundb
 from pynun.cli.errors import UsageError
 from pynun.cli.failures import failures_shown
 from pynun.cli.lazy_commands import CommandLine
@@ -210,15 +210,16 @@ def create_db(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a database on a running server."""
-    from pynun.cli import administration, credentials, names
+    from pynun.cli.commands import exec
+    from pynun.cli.remote import credentials, sendable
 
     given: Connection = context.obj
     with failures_shown():
-        names.check_for_http(database, what="a database's name")
+        sendable.check_for_http(database, what="a database's name")
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
         token = credentials.require_token(token, token_file, f"the database {database}")
         command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
-        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, command, timeout, given.authority)
+        exec.run_commands(given.host or DEFAULT_HTTP_URL, user, password, command, timeout, given.authority)
 
 
 @app.command("exec")
@@ -237,7 +238,8 @@ def execute(
     quotes. What stands on the command line can be read in the list of processes: hand over commands with tokens in
     them on standard input.
     """
-    from pynun.cli import administration, credentials
+    from pynun.cli.commands import exec
+    from pynun.cli.remote import credentials
 
     given: Connection = context.obj
     with failures_shown():
@@ -246,7 +248,7 @@ def execute(
         if not commands.strip(" ;\r\n"):
             raise UsageError('no commands given; write for example: nun-db exec "use-db NAME TOKEN; keys"')
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
-        administration.run_commands(given.host or DEFAULT_HTTP_URL, user, password, commands, timeout, given.authority)
+        exec.run_commands(given.host or DEFAULT_HTTP_URL, user, password, commands, timeout, given.authority)
 
 
 @app.command()
@@ -282,7 +284,7 @@ def shell(
                 raise UsageError("a token or database user is for a database: name it with -d")
         else:
             token = _require_database_token(database, database_user, token, token_file)
-        from pynun.cli.shell import run_shell
+        from pynun.cli.commands.shell import run_shell
 
         code = run_shell(url, ca, user, password, database, database_user, token)
     raise typer.Exit(code)
@@ -308,16 +310,16 @@ def watch(
     current: Annotated[bool, typer.Option("--current", help="First print what the keys hold now.")] = False,
 ) -> None:
     """Follow keys: print every change as it happens, until Ctrl-C."""
-    from pynun.cli import names
+    from pynun.cli.remote import sendable
 
     given: Connection = context.obj
     with failures_shown():
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        names.check_for_websocket(*keys, what="a key")
+        sendable.check_for_websocket(*keys, what="a key")
         user, password = _optional_administrator(given)
         token = _require_database_token(database, database_user, token, token_file)
-        from pynun.cli.watch import run_watch
+        from pynun.cli.commands.watch import run_watch
 
         code = run_watch(url, ca, user, password, database, database_user, token, keys, output.value, current)
     raise typer.Exit(code)
@@ -351,7 +353,7 @@ def demo(
     It starts a server of its own and serves the page, without internet, until Ctrl-C.
     """
     with failures_shown():
-        from pynun.cli.demo import run
+        from pynun.cli.commands.demo import run
 
         run(host, lan, port, websocket_port, data_dir)
 
@@ -369,8 +371,8 @@ def status(
     """
     given: Connection = context.obj
     with failures_shown():
-        from pynun.cli.credentials import optional_login
-        from pynun.cli.status import run_status
+        from pynun.cli.commands.status import run_status
+        from pynun.cli.remote.credentials import optional_login
 
         login = optional_login(given.user, given.password, given.password_file)
         code = run_status(given.host or DEFAULT_HTTP_URL, given.authority, login, timeout, as_json)
@@ -385,8 +387,8 @@ def top(context: typer.Context) -> None:
     """
     given: Connection = context.obj
     with failures_shown():
-        from pynun.cli.credentials import optional_login
-        from pynun.cli.top import run_top
+        from pynun.cli.commands.top import run_top
+        from pynun.cli.remote.credentials import optional_login
 
         login = optional_login(given.user, given.password, given.password_file)
         run_top(given.host or DEFAULT_HTTP_URL, given.authority, login)
@@ -418,20 +420,20 @@ def _websocket_url(host: str | None) -> str:
 
 
 def _optional_administrator(given: Connection) -> tuple[str | None, str | None]:
-    from pynun.cli import credentials
+    from pynun.cli.remote import credentials
 
     return credentials.optional_administrator(given.user, given.password, given.password_file)
 
 
 def _require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:
     """The token that selects the database. Raises UsageError."""
-    from pynun.cli import credentials, names
+    from pynun.cli.remote import credentials, sendable
 
-    names.check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
+    sendable.check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
     of = f"the user {database_user} of {database}" if database_user else f"the database {database}"
     return credentials.require_token(token, token_file, of)
 
 
 backup.register(app)
-transfer.register(app)
+export_import.register(app)
 import_nundb.register(app)

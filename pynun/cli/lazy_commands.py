@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from typer._click.core import Command, Context
 
 MODULES: Final = {
-    "databases": "pynun.cli.databases",
-    "users": "pynun.cli.users",
-    "permissions": "pynun.cli.permissions",
-    "sessions": "pynun.cli.sessions",
-    "password": "pynun.cli.password",
+    "databases": "pynun.cli.commands.databases",
+    "users": "pynun.cli.commands.users",
+    "permissions": "pynun.cli.commands.permissions",
+    "sessions": "pynun.cli.commands.sessions",
+    "password": "pynun.cli.commands.password",
 }
 """The module of each, which has the command as its `app`."""
 

@@ -22,7 +22,7 @@ def main() -> NoReturn:
         from pynun import stop_signals
 
         stop_signals.prepare(sys.argv[1:])
-        from pynun.cli import standard_streams
+        from pynun.cli.output import standard_streams
 
         standard_streams.prepare()
         code = _run()
@@ -43,7 +43,7 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command and return its exit code."""
     from pynun.cli.app import app
-    from pynun.cli.standard_streams import OutputError
+    from pynun.cli.output.standard_streams import OutputError
 
     try:
         app(prog_name="nun-db")

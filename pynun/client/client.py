@@ -9,6 +9,7 @@ import random
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from pynun.authority import context_trusting
+from pynun.client.connecting import Target
 from pynun.client.errors import ProtocolError
 from pynun.client.frames import (
     Reply,
@@ -23,9 +24,8 @@ from pynun.client.frames import (
     read_versioned,
     use_command,
 )
-from pynun.client.keeper import Keeper
-from pynun.client.opening import Target
 from pynun.client.session import raise_refusal
+from pynun.client.supervisor import Keeper
 from pynun.client.watches import Events, Watch
 
 if TYPE_CHECKING:

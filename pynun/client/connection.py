@@ -17,9 +17,9 @@ import trio
 from trio_websocket import ConnectionClosed as WebSocketClosed
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from pynun.client.connecting import ClientStream, Target, open_stream
 from pynun.client.errors import ConnectionClosed, ProtocolError
 from pynun.client.frames import SEPARATOR, ChangeEvent, Conflict, End, Message, Repeated, Reply, read_frame
-from pynun.client.opening import ClientStream, Target, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

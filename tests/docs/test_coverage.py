@@ -29,7 +29,7 @@ NOT_RUN: Final = {
     " tests/system/benchmark/test_bench.py and tests/system/soak/test_soak.py do the same,"
     " and tests/docs/test_generated.py",
     ("docs/cli.md", "nun-db -u admin exec - <<<"): "it asks for a password on the terminal; it is typed there by"
-    " tests/cli/test_administration.py, with commands on standard input",
+    " tests/cli/commands/test_exec.py, with commands on standard input",
     ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which can't be installed"
     " here; the same command on other keys is run with docs/shell-and-watch.md",
 }

@@ -16,7 +16,7 @@ import pytest
 
 from pynun.backup.make import make_backup
 from pynun.backup.restore import restore_backup
-from pynun.cli.data_folder import opened_store
+from pynun.cli.offline.data_folder import opened_store
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
 from pynun.storage.snapshot import snapshot

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.cli.transfer import _opened
+from pynun.cli.commands.export_import import _opened
 from pynun.errors import TransferError
 from tests.cli.command import command_line, run, run_at_terminal
 from tests.support.clients import http_post

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.cli.figures import Figures
+from pynun.cli.remote.metrics import Figures
 from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import existing_databases
 from tests.cli.command import run

@@ -1,0 +1,1 @@
+"""One file a command of nun-db: its options and what it does."""

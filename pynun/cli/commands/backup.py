@@ -1,0 +1,131 @@
+"""`nun-db backup`, `nun-db verify` and `nun-db restore`: their options, and what they print.
+
+They work on the data folder itself, so they need no server, no network and no password, but the right to read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pynun.cli.failures import failures_shown
+from pynun.cli.offline.data_folder import DirectoryToChange, DirectoryToRead, folder_to_change, folder_to_read
+from pynun.cli.output.escape import printable
+from pynun.cli.output.numbers import counted, size
+from pynun.cli.output.progress import Progress
+
+if TYPE_CHECKING:
+    from pynun.backup.file_format import Verified
+
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for scripts.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(backup)
+    app.command()(verify)
+    app.command()(restore)
+
+
+def backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
+    data_dir: DirectoryToRead = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If FILE is there, replace it once the new backup is complete.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Back up all data into one file, while the server runs or not.
+
+    Run it where the data folder is, as the user of the server or as root: it reads the folder, and asks no server. The
+    server goes on meanwhile. FILE has its name only when it is complete, on disk and verified.
+    """
+    with failures_shown():
+        from pynun.backup.make import make_backup
+        from pynun.cli.offline.audited import recorded
+        from pynun.storage.integrity.child_process import lower_priority
+
+        lower_priority()
+        folder = folder_to_read(data_dir)
+        with recorded(folder, "backup", file=file) as more, Progress() as progress:
+            made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
+            more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
+        if as_json:
+            _print_json(dataclasses.asdict(made))
+        else:
+            typer.echo(
+                f"{file}: {counted(made.databases, 'database')}, {counted(made.keys, 'key')}, {size(made.bytes)};"
+                f" complete and verified ({made.seconds:.1f} s)"
+            )
+
+
+def verify(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    as_json: _Json = False,
+) -> None:
+    """Check a backup: its checksum, its pages and every entry; show what is in it.
+
+    The exit code is 1 if it is damaged. The file is not changed, and no server or data folder is needed.
+    """
+    with failures_shown():
+        from pynun.backup.file_format import verify_backup
+
+        with Progress() as progress:
+            verified = verify_backup(Path(file), progress.show)
+        if as_json:
+            _print_json({"file": file, **_described(verified)})
+        else:
+            contents = verified.contents
+            typer.echo(f"{file}: whole; made {contents.made} by version {contents.version}, format {contents.format}")
+            for name, keys in sorted(verified.counts.databases.items()):
+                typer.echo(f"  {printable(name)}: {counted(keys, 'key')}")
+
+
+def restore(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    data_dir: DirectoryToChange = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If the folder has data, put the backup in its place and keep it aside.")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Put a backup into the data folder, which is made when missing. The server must be stopped.
+
+    The backup is verified first. Whatever happens meanwhile, the folder has the old data or the new.
+    """
+    with failures_shown():
+        from pynun.backup.restore import restore_backup
+        from pynun.cli.offline.audited import recorded
+
+        folder = folder_to_change(data_dir)
+        with recorded(folder, "restore", file=file) as more, Progress() as progress:
+            restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
+            more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
+        if as_json:
+            kept = str(restored.kept) if restored.kept else None
+            _print_json({"file": file, "folder": str(folder), "kept": kept, **_described(restored.verified)})
+        else:
+            contents = restored.verified.contents
+            typer.echo(
+                f"{folder}: the data of {contents.made} is in it ({counted(contents.databases, 'database')},"
+                f" {counted(contents.keys, 'key')}); start the server"
+            )
+            if restored.kept:
+                typer.echo(f"The data that was there before is kept: {restored.kept}; remove it when all is well")
+
+
+def _described(verified: Verified) -> dict[str, object]:
+    return {
+        "bytes": verified.file_bytes,
+        "sha256": verified.sha256,
+        **dataclasses.asdict(verified.contents),
+        "keys_by_database": verified.counts.databases,
+    }
+
+
+def _print_json(described: dict[str, object]) -> None:
+    typer.echo(json.dumps(described))

@@ -1,0 +1,142 @@
+"""`nun-db databases`: list, create, drop and measure the databases of a running server."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT, Strategy
+from pynun.cli.errors import CommandError, UsageError
+from pynun.cli.failures import failures_shown
+from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile
+from pynun.cli.output.escape import shown_name
+from pynun.cli.output.tables import note, show, show_json, show_table
+from pynun.cli.remote import credentials
+from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.sendable import check_for_http, is_http_word
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+@app.callback()
+def databases() -> None:
+    """List, create, drop and measure databases."""
+
+
+@app.command("list")
+def list_all(
+    context: typer.Context,
+    sizes: Annotated[
+        bool, typer.Option("--sizes/--no-sizes", help="Count keys and bytes, which takes a second for a million keys.")
+    ] = True,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Show all databases: name, strategy, sessions that have it selected, keys, bytes of keys and values."""
+    with failures_shown():
+        server = Administrator(context.obj, timeout)
+        rows = list(server.rows("databases", "list-dbs"))
+        if sizes:
+            rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
+            if left_out := [repr(row["name"]) for row in rows if row["keys"] is None]:
+                note(f"not measured, for such a name can't be sent over HTTP: {', '.join(left_out)}")
+        if as_json:
+            show_json(rows)
+            return
+        columns = ["name", "strategy", "connections", *(["keys", "bytes"] if sizes else [])]
+        show_table(columns, ([row[column] for column in columns] for row in rows))
+
+
+def _size_if_there(server: Administrator, name: str) -> dict[str, object] | None:
+    """The size of a database, of None where the name can't be sent; None if somebody has dropped it meanwhile."""
+    if not is_http_word(name):
+        return {"keys": None, "bytes": None}
+    try:
+        return server.report("db-size", name)
+    except CommandError as error:
+        if error.exit_code == CommandError.exit_code and "Not a valid database name" in str(error):
+            return None
+        raise
+
+
+@app.command()
+def size(
+    context: typer.Context, name: DatabaseName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
+) -> None:
+    """Count a database's keys, those of users and permissions too, and the bytes of keys and values."""
+    with failures_shown():
+        check_for_http(name)
+        report = Administrator(context.obj, timeout).report("db-size", name)
+        if as_json:
+            show_json(report)
+        else:
+            show_table(list(report), [list(report.values())])
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: DatabaseName,
+    strategy: Annotated[
+        Strategy, typer.Option("--strategy", help="What happens to conflicting changes.")
+    ] = Strategy.none,
+    token: Token = None,
+    token_file: TokenFile = None,
+    generate: Generate = False,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Create a database."""
+    with failures_shown():
+        check_for_http(name)
+        server = Administrator(context.obj, timeout)
+        secret = credentials.new_token(token, token_file, generate, f"the database {name}")
+        server.ask("create-db", name, secret, strategy.value)
+        shown = secret if generate else None
+        if as_json:
+            show_json({"name": name, "strategy": strategy.value, "token": shown})
+        else:
+            show(f"created the database {name}")
+            if shown:
+                show(f"its token, shown only now: {shown}")
+
+
+@app.command()
+def drop(
+    context: typer.Context,
+    name: DatabaseName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Take a database away, with its keys, users and permissions, for good.
+
+    On a terminal it asks for the name once more. Sessions that have it selected go on without a database.
+    """
+    with failures_shown():
+        check_for_http(name)
+        server = Administrator(context.obj, timeout)
+        if not yes:
+            _confirm(server, name)
+        server.ask("drop-db", name)
+        if as_json:
+            show_json({"name": name, "dropped": True})
+        else:
+            show(f"dropped the database {name}")
+
+
+def _confirm(server: Administrator, name: str) -> None:
+    """Ask on the terminal for the name. Raises UsageError if there is none, CommandError if another one is typed."""
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on whether to drop it: say so with --yes")
+    report = server.report("db-size", name)
+    print(
+        f"The database {shown_name(name)} has {report['keys']:,} keys, {report['bytes']:,} bytes. They can't be brought"
+        " back but from a backup.",
+        file=sys.stderr,
+    )
+    print("Its name, to drop it: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().rstrip("\r\n") != name:
+        raise CommandError("another name was typed: nothing was dropped")

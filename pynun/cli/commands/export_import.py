@@ -1,0 +1,208 @@
+"""`nun-db export` and `nun-db import`: one database as JSON Lines (docs/export.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from pynun.cli.errors import UsageError
+from pynun.cli.failures import failures_shown
+from pynun.cli.offline.data_folder import (
+    DirectoryToChange,
+    DirectoryToRead,
+    folder_to_change,
+    folder_to_read,
+    load_passwords,
+    opened_store,
+)
+from pynun.cli.output.numbers import counted
+from pynun.cli.output.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from _typeshed import WriteableBuffer
+
+STANDARD_STREAM = "-"
+PIECE_BYTES = 1024 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("export")(export)
+    app.command("import")(import_)
+
+
+def export(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")],
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="The file to be made; - or none: standard output.")
+    ] = STANDARD_STREAM,
+    data_dir: DirectoryToRead = None,
+    with_secrets: Annotated[
+        bool, typer.Option("--with-secrets", help="Also the hashes of its tokens, so that they stay valid elsewhere.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If FILE is there, replace it once it is complete.")
+    ] = False,
+) -> None:
+    """Write a database as JSON Lines, while the server runs or not: one line a key, with its version.
+
+    Run it where the data folder is, as the user of the server or as root. It writes what one moment left, and FILE has
+    its name only when it is complete.
+    """
+    with failures_shown():
+        from pynun.cli.offline.audited import recorded
+        from pynun.storage.snapshot import snapshot
+        from pynun.transfer.database_file import export_lines
+
+        folder = folder_to_read(data_dir)
+        with (
+            recorded(folder, "export", database=database, file=file, secrets=with_secrets) as more,
+            snapshot(folder) as now,
+            Progress() as progress,
+        ):
+            lines = export_lines(now, database, has_secrets=with_secrets)
+            if file == STANDARD_STREAM:
+                count = _write(lines, sys.stdout.buffer.write, progress)
+                sys.stdout.buffer.flush()
+            else:
+                count = _write_file(lines, Path(file), progress, replace)
+            more["keys"] = count
+    if file != STANDARD_STREAM:
+        typer.echo(f"{file}: {database}, {counted(count, 'key')}")
+
+
+def import_(
+    database: Annotated[str, typer.Argument(metavar="DATABASE", help="The name that it gets, whatever the file says.")],
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="What nun-db export has made; - or none: standard input.")
+    ] = STANDARD_STREAM,
+    data_dir: DirectoryToChange = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="If there is a database of that name, remove what is in it.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="If there is one, keep what the file does not hold; the file wins.")
+    ] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "-t", "--token", metavar="TOKEN", help="Of a new database whose file has none; else NUN_TOKEN or a prompt."
+        ),
+    ] = None,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", metavar="FILE", help="A file that holds that token.")
+    ] = None,
+) -> None:
+    """Take in a database that nun-db export has written. The server must be stopped.
+
+    All of it appears, or nothing: also when a line is wrong, which is named by its number, or when this command is
+    killed.
+    """
+    with failures_shown():
+        from pynun.cli.offline.audited import recorded
+        from pynun.cli.remote import credentials, sendable
+        from pynun.transfer.database_file import import_database
+
+        if replace and merge:
+            raise UsageError("--replace and --merge exclude each other")
+        if not sendable.is_http_word(database):
+            raise UsageError(f"give the database another name: {database!r} could not be sent in a command over HTTP")
+
+        def ask_token() -> str:
+            return credentials.require_token(token, token_file, f"the database {database}")
+
+        passwords = load_passwords()
+        folder = folder_to_change(data_dir)
+        with (
+            recorded(folder, "import", database=database, file=file) as more,
+            _opened(file) as source,
+            opened_store(folder) as store,
+            Progress() as progress,
+        ):
+            done = import_database(
+                store,
+                database,
+                source,
+                passwords.hash_now,
+                ask_token,
+                lambda number: progress.show_text(f"line {number:,}"),
+                is_replacing=replace,
+                is_merging=merge,
+                hash_limit=passwords.hash_limit,
+            )
+            more["keys"] = done.keys
+    how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""
+    typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}; start the server")
+
+
+def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress) -> int:
+    """Write all lines; returns how many keys there were."""
+    count = -2  # the first line and the last
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= PIECE_BYTES:
+            write(bytes(piece))
+            piece.clear()
+        count += 1
+        progress.show_text(f"{max(0, count):,} keys")
+    write(bytes(piece))
+    return count
+
+
+def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_replacing: bool) -> int:
+    """Write a new file, which has its name only when it is complete and on disk. Raises TransferError."""
+    from pynun.errors import TransferError
+    from pynun.storage.files.atomic_file import PartialFile
+
+    is_there = f"{path} is there already: choose another name, or give --replace"
+    if not is_replacing and os.path.lexists(path):
+        raise TransferError(is_there)
+    try:
+        with PartialFile(path) as partial:
+            count = _write(lines, partial.write, progress)
+            partial.finish(is_replacing=is_replacing)
+    except FileExistsError:  # it was made meanwhile
+        raise TransferError(is_there) from None
+    except OSError as error:
+        raise TransferError(f"{path} can't be written: {error.strerror}; make room, or name another place") from None
+    return count
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    """A file to read, or standard input. Raises TransferError, of this file alone, here and when it is read."""
+    from pynun.errors import TransferError
+    from pynun.storage.files.regular_file import NotOrdinaryError, open_descriptor
+
+    if file == STANDARD_STREAM:
+        yield sys.stdin.buffer
+        return
+
+    class SourceFile(io.FileIO):
+        """The file, whose errors are told from those of where its content goes."""
+
+        def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+            try:
+                return super().readinto(buffer)
+            except OSError as error:
+                raise TransferError(f"{file} can't be read: {error.strerror}") from None
+
+    try:
+        source = SourceFile(open_descriptor(file))
+    except NotOrdinaryError as error:
+        raise TransferError(
+            f"{file} can't be read: {error.strerror}; what comes through a pipe is read from standard input (-)"
+        ) from None
+    except OSError as error:
+        raise TransferError(f"{file} can't be read: {error.strerror}") from None
+    with io.BufferedReader(source) as buffered:
+        yield buffered

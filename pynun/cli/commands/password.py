@@ -1,0 +1,45 @@
+"""`nun-db password`: another password for the administrator of a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
+from pynun.cli.failures import failures_shown
+from pynun.cli.options import AsJson, Timeout
+from pynun.cli.output.tables import note, show, show_json
+from pynun.cli.remote import credentials
+from pynun.cli.remote.admin_client import Administrator
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def password(
+    context: typer.Context,
+    new_password_file: Annotated[
+        str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the new password.")
+    ] = None,
+    generate: Annotated[bool, typer.Option("--generate", help="Make a password, and show it this once.")] = False,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Change the administrator's password; without options it asks for the new one.
+
+    It is valid at once and stays so over restarts, also of a server that still is started with the old one in
+    NUN_PWD: that one is not accepted any more. Sessions that logged in with the old password are administrator no
+    more. Put the new one into NUN_PWD, or its file, for the commands and the server.
+    """
+    with failures_shown():
+        server = Administrator(context.obj, timeout)
+        secret = credentials.new_password(new_password_file, generate)
+        server.ask("set-password", secret)
+        if as_json:
+            show_json({"password": secret if generate else None})
+        else:
+            show("changed the administrator's password")
+            if generate:
+                show(f"the password, shown only now: {secret}")
+        note("put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time")

@@ -1,0 +1,177 @@
+"""`nun-db status`: whether a server is ready and what it does, for a person or as JSON.
+
+The exit code says the most important: 0 ready, 1 not ready, 4 no answer.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from pynun.cli.errors import ExitCode
+from pynun.cli.output.escape import prepare_output, printable_for, shown_name
+from pynun.cli.output.numbers import count, duration, size
+from pynun.cli.output.standard_streams import Unwritten
+from pynun.cli.remote.http_request import parse_target
+from pynun.cli.remote.metrics import Figures, Health, LoginRefusedError, ask_figures, ask_health
+
+if TYPE_CHECKING:
+    from pynun.cli.authority import Authority
+    from pynun.cli.remote.http_request import Login
+
+_DATABASES_SHOWN = 20
+_START_SECONDS_USUAL = 10.0
+_NAME_CHARACTERS_MAX = 36
+
+
+def run_status(host: str, authority: Authority, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
+    """Print the status and return the exit code. Raises CommandError.
+
+    A login is for names of databases only: if it is refused, that is told, and all else is shown.
+    """
+    target = parse_target(host, authority)
+    health = ask_health(target, timeout_seconds)
+    try:
+        figures = ask_figures(target, timeout_seconds, login)
+    except LoginRefusedError as error:
+        print(f"nun-db: {error}", file=sys.stderr)
+        figures = ask_figures(target, timeout_seconds, None)
+    if as_json:
+        text = as_object(target.url, health, figures)
+    else:
+        text = "\n".join(printable_for(sys.stdout, line) for line in as_lines(target.url, health, figures))
+    prepare_output()
+    unwritten = Unwritten()
+    with unwritten.kept():
+        print(text, flush=True)
+    unwritten.tell()
+    return 0 if health.is_ready else ExitCode.REFUSED
+
+
+def as_object(url: str, health: Health, figures: Figures | str) -> str:
+    """One JSON object; `metrics` has a list of labels and values for each name, and is null where there are none."""
+    metrics = None
+    if isinstance(figures, Figures):
+        metrics = {
+            name: [{"labels": sample.labels, "value": _number(sample.value)} for sample in samples]
+            for name, samples in figures.samples.items()
+        }
+    return json.dumps({"url": url, "ready": health.is_ready, "reason": health.reason or None, "metrics": metrics})
+
+
+def _number(value: float) -> float | int | None:
+    """As JSON has it: without infinities and what is not a number."""
+    if not math.isfinite(value):
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def as_lines(url: str, health: Health, figures: Figures | str) -> list[str]:
+    """The lines for a person."""
+    state = "ready" if health.is_ready else f"NOT READY: {health.reason}"
+    if isinstance(figures, str):
+        return [f"{url}: {state}", f"no figures: {figures}"]
+    version = figures.label("nun_db_build_info", "version")
+    return [f"{url}: {state}, version {version}{_age(figures)}", "", *summary(figures), "", *database_lines(figures)]
+
+
+def _age(figures: Figures) -> str:
+    """How long clients have been served, and how long the start took if it was longer than one without an import."""
+    since = figures.total("nun_db_serving_since_timestamp_seconds")
+    if not since:
+        return ""
+    start_seconds = since - figures.total("process_start_time_seconds")
+    start = f", after a start of {duration(start_seconds)}" if start_seconds > _START_SECONDS_USUAL else ""
+    return f", serving for {duration(max(0.0, time.time() - since))}{start}"
+
+
+def summary(figures: Figures) -> list[str]:
+    """What the server does, a line for each side of it."""
+    total = figures.total
+    connections = "  ".join(
+        f"{transport} {count(number)}" for transport, number in figures.by("nun_db_connections", "transport").items()
+    )
+    commits = total("nun_db_commit_seconds_count")
+    entries = total("nun_db_commit_entries_sum") / commits if commits else 0.0
+    refused = total("nun_db_commands_total", outcome="refused")
+    return [
+        _line("connections", f"{connections}; {count(total('nun_db_connections_refused_total'))} refused so far"),
+        _line("sessions", f"{count(total('nun_db_sessions'))}, {count(total('nun_db_watches'))} keys watched"),
+        _line(
+            "commands",
+            f"{count(total('nun_db_commands_total'))}, of which {count(refused)} refused;"
+            f" {count(total('nun_db_failed_logins_total'))} failed logins",
+        ),
+        _line(
+            "slow clients",
+            f"{count(total('nun_db_stalled_clients'))}, {size(total('nun_db_outbox_bytes'))} wait;"
+            f" {count(total('nun_db_conflated_events_total'))} events conflated,"
+            f" {count(total('nun_db_dropped_sessions_total'))} sessions dropped",
+        ),
+        _line(
+            "commits",
+            f"{count(commits)} of {entries:.1f} keys in {_mean(figures, 'commit')} on average;"
+            f" {count(total('nun_db_commit_failures_total'))} failed",
+        ),
+        _line(
+            "mean times",
+            f"turn {_mean(figures, 'turn')}, HTTP {_mean(figures, 'http_request')},"
+            f" to disk {_mean(figures, 'durable')}, password {_mean(figures, 'password')}",
+        ),
+        _line(
+            "data",
+            f"{count(total('nun_db_databases'))} databases, {count(total('nun_db_stored_entries'))} keys, file"
+            f" {size(total('nun_db_data_file_bytes'))}; {size(total('nun_db_disk_free_bytes'))} of"
+            f" {size(total('nun_db_disk_bytes'))} free",
+        ),
+        *_backups(figures),
+        _line(
+            "process",
+            f"{size(total('process_resident_memory_bytes'))} memory,"
+            f" {duration(total('process_cpu_seconds_total'))} CPU, {count(total('process_open_fds'))} of"
+            f" {count(total('process_max_fds'))} files",
+        ),
+    ]
+
+
+def _mean(figures: Figures, what: str) -> str:
+    """How long something took on average since the start of the process."""
+    number = figures.total(f"nun_db_{what}_seconds_count")
+    return duration(figures.total(f"nun_db_{what}_seconds_sum") / number if number else math.nan)
+
+
+def _backups(figures: Figures) -> list[str]:
+    """A line about the backups on a schedule; none where there is no schedule."""
+    newest = figures.total("nun_db_last_backup_timestamp_seconds")
+    failures = figures.total("nun_db_backup_failures_total")
+    if not newest and not failures:
+        return []
+    age = f"the newest was begun {duration(max(0.0, time.time() - newest))} ago" if newest else "none"
+    return [_line("backups", f"{age}; {count(failures)} failed")]
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<13}{text}"
+
+
+def database_lines(figures: Figures, most: int = _DATABASES_SHOWN) -> list[str]:
+    """A table of the databases with the most sessions and bytes."""
+    keys = figures.by("nun_db_database_keys", "database")
+    stored = figures.by("nun_db_database_bytes", "database")
+    sessions = figures.by("nun_db_sessions", "database")
+    names = sorted({*keys, *sessions}, key=lambda name: (-sessions.get(name, 0.0), -stored.get(name, 0.0), name))
+    shown = [name for name in names if " " not in name or keys.get(name) or sessions.get(name)]
+    lines = [f"{'database':<{_NAME_CHARACTERS_MAX}} {'sessions':>9} {'keys':>12} {'bytes':>12}"]
+    for name in shown[:most]:
+        name_shown = shown_name(name)
+        short = name_shown if len(name_shown) <= _NAME_CHARACTERS_MAX else name_shown[: _NAME_CHARACTERS_MAX - 1] + "…"
+        lines.append(
+            f"{short:<{_NAME_CHARACTERS_MAX}} {count(sessions.get(name, 0)):>9} {count(keys.get(name, 0)):>12}"
+            f" {size(stored.get(name, 0)):>12}"
+        )
+    if len(shown) > most:
+        lines.append(f"({len(shown) - most} more)")
+    return lines

@@ -1,0 +1,113 @@
+"""`nun-db users`: who may use a database of a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
+from pynun.cli.failures import failures_shown
+from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile, UserName
+from pynun.cli.output.tables import show, show_json, show_table
+from pynun.cli.remote import credentials
+from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.sendable import check_for_http
+
+EVERYONE = "all"
+"""What the server calls whoever comes with the database's own token (docs/protocol.md section 3)."""
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+
+
+@app.callback()
+def users() -> None:
+    """List, create and remove users of a database, and change tokens."""
+
+
+@app.command("list")
+def list_all(
+    context: typer.Context, database: DatabaseName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
+) -> None:
+    """Show the users of a database: name, permissions, sessions.
+
+    The user all, if shown, is whoever comes with the database's own token.
+    """
+    with failures_shown():
+        check_for_http(database)
+        rows = list(Administrator(context.obj, timeout).rows("users", "list-users", database))
+        if as_json:
+            show_json(rows)
+        else:
+            columns = ("user", "has_token", "permissions", "connections")
+            show_table(columns, ([row[column] for column in columns] for row in rows))
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    database: DatabaseName,
+    user: UserName,
+    token: Token = None,
+    token_file: TokenFile = None,
+    generate: Generate = False,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Create a user, who may do nothing until something is granted (nun-db permissions grant)."""
+    with failures_shown():
+        check_for_http(database, user)
+        server = Administrator(context.obj, timeout)
+        secret = credentials.new_token(token, token_file, generate, f"the user {user} of {database}")
+        server.ask("add-user", database, user, secret)
+        _tell(f"created the user {user} of {database}", database, user, secret if generate else None, as_json)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    database: DatabaseName,
+    user: UserName,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Remove a user with its permissions. Whoever came in as the user is out at once."""
+    with failures_shown():
+        check_for_http(database, user)
+        Administrator(context.obj, timeout).ask("remove-user", database, user)
+        if as_json:
+            show_json({"database": database, "user": user, "removed": True})
+        else:
+            show(f"removed the user {user} of {database}")
+
+
+@app.command("token")
+def change_token(
+    context: typer.Context,
+    database: DatabaseName,
+    user: Annotated[
+        str, typer.Argument(metavar="[USER]", help="The user; without one, the database's own token is changed.")
+    ] = EVERYONE,
+    token: Token = None,
+    token_file: TokenFile = None,
+    generate: Generate = False,
+    as_json: AsJson = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Give a user, or the database itself, another token. Whoever came in with the old one is out at once."""
+    with failures_shown():
+        check_for_http(database, user)
+        server = Administrator(context.obj, timeout)
+        whose = f"the database {database}" if user == EVERYONE else f"the user {user} of {database}"
+        secret = credentials.new_token(token, token_file, generate, whose)
+        server.ask("set-token", database, user, secret)
+        _tell(f"changed the token of {whose}", database, user, secret if generate else None, as_json)
+
+
+def _tell(done: str, database: str, user: str, token: str | None, as_json: bool) -> None:
+    if as_json:
+        show_json({"database": database, "user": user, "token": token})
+        return
+    show(done)
+    if token:
+        show(f"the token, shown only now: {token}")

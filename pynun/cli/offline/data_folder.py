@@ -1,0 +1,107 @@
+"""What commands share that work on a server's data folder themselves: which one, and opening it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pynun.cli.errors import CommandError, UsageError
+from pynun.cli.output.escape import say
+from pynun.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pynun.server.login.passwords import Passwords
+    from pynun.storage.store import LmdbStore
+
+DirectoryToRead = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
+]
+DirectoryToChange = Annotated[
+    str | None,
+    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, or it asks."),
+]
+
+
+def folder_to_read(data_dir: str | None) -> Path:
+    """The server's data folder. Says which one if nobody named it. Raises UsageError."""
+    folder, is_named = _folder(data_dir)
+    if not is_named and (folder / "data.mdb").exists():
+        say(f"neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {folder.absolute()}")
+    return folder
+
+
+def folder_to_change(data_dir: str | None) -> Path:
+    """The server's data folder. Asks at a terminal if nobody named it: a wrong one would pass for the server's.
+
+    Raises CommandError if the answer is not yes or there is no terminal.
+    """
+    folder, is_named = _folder(data_dir)
+    if is_named:
+        return folder
+    which = f"{folder.absolute()}, which has {'data' if (folder / 'data.mdb').exists() else 'no data yet'}"
+    if not sys.stdin.isatty():
+        raise CommandError(
+            "no data folder is named, and there is no terminal to ask on; nothing was changed. Give the server's folder"
+            f" with --data-dir, or in NUN_DBS_DIR, which sudo does not hand on. By default it would be {which}"
+        )
+    say(f"neither --data-dir nor NUN_DBS_DIR is given. This would change {which}")
+    print("Is that the server's data folder? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandError("nothing was changed: give the server's data folder with --data-dir, or in NUN_DBS_DIR")
+    return folder
+
+
+def _folder(data_dir: str | None) -> tuple[Path, bool]:
+    """The data folder, and whether somebody named it. Raises UsageError."""
+    if data_dir == "":
+        raise UsageError("--data-dir is empty, as from a shell variable that is not set: name the folder")
+    named = data_dir or os.environ.get("NUN_DBS_DIR")
+    return Path(named or "dbs"), bool(named)
+
+
+@contextlib.contextmanager
+def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
+    """The data of a server that is stopped; what is made there belongs to the folder's owner. Raises StartError."""
+    from pynun.storage import schema
+    from pynun.storage.store import LmdbStore
+
+    try:
+        with contextlib.closing(LmdbStore(data_dir)) as store:
+            yield store
+            if (why := store.files.look()) is not None:
+                raise StartError(
+                    f"{why} meanwhile, so what was done may be lost: find out who cleans or changes {data_dir}, and run"
+                    " this again"
+                )
+    finally:
+        _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES))
+
+
+def load_passwords() -> Passwords:
+    """What hashes tokens, with the server's settings. Raises SettingsError."""
+    from pynun import settings
+    from pynun.server.login.passwords import Passwords
+
+    memory_kib, passes, lanes = settings.load_fields(os.environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
+    return Passwords(memory_kib=memory_kib, passes=passes, lanes=lanes)
+
+
+def _give_to_owner(data_dir: Path, *files: Path) -> None:
+    """What root has made in a data folder belongs to the folder's owner: else it would lock the server's user out."""
+    if os.geteuid():
+        return
+    with contextlib.suppress(OSError):
+        owner = data_dir.stat()
+        for file in files:
+            about = file.lstat()
+            if stat.S_ISREG(about.st_mode) and about.st_uid == 0 != owner.st_uid:
+                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -1,0 +1,180 @@
+"""Passwords and tokens for the commands that talk to a server: from options, the environment, a file or a prompt.
+
+None of them has to stand on the command line, where every user of the machine can read it in the list of processes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pynun.cli.errors import UsageError
+from pynun.cli.remote.sendable import is_http_word
+from pynun.errors import SettingsError
+from pynun.protocol.framing import carriers_of_password
+from pynun.secret_file import read_secret_file
+from pynun.settings import load_credentials
+
+if TYPE_CHECKING:
+    from pynun.cli.remote.http_request import Login
+
+TOKEN_VARIABLE = "NUN_TOKEN"
+GENERATED_BYTES = 20
+"""Of randomness in a secret that is made here: 40 characters that no shell minds."""
+
+
+def find_administrator(
+    user: str | None, password: str | None, password_file: str | None
+) -> tuple[str | None, str | None]:
+    """User and password as far as they were given, without asking. Raises UsageError."""
+    if password and password_file:
+        raise UsageError("-p/--pwd and --pwd-file exclude each other")
+    try:
+        if password_file:
+            password = read_secret_file(password_file, "--pwd-file")
+        return load_credentials(os.environ, user, password)
+    except SettingsError as error:
+        raise UsageError(str(error)) from None
+
+
+def require_administrator(user: str | None, password: str | None, password_file: str | None) -> tuple[str, str]:
+    """User and password, the password from a prompt if need be. Raises UsageError, also when HTTP can't carry them."""
+    user, password = find_administrator(user, password, password_file)
+    if user is None:
+        raise UsageError("the administrator's user is missing: give it with -u USER before the command, or in NUN_USER")
+    if password is None:
+        password = _ask(
+            f"Password of {user}: ",
+            "the administrator's password is missing: give it in NUN_PWD, with --pwd-file FILE or with -p PASSWORD"
+            " before the command",
+        )
+    _check_sendable(password)
+    return user, password
+
+
+def _check_sendable(password: str) -> None:
+    if not password or "\r" in password or "HTTP" not in carriers_of_password(password):
+        raise UsageError(
+            "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
+            " uses; the TCP port may take it"
+        )
+
+
+def optional_administrator(
+    user: str | None, password: str | None, password_file: str | None
+) -> tuple[str | None, str | None]:
+    """User and password to log in as the administrator with; (None, None) when neither asked for nor all there.
+
+    Raises UsageError.
+    """
+    asked_for = user or password or password_file
+    if asked_for or None not in find_administrator(user, password, password_file):
+        return require_administrator(user, password, password_file)
+    return None, None
+
+
+def optional_login(user: str | None, password: str | None, password_file: str | None) -> Login | None:
+    """The administrator's login for the server's own pages; None if it is not asked for and not all there.
+
+    Raises UsageError.
+    """
+    from pynun.cli.remote.http_request import Login
+
+    try:
+        found_user, found_password = optional_administrator(user, password, password_file)
+    except UsageError:
+        if user or password or password_file:
+            raise
+        return None  # the environment's can't be read or sent: nobody asked for it
+    return None if found_user is None or found_password is None else Login(found_user, found_password)
+
+
+def require_token(token: str | None, token_file: str | None, of: str) -> str:
+    """The token of a database or user. `of` says whose, for the prompt. Raises UsageError."""
+    if token and token_file:
+        raise UsageError("-t/--token and --token-file exclude each other")
+    if token_file:
+        try:
+            token = read_secret_file(token_file, "--token-file")
+        except SettingsError as error:
+            raise UsageError(str(error)) from None
+    token = token or os.environ.get(TOKEN_VARIABLE)
+    if not token:
+        token = _ask(
+            f"Token of {of}: ",
+            f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN",
+        )
+    if not is_http_word(token):
+        raise UsageError("a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends")
+    return token
+
+
+def new_token(token: str | None, token_file: str | None, generate: bool, of: str) -> str:
+    """A token that is to be set: given, or generated. Raises UsageError."""
+    if not generate:
+        is_given = bool(token or token_file or os.environ.get(TOKEN_VARIABLE))
+        found = require_token(token, token_file, of)
+        if not is_given:
+            _check_again(found, f"Token of {of} again: ")
+        return found
+    if token or token_file:
+        raise UsageError("--generate makes a token: give none")
+    return _generated()
+
+
+def new_password(password_file: str | None, generate: bool) -> str:
+    """The administrator's new password: from a file, generated, or from a prompt. Raises UsageError."""
+    if generate:
+        if password_file:
+            raise UsageError("--generate and --new-pwd-file exclude each other")
+        return _generated()
+    if password_file:
+        try:
+            password = read_secret_file(password_file, "--new-pwd-file")
+        except SettingsError as error:
+            raise UsageError(str(error)) from None
+    else:
+        password = _ask(
+            "New password: ",
+            "the new password is missing: give it with --new-pwd-file FILE, or have one made by --generate",
+        )
+        _check_again(password, "New password again: ")
+    _check_sendable(password)
+    return password
+
+
+def _check_again(secret: str, prompt: str) -> None:
+    """Ask for what was just typed unseen. Raises UsageError if it is not the same."""
+    if _ask(prompt, "it has to be typed twice") != secret:
+        raise UsageError("the two are not the same: nothing was changed")
+
+
+def _generated() -> str:
+    import secrets  # seldom needed
+
+    return secrets.token_hex(GENERATED_BYTES)
+
+
+def _ask(prompt: str, otherwise: str) -> str:
+    """Ask on the terminal, without showing what is typed. Raises UsageError with `otherwise` if there is none.
+
+    The terminal is the one that the process belongs to, whatever standard input is: a file of commands, say.
+    """
+    if not _is_terminal_there() and not sys.stdin.isatty():
+        raise UsageError(otherwise)
+    import getpass  # seldom needed; asks on the same terminal
+
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise UsageError(otherwise) from None
+
+
+def _is_terminal_there() -> bool:
+    """Whether the process has a terminal of its own to ask on."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

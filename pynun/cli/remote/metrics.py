@@ -1,0 +1,102 @@
+"""What a running server says of itself: ready or not, and its metrics, asked over HTTP (docs/monitoring.md)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from pynun.cli.errors import CommandError, ExitCode, NoConnectionError
+from pynun.cli.remote.http_request import get
+from pynun.protocol.messages import NEEDS_TLS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pynun.cli.remote.http_request import Login, Target
+
+_NOT_READY = "not ready: "
+
+
+class Health(NamedTuple):
+    """Whether the server can do its work."""
+
+    is_ready: bool
+    reason: str
+    """Why not; empty when it is."""
+
+
+class LoginRefusedError(CommandError):
+    """The server does not accept the administrator's user and password; without them it shows no names of databases."""
+
+    exit_code = ExitCode.NOT_AUTHENTICATED
+
+
+class Sample(NamedTuple):
+    """One number."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+class Figures:
+    """The metrics, by name."""
+
+    def __init__(self, text: str) -> None:
+        from prometheus_client.parser import text_string_to_metric_families
+
+        self.samples: defaultdict[str, list[Sample]] = defaultdict(list)
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self.samples[sample.name].append(Sample(sample.labels, float(sample.value)))
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of all numbers of that name that have these labels; 0 if there is none."""
+        return sum(
+            sample.value
+            for sample in self.samples.get(name, ())
+            if all(sample.labels.get(label) == value for label, value in labels.items())
+        )
+
+    def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
+        """The sums by the values of one label, of the numbers that have the other labels."""
+        sums: dict[str, float] = {}
+        for sample in self.samples.get(name, ()):
+            if all(sample.labels.get(other) == value for other, value in labels.items()):
+                sums[sample.labels[label]] = sums.get(sample.labels[label], 0.0) + sample.value
+        return sums
+
+    def label(self, name: str, label: str) -> str:
+        """The value of a label of the first number of that name."""
+        samples = self.samples.get(name)
+        return samples[0].labels.get(label, "") if samples else ""
+
+
+def ask_health(target: Target, timeout_seconds: int) -> Health:
+    """Ask whether the server is ready. Raises NoConnectionError."""
+    answer = get(target, "/healthz", timeout_seconds)
+    if answer.status == 200 and answer.text == "ok\n":
+        return Health(True, "")
+    if answer.status == 503 and answer.text.startswith(_NOT_READY):
+        return Health(False, answer.text.removeprefix(_NOT_READY).strip())
+    if answer.text.strip() == NEEDS_TLS:
+        raise NoConnectionError(f"{target.url} refused the request: {NEEDS_TLS}")
+    raise NoConnectionError(
+        f"{target.url} does not say how it is (HTTP status {answer.status} for /healthz):"
+        " is it the HTTP address of this server, or the one of NUN_METRICS?"
+    )
+
+
+def ask_figures(target: Target, timeout_seconds: int, login: Login | None) -> Figures | str:
+    """The metrics, or the server's words why there are none. Raises NoConnectionError, LoginRefusedError."""
+    answer = get(target, "/metrics", timeout_seconds, login)
+    if answer.status == HTTPStatus.UNAUTHORIZED:
+        raise LoginRefusedError(
+            f"{target.url} refused this user and password, so databases are not named: give the right ones, or none"
+        )
+    if answer.status != HTTPStatus.OK:
+        return answer.text.strip() or f"HTTP status {answer.status}"
+    try:
+        return Figures(answer.text)
+    except (ValueError, KeyError, IndexError):
+        raise NoConnectionError(f"what {target.url} says at /metrics is not in the format of Prometheus") from None

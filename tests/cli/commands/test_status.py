@@ -1,0 +1,168 @@
+"""`nun-db status`: ready or not, for a person and for scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pynun.cli.commands.status import as_lines
+from pynun.cli.remote.metrics import Figures, Health
+from tests.support.certificates import Authority
+from tests.support.clients import TcpClient, WebSocketClient, http_post
+from tests.support.server import Server, nun_db
+from tests.support.watched import growth_forbidden
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
+    with new_server() as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images images-pwd")
+        with WebSocketClient(server.websocket) as client, TcpClient(server.tcp) as other:
+            client.ask("use-db images images-pwd")
+            client.ask("watch a")
+            client.ask("set a 1")
+            client.ask("no such command")
+            other.ask("use-db images wrong")
+            done = nun_db("-u", server.user, "-p", server.password, "-h", f"http://{server.http}", "status")
+            nameless = nun_db("-h", f"http://{server.http}", "status")
+            wrong = nun_db("-u", server.user, "-p", "wrong", "-h", f"http://{server.http}", "status")
+            environment = {"NUN_USER": server.user, "NUN_PWD": server.password}
+            by_environment = nun_db("-h", f"http://{server.http}", "status", environment=environment)
+    assert (nameless.returncode, nameless.stderr) == (wrong.returncode, by_environment.stderr) == (0, "")
+    told = "refused this user and password, so databases are not named: give the right ones, or none\n"
+    assert wrong.stderr == f"nun-db: http://{server.http} {told}"
+    assert "\nimages " in by_environment.stdout
+    for one in (nameless, wrong):
+        assert "images" not in one.stdout
+        assert "\nall others " in one.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(rf"http://{server.http}: ready, version \S+, serving for [0-9.]+ m?s", lines[0])
+    assert "connections  websocket 1  http 1  tcp 1; 0 refused so far" in lines
+    assert "sessions     1, 1 keys watched" in lines
+    assert any(
+        line.startswith("commands     ") and line.endswith("of which 2 refused; 1 failed logins") for line in lines
+    )
+    (times,) = [line for line in lines if line.startswith("mean times ")]
+    assert re.fullmatch(r"mean times   turn [0-9.]+ ms, HTTP \S+ m?s, to disk \S+ m?s, password \S+ m?s", times)
+    assert not any(line.startswith("backups ") for line in lines)
+    table = [line.split() for line in lines[lines.index("") + 10 :]]
+    assert ["database", "sessions", "keys", "bytes"] in table
+    assert ["images", "1", "2"] in [row[:3] for row in table]
+    assert all(len(line) < 80 for line in lines[1:])
+
+
+def test_backups_on_a_schedule_are_shown() -> None:
+    def shown(newest: float, failures: int) -> list[str]:
+        text = f"nun_db_last_backup_timestamp_seconds {newest}\nnun_db_backup_failures_total {failures}\n"
+        return [line for line in as_lines("URL", Health(True, ""), Figures(text)) if line.startswith("backups ")]
+
+    assert shown(time.time() - 3 * 3600 - 90, 2) == ["backups      the newest was begun 3 h 1 min ago; 2 failed"]
+    assert shown(0, 1) == ["backups      none; 1 failed"]
+    assert shown(0, 0) == []
+
+
+def first_line(age_seconds: float, start_seconds: float) -> str:
+    """What is said of a server that has served for so long, after a start that took so long."""
+    since = time.time() - age_seconds
+    figures = Figures(
+        f"nun_db_serving_since_timestamp_seconds {since}\nprocess_start_time_seconds {since - start_seconds}\n"
+        'nun_db_build_info{version="1.0"} 1\n'
+    )
+    return as_lines("URL", Health(True, ""), figures)[0]
+
+
+def test_the_time_of_an_import_is_not_taken_for_time_of_serving() -> None:
+    assert first_line(120.5, 1900) == "URL: ready, version 1.0, serving for 2 min, after a start of 31 min"
+    assert first_line(90_000, 1.5) == "URL: ready, version 1.0, serving for 1 d 1 h"
+    assert as_lines("URL", Health(True, ""), Figures(""))[0] == "URL: ready, version "
+
+
+def test_scripts_get_one_object(shared_server: Server) -> None:
+    done = nun_db("-h", f"http://{shared_server.http}", "status", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert (said["ready"], said["reason"], said["url"]) == (True, None, f"http://{shared_server.http}")
+    assert said["metrics"]["nun_db_ready"] == [{"labels": {}, "value": 1}]
+    transports = {sample["labels"]["transport"] for sample in said["metrics"]["nun_db_connections"]}
+    assert transports == {"websocket", "http", "tcp"}
+
+
+def test_a_server_that_is_not_ready_is_exit_code_1(new_server: Callable[..., Server]) -> None:
+    with new_server() as server:
+        http_post(server.http, f"auth {server.credentials}; create-db images images-pwd")
+        with growth_forbidden(server), TcpClient(server.tcp) as client:
+            client.ask("use-db images images-pwd")
+            client.ask("set big " + "x" * 4_000_000)
+            done = nun_db("-h", f"http://{server.http}", "status")
+            as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
+    assert done.returncode == as_json.returncode == 1
+    assert "NOT READY: changes can't be stored: File too large" in done.stdout.splitlines()[0]
+    assert json.loads(as_json.stdout)["reason"] == "changes can't be stored: File too large"
+
+
+def test_without_metrics_it_still_says_whether_it_is_ready(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_METRICS="off") as server:
+        done = nun_db("-h", f"http://{server.http}", "status")
+        as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
+    assert done.returncode == as_json.returncode == 0
+    assert done.stdout.splitlines() == [f"http://{server.http}: ready", "no figures: metrics are off (NUN_METRICS=off)"]
+    assert json.loads(as_json.stdout)["metrics"] is None
+
+
+def test_an_address_of_its_own_and_tls(disk_folder: Path) -> None:
+    authority = Authority(disk_folder)
+    environment = {**authority.environment(), "NUN_METRICS": "127.0.0.1:0"}
+    with Server(disk_folder / "dbs", environment=environment) as server:
+        assert server.metrics is not None
+        url = f"https://localhost:{server.metrics.port}"
+        done = nun_db("-h", url, "--ca", str(authority.file), "status")
+        distrusting = nun_db("-h", url, "status")
+        plain = nun_db("-h", f"http://{server.http}", "status")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{url}: ready, version")
+    assert distrusting.returncode == 4
+    told = f"nun-db: http://{server.http} refused the request: this port speaks TLS: use https:// or wss://\n"
+    assert (plain.returncode, plain.stderr) == (4, told)
+
+
+def test_no_server_is_exit_code_4() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        done = nun_db("-h", f"127.0.0.1:{free.getsockname()[1]}", "status")
+    assert done.returncode == 4
+    assert "nothing listens at http://127.0.0.1:" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",  # as the original's server does
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+)
+def test_another_program_is_exit_code_4(answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def reply() -> None:
+            connected, _ = listening.accept()
+            with connected:
+                connected.recv(4096)
+                connected.sendall(answer)
+
+        replying = threading.Thread(target=reply)
+        replying.start()
+        done = nun_db("-h", f"127.0.0.1:{listening.getsockname()[1]}", "status")
+        replying.join(10)
+    assert done.returncode == 4
+    assert "does not say how it is" in done.stderr

@@ -1,0 +1,240 @@
+"""`nun-db watch` as a process."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from queue import Queue
+from typing import IO, TYPE_CHECKING
+
+import pytest
+
+from tests.cli.commands.terminal import Terminal
+from tests.client.conftest import make_database
+from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.client.conftest import Database
+    from tests.support.server import Server
+
+TIMEOUT_S = 60.0
+
+
+class Watching:
+    """A running `nun-db watch` whose lines can be waited for."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self._lines: dict[str, Queue[str]] = {"stdout": Queue(), "stderr": Queue()}
+        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+            assert stream is not None
+            threading.Thread(target=self._collect, args=(stream, self._lines[name]), daemon=True).start()
+
+    @staticmethod
+    def _collect(stream: IO[str], lines: Queue[str]) -> None:
+        for line in stream:
+            lines.put(line.rstrip("\n"))
+
+    def line(self) -> str:
+        """The next line of standard output."""
+        return self._lines["stdout"].get(timeout=TIMEOUT_S)
+
+    def note(self) -> str:
+        """The next line of standard error."""
+        return self._lines["stderr"].get(timeout=TIMEOUT_S)
+
+    def interrupt(self) -> int:
+        """Press Ctrl-C and return the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(TIMEOUT_S)
+
+
+def command(database: Database, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pynun", "-h", database.url, "watch", "-d", database.name, *arguments]
+
+
+@contextmanager
+def watching(database: Database, *arguments: str) -> Iterator[Watching]:
+    """Watch, with an extra key `started` whose line says that the watch has begun."""
+    database.admin("set started yes")
+    process = subprocess.Popen(
+        command(database, "started", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        env=clean_environment({"NUN_TOKEN": database.token}),
+        cwd=REPOSITORY,
+    )
+    try:
+        yield Watching(process)
+    finally:
+        process.kill()
+        process.wait(TIMEOUT_S)
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def run(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(database, *arguments),
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=clean_environment({"NUN_TOKEN": database.token, **environment}),
+        cwd=REPOSITORY,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_every_change_is_a_line_and_ctrl_c_the_normal_end(database: Database) -> None:
+    database.admin("set k now")
+    with watching(database, "k", "n", "--current") as watch:
+        assert [watch.line(), watch.line()] == ["started 0 yes", "k 0 now"]
+        database.admin("set k two  words;increment n;remove k;set k ö")
+        assert [watch.line() for _ in range(4)] == ["k 1 two  words", "n 1 1", "k removed", "k 0 ö"]
+        assert watch.interrupt() == 0
+
+
+def test_without_current_only_changes_are_printed(database: Database) -> None:
+    with watching(database, "k") as watch:
+        # Nothing tells when it has begun, so change the key until a line comes.
+        number = 0
+        while watch._lines["stdout"].empty():
+            assert watch.process.poll() is None
+            database.admin(f"set k {number}")
+            number += 1
+        assert watch.line().startswith("k ")
+
+
+def test_json_has_a_line_for_each_change(database: Database) -> None:
+    before = datetime.now(UTC)
+    with watching(database, "k", "--current", "--output", "json") as watch:
+        assert json.loads(watch.line())["key"] == "started"
+        database.admin('set k {"a": "ö"}; remove k')
+        changed, removed = json.loads(watch.line()), json.loads(watch.line())
+        time = datetime.fromisoformat(changed.pop("time"))
+        assert before - timedelta(seconds=1) < time < datetime.now(UTC) + timedelta(seconds=1)
+        assert changed == {"key": "k", "version": 0, "value": '{"a": "ö"}', "removed": False}
+        del removed["time"]
+        assert removed == {"key": "k", "version": None, "value": None, "removed": True}
+        assert watch.interrupt() == 0
+
+
+def test_reader_that_goes_away_ends_it_quietly(database: Database) -> None:
+    database.admin("set a 1;set b 2")
+    result = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$@" | head -n 1', "bash", *command(database, "a", "b", "--current")],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        env=clean_environment({"NUN_TOKEN": database.token}),
+        cwd=REPOSITORY,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "a 0 1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "complaint"),
+    [
+        (("k", "-t", "hunter2"), {}, 3, "nun-db: Invalid token\n"),
+        (("k",), {"NUN_TOKEN": "hunter2"}, 3, "nun-db: Invalid token\n"),
+        (("k", "-d", "nowhere"), {}, 1, "nun-db: Not a valid database name\n"),
+        (("other", "--database-user", "ana", "-t", "ana-pwd"), {}, 1, "nun-db: permission denied\n"),
+        (("$$token",), {}, 1, "nun-db: To read security keys you must auth as an admin!\n"),
+    ],
+)
+def test_failures_are_one_line_and_an_exit_code(
+    database: Database, arguments: tuple[str, ...], environment: dict[str, str], code: int, complaint: str
+) -> None:
+    database.admin("set-permissions ana rw ana-*")
+    result = run(database, *arguments, **environment)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "", complaint)
+
+
+def test_no_server_at_the_beginning(database: Database) -> None:
+    result = run(database, "k", "-h", "ws://127.0.0.1:1")
+    assert result.returncode == 2  # -h stands before the command
+    process = subprocess.run(
+        [sys.executable, "-m", "pynun", "-h", "ws://127.0.0.1:1", "watch", "-d", "d", "-t", "t", "k"],
+        capture_output=True,
+        text=True,
+        env=clean_environment({}),
+        cwd=REPOSITORY,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert process.returncode == 4
+    assert process.stderr == "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused\n"
+
+
+def test_key_that_cannot_be_sent_is_refused_before_connecting() -> None:
+    from pynun.cli.commands.watch import run_watch
+
+    assert run_watch("ws://127.0.0.1:1", None, None, None, "d", None, "t", ["a\nb"], "text", False) == 2
+
+
+def test_administrator_may_watch_security_keys(database: Database) -> None:
+    with watching(database, "$$permission_$ana", "--current") as watch:
+        assert watch.note() == "nun-db: To read security keys you must auth as an admin!"
+        assert watch.process.wait(TIMEOUT_S) == 1
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pynun", "-u", ADMIN_USER, "-p", ADMIN_PASSWORD, "-h", database.url),
+            *("watch", "-d", database.name, "--current", "$$permission_$ana"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=clean_environment({"NUN_TOKEN": database.token}),
+        cwd=REPOSITORY,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "$$permission_$ana 0 r *|rwix ana-*\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 0
+
+
+def test_lost_connection_is_noted_and_the_newest_value_printed(server: Server) -> None:
+    database = make_database(server)
+    database.admin("set k before")
+    with watching(database, "k", "--current") as watch:
+        assert [watch.line(), watch.line()] == ["started 0 yes", "k 0 before"]
+        server.kill()
+        assert watch.note() == "nun-db: the connection was cut; connecting again"
+        # Changed while the watch is away: a server on other ports, so that the watch can't come back yet.
+        ports = server.websocket, server.http, server.tcp
+        server.websocket = server.http = server.tcp = server.tcp._replace(port=0)
+        server.start()
+        database.admin("set k missed")
+        server.kill()
+        server.websocket, server.http, server.tcp = ports
+        server.start()
+        assert watch.note() == "nun-db: connected again"
+        assert watch.line() == "k 1 missed"
+        database.admin("set $$token other")
+        server.restart()
+        assert "1001" in watch.note()
+        assert watch.note() == "nun-db: Invalid token"
+        assert watch.process.wait(TIMEOUT_S) == 3
+
+
+def test_escape_sequences_do_not_reach_a_terminal(database: Database) -> None:
+    database.admin("set k \x1b]0;owned")
+    arguments = ("-h", database.url, "watch", "-d", database.name, "--current", "k")
+    with Terminal(*arguments, environment={"NUN_TOKEN": database.token}) as terminal:
+        terminal.expect("k 0 \\x1b]0")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
