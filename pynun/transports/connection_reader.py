@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from pynun import limits
+from pynun.transports.clients import client_of
 from pynun.transports.input_budget import Reservation
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from pynun.engine.steps import Suspension
     from pynun.transports.clients import Client
@@ -55,8 +57,18 @@ class ChunkReader(ABC):
     """One connection's reader: cuts what arrives into commands and runs them."""
 
     def __init__(
-        self, connected: socket.socket, outbox: Outbox, service: Service, client: Client | None = None
+        self,
+        connected: socket.socket,
+        outbox: Outbox,
+        service: Service,
+        client: Client | None = None,
+        is_authenticated: Callable[[], bool] = lambda: False,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
+        """`is_authenticated` says whether the client has logged in, by now.
+
+        `on_end` is called when the connection has to be ended for what it makes the server hold, on whatever task.
+        """
         self.socket = connected
         self.outcome = Outcome.WAIT
         self.suspension: Suspension | None = None
@@ -66,8 +78,10 @@ class ChunkReader(ABC):
         self.has_heard = True
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
+        self._on_end = on_end
         self._service = service
-        self.reservation = Reservation(service.input_budget, connected, client)
+        client = client or client_of(connected)
+        self.reservation = Reservation(service.input_budget, client, is_authenticated, self._end)
         """The account of `_rest` and what waits; given up by whoever ends the connection."""
         self._waiting_bytes = 0  # of the message whose commands wait
         self._unread_bytes = 0  # of what a client does not read
@@ -85,6 +99,10 @@ class ChunkReader(ABC):
         self._rest.clear()
         self._waiting_bytes = self._unread_bytes = 0
         self.reservation.hold(0)
+
+    def _end(self) -> None:
+        self.forget()
+        self._on_end()
 
     def _keeps(self) -> bool:
         """Account for what is kept of what has arrived; False if it can't be, and the connection is ended."""

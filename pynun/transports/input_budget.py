@@ -20,10 +20,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.transports.clients import client_of
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from pynun.transports.clients import Client
@@ -47,18 +45,27 @@ class Reservation:
     __slots__ = ("_budget", "bytes", "client", "is_authenticated", "is_counted_as_authenticated", "is_ended", "network",
                  "on_end")  # fmt: skip
 
-    def __init__(self, budget: InputBudget, connected: socket.socket, client: Client | None = None) -> None:
+    def __init__(
+        self,
+        budget: InputBudget,
+        client: Client,
+        is_authenticated: Callable[[], bool] = lambda: False,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`is_authenticated` says whether the client has logged in, by now.
+
+        `on_end` is called when the connection has to be ended, on whatever task: it forgets what is held, and waits for
+        nothing.
+        """
         self._budget = budget
-        self.client = client or client_of(connected)
+        self.client = client
         self.bytes = 0
         self.network = ""
         """The client's address, or its network, since something is held."""
         self.is_counted_as_authenticated = False
         self.is_ended = False
-        self.is_authenticated: Callable[[], bool] = lambda: False
-        """Whether the client has logged in, by now."""
-        self.on_end: Callable[[], None] = lambda: None
-        """Called when the connection has to be ended, on whatever task: forgets what is held, and waits for nothing."""
+        self.is_authenticated = is_authenticated
+        self.on_end = on_end
 
     def hold(self, bytes_held: int) -> bool:
         """So much is held now. False if the connection is ended for it, or was before: nothing more is kept of it."""

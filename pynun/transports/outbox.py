@@ -92,8 +92,8 @@ class Outbox(ABC):
         "conflated_events",
         "is_broken",
         "is_stalled",
-        "on_overflow",
         "on_unread",
+        "overflowed",
     )
 
     def __init__(self, socket: socket.socket, flusher: Flusher, bytes_max: int) -> None:
@@ -115,10 +115,11 @@ class Outbox(ABC):
         self.is_stalled = False
         self.is_broken = False
         self.conflated_events = 0
-        self.on_overflow: Callable[[], None] = lambda: None
-        """Called once when the client must be disconnected because too much waits for it."""
+        self.overflowed = trio.Event()
+        """Set when the client must be disconnected because too much waits for it."""
         self.on_unread: Callable[[int], None] = lambda _: None
-        """Called with how much waits for a client that does not read, whenever that has changed."""
+        """Called with how much waits for a client that does not read, whenever that has changed. The connection's
+        reader sets it, which is made with the outbox."""
 
     # --- encoding, by the transports ---------------------------------------------------------------------------
 
@@ -384,7 +385,7 @@ class Outbox(ABC):
         self._held.clear()
         self._slots = {}
         self._bytes = 0 if self._unsent is None else len(self._unsent)
-        self.on_overflow()
+        self.overflowed.set()
 
     def send_last(self, data: bytes) -> None:
         """The very last bytes to a client that overflowed, behind what is half sent."""

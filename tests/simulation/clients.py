@@ -102,12 +102,12 @@ class SimulatedClient:
         self.text = ""
         self.hash_before: str | None = None
         self.bases_before: frozenset[str] = frozenset()
-        self.is_overflowing = False
-        self.outbox.on_overflow = self._overflow
         self._checked = 0
 
-    def _overflow(self) -> None:
-        self.is_overflowing = True
+    @property
+    def is_overflowing(self) -> bool:
+        """Whether too much waits for it."""
+        return self.outbox.overflowed.is_set()
 
     def collect(self, shown: dict[str, int], reply_shown: int) -> None:
         """Take what the model told it after one command as due; `shown` has the batch of each key that changed."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun import limits
-from pynun.transports.clients import Client
+from pynun.transports.clients import Client, client_of
 from pynun.transports.counters import Counters
 from pynun.transports.input_budget import _SLACK_BYTES, InputBudget, Reservation
 from pynun.transports.websocket.fragments import PIECE_BYTES, FragmentCounter
@@ -47,10 +47,7 @@ class Clients:
         )
         ours = self._stack.enter_context(self._listening.accept()[0])
         assert ours.getpeername() == client.getsockname()
-        reservation = Reservation(self.pools, ours)
-        reservation.on_end = lambda: self.ended.append(name)
-        reservation.is_authenticated = lambda: is_authenticated
-        return reservation
+        return Reservation(self.pools, client_of(ours), lambda: is_authenticated, lambda: self.ended.append(name))
 
 
 @pytest.fixture(name="clients")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
@@ -70,7 +69,8 @@ class _Requests:
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
-        self._reservation = Reservation(service.input_budget, connected, client)
+        self._scope = trio.CancelScope()
+        self._reservation = Reservation(service.input_budget, client, self._is_authenticated, self._give_up)
         self._session: Session | None = None  # of the request that runs
         self._had_logged_in = False  # the session of the request before
         self.is_answering = False
@@ -78,10 +78,7 @@ class _Requests:
 
     async def serve(self, stopping: trio.Event) -> bool:
         """Answer until the connection is to end; False if it makes the server hold too much. Raises OSError."""
-        scope = trio.CancelScope()
-        self._reservation.on_end = partial(self._give_up, scope)
-        self._reservation.is_authenticated = self._is_authenticated
-        with scope:
+        with self._scope:
             await self._serve(stopping)
         return not self._reservation.is_ended
 
@@ -90,9 +87,9 @@ class _Requests:
         self._reader.forget()
         self._reservation.hold(0)
 
-    def _give_up(self, scope: trio.CancelScope) -> None:
+    def _give_up(self) -> None:
         self._reader.forget()
-        scope.cancel()
+        self._scope.cancel()
 
     def _is_authenticated(self) -> bool:
         """Whether the request that runs, or the one before, has logged in: one that is not complete can't have."""

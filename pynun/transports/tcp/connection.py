@@ -40,45 +40,51 @@ async def serve_tcp(
     outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
     peer = ConnectionPeer("tcp", connected, outbox, client)
     session = service.open_session(outbox, peer)
-    reader = LineReader(connected, outbox, session, service, client)
-    reader.reservation.is_authenticated = session.has_logged_in
-    checked: _CheckedPeer | None = None
-    overflowed = trio.Event()
-    outbox.on_overflow = overflowed.set
+    scope = trio.CancelScope()
+    reader = LineReader(
+        connected,
+        outbox,
+        session,
+        service,
+        client,
+        session.has_logged_in,
+        partial(_end, session, scope, outbox.give_up, messages.TOO_MUCH_UNFINISHED),
+    )
+    checked = _CheckedPeer(connected, outbox, service, scope)
     try:
-        async with trio.open_nursery() as nursery:
-            end = partial(_end, session, reader, nursery.cancel_scope)
-            reader.reservation.on_end = partial(end, outbox.give_up, messages.TOO_MUCH_UNFINISHED)
-            nursery.start_soon(_cancel_when, overflowed, nursery.cancel_scope)
-            nursery.start_soon(_cancel_when, stopping, nursery.cancel_scope)
-            peer.on_disconnect = partial(end, outbox.complete, messages.DISCONNECTED)
-            checked = _CheckedPeer(connected, outbox, service, nursery.cancel_scope)
-            service.peers.add(checked)
-            outbox.send_raw(_GREETING)
-            service.flusher.flush()
-            await _run_lines(reader, service, outbox)
-            nursery.cancel_scope.cancel()
-        if not overflowed.is_set():
+        with scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when, outbox.overflowed, scope)
+                nursery.start_soon(_cancel_when, stopping, scope)
+                peer.on_disconnect = partial(_disconnect, session, reader, outbox, scope)
+                service.peers.add(checked)
+                outbox.send_raw(_GREETING)
+                service.flusher.flush()
+                await _run_lines(reader, service, outbox)
+                scope.cancel()
+        if not outbox.overflowed.is_set():
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limits.CLOSE_SECONDS):
                 await outbox.wait_sent()
             await linger(connected)
     finally:
-        if checked is not None:
-            service.peers.discard(checked)
+        service.peers.discard(checked)
         service.reactor.forget(connected)
         reader.forget()
         session.close()
         service.flusher.flush()
 
 
-def _end(
-    session: Session, reader: LineReader, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str
-) -> None:
-    """The administrator wants it ended, or it holds too much: it leaves its session at once, and is told why."""
+def _end(session: Session, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
+    """It leaves its session at once, and is told why."""
     session.close()
-    reader.forget()
     tell(messages.error(why).encode())
     scope.cancel()
+
+
+def _disconnect(session: Session, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
+    """The administrator wants it ended."""
+    reader.forget()
+    _end(session, scope, outbox.complete, messages.DISCONNECTED)
 
 
 class _CheckedPeer:

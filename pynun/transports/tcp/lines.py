@@ -13,7 +13,7 @@ from pynun.transports.outbox import Outbox
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pynun.engine.events import Event
     from pynun.engine.steps import Result
@@ -76,8 +76,10 @@ class LineReader(ChunkReader):
         receiver: Receiver,
         service: Service,
         client: Client | None = None,
+        is_authenticated: Callable[[], bool] = lambda: False,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(connected, outbox, service, client)
+        super().__init__(connected, outbox, service, client, is_authenticated, on_end)
         self._execute = receiver.execute
         self._line_bytes_max = service.message_bytes_max
         self._is_fresh = True

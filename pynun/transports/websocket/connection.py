@@ -73,7 +73,7 @@ async def serve_receiver(
     outbox: FrameOutbox,
     receiver: Receiver,
     commands_of: Callable[[str], Iterable[str]],
-    on_overflow: Callable[[], None],
+    on_leaving: Callable[[], None],
     text_of: Callable[[bytes], str] = bytes.decode,
     peer: ConnectionPeer | None = None,
     is_authenticated: Callable[[], bool] = lambda: False,
@@ -82,26 +82,30 @@ async def serve_receiver(
     """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
 
     `text_of` gives the text of a binary message, or raises UnicodeDecodeError: the connection is closed with 1007.
-    `is_authenticated` says whether the client has logged in.
+    `on_leaving` is called when the client leaves before the connection has ended; `is_authenticated` says whether it
+    has logged in.
     """
-    fast_path = FastPath(socket, outbox, receiver, service, commands_of, client or client_of(socket))
-    fast_path.reservation.is_authenticated = is_authenticated
+    scope = trio.CancelScope()
+    fast_path = FastPath(
+        socket, outbox, receiver, service, commands_of, client or client_of(socket), scope, on_leaving, is_authenticated
+    )
     try:
-        async with trio.open_nursery() as nursery:
-            overflowed = trio.Event()
-            outbox.on_overflow = overflowed.set
-            fast_path.reservation.on_end = partial(_give_up, fast_path, on_overflow, nursery.cancel_scope)
-            fast_path.connection = await _shake_hands(nursery, fast_path, service)
-            if fast_path.connection is not None:
-                nursery.start_soon(_end_when_stopping, fast_path, outbox, stopping, nursery.cancel_scope)
-                nursery.start_soon(_end_when_overflowed, outbox, overflowed, on_overflow, nursery.cancel_scope)
-                if peer is not None:
-                    peer.on_disconnect = partial(_begin_disconnecting, nursery, fast_path, outbox, on_overflow)
-                fast_path.on_gone = partial(_leave, service, on_overflow, nursery.cancel_scope)
-                service.peers.add(fast_path)
-                fast_path.open()
-                await _pass_messages(fast_path.connection, fast_path, receiver, service, outbox, commands_of, text_of)
-            nursery.cancel_scope.cancel()
+        with scope:
+            async with trio.open_nursery() as nursery:
+                fast_path.connection = await _shake_hands(nursery, fast_path, service)
+                if fast_path.connection is not None:
+                    nursery.start_soon(_end_when_stopping, fast_path, outbox, stopping, scope)
+                    nursery.start_soon(_end_when_overflowed, outbox, on_leaving, scope)
+                    if peer is not None:
+                        peer.on_disconnect = partial(
+                            _begin_disconnecting, nursery, fast_path, outbox, on_leaving, scope
+                        )
+                    service.peers.add(fast_path)
+                    fast_path.open()
+                    await _pass_messages(
+                        fast_path.connection, fast_path, receiver, service, outbox, commands_of, text_of
+                    )
+                scope.cancel()
     finally:
         if peer is not None:
             peer.on_disconnect = None
@@ -113,8 +117,8 @@ async def serve_receiver(
 
 async def _shake_hands(nursery: trio.Nursery, fast_path: FastPath, service: Service) -> WebSocketConnection | None:
     """The accepted connection, or None if the client did not speak the protocol or took too long."""
-    with trio.move_on_after(service.handshake_seconds) as scope:
-        fast_path.on_closed = scope.cancel
+    with fast_path.handshake as scope:
+        scope.deadline = trio.current_time() + service.handshake_seconds
         service.waits_to_cancel.add(scope)
         try:
             request = await wrap_server_stream(
@@ -169,21 +173,6 @@ async def _pass_messages(
             await service.committer.wait_for_room()
 
 
-def _leave(service: Service, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
-    """The client is not there any more: it leaves the session at once."""
-    if not scope.cancel_called:
-        service.counters.dropped["gone"] += 1
-        on_leaving()
-        scope.cancel()
-
-
-def _give_up(fast_path: FastPath, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
-    """The client makes the server hold too much: it leaves its session at once, and is told why if it reads."""
-    on_leaving()
-    fast_path.give_up()
-    scope.cancel()
-
-
 async def _end_when_stopping(
     fast_path: FastPath, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
 ) -> None:
@@ -197,11 +186,15 @@ async def _end_when_stopping(
 
 
 def _begin_disconnecting(
-    nursery: trio.Nursery, fast_path: FastPath, outbox: FrameOutbox, on_leaving: Callable[[], None]
+    nursery: trio.Nursery,
+    fast_path: FastPath,
+    outbox: FrameOutbox,
+    on_leaving: Callable[[], None],
+    scope: trio.CancelScope,
 ) -> None:
     # One that ends by itself may have closed its nursery already, and not yet gone on.
-    if not nursery.cancel_scope.cancel_called:
-        nursery.start_soon(_disconnect, fast_path, outbox, on_leaving, nursery.cancel_scope)
+    if not scope.cancel_called:
+        nursery.start_soon(_disconnect, fast_path, outbox, on_leaving, scope)
 
 
 async def _disconnect(
@@ -215,12 +208,10 @@ async def _disconnect(
     scope.cancel()
 
 
-async def _end_when_overflowed(
-    outbox: FrameOutbox, overflowed: trio.Event, on_overflow: Callable[[], None], scope: trio.CancelScope
-) -> None:
+async def _end_when_overflowed(outbox: FrameOutbox, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
     """The client does not read: it leaves the session at once, and is told why if it reads in time."""
-    await overflowed.wait()
-    on_overflow()
+    await outbox.overflowed.wait()
+    on_leaving()
     outbox.send_last(close_frame(TRY_AGAIN_LATER, "too much waits to be read"))
     with trio.move_on_after(limits.STALLED_SECONDS):
         await outbox.wait_sent()

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from trio_websocket import WebSocketConnection
 
     from pynun.transports.clients import Client
-    from pynun.transports.input_budget import Reservation
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
 
@@ -65,12 +64,24 @@ class FastPath(trio.abc.Stream):
         service: Service,
         commands_of: Callable[[str], Iterable[str]],
         client: Client,
+        scope: trio.CancelScope,
+        on_leaving: Callable[[], None],
+        is_authenticated: Callable[[], bool],
     ) -> None:
+        """`scope` is that of the whole connection.
+
+        `on_leaving` is called when the client leaves its session before that has ended; `is_authenticated` says whether
+        it has logged in.
+        """
         self._socket = socket
         self._client = client
         self._outbox = outbox
         self._service = service
-        self._reader = FrameReader(socket, outbox, receiver, service, commands_of, client)
+        self._scope = scope
+        self._on_leaving = on_leaving
+        self._reader = FrameReader(
+            socket, outbox, receiver, service, commands_of, client, is_authenticated, self._give_up
+        )
         self._fragments = FragmentCounter()
         self._opened = trio.Event()
         self._is_head_passed = False
@@ -82,31 +93,32 @@ class FastPath(trio.abc.Stream):
         self._silences = 0
         self.is_page_answered = False
         """Whether the client asked for a page of the server's, and not for a WebSocket."""
-        self.on_gone: Callable[[], None] = lambda: None
-        """Called when the peer is not there any more."""
         self.connection: WebSocketConnection | None = None
         """The accepted connection, for the reason of its end."""
-        self.on_closed: Callable[[], None] = lambda: None
-        """Called once when trio-websocket (or anyone) closes the stream: a handshake may never be answered then."""
+        self.handshake = trio.CancelScope()
+        """Of the handshake: cancelled when the stream is closed, for then the handshake may never be answered."""
 
     def open(self) -> None:
         """The handshake has been answered: frames are read from now on."""
         self._opened.set()
 
-    @property
-    def reservation(self) -> Reservation:
-        """What the client makes the server hold."""
-        return self._reader.reservation
-
-    def give_up(self) -> None:
-        """The client makes the server hold too much: forget that, and tell it. Whoever calls cancels the rest."""
-        self._reader.forget()
+    def _give_up(self) -> None:
+        """The client makes the server hold too much: it leaves its session at once, and is told why if it reads."""
+        self._on_leaving()
         self.connection = None  # which holds fragments
         self._is_given_up = self._is_close_sent = True
         is_open = self._opened.is_set()
         self._outbox.give_up(
             close_frame(_TRY_AGAIN_LATER, messages.TOO_MUCH_UNFINISHED) if is_open else HTTP_UNFINISHED_REFUSAL
         )
+        self._scope.cancel()
+
+    def _leave(self) -> None:
+        """The client is not there any more: it leaves its session at once."""
+        if not self._scope.cancel_called:
+            self._service.counters.dropped["gone"] += 1
+            self._on_leaving()
+            self._scope.cancel()
 
     def forget(self) -> None:
         """Nothing of what has arrived is used any more."""
@@ -130,7 +142,7 @@ class FastPath(trio.abc.Stream):
     def check_alive(self, idle_seconds: float) -> None:
         """Ping a client that is silent; give up one whose machine is gone, or whose program stays silent."""
         if is_machine_gone(self._socket, idle_seconds):
-            self.on_gone()
+            self._leave()
             return
         reader = self._reader
         if reader.has_heard or has_unread(self._socket):  # what is unread waits for room here, not for the client
@@ -139,7 +151,7 @@ class FastPath(trio.abc.Stream):
             return
         self._silences += 1
         if self._silences * check_seconds(idle_seconds) > PROGRAM_PATIENCE * idle_seconds:
-            self.on_gone()
+            self._leave()
         elif not self._outbox.is_stalled:
             self._outbox.send_raw(_PING)
 
@@ -156,7 +168,7 @@ class FastPath(trio.abc.Stream):
             if not self._is_head_passed:
                 return await self._receive_head()
             if self._is_ended and not self._opened.is_set():
-                self.on_closed()  # else trio-websocket would wait for a request to the time limit
+                self.handshake.cancel()  # else trio-websocket would wait for a request to the time limit
                 return b""
             if not self._opened.is_set():
                 await self._opened.wait()
@@ -189,7 +201,7 @@ class FastPath(trio.abc.Stream):
     async def aclose(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self.on_closed()
+            self.handshake.cancel()
             self._service.reactor.forget(self._socket)
             is_reachable = not self._is_ended and not self._outbox.is_broken
             if is_reachable:
@@ -249,7 +261,7 @@ class FastPath(trio.abc.Stream):
                 elif data:
                     continue
                 else:
-                    self.on_closed()
+                    self.handshake.cancel()
                     return b""
             except RefusedHandshakeError as refused:
                 self._service.note_missing(refused.missing, self._client.address)
@@ -266,7 +278,7 @@ class FastPath(trio.abc.Stream):
         self._outbox.complete(answer)
         with trio.move_on_after(limits.CLOSE_SECONDS):
             await self._outbox.wait_sent()
-        self.on_closed()
+        self.handshake.cancel()
         return b""
 
     async def _receive_fragments(self) -> bytes:

@@ -36,8 +36,10 @@ class FrameReader(ChunkReader):
         service: Service,
         commands_of: Callable[[str], Iterable[str]],
         client: Client | None = None,
+        is_authenticated: Callable[[], bool] = lambda: False,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(connected, outbox, service, client)
+        super().__init__(connected, outbox, service, client, is_authenticated, on_end)
         self._receiver = receiver
         self._execute = receiver.execute
         self._commands_of = commands_of
