@@ -28,8 +28,8 @@ from pynun.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.changes import Batch
     from pynun.engine.engine import Engine
+    from pynun.engine.overlay import Batch
     from pynun.errors import DamageError
     from pynun.storage.store import LmdbStore
 

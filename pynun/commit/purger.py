@@ -1,8 +1,8 @@
 """Removes the keys of dropped databases from the disk, in small batches behind everybody's changes.
 
 One task beside the committer. A slice waits until the one before it is on disk, and then as long as that took: so the
-changes of clients share a batch with at most one slice. It only removes what `dropping` names, so it may be stopped at
-any moment and goes on at the next start.
+changes of clients share a batch with at most one slice. It only removes what `tombstones` names, so it may be stopped
+at any moment and goes on at the next start.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun.engine import dropping
+from pynun.engine import tombstones
 
 if TYPE_CHECKING:
     from pynun.engine.engine import Engine
@@ -50,7 +50,7 @@ class Sweeper:
                 await trio.sleep(RETRY_SECONDS)
                 continue
             began = trio.current_time()
-            if not dropping.remove_slice(self._view, slice_keys):
+            if not tombstones.remove_slice(self._view, slice_keys):
                 return
             if await self._is_on_disk():
                 slice_keys = SLICE_KEYS

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.changes import Entry
 from pynun.engine.conflict_records import parse_record
 from pynun.engine.database import ARBITER_KEY, CONNECTIONS_KEY
+from pynun.engine.effects import Pause
 from pynun.engine.events import Event
+from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_security_key
 from pynun.engine.scans import scan_slices
-from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, following
 from pynun.protocol import messages
 from pynun.protocol.arguments import GIVEN_VERSION_MAX
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from pynun.engine.database import Database
+    from pynun.engine.effects import Answer, Need
     from pynun.engine.engine import Engine
-    from pynun.engine.steps import Answer, Need
 
 
 PENDING_MAX = 1000

@@ -10,9 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine import dropping
-from pynun.engine.auditing import NoAudit
-from pynun.engine.changes import Entry, View
+from pynun.engine import tombstones
+from pynun.engine.audit_events import NoAudit
 from pynun.engine.conflict_records import CLOCK_ID_MAX, RECORD_PREFIX, newest_of
 from pynun.engine.counters import Counters
 from pynun.engine.database import (
@@ -26,6 +25,7 @@ from pynun.engine.database import (
     prefixes,
 )
 from pynun.engine.listings import Listings
+from pynun.engine.overlay import Entry, View
 from pynun.engine.paces import Paces
 from pynun.engine.permissions import (
     EVERYONE,
@@ -46,10 +46,10 @@ from pynun.protocol import messages
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pynun.engine.auditing import Audit
-    from pynun.engine.changes import Store
+    from pynun.engine.audit_events import Audit
+    from pynun.engine.effects import Credentials
+    from pynun.engine.overlay import Store
     from pynun.engine.session import Session
-    from pynun.engine.steps import Credentials
 
 LAST_IDENTIFIER: Final = CATALOGUE
 """The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
@@ -116,7 +116,7 @@ class Engine:
         self.refused_changes: str | None = None
         """Set while the store can't take changes: why. Commands that change data are refused with it."""
         self.on_drop: Callable[[], None] = lambda: None
-        """Called when a database was dropped: its keys are there to be removed (`dropping`)."""
+        """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
         self.on_unmeasured: Callable[[Database], None] = lambda _: None
         """Called when it is not known how much a database holds that has a limit (`Database.room`)."""
 
@@ -180,7 +180,7 @@ class Engine:
             raise messages.ADMIN_NOT_DROPPABLE
         self.check_changeable()
         self.view.write(CATALOGUE + database.name.encode(), None)
-        dropping.note(self.view, database)
+        tombstones.note(self.view, database)
         self.view.count_operation()
         del self._databases[database.name]
         database.is_dropped = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.steps import Result
+    from pynun.engine.effects import Result
 
 
 class Event:

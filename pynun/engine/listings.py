@@ -11,13 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from pynun import limits
-from pynun.engine.steps import Turn
+from pynun.engine.effects import Turn
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pynun.engine.steps import Answer, Need
+    from pynun.engine.effects import Answer, Need
 
 _NAME_BYTES: Final = 64
 """What a gathered name takes besides its bytes."""

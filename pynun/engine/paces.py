@@ -65,7 +65,7 @@ class Paces:
             return
         if own.borrowed >= per_second:
             raise messages.too_many_changes(per_second)
-        network = "" if session.origin is None else self._group_of(session.origin.address)
+        network = "" if session.peer is None else self._group_of(session.peer.address)
         name = (network, "" if session.database is None else session.database.name, session.user)
         shared = self._shared.get(name)
         if shared is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Entry
+    from pynun.engine.overlay import Entry
 
 
 class Room:

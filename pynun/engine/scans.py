@@ -5,16 +5,16 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, Final
 
+from pynun.engine.effects import Pause
 from pynun.engine.patterns import EVERY_KEY
-from pynun.engine.steps import Pause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from pynun.engine.changes import LongName, Store, View
+    from pynun.engine.effects import Answer, Need
     from pynun.engine.listings import Listing
+    from pynun.engine.overlay import LongName, Store, View
     from pynun.engine.patterns import Pattern
-    from pynun.engine.steps import Answer, Need
 
 _SLICE_KEYS: Final = 2048
 """Keys a scan reads before it lets others work: about a millisecond."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from pynun.engine import auditing, sleeping
+from pynun.engine import audit_events, sleeping
 from pynun.engine.commands.table import BY_NAME
 from pynun.engine.permissions import EVERYONE, Permission, Rules, is_security_key
 from pynun.protocol import messages
@@ -17,16 +17,16 @@ from pynun.protocol.framing import words
 from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
-    from pynun.engine.auditing import Fact
+    from pynun.engine.audit_events import Fact
     from pynun.engine.commands.table import Command
     from pynun.engine.database import Database
+    from pynun.engine.effects import Answer, Need, Result, Steps, Suspension
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
-    from pynun.engine.origin import Origin
     from pynun.engine.paces import Bucket
+    from pynun.engine.peer import Peer
     from pynun.engine.permissions import Secret
     from pynun.engine.sleeping import Newest, Sleeper
-    from pynun.engine.steps import Answer, Need, Result, Steps, Suspension
 
 
 _FORBIDDEN = frozenset(
@@ -47,9 +47,9 @@ class Session:
         "identifier",
         "is_admin",
         "is_closed",
-        "origin",
         "outbox",
         "pace",
+        "peer",
         "rules",
         "secret",
         "since_ns",
@@ -61,9 +61,9 @@ class Session:
         "watches_weight",
     )
 
-    def __init__(self, engine: Engine, outbox: Outbox, origin: Origin | None = None) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox, peer: Peer | None = None) -> None:
         self.engine = engine
-        self.origin = origin
+        self.peer = peer
         self.since_ns = engine.context.time_ns()
         self.identifier = engine.enter(self)
         self.view = engine.view
@@ -143,20 +143,20 @@ class Session:
             self.counters.refused[command.place] += 1
 
     def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
-        """Gates and handler of a command that the audit trail is told of (`auditing`). Raises Refusal."""
+        """Gates and handler of a command that the audit trail is told of (`audit_events`). Raises Refusal."""
         fact = self._fact(command, arguments)
         try:
             result = self._run(command, arguments)
         except Refusal as refusal:
             if fact is None and command.needs_admin and not self.is_admin:
                 # Without its arguments: which of them would be secrets is known of the others only.
-                fact = auditing.Fact(auditing.ADMIN_COMMAND, None, auditing.actor(self), command.name)
+                fact = audit_events.Fact(audit_events.ADMIN_COMMAND, None, audit_events.actor(self), command.name)
             self._record_refusal(fact, refusal)
             raise
         if isinstance(result, GeneratorType):
             return result if fact is None else self._recorded(command, arguments, fact, result)
         if fact is not None:
-            self._record(auditing.clearer(fact, self._fact(command, arguments)), auditing.OK)
+            self._record(audit_events.clearer(fact, self._fact(command, arguments)), audit_events.OK)
         return result
 
     def _fact(self, command: Command, arguments: tuple[Any, ...]) -> Fact | None:
@@ -175,21 +175,21 @@ class Session:
             self._record_refusal(fact, refusal)
             raise
         except GeneratorExit:
-            self._record(fact, auditing.FAILED, "the client left before the answer")
+            self._record(fact, audit_events.FAILED, "the client left before the answer")
             raise
-        if fact.event == auditing.LOGIN and fact.database is None and not self.is_admin:
-            self._record(fact, auditing.FAILED, "invalid auth")  # `auth` itself, or in `rp`, which answers otherwise
+        if fact.event == audit_events.LOGIN and fact.database is None and not self.is_admin:
+            self._record(fact, audit_events.FAILED, "invalid auth")  # `auth`, also in `rp`, which answers otherwise
         else:
-            self._record(auditing.clearer(fact, self._fact(command, arguments)), auditing.OK)
+            self._record(audit_events.clearer(fact, self._fact(command, arguments)), audit_events.OK)
         return result
 
     def _record_refusal(self, fact: Fact | None, refusal: Refusal) -> None:
         is_forbidden = refusal.error in _FORBIDDEN
-        self._record(fact, auditing.REFUSED if is_forbidden else auditing.FAILED, refusal.error.strip())
+        self._record(fact, audit_events.REFUSED if is_forbidden else audit_events.FAILED, refusal.error.strip())
 
     def _record(self, fact: Fact | None, outcome: str, reason: str | None = None) -> None:
         if fact is not None:
-            self.engine.context.audit.record(self.origin, fact, outcome, reason, self.view.depends)
+            self.engine.context.audit.record(self.peer, fact, outcome, reason, self.view.depends)
 
     def _run(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
         """Gates and handler of a command. Raises Refusal."""

@@ -149,8 +149,8 @@ def _wake(session: Session, database: Database, sleeper: Sleeper, key: str, newe
     try:
         news = newest.events(sleeper, key)
     except TooMuchError:
-        if session.origin is not None:
-            session.origin.disconnect()  # it may come again, and read what it wants
+        if session.peer is not None:
+            session.peer.disconnect()  # it may come again, and read what it wants
     sleeper.forget(key)
     database.replace_watcher(key, sleeper, session)
     for event in news:

@@ -20,7 +20,7 @@ import trio
 from pynun import __version__, limits, stop_signals
 from pynun.commit.committer import Committer
 from pynun.commit.purger import Sweeper
-from pynun.engine.auditing import FAILED, OK
+from pynun.engine.audit_events import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.protocol.framing import CARRIERS, carriers_of_password

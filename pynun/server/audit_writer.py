@@ -22,7 +22,7 @@ import trio
 
 from pynun import limits
 from pynun.audit_file import AuditTrail, audit_line
-from pynun.engine import auditing
+from pynun.engine import audit_events
 from pynun.protocol import messages
 from pynun.server.accepting.client_networks import client_network
 from pynun.timestamps import timestamp
@@ -30,14 +30,14 @@ from pynun.timestamps import timestamp
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from pynun.engine.auditing import Fact
-    from pynun.engine.changes import View
-    from pynun.engine.origin import Origin
+    from pynun.engine.audit_events import Fact
+    from pynun.engine.overlay import View
+    from pynun.engine.peer import Peer
     from pynun.settings import Settings
 
 _log = logging.getLogger("nun_db")
 
-_MERGED: Final = frozenset({auditing.LOGIN, auditing.READ_SECURITY_KEY})
+_MERGED: Final = frozenset({audit_events.LOGIN, audit_events.READ_SECURITY_KEY})
 """Successes that change nothing and may be many."""
 
 _SWEEP_SECONDS: Final = 5.0
@@ -122,9 +122,9 @@ class AuditWriter:
 
     # --- what is told --------------------------------------------------------------------------------------------
 
-    def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
-        """Told by the engine (`pynun.engine.auditing.Audit`)."""
-        address, transport = ("", "") if origin is None else (origin.address, origin.transport)
+    def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
+        """Told by the engine (`pynun.engine.audit_events.Audit`)."""
+        address, transport = ("", "") if peer is None else (peer.address, peer.transport)
         event = _Event(time.time_ns(), address, transport, _bounded(fact), outcome, reason)
         if not depends or self._view is None or not self._view.add_waiter(depends, _HeldEvent(self, event)):
             self.take(event)
@@ -140,7 +140,7 @@ class AuditWriter:
 
     def take(self, event: _Event) -> None:
         """It happened, or failed: one line, unless it is one too many of its kind."""
-        if event.outcome != auditing.OK:
+        if event.outcome != audit_events.OK:
             repeats = self._failures_like(event)
         elif event.fact.event in _MERGED:
             repeats = self._repeats_of((event.address, event.transport, event.fact), 1)
@@ -192,7 +192,9 @@ class AuditWriter:
 
     def _take_lines(self) -> list[str]:
         if self._missing:
-            self._lines.append(audit_line({"event": "audit-gap", "outcome": auditing.FAILED, "count": self._missing}))
+            self._lines.append(
+                audit_line({"event": "audit-gap", "outcome": audit_events.FAILED, "count": self._missing})
+            )
             self._missing = 0
         lines, self._lines = self._lines, []
         return lines
@@ -232,7 +234,7 @@ def _bounded(fact: Fact) -> Fact:
     if len(fact.command) <= _CHARACTERS_KEPT:
         return fact  # it holds the others
     most = _CHARACTERS_KEPT
-    return auditing.Fact(
+    return audit_events.Fact(
         fact.event, fact.database and fact.database[:most], fact.user and fact.user[:most], fact.command[:most]
     )
 
@@ -253,6 +255,6 @@ class _HeldEvent:
     def failed(self, _revision: int, reason: str) -> None:
         """It is lost: nothing happened."""
         event = self._event
-        if event.outcome == auditing.OK:
-            event = event._replace(outcome=auditing.FAILED, reason=messages.storage_failed(reason))
+        if event.outcome == audit_events.OK:
+            event = event._replace(outcome=audit_events.FAILED, reason=messages.storage_failed(reason))
         self._writer.take(event)

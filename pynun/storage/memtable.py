@@ -21,7 +21,7 @@ import threading
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from pynun.engine.changes import Entry
+from pynun.engine.overlay import Entry
 from pynun.storage import schema
 from pynun.storage.key_index import KeyIndex
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import lmdb
     from lmdb import _Database
 
-    from pynun.engine.changes import Batch
+    from pynun.engine.overlay import Batch
 
     Pair = tuple[bytes, bytes]
     Logged = tuple[bytes, bytes | None]
@@ -171,7 +171,7 @@ class ChangeLog:
     def _take(self, changes: Iterable[tuple[bytes, Entry | None]], record_bytes: int) -> None:
         entries = self.entries
         # One by one, in the order in which they came: the note that a database was dropped comes last in its batch, and
-        # must not be seen before what it speaks of (`pynun.engine.dropping`).
+        # must not be seen before what it speaks of (`pynun.engine.tombstones`).
         for key, entry in changes:
             stored = key
             if len(key) > schema.KEY_BYTES_MAX:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from pynun.engine.changes import LONG_NAME_BYTES, LongName
+from pynun.engine.overlay import LONG_NAME_BYTES, LongName
 from pynun.storage import schema
 from pynun.storage.memtable import merged
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import lmdb
 
-    from pynun.engine.changes import Entry
+    from pynun.engine.overlay import Entry
     from pynun.storage.memtable import Logged, Pair, Under
 
 TOUCHED_BYTES: Final = 1024 * 1024

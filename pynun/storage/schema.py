@@ -34,7 +34,7 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine.changes import Entry
+from pynun.engine.overlay import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pynun.engine.changes import Entry
     from pynun.engine.database import Strategy
+    from pynun.engine.overlay import Entry
     from pynun.storage.memtable import Logged
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pynun.engine.changes import Batch, Entry, LongName
+    from pynun.engine.overlay import Batch, Entry, LongName
     from pynun.storage.memtable import Pair
 
     _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
@@ -160,14 +160,14 @@ class LmdbStore:
     def scan(
         self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None
     ) -> tuple[list[bytes], bytes | None, bool]:
-        """A slice of the keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        """A slice of the keys that begin with `start`: see `pynun.engine.overlay.Store.scan`."""
         try:
             return self._scan(start, position, count_max, long_names)
         except FATAL as error:
             raise self._tell_damage(error) from error
 
     def read_long(self, name: LongName, first: int, size: int) -> bytes | None:
-        """A part of a long name: see `pynun.engine.changes.Store.read_long`."""
+        """A part of a long name: see `pynun.engine.overlay.Store.read_long`."""
         if self._log.entries.get(name.stored, NOT_LOGGED) is None:
             return None
         try:
@@ -242,7 +242,7 @@ class LmdbStore:
         return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
-        """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
+        """How large a slice of the entries under `prefix` is: see `pynun.engine.overlay.Store.measure_database`."""
         count = size = 0
         with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
             for key, value in pairs:

@@ -14,9 +14,9 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pynun.engine.changes import Entry
 from pynun.engine.conflict_records import is_record, parse_waiting
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, CONNECTIONS_KEY, HOUSEKEEPING
+from pynun.engine.overlay import Entry
 from pynun.engine.permissions import EVERYONE, is_secret_key, user_key
 from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.engine.versions import IN_CONFLICT

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.engine.steps import Suspension
+    from pynun.engine.effects import Suspension
     from pynun.transports.clients import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Service

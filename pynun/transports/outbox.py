@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from pynun.engine.changes import View
+    from pynun.engine.effects import Result
     from pynun.engine.events import Event
-    from pynun.engine.steps import Result
+    from pynun.engine.overlay import View
 
 _TLS_PIECE_BYTES: Final = 16 * 1024
 """One TLS record (RFC 8446 section 5.1): OpenSSL hands each to the kernel by itself anyway."""

@@ -1,4 +1,4 @@
-"""The client of a connection, as the engine may ask for it (`pynun.engine.origin`)."""
+"""The client of a connection, as the engine may ask for it (`pynun.engine.peer`)."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from pynun import limits
+from pynun.engine.effects import Drain
 from pynun.engine.session import Session
-from pynun.engine.steps import Drain
 from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.input_budget import InputBudget
 from pynun.transports.outbox import Outbox
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from pynun.commit.committer import Committer
     from pynun.engine import events
+    from pynun.engine.effects import Answer, Need, Suspension
     from pynun.engine.engine import Engine
-    from pynun.engine.origin import Origin
-    from pynun.engine.steps import Answer, Need, Suspension
+    from pynun.engine.peer import Peer
     from pynun.transports.outbox import Flusher
     from pynun.transports.pages import Pages
 
@@ -50,7 +50,7 @@ class Resolver(Protocol):
     """Whoever gives commands what they wait for."""
 
     async def answer(self, need: Need) -> Answer:
-        """The answer to a need: see `pynun.engine.steps`."""
+        """The answer to a need: see `pynun.engine.effects`."""
 
 
 class Receiver(Protocol):
@@ -152,7 +152,7 @@ class Service:
                 missing,
             )
 
-    def open_session(self, outbox: events.Outbox, peer: Origin | None = None) -> Session:
+    def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> Session:
         return Session(self.engine, outbox, peer)
 
     def is_behind(self, outbox: Outbox) -> bool:

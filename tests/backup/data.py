@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.backup.make import make_backup
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.storage.store import LmdbStore
 from tests.support.clients import HttpClient
 from tests.support.sessions import TOKEN, create_database

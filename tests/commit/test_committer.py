@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pynun.commit import committer as committer_module
 from pynun.commit.committer import Committer
-from pynun.engine.changes import Entry
+from pynun.engine.overlay import Entry
 from pynun.storage import environment
 from pynun.storage.store import LmdbStore
 from tests.commit.committer_bench import OK, Bench, Waiter, run, run_relaxed

@@ -16,7 +16,7 @@ from tests.storage.faulty_store import NO_ROOM
 from tests.storage.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Batch
+    from pynun.engine.overlay import Batch
 
 
 # --- failing, always ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import trio
 from trio.testing import MockClock
 
 from pynun.commit.purger import SLICE_KEYS, Sweeper
-from pynun.engine import dropping
+from pynun.engine import tombstones
 from tests.commit.committer_bench import OK, Bench, run
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run_with_sweeper(test: Callable[[Bench], Awaitable[None]], *, is_relaxed: bo
 async def wait_swept(bench: Bench) -> None:
     """Return when nothing is left to be removed."""
     with trio.fail_after(600):
-        while dropping.count_unfinished(bench.world.view):  # noqa: ASYNC110 - on the virtual clock
+        while tombstones.count_unfinished(bench.world.view):  # noqa: ASYNC110 - on the virtual clock
             await trio.sleep(0.05)
 
 
@@ -63,7 +63,7 @@ def test_others_change_and_read_meanwhile() -> None:
         admin = bench.world.admin("create-db e pwd", "drop-db d")
         other = bench.world.connect("use-db e pwd")
         changes = 0
-        while dropping.count_unfinished(bench.world.view):
+        while tombstones.count_unfinished(bench.world.view):
             assert other.ask(f"set k {changes}") == OK
             changes += 1
             await bench.released.wait()

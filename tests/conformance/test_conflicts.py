@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.engine.changes import Entry
 from pynun.engine.engine import LAST_CONFLICT
+from pynun.engine.overlay import Entry
 from pynun.storage.store import LmdbStore
 from pynun.transfer.bulk_load import write_notes
 from tests.support.clients import http_post

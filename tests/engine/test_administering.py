@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pynun.engine.commands.pages import PAGE_ROWS
+from pynun.engine.commands.listing import PAGE_ROWS
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, Visitor, World
 
 OK = ["ok \n"]

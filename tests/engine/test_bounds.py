@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pynun import limits
-from pynun.engine.changes import Entry
-from pynun.engine.steps import Pause, Turn
+from pynun.engine.effects import Pause, Turn
+from pynun.engine.overlay import Entry
 from pynun.protocol import messages
 from tests.engine.world import Client, World
 

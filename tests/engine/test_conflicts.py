@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.changes import Entry
 from pynun.engine.conflicts import PENDING_MAX
 from pynun.engine.engine import LAST_CONFLICT
+from pynun.engine.overlay import Entry
 from tests.engine.world import START_NS, Client, World
 
 OK = ["ok \n"]

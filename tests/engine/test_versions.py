@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.changes import Entry
+from pynun.engine.overlay import Entry
 from pynun.engine.versions import next_version
 from tests.engine.world import Client, World, fake_hash
 

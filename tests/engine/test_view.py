@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.changes import Entry, View
+from pynun.engine.overlay import Entry, View
 from tests.engine.world import Client, World
 from tests.storage.memory_store import MemoryStore
 

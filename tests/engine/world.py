@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.engine.effects import HashSecret, VerifySecret
 from pynun.engine.engine import Context, Engine
 from pynun.engine.secret_hashes import USUAL_LIMIT
 from pynun.engine.session import Session
-from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.protocol import messages
 from tests.storage.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.auditing import Fact
-    from pynun.engine.changes import Batch, View
+    from pynun.engine.audit_events import Fact
+    from pynun.engine.effects import Answer, Need, Result, Suspension
     from pynun.engine.events import Event
-    from pynun.engine.origin import Attempt, Origin
-    from pynun.engine.steps import Answer, Need, Result, Suspension
+    from pynun.engine.overlay import Batch, View
+    from pynun.engine.peer import Attempt, Peer
     from tests.storage.faulty_store import WritableStore
 
 ADMIN_USER = "user-name"
@@ -74,13 +74,13 @@ class RecordingAudit:
     def __init__(self) -> None:
         self.facts: list[tuple[Fact, str, str | None]] = []
         """What was tried, its outcome, and why it was not `ok`."""
-        self.origins: list[Origin | None] = []
+        self.peers: list[Peer | None] = []
         self.depends: list[int] = []
 
-    def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
+    def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
         """Something happened."""
         self.facts.append((fact, outcome, reason))
-        self.origins.append(origin)
+        self.peers.append(peer)
         self.depends.append(depends)
 
     def take(self) -> list[tuple[Fact, str, str | None]]:
@@ -148,10 +148,10 @@ class Visitor:
 class Client:
     """A session and what its client sees."""
 
-    def __init__(self, world: World, origin: Origin | None = None) -> None:
+    def __init__(self, world: World, peer: Peer | None = None) -> None:
         self.world = world
         self.outbox = RecordingOutbox(world.engine.view)
-        self.session = Session(world.engine, self.outbox, origin)
+        self.session = Session(world.engine, self.outbox, peer)
 
     def ask(self, text: str) -> list[str]:
         """Run one command to its end; everything that this client was told since it asked last."""

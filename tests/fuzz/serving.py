@@ -19,7 +19,7 @@ from tests.transports.service_bench import Resolver
 if TYPE_CHECKING:
     import trio
 
-    from pynun.engine.steps import Need, Suspension
+    from pynun.engine.effects import Need, Suspension
     from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 300

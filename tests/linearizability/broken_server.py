@@ -12,10 +12,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from pynun.cli.main import main
-from pynun.engine.changes import View
+from pynun.engine.overlay import View
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Entry
+    from pynun.engine.overlay import Entry
 
 
 def _read_from_disk(self: View, key: bytes) -> Entry | None:

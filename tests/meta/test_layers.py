@@ -74,7 +74,7 @@ def imports_of(source: str, path: str) -> list[Import]:
 
 
 def part_of(name: str) -> str:
-    """The layer or module that a name of ours belongs to: `pynun.engine.changes` is of `engine`."""
+    """The layer or module that a name of ours belongs to: `pynun.engine.overlay` is of `engine`."""
     return name.split(".")[1] if "." in name else ""
 
 
@@ -136,7 +136,7 @@ def test_every_part_has_its_place() -> None:
         ("pynun/protocol/x.py", "import pynun.engine", "protocol may not know engine"),
         ("pynun/storage/x.py", "def f():\n    from pynun.server import app", "x.py:2 imports pynun.server"),
         ("pynun/transports/x.py", "from pynun import server", "transports may not know server"),
-        ("pynun/limits.py", "from pynun.engine import changes", "limits may not know engine"),
+        ("pynun/limits.py", "from pynun.engine import overlay", "limits may not know engine"),
         ("pynun/server/x.py", "from pynun.client import Client", "server may not know client"),
         ("pynun/client/x.py", "from pynun.engine import engine", "client may not know engine"),
         ("pynun/server/x.py", "from pynun.cli import main", "server may not know cli"),
@@ -159,10 +159,10 @@ def test_a_line_that_breaks_it_is_named(path: str, source: str, complaint: str) 
     [
         ("pynun/engine/x.py", "from pynun.protocol import messages\nfrom pynun import limits"),
         ("pynun/cli/x.py", "from pynun.server import app\nfrom pynun.client import Client\nimport typer, trio"),
-        ("pynun/server/login/passwords.py", "import argon2, trio\nfrom pynun.engine.steps import Need"),
+        ("pynun/server/login/passwords.py", "import argon2, trio\nfrom pynun.engine.effects import Need"),
         (
             "pynun/storage/x.py",
-            "import lmdb\nfrom pynun.engine.changes import Entry\nfrom pynun.errors import StartError",
+            "import lmdb\nfrom pynun.engine.overlay import Entry\nfrom pynun.errors import StartError",
         ),
     ],
 )

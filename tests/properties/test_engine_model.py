@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pynun.engine import dropping
+from pynun.engine import tombstones
 from pynun.protocol.messages import OK
 from tests.engine.kept import CONNECTIONS, Kept, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import NOT_HERE, Model
@@ -149,7 +149,7 @@ class EngineAndModel(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4))
     def sweep(self, count: int) -> None:
         """Some keys of dropped databases are removed, of which nobody hears or reads anything."""
-        dropping.remove_slice(self.world.view, count)
+        tombstones.remove_slice(self.world.view, count)
 
     @rule(is_chosen=st.integers(0, 3))
     def lose(self, is_chosen: int) -> None:

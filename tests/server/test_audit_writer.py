@@ -15,8 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from pynun import limits
 from pynun.audit_file import AuditTrail
-from pynun.engine.auditing import FAILED, LOGIN, OK, REFUSED, Fact
-from pynun.engine.changes import View
+from pynun.engine.audit_events import FAILED, LOGIN, OK, REFUSED, Fact
+from pynun.engine.overlay import View
 from pynun.server.audit_writer import AuditWriter
 from tests.storage.memory_store import MemoryStore
 from tests.support.certificates import Authority

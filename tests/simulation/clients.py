@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from pynun.engine.effects import Need, Result, Suspension
     from pynun.engine.engine import Engine
     from pynun.engine.events import Event
-    from pynun.engine.steps import Need, Result, Suspension
     from pynun.transports.outbox import Flusher
 
 SLOW_OUTBOX_BYTES = 2 * 1024

@@ -21,7 +21,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Final, cast
 
 from pynun.commit.committer import Committer
-from pynun.engine.steps import Drain, HashSecret
+from pynun.engine.effects import Drain, HashSecret
 from pynun.transports.outbox import Flusher
 from tests.engine.kept import CONNECTIONS, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import Client as ModelClient
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     import trio
 
+    from pynun.engine.effects import Need
     from pynun.engine.session import Session
-    from pynun.engine.steps import Need
     from pynun.storage.store import LmdbStore
     from tests.engine.model import Base
 

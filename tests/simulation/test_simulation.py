@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.engine.changes import Batch, Entry, View
 from pynun.engine.database import Database
 from pynun.engine.engine import Engine
+from pynun.engine.overlay import Batch, Entry, View
 from pynun.engine.session import Session
 from pynun.transports.outbox import Outbox
 from pynun.transports.tcp.lines import LineOutbox

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.errors import DamageError, StorageError
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage

@@ -15,7 +15,7 @@ from pynun.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.changes import Batch, Entry, LongName
+    from pynun.engine.overlay import Batch, Entry, LongName
 
 NO_ROOM = "No space left on device"
 

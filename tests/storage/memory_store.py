@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Batch, Entry, LongName
+    from pynun.engine.overlay import Batch, Entry, LongName
 
 
 class MemoryStore:
@@ -23,7 +23,7 @@ class MemoryStore:
     def scan(
         self, start: bytes, position: bytes, count_max: int, _long_names: list[LongName] | None = None
     ) -> tuple[list[bytes], bytes | None, bool]:
-        """A slice of the stored keys that begin with `start`: see `pynun.engine.changes.Store.scan`."""
+        """A slice of the stored keys that begin with `start`: see `pynun.engine.overlay.Store.scan`."""
         names = sorted(name for name in self.entries if name.startswith(start) and name >= position)
         following = names[count_max] if len(names) > count_max else None
         return [name[4:] for name in names[:count_max]], following, True
@@ -32,7 +32,7 @@ class MemoryStore:
         """There are none: all names are read whole."""
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
-        """How large a slice of the entries under `prefix` is: see `pynun.engine.changes.Store.measure_database`."""
+        """How large a slice of the entries under `prefix` is: see `pynun.engine.overlay.Store.measure_database`."""
         names = sorted(name for name in self.entries if name.startswith(prefix) and name >= position)
         following = names[count_max] if len(names) > count_max else None
         size = sum(len(name) - 4 + len(self.entries[name].text.encode()) for name in names[:count_max])

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StartError
 from pynun.storage import memtable, schema
 from pynun.storage.integrity.entry_check import count
@@ -206,7 +206,7 @@ def test_data_of_format_1_is_read_migrated_and_gets_a_log(disk_folder: Path) -> 
 
 _WRITER = """
 import itertools, pathlib, sys
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.storage import memtable
 from pynun.storage.store import LmdbStore
 memtable.ENTRIES_DUE = 20

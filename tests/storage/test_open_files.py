@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.errors import DamageError, TakenAwayError
 from pynun.storage import schema
 from pynun.storage.store import LmdbStore

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lmdb
 import pytest
 
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import environment, schema
 from pynun.storage.store import LmdbStore

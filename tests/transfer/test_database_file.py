@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pynun.engine.changes import Entry
 from pynun.engine.database import CATALOGUE
-from pynun.engine.dropping import NOTES
 from pynun.engine.engine import LAST_CONFLICT
+from pynun.engine.overlay import Entry
+from pynun.engine.tombstones import NOTES
 from pynun.errors import StorageError, TransferError
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
@@ -28,8 +28,8 @@ from tests.transfer.folders import Content, content, marked, stored_keys, strate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pynun.engine.changes import Batch
     from pynun.engine.database import Strategy
+    from pynun.engine.overlay import Batch
     from pynun.storage.store import Copy
     from pynun.transfer.database_file import ImportedDatabase
     from tests.storage.faulty_store import WritableStore

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from pynun.engine.changes import Entry, View
 from pynun.engine.events import Event
+from pynun.engine.overlay import Entry, View
 from pynun.transports.outbox import Flusher
 from pynun.transports.tcp.lines import LineOutbox
 from tests.storage.memory_store import MemoryStore

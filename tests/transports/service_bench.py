@@ -21,7 +21,7 @@ from tests.engine.world import World
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pynun.engine.steps import Answer, Need
+    from pynun.engine.effects import Answer, Need
     from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 200_000

@@ -8,7 +8,7 @@ import pwd
 from typing import TYPE_CHECKING
 
 from pynun.audit_file import audit_line
-from pynun.engine import auditing
+from pynun.engine import audit_events
 from pynun.errors import PynunError
 from pynun.settings import load_audit_trail
 
@@ -52,7 +52,7 @@ def _hide_unknown(data_dir: Path, more: dict[str, str | int]) -> None:
         if name in now.databases():
             return
     del more["database"]
-    more["reason"] = str(more["reason"]).replace(repr(name), auditing.HIDDEN)
+    more["reason"] = str(more["reason"]).replace(repr(name), audit_events.HIDDEN)
 
 
 def _system_user() -> str:

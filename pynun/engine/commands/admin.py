@@ -9,8 +9,8 @@ from pynun.engine.scans import scan_slices
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
+    from pynun.engine.effects import Steps
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
 
 
 def snapshot(session: Session, names: list[str]) -> None:

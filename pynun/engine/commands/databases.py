@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine import dropping
-from pynun.engine.commands.pages import PAGE_ROWS, names_after, place_behind
+from pynun.engine import tombstones
+from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
 from pynun.engine.database import CATALOGUE
-from pynun.engine.steps import Pause
+from pynun.engine.effects import Pause
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
+    from pynun.engine.effects import Steps
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
 
 _SLICE_ENTRIES: Final = 2048
 """Entries measured before others may work: about a millisecond."""
@@ -32,7 +32,7 @@ def list_databases(session: Session, after: str) -> Steps:
         {
             "databases": rows,
             "next": place_behind(names[PAGE_ROWS - 1]) if len(names) > PAGE_ROWS else None,
-            "being_removed": dropping.count_unfinished(engine.view),
+            "being_removed": tombstones.count_unfinished(engine.view),
         },
     )
 

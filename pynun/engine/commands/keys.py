@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
-from pynun.engine.changes import LONG_NAME_BYTES, Entry
 from pynun.engine.commands.login import hashed, stay_admin
 from pynun.engine.database import ADMIN_DATABASE
+from pynun.engine.effects import Pause
+from pynun.engine.overlay import LONG_NAME_BYTES, Entry
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import EVERYONE, is_secret_key, normalised, permission_key, user_key
 from pynun.engine.scans import scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
-from pynun.engine.steps import Pause
 from pynun.engine.versions import IN_CONFLICT, following, next_version
 from pynun.protocol import messages
 from pynun.protocol.arguments import UNCONDITIONAL
@@ -20,9 +20,9 @@ from pynun.protocol.numbers import INT64_MAX, INT64_MIN, parse_integer
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
+    from pynun.engine.effects import Steps
     from pynun.engine.patterns import Pattern
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
 
 _JOIN_KEYS = 8192
 """Keys joined before others may work: well under a millisecond."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pynun.engine.database import ADMIN_DATABASE, parse_strategy
-from pynun.engine.origin import Attempt
+from pynun.engine.effects import HashSecret, VerifySecret
+from pynun.engine.peer import Attempt
 from pynun.engine.permissions import EVERYONE, Secret, user_key
-from pynun.engine.steps import HashSecret, VerifySecret
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pynun.engine.database import Database
+    from pynun.engine.effects import Answer, Need, Steps
     from pynun.engine.engine import Engine
     from pynun.engine.session import Session
-    from pynun.engine.steps import Answer, Need, Steps
 
 
 def _verified(
@@ -36,8 +36,8 @@ def _admin_account(user: str) -> str:
 
 
 def _attempt(session: Session, account: str) -> Attempt:
-    origin = session.origin
-    return Attempt("", account) if origin is None else Attempt(origin.address, account, origin.is_gone)
+    peer = session.peer
+    return Attempt("", account) if peer is None else Attempt(peer.address, account, peer.is_gone)
 
 
 def auth(session: Session, user: str, password: str) -> Steps:

@@ -11,8 +11,8 @@ from pynun.protocol import messages
 from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
+    from pynun.engine.effects import Result, Steps
     from pynun.engine.session import Session
-    from pynun.engine.steps import Result, Steps
 
 
 def accept(_session: Session) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pynun.engine.commands.pages import PAGE_ROWS
+from pynun.engine.commands.listing import PAGE_ROWS
 from pynun.protocol import messages
 from pynun.timestamps import timestamp
 
@@ -27,17 +27,17 @@ def list_sessions(session: Session, after: int) -> str:
 
 
 def _row(one: Session, asking: Session) -> dict[str, Any]:
-    origin, database = one.origin, one.database
+    peer, database = one.peer, one.database
     return {
         "id": one.identifier,
-        "transport": None if origin is None else origin.transport,
-        "address": None if origin is None else origin.address,
+        "transport": None if peer is None else peer.transport,
+        "address": None if peer is None else peer.address,
         "database": None if database is None else database.name,
         "user": None if database is None else one.user,
         "is_admin": one.is_admin,
         "since": timestamp(one.since_ns),
         "watches": len(one.watches),
-        "outbox_bytes": 0 if origin is None else origin.waiting_bytes,
+        "outbox_bytes": 0 if peer is None else peer.waiting_bytes,
         "is_this": one is asking,
     }
 
@@ -47,5 +47,5 @@ def disconnect(session: Session, identifier: int) -> None:
     one = session.engine.sessions.get(identifier)
     if one is None:
         raise messages.NO_SESSION
-    if one.origin is None or not one.origin.disconnect():
+    if one.peer is None or not one.peer.disconnect():
         raise messages.NOT_DISCONNECTABLE

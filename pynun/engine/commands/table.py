@@ -10,7 +10,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynun.engine import auditing
+from pynun.engine import audit_events
 from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
 from pynun.engine.permissions import Permission
 from pynun.protocol import arguments as shapes
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
     from pynun.protocol.arguments import Shape
 
-    Describe = Callable[[Session, tuple[Any, ...]], auditing.Fact | None]
+    Describe = Callable[[Session, tuple[Any, ...]], audit_events.Fact | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Command:
     is_recorded: bool = False
     """Whether the audit trail may have to be told of it."""
 
-    def fact(self, session: Session, arguments: tuple[Any, ...]) -> auditing.Fact | None:
+    def fact(self, session: Session, arguments: tuple[Any, ...]) -> audit_events.Fact | None:
         """What the audit trail is told of the command with these arguments, if anything."""
         if self.describe is not None:
             return self.describe(session, arguments)
         if self.permission is not None and arguments[0].startswith("$$"):
-            return auditing.security_key(session, self.name, arguments)
+            return audit_events.security_key(session, self.name, arguments)
         return None
 
     @property
@@ -109,7 +109,7 @@ COMMANDS: tuple[Command, ...] = (
         "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
         differs="A failed login on a session that was admin says `invalid auth` and takes the admin "
         "rights away; the original says `valid auth`.",
-        audit=auditing.auth,
+        audit=audit_events.auth,
     ),
     _row(
         "create-db",
@@ -119,7 +119,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs="Every command works from the first moment after the start; the original refuses "
         "`create-db` for a second. The token is stored only as an Argon2id hash.",
-        audit=auditing.create_database,
+        audit=audit_events.create_database,
     ),
     _row(
         "use-db",
@@ -129,7 +129,7 @@ COMMANDS: tuple[Command, ...] = (
         "use",
         differs="A second `use-db` on a session moves its place in `$connections` and its user; in "
         "the original both leak.",
-        audit=auditing.use,
+        audit=audit_events.use,
     ),
     _row(
         "create-user",
@@ -142,7 +142,7 @@ COMMANDS: tuple[Command, ...] = (
         differs="Without a user or a token it is refused; the original says `ok` and makes a user "
         "whose token is empty. The name `all` is refused too: it would be a second token of the database, which "
         "`set-token` does not change. The token is stored only as an Argon2id hash.",
-        audit=auditing.create_user,
+        audit=audit_events.create_user,
     ),
     _row(
         "set-permissions",
@@ -153,7 +153,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         denial=messages.SECURITY_KEY,
         database=True,
-        audit=auditing.set_permissions,
+        audit=audit_events.set_permissions,
     ),
     # --- keys
     _row(
@@ -244,7 +244,7 @@ COMMANDS: tuple[Command, ...] = (
         "An arbiter's decision on a conflict. The key gets the value; with its last conflict it leaves conflict.",
         differs="A session that is not admin must have selected that database and be allowed to "
         "write the key; the original asks for neither permission.",
-        audit=auditing.resolve,
+        audit=audit_events.resolve,
     ),
     # --- administration
     _row(
@@ -305,7 +305,7 @@ COMMANDS: tuple[Command, ...] = (
         "are told nothing and have none selected then. The disk's room is given back behind the answer.",
         admin=True,
         differs=_OURS,
-        audit=auditing.drop_database,
+        audit=audit_events.drop_database,
     ),
     _row(
         "list-users",
@@ -324,7 +324,7 @@ COMMANDS: tuple[Command, ...] = (
         "Create a user of a named database; refused if there is one.",
         admin=True,
         differs=_OURS,
-        audit=auditing.add_user,
+        audit=audit_events.add_user,
     ),
     _row(
         "set-token",
@@ -334,7 +334,7 @@ COMMANDS: tuple[Command, ...] = (
         "with the old one is out.",
         admin=True,
         differs=_OURS,
-        audit=auditing.set_token,
+        audit=audit_events.set_token,
     ),
     _row(
         "remove-user",
@@ -343,7 +343,7 @@ COMMANDS: tuple[Command, ...] = (
         "Remove a user of a named database, with its permissions. Whoever came in as the user is out.",
         admin=True,
         differs=_OURS,
-        audit=auditing.remove_user,
+        audit=audit_events.remove_user,
     ),
     _row(
         "grant",
@@ -352,7 +352,7 @@ COMMANDS: tuple[Command, ...] = (
         "Add to what a user of a named database may do, and say what that is now: `permissions JSON`.",
         admin=True,
         differs=_OURS,
-        audit=auditing.grant,
+        audit=audit_events.grant,
     ),
     _row(
         "revoke",
@@ -362,7 +362,7 @@ COMMANDS: tuple[Command, ...] = (
         "`still_allowed` names what wider patterns allow all the same.",
         admin=True,
         differs=_OURS,
-        audit=auditing.revoke,
+        audit=audit_events.revoke,
     ),
     _row(
         "explain-permission",
@@ -389,7 +389,7 @@ COMMANDS: tuple[Command, ...] = (
         "`error disconnected by the administrator`.",
         admin=True,
         differs=_OURS,
-        audit=auditing.disconnect,
+        audit=audit_events.disconnect,
     ),
     _row(
         "set-password",
@@ -399,7 +399,7 @@ COMMANDS: tuple[Command, ...] = (
         "it selected with a token or as a user that is not valid any more.",
         admin=True,
         differs=_OURS,
-        audit=auditing.set_password,
+        audit=audit_events.set_password,
     ),
     # --- the original's cluster protocol
     _row(
@@ -408,7 +408,7 @@ COMMANDS: tuple[Command, ...] = (
         replication.operation,
         "Acknowledge an operation by `ack ID ADDRESS`, then run its command.",
         admin=True,
-        audit=auditing.operation,
+        audit=audit_events.operation,
     ),
     _row(
         "replicate",
@@ -416,7 +416,7 @@ COMMANDS: tuple[Command, ...] = (
         replication.replicate,
         "`set-safe` in a named database.",
         admin=True,
-        audit=auditing.replicate,
+        audit=audit_events.replicate,
     ),
     _row(
         "replicate-increment",
@@ -424,7 +424,7 @@ COMMANDS: tuple[Command, ...] = (
         replication.replicate_increment,
         "`increment` in a named database.",
         admin=True,
-        audit=auditing.replicate_increment,
+        audit=audit_events.replicate_increment,
     ),
     _row(
         "replicate-remove",
@@ -432,7 +432,7 @@ COMMANDS: tuple[Command, ...] = (
         replication.replicate_remove,
         "`remove` in a named database.",
         admin=True,
-        audit=auditing.replicate_remove,
+        audit=audit_events.replicate_remove,
     ),
     _row(
         "replicate-snapshot", shapes.REPLICATE_SNAPSHOT, replication.replicate_snapshot, "Like `snapshot`.", admin=True

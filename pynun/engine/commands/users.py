@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import granting
 from pynun.engine.commands.keys import change_now
+from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
 from pynun.engine.commands.login import hashed, set_password
-from pynun.engine.commands.pages import PAGE_ROWS, names_after, place_behind
 from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.permissions import (
     EVERYONE,
@@ -26,8 +26,8 @@ from pynun.protocol.arguments import UNCONDITIONAL
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
+    from pynun.engine.effects import Steps
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
 
 
 def list_users(session: Session, name: str, after: str) -> Steps:

@@ -8,14 +8,14 @@ from pynun import limits
 from pynun.engine import conflicts
 from pynun.engine.conflict_records import is_unresolved
 from pynun.engine.database import ARBITER_KEY, watch_bytes, watch_weight
+from pynun.engine.effects import Drain
 from pynun.engine.events import Event
 from pynun.engine.permissions import Permission, is_secret_key
-from pynun.engine.steps import Drain
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
+    from pynun.engine.effects import Steps
     from pynun.engine.session import Session
-    from pynun.engine.steps import Steps
 
 
 def watch(session: Session, key: str) -> None:

@@ -18,15 +18,15 @@ import argon2
 import trio
 
 from pynun import limits
+from pynun.engine.effects import Drain, HashSecret, Pause, Turn, VerifySecret
 from pynun.engine.secret_hashes import HashCost, HashLimit
-from pynun.engine.steps import Drain, HashSecret, Pause, Turn, VerifySecret
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.origin import Attempt
-    from pynun.engine.steps import Answer, Need
+    from pynun.engine.effects import Answer, Need
+    from pynun.engine.peer import Attempt
 
 
 _log = logging.getLogger("nun_db")

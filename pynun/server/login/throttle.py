@@ -32,16 +32,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from pynun import limits
-from pynun.engine.steps import VerifySecret
+from pynun.engine.effects import VerifySecret
 from pynun.server.accepting.client_networks import client_network
 from pynun.transports.service import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.origin import Attempt
+    from pynun.engine.effects import Answer, Need
+    from pynun.engine.peer import Attempt
     from pynun.engine.secret_hashes import HashLimit
-    from pynun.engine.steps import Answer, Need
 
 _log = logging.getLogger("nun_db")
 

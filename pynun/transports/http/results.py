@@ -11,9 +11,9 @@ from pynun.protocol import messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.changes import View
+    from pynun.engine.effects import Result
     from pynun.engine.events import Event
-    from pynun.engine.steps import Result
+    from pynun.engine.overlay import View
 
 _EMPTY_RESULT: Final = "empty"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.steps import HashSecret, VerifySecret
+from pynun.engine.effects import HashSecret, VerifySecret
 from tests.engine.world import Client, World, fake_hash
 
 OK = ["ok \n"]

@@ -14,13 +14,13 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pynun import limits
-from pynun.engine.steps import HashSecret, Pause, VerifySecret
+from pynun.engine.effects import HashSecret, Pause, VerifySecret
 from pynun.server.login.passwords import Passwords
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from pynun.engine.steps import Answer, Need
+    from pynun.engine.effects import Answer, Need
 
 WAIT_SECONDS_MAX = 20.0
 

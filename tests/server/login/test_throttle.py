@@ -16,9 +16,9 @@ import trio
 from trio.testing import MockClock
 
 from pynun import limits
-from pynun.engine.origin import Attempt
+from pynun.engine.effects import VerifySecret
+from pynun.engine.peer import Attempt
 from pynun.engine.secret_hashes import USUAL_LIMIT
-from pynun.engine.steps import VerifySecret
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.login.throttle import LoginThrottle
 from tests.engine.world import FakeCredentials, fake_hash
@@ -26,7 +26,7 @@ from tests.engine.world import FakeCredentials, fake_hash
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pynun.engine.steps import Answer, Need
+    from pynun.engine.effects import Answer, Need
 
 ACCOUNT = "db $$token"
 GUESSER = "192.0.2.66"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.engine.changes import Batch, Entry
+from pynun.engine.overlay import Batch, Entry
 from pynun.storage import schema
 from pynun.storage.integrity import page_check
 from pynun.storage.integrity.page_check import find_damage

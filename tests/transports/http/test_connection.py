@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from pynun import limits
-from pynun.engine.changes import Entry, View
+from pynun.engine.overlay import Entry, View
 from pynun.transports.http.connection import serve_http
 from pynun.transports.http.request_reader import RequestReader
 from pynun.transports.http.results import ResultsOutbox
@@ -25,7 +25,7 @@ from tests.transports.service_bench import converse, cut, open_service
 if TYPE_CHECKING:
     import socket
 
-    from pynun.engine.steps import Result
+    from pynun.engine.effects import Result
     from pynun.transports.service import Service
 
 pytestmark = pytest.mark.timeout(300)

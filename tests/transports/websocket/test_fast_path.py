@@ -37,7 +37,7 @@ from tests.transports.websocket.client_frames import (
 if TYPE_CHECKING:
     import socket
 
-    from pynun.engine.steps import Suspension
+    from pynun.engine.effects import Suspension
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine.changes import Entry
 from pynun.engine.database import HOUSEKEEPING, prefixes
+from pynun.engine.overlay import Entry
 
 if TYPE_CHECKING:
-    from pynun.engine.changes import Store, View
     from pynun.engine.database import Database
+    from pynun.engine.overlay import Store, View
 
 NOTES: Final = HOUSEKEEPING + b"dropped "
 """Stored keys of the notes begin with it: version = identifier, text = the name it had."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine import dropping
+from pynun.engine import tombstones
 from tests.engine.world import Client, World
 
 OK = ["ok \n"]
@@ -34,7 +34,7 @@ def _admin(world: World) -> Client:
 def sweep(world: World, count: int) -> int:
     """Remove what is left, so many keys at a time; how many batches that took."""
     slices = 0
-    while dropping.remove_slice(world.view, count):
+    while tombstones.remove_slice(world.view, count):
         assert len(world.view.batch.entries) <= count
         world.commit()
         slices += 1
@@ -63,7 +63,7 @@ def test_a_slice_reads_one_note_however_many_there_are(world: World, monkeypatch
 def stored_of(world: World, identifier: int) -> list[bytes]:
     """Everything on disk that begins with an identifier, also that of its conflicts, and all notes of drops."""
     found: list[bytes] = []
-    for prefix in (identifier.to_bytes(4, "big"), (identifier | 0x8000_0000).to_bytes(4, "big"), dropping.NOTES):
+    for prefix in (identifier.to_bytes(4, "big"), (identifier | 0x8000_0000).to_bytes(4, "big"), tombstones.NOTES):
         found += world.store.scan(prefix, b"", 1000)[0]
     return found
 
@@ -141,9 +141,9 @@ def test_what_is_not_on_disk_yet_is_not_forgotten(world: World, admin: Client) -
     world.begin_commit()
     writer.ask("set late v")
     admin.ask("drop-db d")
-    assert not dropping.remove_slice(world.view, 10)
+    assert not tombstones.remove_slice(world.view, 10)
     world.finish_commit()
-    assert not dropping.remove_slice(world.view, 10)
+    assert not tombstones.remove_slice(world.view, 10)
     world.commit()
     sweep(world, 10)
     assert stored_of(world, 2) == []
@@ -152,14 +152,14 @@ def test_what_is_not_on_disk_yet_is_not_forgotten(world: World, admin: Client) -
 def test_a_start_goes_on_where_the_last_process_ended(world: World, admin: Client) -> None:
     admin.ask("drop-db d")
     world.commit()
-    assert dropping.remove_slice(world.view, 5)
+    assert tombstones.remove_slice(world.view, 5)
     world.commit()
-    assert dropping.remove_slice(world.view, 5)  # not written: the process ends before
+    assert tombstones.remove_slice(world.view, 5)  # not written: the process ends before
     world.restart()
     assert world.connect().ask("use-db d pwd") == NOT_A_DATABASE
-    assert dropping.count_unfinished(world.view) == 1
+    assert tombstones.count_unfinished(world.view) == 1
     sweep(world, 5)
-    assert dropping.count_unfinished(world.view) == 0
+    assert tombstones.count_unfinished(world.view) == 0
     assert stored_of(world, 2) == []
 
 
@@ -167,11 +167,11 @@ def test_how_many_are_being_removed(world: World, admin: Client) -> None:
     admin.ask("create-db e pwd")
     admin.ask("drop-db d")
     admin.ask("drop-db e")
-    assert dropping.count_unfinished(world.view) == 2
+    assert tombstones.count_unfinished(world.view) == 2
     world.commit()
-    assert dropping.count_unfinished(world.view) == 2
+    assert tombstones.count_unfinished(world.view) == 2
     sweep(world, 100)
-    assert dropping.count_unfinished(world.view) == 0
+    assert tombstones.count_unfinished(world.view) == 0
 
 
 def test_a_drop_that_is_lost_was_none(world: World, admin: Client) -> None:
@@ -183,7 +183,7 @@ def test_a_drop_that_is_lost_was_none(world: World, admin: Client) -> None:
     assert visitor.ask("get key-1") == ["value v\n", *OK]
     assert visitor.ask("get $connections") == ["value 1\n", *OK]
     world.commit()
-    assert not dropping.remove_slice(world.view, 10)
+    assert not tombstones.remove_slice(world.view, 10)
 
 
 def test_one_that_was_made_in_its_place_is_lost_with_the_drop(world: World, admin: Client) -> None:

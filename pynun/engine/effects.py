@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pynun.engine.events import Outbox
-    from pynun.engine.origin import Attempt
+    from pynun.engine.peer import Attempt
     from pynun.engine.secret_hashes import HashLimit
 
 

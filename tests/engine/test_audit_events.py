@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.auditing import Fact
+from pynun.engine.audit_events import Fact
 from pynun.engine.commands.table import BY_NAME, COMMANDS
-from pynun.engine.steps import VerifySecret
+from pynun.engine.effects import VerifySecret
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, Visitor, World, fake_hash
 
 NO_DATABASE = "error no-db-selected"
@@ -172,13 +172,13 @@ def test_a_command_without_its_last_word_is_not_told_at_all(world: World, comman
 
 
 def test_where_it_came_from(world: World) -> None:
-    origin = Visitor()
-    client = Client(world, origin)
+    peer = Visitor()
+    client = Client(world, peer)
     client.ask("auth eve guess")
-    assert world.trail.origins[-1] is origin
+    assert world.trail.peers[-1] is peer
     assert isinstance(need := world.credentials.needs[-1], VerifySecret)
     assert need.attempt is not None
-    assert (need.attempt.address, need.attempt.account) == (origin.address, "auth eve")
+    assert (need.attempt.address, need.attempt.account) == (peer.address, "auth eve")
 
 
 def test_what_an_error_stopped(world: World) -> None:

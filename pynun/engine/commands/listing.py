@@ -12,8 +12,8 @@ from pynun.protocol import messages
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from pynun.engine.effects import Answer, Need
     from pynun.engine.session import Session
-    from pynun.engine.steps import Answer, Need
 
 PAGE_ROWS: Final = 500
 """Rows of one answer: well under a millisecond, and under 100 KiB. What follows is asked for with the last name."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Origin(Protocol):
+class Peer(Protocol):
     """The client of one session, for `list-sessions`, `disconnect`, logins and the audit trail. Asked for seldom."""
 
     @property

@@ -21,7 +21,7 @@ from pynun.engine.permissions import (
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
-    from pynun.engine.origin import Origin
+    from pynun.engine.peer import Peer
     from pynun.engine.session import Session
 
 OK: Final = "ok"
@@ -59,14 +59,14 @@ class Fact(NamedTuple):
 class Audit(Protocol):
     """Whoever keeps the audit trail."""
 
-    def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
+    def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
         """Something happened; if `depends` is not 0, only once that batch is on disk. `reason` says why not."""
 
 
 class NoAudit:
     """Nobody keeps one."""
 
-    def record(self, origin: Origin | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
+    def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
         """Do nothing."""
 
 
