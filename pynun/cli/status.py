@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING
 
 from pynun.cli.errors import ExitCode
 from pynun.cli.figures import Figures, Health, LoginRefusedError, ask_figures, ask_health
-from pynun.cli.http_request import parse_target
 from pynun.cli.quantities import count, duration, size
 from pynun.cli.standard_streams import Unwritten
 from pynun.cli.terminal import prepare_output, printable_for, shown_name
 
 if TYPE_CHECKING:
-    from pynun.cli.authority_option import Authority
-    from pynun.cli.http_request import Login
+    from pynun.cli.http_request import Login, Target
 
 _DATABASES_SHOWN = 20
 _START_SECONDS_USUAL = 10.0
 _NAME_CHARACTERS_MAX = 36
 
 
-def run_status(host: str, authority: Authority, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
+def run_status(target: Target, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
     """Print the status and return the exit code. Raises CommandError.
 
     A login is for names of databases only: if it is refused, that is told, and all else is shown.
     """
-    target = parse_target(host, authority)
     health = ask_health(target, timeout_seconds)
     try:
         figures = ask_figures(target, timeout_seconds, login)
