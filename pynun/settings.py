@@ -340,6 +340,11 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     if (found["tls_cert"] is None) != (found["tls_key"] is None):
         one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if found["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
         raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
+    if found["proxy_protocol"] == "on" and not found["trusted_proxies"]:
+        raise SettingsError(
+            "NUN_PROXY_PROTOCOL=on has no effect without NUN_TRUSTED_PROXIES: name the proxies whose connections begin"
+            " with a PROXY header, or unset it"
+        )
     return Settings(**found, unused=tuple(unused), unknown=_unknown(environ))
 
 

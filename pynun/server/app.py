@@ -38,7 +38,7 @@ from pynun.server.original_data import take_over
 from pynun.server.other_servers import refuse_other_servers
 from pynun.server.passwords import Passwords
 from pynun.server.privileges import step_down
-from pynun.server.proxies import TrustedProxies
+from pynun.server.proxies import TrustedProxies, too_wide
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
 from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.tls import Certificate
@@ -96,6 +96,12 @@ def _run(settings: Settings) -> None:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
     for name in settings.unknown:
         _log.warning("%s is not a setting of this server: look for a typing error", name)
+    for network in too_wide(settings.trusted_proxies):
+        _log.warning(
+            "NUN_TRUSTED_PROXIES holds %s: everybody who connects from there can choose the address that limits,"
+            " delays and the audit trail go by; name only the addresses of your proxies",
+            network,
+        )
     carriers = carriers_of_password(settings.password)
     if len(carriers) < len(CARRIERS):
         _log.warning(
