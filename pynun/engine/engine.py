@@ -289,31 +289,37 @@ class Engine:
 
         Raises Refusal while it can't be stored, and for a version of more than 32 bits.
         """
-        self.check_changeable()
+        if self.refused_changes is not None:
+            self.check_changeable()
         if entry[0] > VERSION_MAX:
             if key != "$$token":
                 raise messages.version_out_of_range(key)
             entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
         if database.room is not None:
             self._count_change(database, database.room, key, entry.text)
-        self._put(database, key, entry)
+        if key[:1] == "$":
+            self._put(database, key, entry)
+        else:
+            self._put_plain(database, key, entry)
         self.view.count_operation()
 
     def _put(self, database: Database, key: str, entry: Entry) -> None:
-        view = self.view
-        stored = database.stored_key(key)
         if key == CONNECTIONS_KEY:
-            view.volatile[stored] = entry
+            self.view.volatile[database.stored_key(key)] = entry
             database.notify(key, messages.changed(key, entry.version, entry.text), 0)
             return
-        is_security = key.startswith("$$")
-        if is_security and key == "$$token" and database.name == ADMIN_DATABASE:
+        if key == "$$token" and database.name == ADMIN_DATABASE:
             self._end_admins(entry.text)  # before they hear of it
-        view.write(stored, entry)
+        self._put_plain(database, key, entry)
+        if key.startswith("$$"):
+            self._security_changed(database, key)
+
+    def _put_plain(self, database: Database, key: str, entry: Entry) -> None:
+        """Put a key that means nothing to the server: nearly all there are."""
+        view = self.view
+        view.write(database.prefix + key.encode(), entry)
         if key in database.watchers:
             database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
-        if is_security:
-            self._security_changed(database, key)
 
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:
         """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
