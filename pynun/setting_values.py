@@ -173,7 +173,10 @@ def origins(text: str) -> tuple[str, ...]:
     for part in comma_separated(text):
         match = re.fullmatch(r"(https?)://([^\s/:,@?#]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", part.lower())
         if match is None:
-            raise ValueError("https://HOST or https://HOST:PORT (or http), without a path; several separated by commas")
+            raise ValueError(
+                "https://HOST or https://HOST:PORT (or http), without a path, several separated by commas; leave it"
+                " unset to allow all"
+            )
         scheme, host, port = match.groups()
         is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
         found.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")

@@ -321,8 +321,10 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
         if setting.field:
             is_given[setting.field] = given is not None
             found[setting.field] = value
-    if not found["user"] or not found["password"]:
-        raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
+    if missing := [setting.name for setting in (USER, PASSWORD) if not found[setting.field or ""]]:
+        # The beginning is the original's (docs/protocol.md section 6).
+        which = f", and {missing[0]} is missing" if len(missing) == 1 else ""
+        raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided{which}: {HOW_TO_GIVE_CREDENTIALS}")
     if found["argon2_memory_kib"] < 8 * found["argon2_lanes"]:
         raise SettingsError(
             f"NUN_ARGON2_MEMORY_KIB: {found['argon2_memory_kib']} is too little for"

@@ -7,7 +7,7 @@ Rules (docs/protocol.md sections 1, 2 and 5): a message ends in a newline, excep
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -76,6 +76,12 @@ INVALID_UTF8 = "invalid utf-8"
 def error(text: str) -> str:
     """The line of a failure on WebSocket and TCP (docs/protocol.md section 1: note the space before the newline)."""
     return f"error {text} \n"
+
+
+WHAT_PROXIES_FORWARD: Final = (
+    "a proxy has to forward the request to this port with HTTP/1.1 and the headers Upgrade: websocket and Connection:"
+    " Upgrade"
+)
 
 
 def unknown_command(name: str) -> Refusal:

@@ -11,6 +11,7 @@ import trio
 from pynun import limits
 from pynun.engine.session import Session
 from pynun.engine.steps import Drain
+from pynun.language.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
@@ -123,10 +124,10 @@ class Service:
         if missing and trio.current_time() >= self._complains_at:
             self._complains_at = trio.current_time() + _COMPLAINT_SECONDS
             _log.warning(
-                "a WebSocket handshake from %s lacks %s: a proxy on the way has to use HTTP/1.1 and pass on the headers"
-                " Upgrade and Connection (docs/proxies.md)",
+                "a WebSocket handshake from %s lacks %s: %s",
                 address,
                 missing,
+                WHAT_PROXIES_FORWARD,
             )
 
     def open_session(self, outbox: events.Outbox, origin: Origin | None = None) -> Session:
