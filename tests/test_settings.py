@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun.errors import SettingsError
+from pynun.language.framing import http_commands, websocket_commands, words
 from pynun.secret_file import read_secret_file
-from pynun.setting_values import Address, format_size, parse_address
+from pynun.setting_values import Address, carriers_of_password, format_size, parse_address
 from pynun.settings import (
     SETTINGS,
     CredentialsMissingError,
@@ -284,6 +286,40 @@ def test_an_empty_name_of_a_file_counts_as_none() -> None:
         load({"NUN_USER": "root", "NUN_PWD_FILE": ""}, {})
     with pytest.raises(CredentialsMissingError, match=r"must be provided: set"):
         load({}, {})
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *(
+            "pwd",
+            " p w d",
+            "p;w",
+            "pwd;",
+            ";",
+            "pwd ",
+            "pwd\t",
+            "pwd\u2028",
+            "p\rw",
+            "p\nw",
+            "pwd\n",
+            "p\u00a0",
+            "\ufeffpwd",
+        )
+    ],
+)
+def test_a_password_is_judged_as_the_transports_read_it(password: str) -> None:
+    """By the settings, by the warning at the start and by the commands, in one place."""
+    sent = f"auth user {password}"
+    is_one = words(sent) == ["auth", "user", password] and not re.search(r"[\r\ufeff]", password)
+    readers = {"WebSocket": list(websocket_commands(sent)), "HTTP": list(http_commands(sent)), "TCP": [sent]}
+    carriers = tuple(name for name, commands in readers.items() if is_one and commands == [sent])
+    assert carriers_of_password(password) == carriers
+    if carriers:
+        assert load({"NUN_USER": "u", "NUN_PWD": password}, {}).password == password
+    else:
+        with pytest.raises(SettingsError, match="NUN_PWD: its value is not accepted"):
+            load({"NUN_USER": "u", "NUN_PWD": password}, {})
 
 
 def test_an_asterisk_is_no_origin() -> None:

@@ -15,8 +15,8 @@ from pynun.cli.errors import UsageError
 from pynun.cli.names import is_http_word
 from pynun.cli.tables import note
 from pynun.errors import SettingsError
-from pynun.language.framing import carriers_of_password
 from pynun.secret_file import read_secret_file
+from pynun.setting_values import carriers_of_password
 from pynun.settings import PASSWORD, load_credentials
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def require_administrator(
 
 
 def _check_sendable(password: str) -> None:
-    if not password or "\r" in password or "HTTP" not in carriers_of_password(password):
+    if "HTTP" not in carriers_of_password(password):
         raise UsageError(
             "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
             " uses; the TCP port may take it"

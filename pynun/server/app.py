@@ -21,7 +21,6 @@ from pynun import __version__, limits, stop_signals
 from pynun.engine.auditing import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
-from pynun.language.framing import CARRIERS, carriers_of_password
 from pynun.server import logs
 from pynun.server.address_groups import address_group
 from pynun.server.admission import Admission
@@ -42,6 +41,7 @@ from pynun.server.proxies import TrustedProxies, too_wide
 from pynun.server.reception import HTTP, TCP, WEBSOCKET, Reception
 from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.tls import Certificate
+from pynun.setting_values import CARRIERS, carriers_of_password
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.committer import Committer
