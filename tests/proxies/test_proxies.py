@@ -11,13 +11,14 @@ import pytest
 from tests.proxies.running import PACKAGES, asking, running_proxy
 from tests.support.certificates import Authority
 from tests.support.clients import HttpClient, HttpResponse, TcpClient, WebSocketClient
-from tests.support.server import Server
+from tests.support.server import Server, nun_db
 from tests.support.sessions import OK, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.proxies.running import Proxy
     from tests.support.server import Address
 
 CLIENT = "127.0.0.5"
@@ -69,8 +70,20 @@ def test_as_the_page_says(behind: Server, tmp_path: Path, name: str) -> None:
             )
             assert http.read_response().text == "empty"
             assert http.request("", method="GET", path="/nun/http/healthz").text == "ok\n"
+        _check_commands(behind, proxy, authority)
         if name == "haproxy":
             _check_tcp(behind, proxy.tcp, authority)
+
+
+def _check_commands(server: Server, proxy: Proxy, authority: Authority) -> None:
+    """The commands as the page shows them."""
+    at = ("--ca", str(authority.file), "-u", server.user, "-p", server.password, "-h")
+    url = f"https://localhost:{proxy.https.port}/nun/http/"
+    for arguments in (("status",), ("databases", "list", "--no-sizes")):
+        done = nun_db(*at, url, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "proxied" in done.stdout or f"{url}: ready" in done.stdout
+    assert nun_db(*at, f"wss://localhost:{proxy.https.port}/nun/ws", "shell").returncode == 0
 
 
 def _check_tcp(server: Server, address: Address, authority: Authority) -> None:
