@@ -97,6 +97,13 @@ def version_out_of_range(key: str) -> Refusal:
     return Refusal(f"version out of range: remove {key} lets it start anew")
 
 
+def given_version_out_of_range(key: str, most: int) -> Refusal:
+    """The client's number is too large, whatever the key holds: docs/protocol.md section 4."""
+    return Refusal(
+        f"version out of range: at most {most} can be given; remove {key} lets it start anew if it has come so far"
+    )
+
+
 def value(text: str | None) -> str:
     return f"value {EMPTY_VALUE if text is None else text}\n"
 
