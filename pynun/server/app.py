@@ -27,6 +27,7 @@ from pynun.server.admission import Admission
 from pynun.server.allocator import return_large_blocks
 from pynun.server.auditing import Auditing, open_trail
 from pynun.server.backups import clear_dead_readers, make_backups
+from pynun.server.conflict_ids import find_newest_conflict
 from pynun.server.data_watch import check_data, look, taken_away, watch_data
 from pynun.server.health import Phase
 from pynun.server.listening import Listeners
@@ -314,6 +315,7 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(Sweeper(self._engine).run)
+                accepting.start_soon(find_newest_conflict, self._engine)
                 if settings.database_bytes_max is not None:
                     accepting.start_soon(RoomMeasurer(self._engine).run)
                 accepting.start_soon(self._make_backups, committer)

@@ -14,10 +14,11 @@ import enum
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine.changes import Batch, Entry
+from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.engine.conflict_records import newest_of
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, HOUSEKEEPING, prefixes
 from pynun.engine.dropping import NOTES, note_key
-from pynun.engine.engine import LAST_CONFLICT, LAST_IDENTIFIER
+from pynun.engine.engine import LAST_IDENTIFIER
 from pynun.errors import MapFullError, StorageError, TransferError
 from pynun.storage.lmdb_store import Copy
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.engine.changes import Entry
-from pynun.engine.engine import LAST_CONFLICT
+from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.storage.lmdb_store import LmdbStore
 from pynun.storage.staging import write_notes
 from tests.support.clients import http_post
