@@ -20,15 +20,14 @@ HTTP_IDLE_SECONDS: Final = 75.0
 """An HTTP connection without a request is closed; the next request opens another."""
 
 PROXY_HEADER_SECONDS: Final = 2.0
-"""On the TCP port, which greets its clients, so long a PROXY header is waited for where there need not be one; proxies
-send it at once."""
+"""How long the TCP port waits for an optional PROXY header before it greets the client. Proxies send it at once."""
 
 PING_SECONDS: Final = 20.0
-"""A WebSocket client that is silent for so long is pinged, and its pong is an answer: no connection is without traffic
-for longer. Many proxies end one after 30 s."""
+"""A WebSocket client that sends nothing for this long gets a ping, which it answers. So every connection has traffic,
+and proxies that close idle connections after 30 s keep it open."""
 
 PEERS_CHECKED_AT_ONCE: Final = 200
-"""Connections looked at before others have their turn: about two milliseconds, and more with a ping for each."""
+"""Connections checked in one go before other work continues: about two milliseconds, more if each needs a ping."""
 
 UNFINISHED_MESSAGES: Final = 4
 """So many of the largest messages may at least be unfinished at once. One in fragments may count as so many: it is kept
@@ -96,22 +95,22 @@ AUDIT_GROUPS_MAX: Final = 100
 """Kinds and addresses of failures counted apart in that time: nobody can fill the kept files within hours."""
 
 LOG_LINES_WAITING_MAX: Final = 10_000
-"""Lines of the log that wait for whoever reads it; further ones are dropped and counted."""
+"""Log lines kept in memory while nothing reads standard output. Further lines are dropped and counted."""
 
 LOG_BYTES_WAITING_MAX: Final = 4 * 1024 * 1024
-"""Likewise, in bytes; one line alone may be longer."""
+"""The same limit in bytes. A single line may exceed it."""
 
 LOG_GAP_BYTES: Final = 200
-"""More than a line takes that says how many are missing."""
+"""Space reserved for the line that says how many lines were dropped."""
 
 LOG_STALLED_SECONDS: Final = 1.0
-"""A stop waits for whoever reads the log, and no longer than this if nothing is read."""
+"""How long a stopping server waits for its log to be read when nothing is being read."""
 
 LOG_END_SECONDS: Final = 3.0
-"""Likewise, in all."""
+"""How long a stopping server waits for its log to be read in total."""
 
 AUDIT_END_SECONDS: Final = 2.0
-"""A stop waits so long for the last lines of the audit trail: its disk may hang."""
+"""How long a stopping server waits for the last lines of the audit trail. Its disk may hang."""
 
 DESCRIPTORS_RESERVED: Final = 64
 """Of the files that the process may open, those not for clients: the data, the listeners, clients being refused."""
@@ -126,7 +125,8 @@ DEAD_READERS_SECONDS: Final = 5.0
 """So often a look whether a reader of the data in another process (a backup) was killed: its pages stay in use else."""
 
 DATA_LOOK_SECONDS: Final = 2.0
-"""So often a look whether the data is still where it was opened: what is changed after it was removed may be lost."""
+"""How often the server checks that the data files are still the ones it has open. Changes made after a file was
+removed may be lost."""
 
 BACKUP_RETRY_SECONDS: Final = 300.0
 """After a failed backup on a schedule, the next try; sooner where the interval is shorter."""
@@ -144,22 +144,23 @@ COMMIT_HANGS_SECONDS: Final = 10.0
 """A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
 
 LISTING_MESSAGES: Final = 2
-"""An answer that lists keys may be so many times as long as the largest message: a million keys of thirty bytes."""
+"""How many times longer than the largest message a list of keys may be: enough for a million keys of 30 bytes."""
 
 LISTINGS_LARGE_MAX: Final = 2
-"""Listings at once that gather more than 64 KiB, each some 150 MB at most; further ones wait for their turn."""
+"""Listings over 64 KiB that run at the same time. Each takes at most about 150 MB; further ones wait."""
 
 LISTINGS_SMALL_BYTES: Final = 32 * 1024 * 1024
-"""All smaller listings together; beyond it they wait for a turn as well."""
+"""Memory for all smaller listings together. When it is used up, they wait too."""
 
 WATCHES_BYTES_MAX: Final = 512 * 1024 * 1024
-"""Memory of all watches together, some 500 bytes each and the key: about a million."""
+"""Memory for all watches together. Each takes about 500 bytes plus its key, so about a million fit."""
 
 WATCHES_BYTES_OWN: Final = 64 * 1024
-"""Of it, what a session gets even if others have taken all: about a hundred watches."""
+"""What each session may use even when that memory is used up: about a hundred watches."""
 
 PACES_MAX: Final = 10_000
-"""Users and networks whose changes a second are counted, each some 300 bytes; the ones longest unused go first."""
+"""Users and networks whose changes per second are counted, about 300 bytes each. The least recently used are
+forgotten first."""
 
 MONITORS_MAX: Final = 32
 """Connections at once to an address that NUN_METRICS names; they don't count as clients. One more takes the place of
@@ -169,13 +170,13 @@ METRICS_DATABASES_MAX: Final = 50
 """Databases that the metrics name: a server may have thousands, and a monitor keeps every series for months."""
 
 SLEEPING_CHARACTERS_READ_MAX: Final = 1024 * 1024
-"""Of the values of watched keys, when a change of permissions lets watches sleep; each key counts as
-SLEEPING_ENTRY_CHARACTERS at least. A watch whose key is not looked at is sent the newest entry after any change, even
-one back to what it was. Reading them all could take seconds."""
+"""How much of the watched values the server reads when a change of permissions puts watches to sleep; reading all could
+take seconds. Each key counts as at least SLEEPING_ENTRY_CHARACTERS. A watch whose value was not read is sent the newest
+value when it wakes after any change, even if the value is the same again."""
 
 SLEEPING_ENTRY_CHARACTERS: Final = 1024
-"""What each key counts for at least, in SLEEPING_CHARACTERS_READ_MAX: reading a short value takes its time too."""
+"""The least that a key counts towards SLEEPING_CHARACTERS_READ_MAX: reading a short value takes time too."""
 
 WAKING_CHARACTERS_MAX: Final = 32 * 1024 * 1024
-"""Of what sleeping watches missed, told at once when a permission is back; whoever is to be told more is disconnected.
-As much as a batch of changes, for all who hear of it hold the same texts."""
+"""How much the server sends at once when a permission returns and sleeping watches wake: as much as one batch of
+changes. A client that missed more is disconnected, and can reconnect and read what it needs."""

@@ -30,6 +30,8 @@ def read_secret_file(path: str, source: str) -> str:
     except UnicodeError:
         raise SettingsError(f"{source}: the file {path!r} is not UTF-8 text (UTF-16? save it as UTF-8)") from None
     text = text.removesuffix("\n").removesuffix("\r")
-    if not text or len(content) > SECRET_FILE_BYTES_MAX:
-        raise SettingsError(f"{source}: the file {path!r} is {'too big for a secret' if text else 'empty'}")
+    if not text:
+        raise SettingsError(f"{source}: the file {path!r} is empty: write the secret into it")
+    if len(content) > SECRET_FILE_BYTES_MAX:
+        raise SettingsError(f"{source}: the file {path!r} is too big for a secret: name the file that holds it alone")
     return text

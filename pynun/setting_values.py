@@ -110,8 +110,24 @@ def user_name(text: str) -> str:
     return text
 
 
+CARRIERS: Final = ("WebSocket", "HTTP", "TCP")
+
+
+def carriers_of_password(password: str) -> tuple[str, ...]:
+    """The transports that can send a password as it is, at the end of an `auth` (docs/protocol.md section 1).
+
+    None can send one that is empty, holds a line break, ends in a semicolon or begins with a byte order mark. On
+    WebSocket and HTTP a semicolon ends a command, and on HTTP white space at its end is dropped.
+    """
+    if not password or re.search(r"[\r\n]|;\Z", password) or password.startswith(_BYTE_ORDER_MARK):
+        return ()
+    is_whole = ";" not in password
+    is_carried = (is_whole, is_whole and password == password.rstrip(), True)
+    return tuple(name for name, is_one in zip(CARRIERS, is_carried, strict=True) if is_one)
+
+
 def password(text: str) -> str:
-    if re.search(r"[\r\n]|;\Z", text) or text.startswith(_BYTE_ORDER_MARK):
+    if not carriers_of_password(text):
         raise ValueError(
             "text without line breaks, a semicolon at its end (no client could send it) or a byte order mark"
         )
@@ -173,7 +189,10 @@ def origins(text: str) -> tuple[str, ...]:
     for part in comma_separated(text):
         match = re.fullmatch(r"(https?)://([^\s/:,@?#]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", part.lower())
         if match is None:
-            raise ValueError("https://HOST or https://HOST:PORT (or http), without a path; several separated by commas")
+            raise ValueError(
+                "https://HOST or https://HOST:PORT (or http), without a path, several separated by commas; leave it"
+                " unset to allow all"
+            )
         scheme, host, port = match.groups()
         is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
         found.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")

@@ -321,8 +321,10 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
         if setting.field:
             is_given[setting.field] = given is not None
             found[setting.field] = value
-    if not found["user"] or not found["password"]:
-        raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided: {HOW_TO_GIVE_CREDENTIALS}")
+    if missing := [setting.name for setting in (USER, PASSWORD) if not found[setting.field or ""]]:
+        # The beginning is the original's (docs/protocol.md section 6).
+        which = f", and {missing[0]} is missing" if len(missing) == 1 else ""
+        raise CredentialsMissingError(f"NUN_USER and NUN_PWD must be provided{which}: {HOW_TO_GIVE_CREDENTIALS}")
     if found["argon2_memory_kib"] < 8 * found["argon2_lanes"]:
         raise SettingsError(
             f"NUN_ARGON2_MEMORY_KIB: {found['argon2_memory_kib']} is too little for"
@@ -340,6 +342,11 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     if (found["tls_cert"] is None) != (found["tls_key"] is None):
         one, other = ("NUN_TLS_CERT", "NUN_TLS_KEY") if found["tls_cert"] else ("NUN_TLS_KEY", "NUN_TLS_CERT")
         raise SettingsError(f"{one} is set, but {other} is not: TLS needs both the certificate and its key")
+    if found["proxy_protocol"] == "on" and not found["trusted_proxies"]:
+        raise SettingsError(
+            "NUN_PROXY_PROTOCOL=on has no effect without NUN_TRUSTED_PROXIES: name the proxies whose connections begin"
+            " with a PROXY header, or unset it"
+        )
     return Settings(**found, unused=tuple(unused), unknown=_unknown(environ))
 
 

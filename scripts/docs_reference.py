@@ -345,19 +345,20 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "each result belongs to its own command",
         ),
         Difference(
-            "HTTP: a request that is no valid HTTP, too big, or not UTF-8",
+            "HTTP: a request that is invalid, too big or not UTF-8",
             "",
-            "is answered with status 400, 408, 413, 431, 501 or 505 and a line of text",
+            "gets status 400, 408, 413, 431, 501 or 505 and a line of text",
         ),
         Difference(
-            "WebSocket: a request without `Upgrade`, as some proxies send it, and an offered subprotocol",
+            "WebSocket: a request that a proxy stripped of `Upgrade`; an offered subprotocol",
             "",
-            "gets 426 with what is missing; the first subprotocol offered is selected ([proxies.md](proxies.md))",
+            "gets 426 and a text that names what is missing; the first subprotocol offered is selected"
+            " ([proxies.md](proxies.md))",
         ),
         Difference(
             "TCP: a connection that begins with an HTTP request or TLS",
-            "has its lines run as commands",
-            "ends at its first line with an error",
+            "its lines run as commands",
+            "is closed after the first line, with an error",
         ),
         Difference(
             "the client's address behind a proxy",
@@ -367,57 +368,59 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "HTTP: `GET` or `HEAD` of `/livez`, `/readyz`, `/healthz` and `/metrics`, without a body; the first three"
             " on the WebSocket port too",
-            "is a request without commands, answered with nothing",
-            "says whether the server is alive and ready, and its figures: [monitoring.md](monitoring.md)",
+            "is an empty request with an empty answer",
+            "answers health checks and shows metrics: [monitoring.md](monitoring.md)",
         ),
         Difference(
             "encryption",
-            "none: passwords cross the network as they are",
-            "TLS on all three ports with `NUN_TLS_CERT` and `NUN_TLS_KEY`; nothing else is spoken then",
+            "none: passwords cross the network in plain text",
+            "TLS on all three ports with `NUN_TLS_CERT` and `NUN_TLS_KEY`; the ports then accept nothing else",
         ),
         Difference(
             "web pages of other origins",
             "may connect",
-            "so too, unless `NUN_ALLOWED_ORIGINS` names those that may, by WebSocket and HTTP (with CORS answers);"
-            " others get 403",
+            "may connect too, unless `NUN_ALLOWED_ORIGINS` is set; it names the pages that may use WebSocket and HTTP"
+            " (with CORS headers), and others get 403",
         ),
     ),
     "Data": (
         Difference(
-            "what an answer promises",
+            "durability",
             "data is written every `NUN_DECLUTTER_INTERVAL` (300 s); killed 3 s after answering `snapshot` it had lost "
             "every database",
-            "an answered change is on disk, whatever happens next; with `NUN_DURABILITY=relaxed`, at most the last "
-            "100 ms are lost in a crash",
+            "a change is on disk before it is acknowledged; with `NUN_DURABILITY=relaxed`, a crash loses at most the"
+            " last 100 ms",
         ),
         Difference("`$connections` after a restart", "starts from an old count", "starts from zero"),
         Difference(
             "conflicts of the strategy `arbiter`",
-            "records of the keys `a` and `ab` can be taken for each other; they can be lost in a restart",
-            "never confused; nothing of a conflict is lost in a restart",
+            "records of the keys `a` and `ab` can be mixed up; a restart can lose them",
+            "are never mixed up; a restart loses nothing of a conflict",
         ),
         Difference(
-            "a version of 2^31 or more, or one that a change would pass 2^31 - 1 with",
-            "counts as -1, so it overwrites whatever is there; a version passes into the negative numbers",
-            "is refused from 2^31 - 2^24 on: `version out of range`; `remove KEY` starts anew",
+            "a version of 2^31 or more, or a change that would pass 2^31 - 1",
+            "counts as -1, so it overwrites the key; the version overflows into negative numbers",
+            "is refused above 2^31 - 2^24: `version out of range`; after `remove KEY`, versions start at 0 again",
         ),
         Difference(
             "`set-safe KEY -2 VALUE`",
             "makes the key look in conflict, so that nobody can change it",
-            "is a version that is too old, as every other below -1",
+            "counts as too old, like every version below -1",
         ),
         Difference(
             "`$connections`, and the record of a conflict that is pending",
-            "can be overwritten and removed by whoever may write them",
-            "are changed by nobody but the server and `resolve`",
+            "can be overwritten and removed by every user who may write them",
+            "only the server and `resolve` change them",
         ),
         Difference(
-            "ids of conflicts after the clock was set back", "begin below older ones", "grow, also over a restart"
+            "ids of conflicts after the clock was set back",
+            "start below older ones",
+            "always grow, also after a restart",
         ),
         Difference(
             "`set-permissions USER KINDS` without patterns", "allows these kinds on every key", "allows nothing"
         ),
-        Difference("`resolve` with an id that names no conflict", "makes a record of it", "changes the key only"),
+        Difference("`resolve` with an id that names no conflict", "creates a record", "changes the key only"),
         Difference(
             "`election candidate` with an id that is no number",
             "ends the connection",
@@ -429,7 +432,7 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "the administrator's password, tokens of databases and users",
             "are stored as plain text, which `get $$token` shows",
-            "exist only as Argon2id hashes; `get $$token` shows the hash, `set $$token NEW` stores the hash of NEW",
+            "are stored only as Argon2id hashes; `get $$token` shows the hash, `set $$token NEW` stores a hash",
         ),
         Difference(
             "a wrong password",
@@ -438,93 +441,93 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "memory and then costs microseconds",
         ),
         Difference(
-            "the administrator's password at a start",
-            "that of the start is valid",
-            "so too, unless it is that of the start before and was changed since: then the changed one stays valid",
+            "the administrator's password at startup",
+            "the one given at startup is valid",
+            "the same, except that the password of the previous start does not undo a change made since then",
         ),
         Difference(
             "the administrator's user and password",
             "come from the environment or the command line",
             "also from files (`NUN_USER_FILE`, `NUN_PWD_FILE`), as container secrets are",
         ),
-        Difference("logs and messages", "", "show no password and no token, at no level"),
+        Difference("logs and messages", "", "never show a password or token, at any level"),
     ),
     "Limits": (
         Difference(
             "a very large message",
-            "is taken",
-            "is refused from `NUN_MAX_MESSAGE_SIZE` (16 MiB) on: WebSocket closes with 1009, TCP says "
+            "is accepted",
+            "is refused above `NUN_MAX_MESSAGE_SIZE` (16 MiB): WebSocket closes with 1009, TCP says "
             "`error message too big \\n` and closes, HTTP answers 413",
         ),
         Difference(
-            "messages that are not complete, of all clients together",
+            "incomplete messages of all clients together",
             "have no limit",
-            "may take `NUN_MAX_UNFINISHED_SIZE` (64 MiB; four times as much of clients that have logged in): beyond "
-            "it, the connections that hold most are ended with `too much unfinished input`",
+            "may take `NUN_MAX_UNFINISHED_SIZE` (64 MiB; four times as much for clients that have logged in); "
+            "above it, the connections that hold most are closed with `too much unfinished input`",
         ),
         Difference(
             "a text that is not UTF-8",
             "",
-            "WebSocket closes with 1007, TCP says `error invalid utf-8 \\n`, HTTP answers 400; the server goes on",
+            "WebSocket closes with 1007, TCP says `error invalid utf-8 \\n`, HTTP answers 400; the server runs on",
         ),
         Difference(
             "a client that does not read",
             "",
             "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` (8 MiB) of replies it is "
-            "disconnected (WebSocket 1013). Nobody else is slowed down",
+            "disconnected (WebSocket 1013). Other clients do not notice",
         ),
         Difference(
             "a new key over `NUN_MAX_KEY_SIZE` (8 KiB)",
-            "is taken",
-            "is refused: `key too long: at most 8192 bytes`. Longer keys that exist can be read, watched, changed, "
+            "is accepted",
+            "is refused: `key too long: at most 8192 bytes`. Existing longer keys can be read, watched, changed, "
             "removed and imported; the server's own `$conflicts_…` keys may be longer. `keys` takes a pattern of "
             "64 KiB at most",
         ),
         Difference(
             "a long answer to `keys`",
             "has no limit",
-            "may take twice `NUN_MAX_MESSAGE_SIZE` (32 MiB): beyond it, `too many keys: at most 33554432 bytes of "
-            "them, ask for fewer by a pattern`. Of all clients together, two long listings run at a time; others wait",
+            "may take twice `NUN_MAX_MESSAGE_SIZE` (32 MiB); above it, `too many keys: at most 33554432 bytes of "
+            "them, ask for fewer by a pattern`. Two long listings run at a time; others wait",
         ),
         Difference(
             "the size of a database, and changes a second",
             "have no limit",
-            "have none either unless `NUN_MAX_DATABASE_SIZE` or `NUN_MAX_CHANGES_PER_SECOND` sets one: then "
+            "have no limit unless `NUN_MAX_DATABASE_SIZE` or `NUN_MAX_CHANGES_PER_SECOND` sets one; above it, "
             "`database full: at most N bytes, remove something first` and `too many changes: at most N a second`",
         ),
         Difference(
             "connections, watched keys, listed keys, idle clients",
             "have no limit",
-            "have one each, with a setting ([configuration.md](configuration.md)); a client that answers "
-            "nothing any more is disconnected",
+            "have a limit each, with a setting ([configuration.md](configuration.md)); a client that stops "
+            "responding is disconnected",
         ),
         Difference(
             "a full disk",
             "",
-            "changes are answered `error not stored: …` and reads go on; nothing answered before is lost",
+            "changes get `error not stored: …`, reads keep working, and no acknowledged change is lost",
         ),
     ),
     "Starting and stopping": (
-        Difference("a missing data folder", "the server panics", "is made"),
-        Difference("the first second", "`create-db` is refused", "every command works from the first moment"),
+        Difference("a missing data folder", "the server panics", "is created"),
+        Difference("the first second", "`create-db` is refused", "every command works immediately"),
         Difference(
             "a port that is taken, a folder that cannot be written, a wrong value",
             "",
-            "one line says what and what to do; exit code 1",
+            "one line says what is wrong and what to do; exit code 1",
         ),
         Difference("two servers on one data folder", "", "the second is refused, with the process id of the first"),
         Difference(
             "SIGTERM, Ctrl-C",
             "",
-            "what arrived is answered and stored, clients are told (WebSocket 1001), exit code 0 within 5 s",
+            "the server answers and stores what has arrived, closes WebSockets with 1001, and exits with 0 within 5 s",
         ),
     ),
     "The nun-db command": (
-        Difference("no server there", "`create-db` and `exec` panic", "one line on standard error, exit code 4"),
+        Difference("no server is running", "`create-db` and `exec` panic", "one line on standard error, exit code 4"),
         Difference(
             "a wrong password, a command that failed",
             "exit code 0",
-            "one line on standard error, exit code 3 or 1; the reply is printed all the same",
+            "one line on standard error, exit code 3 or 1; the reply is still printed",
         ),
         Difference(
             "passwords and tokens",
@@ -542,14 +545,14 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
 }
 
 _NOT_HERE = """\
-## What the original has and this server has not
+## What is missing here
 
 | what | instead |
 |---|---|
 | several nodes: replication and elections | one node; the commands are accepted and have no effect |
 | `NUN_REPLICATE_ADDR` or `-r` that names another server | is refused, exit code 1: nothing would be replicated |
 | storage in S3 | the folder `NUN_DBS_DIR`; `NUN_STORAGE_STRATEGY=s3` is refused, exit code 1 |
-| writing the original's data folder | it is read and imported ([migration.md](migration.md)), and never changed |
+| writing the original's data folder | the folder is imported ([migration.md](migration.md)) and never changed |
 """
 
 _DIFFERENCES_HEAD = """\
@@ -557,9 +560,9 @@ _DIFFERENCES_HEAD = """\
 
 {note}
 
-This server answers as the public Nun-db server (the original) does, so that every client of it works. Where the
-original loses data, leaks or says what is not so, this server deliberately differs. These are all such differences. If
-you find another, it is a fault: please report it.
+This server gives the same answers as the public Nun-db server (the original), so every client of the original works.
+It differs on purpose where the original loses data, leaks secrets or gives wrong answers. This page lists every
+difference. If you find another one, please report it as a bug.
 
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun.errors import SettingsError
+from pynun.protocol.framing import http_commands, websocket_commands, words
 from pynun.secret_file import read_secret_file
-from pynun.setting_values import Address, format_size, parse_address
+from pynun.setting_values import Address, carriers_of_password, format_size, parse_address
 from pynun.settings import (
     SETTINGS,
     CredentialsMissingError,
@@ -103,7 +105,8 @@ def test_without_user_or_password_there_is_no_start(missing: str, value: str | N
     environ = {name: text for name, text in CREDENTIALS.items() if name != missing}
     if value is not None:
         environ[missing] = value
-    with pytest.raises(CredentialsMissingError, match="NUN_USER and NUN_PWD must be provided: set these variables, or"):
+    told = f"^NUN_USER and NUN_PWD must be provided, and {missing} is missing: set these variables, or"
+    with pytest.raises(CredentialsMissingError, match=told):
         load(environ, {})
 
 
@@ -260,13 +263,13 @@ def test_a_variable_and_its_file_exclude_each_other_unless_the_command_line_wins
     ("content", "told"),
     [
         (None, "can't be read: No such file or directory"),
-        (b"", "is empty"),
-        (b"\n", "is empty"),
-        (b"\xef\xbb\xbf\r\n", "is empty"),
+        (b"", "is empty: write the secret into it"),
+        (b"\n", "is empty: write the secret into it"),
+        (b"\xef\xbb\xbf\r\n", "is empty: write the secret into it"),
         (b"\xff\xfe", "is not UTF-8 text (UTF-16? save it as UTF-8)"),
         ("\ufeffpwd\r\n".encode("utf-16-le"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
         ("pwd\r\n".encode("utf-16-be"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
-        (b"x" * 70_000, "is too big for a secret"),
+        (b"x" * 70_000, "is too big for a secret: name the file that holds it alone"),
     ],
 )
 def test_a_secret_file_that_is_none_is_told(tmp_path: Path, content: bytes | None, told: str) -> None:
@@ -276,6 +279,52 @@ def test_a_secret_file_that_is_none_is_told(tmp_path: Path, content: bytes | Non
     with pytest.raises(SettingsError) as caught:
         read_secret_file(str(path), "NUN_PWD_FILE")
     assert str(caught.value) == f"NUN_PWD_FILE: the file {str(path)!r} {told}"
+
+
+def test_an_empty_name_of_a_file_counts_as_none() -> None:
+    with pytest.raises(CredentialsMissingError, match=r"must be provided, and NUN_PWD is missing"):
+        load({"NUN_USER": "root", "NUN_PWD_FILE": ""}, {})
+    with pytest.raises(CredentialsMissingError, match=r"must be provided: set"):
+        load({}, {})
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        *(
+            "pwd",
+            " p w d",
+            "p;w",
+            "pwd;",
+            ";",
+            "pwd ",
+            "pwd\t",
+            "pwd\u2028",
+            "p\rw",
+            "p\nw",
+            "pwd\n",
+            "p\u00a0",
+            "\ufeffpwd",
+        )
+    ],
+)
+def test_a_password_is_judged_as_the_transports_read_it(password: str) -> None:
+    """By the settings, by the warning at the start and by the commands, in one place."""
+    sent = f"auth user {password}"
+    is_one = words(sent) == ["auth", "user", password] and not re.search(r"[\r\ufeff]", password)
+    readers = {"WebSocket": list(websocket_commands(sent)), "HTTP": list(http_commands(sent)), "TCP": [sent]}
+    carriers = tuple(name for name, commands in readers.items() if is_one and commands == [sent])
+    assert carriers_of_password(password) == carriers
+    if carriers:
+        assert load({"NUN_USER": "u", "NUN_PWD": password}, {}).password == password
+    else:
+        with pytest.raises(SettingsError, match="NUN_PWD: its value is not accepted"):
+            load({"NUN_USER": "u", "NUN_PWD": password}, {})
+
+
+def test_an_asterisk_is_no_origin() -> None:
+    with pytest.raises(SettingsError, match="leave it unset to allow all"):
+        load({**CREDENTIALS, "NUN_ALLOWED_ORIGINS": "*"}, {})
 
 
 def test_a_folder_is_no_secret_file(tmp_path: Path) -> None:

@@ -272,13 +272,14 @@ def shell(
     """Type commands and see their replies and events.
 
     There is a history and completion with the Tab key.
-    With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first.
+    With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first. The password of
+    NUN_PWD goes to another machine over wss:// only.
     """
     given: Connection = context.obj
     with failures_shown():
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        user, password = _optional_administrator(given)
+        user, password = _optional_administrator(given, url)
         if database is None:
             if token or token_file or database_user:
                 raise UsageError("a token or database user is for a database: name it with -d")
@@ -317,7 +318,7 @@ def watch(
         url = _websocket_url(given.host)
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         sendable.check_for_websocket(*keys, what="a key")
-        user, password = _optional_administrator(given)
+        user, password = _optional_administrator(given, url)
         token = _require_database_token(database, database_user, token, token_file)
         from pynun.cli.commands.watch import run_watch
 
@@ -373,9 +374,11 @@ def status(
     with failures_shown():
         from pynun.cli.commands.status import run_status
         from pynun.cli.remote.credentials import optional_login
+        from pynun.cli.remote.http_request import parse_target
 
-        login = optional_login(given.user, given.password, given.password_file)
-        code = run_status(given.host or DEFAULT_HTTP_URL, given.authority, login, timeout, as_json)
+        target = parse_target(given.host or DEFAULT_HTTP_URL, given.authority)
+        login = optional_login(given.user, given.password, given.password_file, target.url)
+        code = run_status(target, login, timeout, as_json)
     raise typer.Exit(code)
 
 
@@ -389,9 +392,10 @@ def top(context: typer.Context) -> None:
     with failures_shown():
         from pynun.cli.commands.top import run_top
         from pynun.cli.remote.credentials import optional_login
+        from pynun.cli.remote.http_request import parse_target
 
-        login = optional_login(given.user, given.password, given.password_file)
-        run_top(given.host or DEFAULT_HTTP_URL, given.authority, login)
+        target = parse_target(given.host or DEFAULT_HTTP_URL, given.authority)
+        run_top(target, optional_login(given.user, given.password, given.password_file, target.url))
 
 
 @app.command()
@@ -419,10 +423,10 @@ def _websocket_url(host: str | None) -> str:
     raise UsageError(f"{host!r} is not the server's WebSocket address; give one such as -h {DEFAULT_WEBSOCKET_URL}")
 
 
-def _optional_administrator(given: Connection) -> tuple[str | None, str | None]:
+def _optional_administrator(given: Connection, url: str) -> tuple[str | None, str | None]:
     from pynun.cli.remote import credentials
 
-    return credentials.optional_administrator(given.user, given.password, given.password_file)
+    return credentials.optional_administrator(given.user, given.password, given.password_file, url)
 
 
 def _require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:

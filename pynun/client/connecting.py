@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from dataclasses import dataclass
@@ -135,5 +136,8 @@ def _explain(error: BaseException) -> str:
         return f"TLS failed ({cause.reason or cause}); does it speak wss?"
     if isinstance(cause, OSError) and cause.strerror:
         # A positive number is the system's, and trio's own text around it is longer than it says.
-        return os.strerror(cause.errno) if cause.errno is not None and cause.errno > 0 else cause.strerror
+        reason = os.strerror(cause.errno) if cause.errno is not None and cause.errno > 0 else cause.strerror
+        if cause.errno == errno.ECONNREFUSED:
+            return f"{reason}; start the server, or give the address of its WebSocket port (usually 3012)"
+        return f"{reason}; check the address, and the network on the way there"
     return str(cause) or type(cause).__name__

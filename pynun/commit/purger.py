@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun.engine import tombstones
+from pynun.storage.on_disk import until_on_disk
 
 if TYPE_CHECKING:
     from pynun.engine.engine import Engine
@@ -44,7 +45,7 @@ class Sweeper:
 
     async def _sweep(self) -> None:
         slice_keys = SLICE_KEYS
-        await self._is_on_disk()  # the note of what was just dropped
+        await until_on_disk(self._view)  # the note of what was just dropped
         while True:
             if self._engine.refused_changes is not None:
                 await trio.sleep(RETRY_SECONDS)
@@ -52,33 +53,10 @@ class Sweeper:
             began = trio.current_time()
             if not tombstones.remove_slice(self._view, slice_keys):
                 return
-            if await self._is_on_disk():
+            if await until_on_disk(self._view):
                 slice_keys = SLICE_KEYS
                 await trio.sleep(trio.current_time() - began)
             else:
                 # To remove takes a little room too: a full disk shall not refuse clients because of it.
                 slice_keys = max(1, slice_keys // 8)
                 await trio.sleep(RETRY_SECONDS)
-
-    async def _is_on_disk(self) -> bool:
-        """Wait until every change so far is on disk; False if they were lost."""
-        revision = self._view.newest_unwritten
-        waiter = _Waiter()
-        if revision and self._view.add_waiter(revision, waiter):
-            await waiter.decided.wait()
-        return waiter.is_written
-
-
-class _Waiter:
-    """Hears what becomes of one batch."""
-
-    def __init__(self) -> None:
-        self.decided = trio.Event()
-        self.is_written = True
-
-    def released(self, _revision: int) -> None:
-        self.decided.set()
-
-    def failed(self, _revision: int, _reason: str) -> None:
-        self.is_written = False
-        self.decided.set()

@@ -39,6 +39,9 @@ _SLICES_MAX = 16
 """Slices of a scan for them, a millisecond each: keys that begin alike and are longer than the store can tell apart are
 read with them."""
 
+_SLICES_AT_ONCE = 2
+"""Of the index of conflicts, when an arbiter's watch wakes: a few milliseconds."""
+
 _RECORDS_AT_ONCE = 1000
 _RECORD_BYTES_AT_ONCE = 1024 * 1024
 """Records that an arbiter who arrives has looked up at once, and bytes of their keys."""
@@ -54,32 +57,38 @@ def _index_key(database: Database, key: str, identifier: int) -> bytes:
 
 def pending_of(engine: Engine, database: Database, key: str, slices_max: int | None = None) -> list[int]:
     """The ids of a key's unresolved conflicts, oldest first. Raises Refusal if it takes more slices of a scan."""
+    names = _index_names(engine, database, f"{key} ", slices_max)
+    if names is None:
+        raise messages.too_many_conflicts(PENDING_MAX)
+    return sorted(int(name.rpartition(b" ")[2]) for name in names)
+
+
+def _index_names(engine: Engine, database: Database, start: str, slices_max: int | None) -> list[bytes] | None:
+    """The names in a database's index of conflicts that begin so; None if it takes more slices of a scan."""
     slices = 0
-    scan = scan_slices(engine.view, database.pending_prefix, f"{key} ".encode())
+    scan = scan_slices(engine.view, database.pending_prefix, start.encode())
     while True:
         try:
             next(scan)
         except StopIteration as stop:
-            return sorted(int(name.rpartition(b" ")[2]) for name in stop.value)
+            names: list[bytes] = stop.value
+            return names
         slices += 1
         if slices == slices_max:
-            raise messages.too_many_conflicts(PENDING_MAX)
+            return None
 
 
-def _pending(engine: Engine, database: Database) -> list[tuple[int, str]]:
-    """Ids and keys of a database's unresolved conflicts, oldest first."""
-    found = [name.rpartition(" ") for name in engine.scan(database.pending_prefix)]
-    return sorted((int(identifier), key) for key, _, identifier in found)
+def some_pending_records(engine: Engine, database: Database, after: int) -> list[str] | None:
+    """The record keys of a database's unresolved conflicts whose ids are higher than `after`, oldest first.
 
-
-def pending_records(engine: Engine, database: Database, after: int = 0) -> list[str]:
-    """The record keys of a database's unresolved conflicts whose ids are higher than `after`, oldest first."""
-    return [record_key(key, identifier) for identifier, key in _pending(engine, database) if identifier > after]
-
-
-def newest_pending(engine: Engine, database: Database) -> int:
-    """The highest id of a database's unresolved conflicts, 0 if there is none."""
-    return max((identifier for identifier, _ in _pending(engine, database)), default=0)
+    None if there are so many that it takes too long to find them, or to look them up, at once.
+    """
+    names = _index_names(engine, database, "", _SLICES_AT_ONCE)
+    if names is None:
+        return None
+    parts = [name.decode().rpartition(" ") for name in names]
+    found = sorted((number, key) for key, _, digits in parts if (number := int(digits)) > after)
+    return None if len(found) > _RECORDS_AT_ONCE else [record_key(key, number) for number, key in found]
 
 
 def oldest_records(
@@ -144,7 +153,7 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
         version, old = entry.version, entry.text
     if version > GIVEN_VERSION_MAX:
         return messages.version_out_of_range(key)  # no `resolve` may name it
-    identifier = engine.next_conflict_id()
+    identifier = engine.conflict_ids.following()
     record = record_key(key, identifier)
     text = messages.resolve(identifier, database.name, version, key, old, value)
     engine.put(database, record, Entry(0, text))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import tombstones
 from pynun.engine.audit_events import NoAudit
-from pynun.engine.conflict_records import CLOCK_ID_MAX, RECORD_PREFIX, newest_of
+from pynun.engine.conflict_ids import ConflictIds
 from pynun.engine.counters import Counters
 from pynun.engine.database import (
     ADMIN_DATABASE,
@@ -57,13 +57,7 @@ LAST_IDENTIFIER: Final = CATALOGUE
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
 """The stored key of the hash of the admin password that was given at the last start."""
 
-LAST_CONFLICT: Final = HOUSEKEEPING + b"last-conflict"
-"""The stored key of the highest id that a conflict was given, as its version; there from the first conflict on."""
-
 _MEASURED_READS = 100
-
-_SLICE_RECORDS = 1000
-"""Records of conflicts whose names are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +106,7 @@ class Engine:
         self._sessions_entered = 0
         per_second = context.changes_per_second_max
         self.paces = None if per_second is None else Paces(per_second, context.clock, context.group_of)
-        self._last_conflict_id = 0
+        self.conflict_ids = ConflictIds(self)
         self.refused_changes: str | None = None
         """Set while the store can't take changes: why. Commands that change data are refused with it."""
         self.on_drop: Callable[[], None] = lambda: None
@@ -289,31 +283,37 @@ class Engine:
 
         Raises Refusal while it can't be stored, and for a version of more than 32 bits.
         """
-        self.check_changeable()
+        if self.refused_changes is not None:
+            self.check_changeable()
         if entry[0] > VERSION_MAX:
             if key != "$$token":
                 raise messages.version_out_of_range(key)
             entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
         if database.room is not None:
             self._count_change(database, database.room, key, entry.text)
-        self._put(database, key, entry)
+        if key[:1] == "$":
+            self._put(database, key, entry)
+        else:
+            self._put_plain(database, key, entry)
         self.view.count_operation()
 
     def _put(self, database: Database, key: str, entry: Entry) -> None:
-        view = self.view
-        stored = database.stored_key(key)
         if key == CONNECTIONS_KEY:
-            view.volatile[stored] = entry
+            self.view.volatile[database.stored_key(key)] = entry
             database.notify(key, messages.changed(key, entry.version, entry.text), 0)
             return
-        is_security = key.startswith("$$")
-        if is_security and key == "$$token" and database.name == ADMIN_DATABASE:
+        if key == "$$token" and database.name == ADMIN_DATABASE:
             self._end_admins(entry.text)  # before they hear of it
-        view.write(stored, entry)
+        self._put_plain(database, key, entry)
+        if key.startswith("$$"):
+            self._security_changed(database, key)
+
+    def _put_plain(self, database: Database, key: str, entry: Entry) -> None:
+        """Put a key that means nothing to the server: nearly all there are."""
+        view = self.view
+        view.write(database.prefix + key.encode(), entry)
         if key in database.watchers:
             database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
-        if is_security:
-            self._security_changed(database, key)
 
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:
         """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
@@ -332,40 +332,6 @@ class Engine:
         database.notify(key, messages.removed(key), view.depends)
         if key.startswith("$$"):
             self._security_changed(database, key)
-
-    @property
-    def upcoming_conflict_id(self) -> int:
-        """Conflicts from now on have this id or a higher one, all before have smaller ones."""
-        return self._newest_conflict_id() + 1
-
-    def next_conflict_id(self) -> int:
-        """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
-        newest = self._newest_conflict_id()
-        self._last_conflict_id = max(newest + 1, min(self.context.time_ns(), CLOCK_ID_MAX))
-        self.view.write(LAST_CONFLICT, Entry(self._last_conflict_id, ""))
-        return self._last_conflict_id
-
-    def _newest_conflict_id(self) -> int:
-        if not self._last_conflict_id:
-            self._last_conflict_id = self._newest_stored_conflict()
-        return self._last_conflict_id
-
-    def _newest_stored_conflict(self) -> int:
-        """The highest id given before this process: as it was noted, else of all records (before the first note)."""
-        note = self.view.read(LAST_CONFLICT)
-        if note is not None:
-            return note.version
-        newest = 0
-        for name in self.database_names():
-            catalogued = self.view.read(CATALOGUE + name.encode())
-            assert catalogued is not None
-            start = prefixes(catalogued.version)[0] + RECORD_PREFIX.encode()
-            newest = newest_of((key[4:].decode() for key in self.view.unwritten(start)), newest)
-            position: bytes | None = b""
-            while position is not None:
-                names, position, _ = self.view.store.scan(start, position, _SLICE_RECORDS)
-                newest = newest_of((key.decode() for key in names), newest)
-        return newest
 
     # --- presence and permissions ------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Sleeper:
 
 
 class TooMuchError(Exception):
-    """So much is to be told at once that its watcher is disconnected instead."""
+    """So much is to be looked up or told at once that its watcher is disconnected instead."""
 
 
 class Newest:
@@ -105,7 +105,9 @@ class Newest:
 
     def _conflicts_after(self, conflict_id: int) -> list[Event]:
         engine, database = self._engine, self._database
-        records = conflicts.pending_records(engine, database, conflict_id)
+        records = conflicts.some_pending_records(engine, database, conflict_id)
+        if records is None:
+            raise TooMuchError
         entries = (engine.read(database, record) for record in records)
         return [self._told(None, (entry.text,)) for entry in entries if entry is not None]
 
@@ -121,7 +123,7 @@ class Newest:
             sleeper.conflict_id = 0
             sleeper.missed.add(None)
         else:
-            sleeper.conflict_id = conflicts.newest_pending(self._engine, self._database)
+            sleeper.conflict_id = self._engine.conflict_ids.upcoming - 1
 
 
 def review(session: Session, newest: Newest) -> None:

@@ -16,7 +16,7 @@ IN_CONFLICT: Final = -2
 
 def following(version: int) -> int:
     """The version after `version`: at least 0, also after one that means something else (IN_CONFLICT) or is damaged."""
-    return max(version, UNCONDITIONAL) + 1
+    return version + 1 if version > UNCONDITIONAL else 0
 
 
 def next_version(old: int | None, given: int) -> int | None:
@@ -28,5 +28,7 @@ def next_version(old: int | None, given: int) -> int | None:
     if old is None:
         return following(given)
     if given == UNCONDITIONAL:
-        return following(old)
-    return following(given) if given >= old else None
+        given = old
+    elif given < old:
+        return None
+    return given + 1 if given > UNCONDITIONAL else 0  # as `following`, without the call: each `set` comes here

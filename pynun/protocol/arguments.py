@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pynun.protocol.messages import Refusal, missing_key, version_out_of_range
+from pynun.protocol.messages import Refusal, given_version_out_of_range, missing_key
 from pynun.protocol.numbers import INT32_MIN, is_integer, parse_integer, parse_unsigned
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _version(text: str, key: str) -> int:
         return UNCONDITIONAL
     if text[0] == "-":
         return INT32_MIN
-    raise version_out_of_range(key)
+    raise given_version_out_of_range(key, GIVEN_VERSION_MAX)
 
 
 def _parse_key_value(words: list[str]) -> tuple[str, str]:

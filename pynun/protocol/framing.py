@@ -37,19 +37,3 @@ def words(text: str) -> list[str]:
     if text[-1:] == ";":
         text = text.rstrip(";")
     return text.split(" ", 2)
-
-
-CARRIERS = ("WebSocket", "HTTP", "TCP")
-
-
-def carriers_of_password(password: str) -> tuple[str, ...]:
-    """Which of the transports can send a password as it is, as the last argument of `auth`."""
-    sent = f"auth user {password}"
-    if "\n" in password or words(sent) != ["auth", "user", password]:
-        return ()
-    is_carried = (
-        list(websocket_commands(sent)) == [sent],
-        list(http_commands(sent)) == [sent],
-        not sent.endswith("\r"),  # a part of the end of the line
-    )
-    return tuple(name for name, is_one in zip(CARRIERS, is_carried, strict=True) if is_one)

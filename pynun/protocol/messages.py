@@ -7,7 +7,7 @@ Rules (docs/protocol.md sections 1, 2 and 5): a message ends in a newline, excep
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -78,6 +78,12 @@ def error(text: str) -> str:
     return f"error {text} \n"
 
 
+WHAT_PROXIES_FORWARD: Final = (
+    "a proxy has to forward the request to this port with HTTP/1.1 and the headers Upgrade: websocket and Connection:"
+    " Upgrade"
+)
+
+
 def unknown_command(name: str) -> Refusal:
     return Refusal(f"unknown command: {name}")
 
@@ -89,6 +95,13 @@ def missing_key(command: str) -> Refusal:
 def version_out_of_range(key: str) -> Refusal:
     """docs/protocol.md section 4."""
     return Refusal(f"version out of range: remove {key} lets it start anew")
+
+
+def given_version_out_of_range(key: str, most: int) -> Refusal:
+    """The client's number is too large, whatever the key holds: docs/protocol.md section 4."""
+    return Refusal(
+        f"version out of range: at most {most} can be given; remove {key} lets it start anew if it has come so far"
+    )
 
 
 def value(text: str | None) -> str:

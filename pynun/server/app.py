@@ -23,15 +23,15 @@ from pynun.commit.purger import Sweeper
 from pynun.engine.audit_events import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
-from pynun.protocol.framing import CARRIERS, carriers_of_password
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.listeners import Listeners
-from pynun.server.accepting.proxies import TrustedProxies
+from pynun.server.accepting.proxies import TrustedProxies, too_wide
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
+from pynun.server.conflict_ids import find_newest_conflict
 from pynun.server.login.passwords import Passwords
 from pynun.server.login.throttle import LoginThrottle
 from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
@@ -44,6 +44,7 @@ from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.startup.nundb_takeover import take_over
 from pynun.server.startup.other_servers import refuse_other_servers
 from pynun.server.startup.status_page import StatusPage
+from pynun.setting_values import CARRIERS, carriers_of_password
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
@@ -95,6 +96,12 @@ def _run(settings: Settings) -> None:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
     for name in settings.unknown:
         _log.warning("%s is not a setting of this server: look for a typing error", name)
+    for network in too_wide(settings.trusted_proxies):
+        _log.warning(
+            "NUN_TRUSTED_PROXIES holds %s: everybody who connects from there can choose the address that limits,"
+            " delays and the audit trail go by; name only the addresses of your proxies",
+            network,
+        )
     carriers = carriers_of_password(settings.password)
     if len(carriers) < len(CARRIERS):
         _log.warning(
@@ -311,6 +318,7 @@ class _Server:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
                 accepting.start_soon(Sweeper(self._engine).run)
+                accepting.start_soon(find_newest_conflict, self._engine)
                 if settings.database_bytes_max is not None:
                     accepting.start_soon(RoomMeasurer(self._engine).run)
                 accepting.start_soon(self._make_backups, committer)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pynun.storage.on_disk import until_on_disk
+
 if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
@@ -46,7 +48,9 @@ class RoomMeasurer:
         """Whether nothing was changed in the meantime."""
         room, store = database.room, self._engine.view.store
         assert room is not None
-        before, changes = room.bytes, room.changes
+        changes = room.changes
+        await until_on_disk(self._engine.view)  # what was changed before is a part of what is measured
+        before = room.bytes
         measured = 0
         position: bytes | None = b""
         while position is not None and not database.is_dropped:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -70,17 +71,25 @@ def end_killed_restore(folder: Path) -> None:
         remove_leftover(folder / partial_name(schema.DATA_FILE))
 
 
-def _link_in(folder: Path) -> str | None:
-    """What is wrong if a file that LMDB would open is a link: root would be led to what another user points at."""
-    for name in (schema.DATA_FILE, schema.READERS_FILE):
-        if (folder / name).is_symlink():
-            return f"{name} is a symbolic link, which is not followed: put the file itself there"
+def odd_file(folder: Path) -> str | None:
+    """What is wrong if a file of the store is none, or a link, by which root would be led to what others point at."""
+    for name in schema.FILES:
+        with contextlib.suppress(FileNotFoundError):
+            kind = (folder / name).lstat().st_mode
+            if stat.S_ISLNK(kind):
+                return f"{name} is a symbolic link, which is not followed: put the file itself there"
+            if not stat.S_ISREG(kind):
+                return f"{name} is not an ordinary file: move it away"
     return None
 
 
+def refuse_odd_files(folder: Path) -> None:
+    """Raises StartError, and OSError."""
+    if odd := odd_file(folder):
+        raise StartError(f"the data folder {folder} can't be used: {odd}, or choose another folder with NUN_DBS_DIR")
+
+
 def open_to_write(folder: Path) -> lmdb.Environment:
-    if link := _link_in(folder):
-        raise StartError(f"the data folder {folder} can't be used: {link}, or choose another folder with NUN_DBS_DIR")
     if not _has_room_for_readers(folder):
         raise StartError(unusable(folder, OSError(errno.ENOSPC, NO_ROOM)))
     if not (folder / schema.DATA_FILE).stat().st_size:  # LMDB would take it for a new one
@@ -110,8 +119,8 @@ def open_to_write(folder: Path) -> lmdb.Environment:
 
 def open_to_read(folder: Path) -> lmdb.Environment:
     """Open data to read it, beside a server or without one. Raises lmdb.Error and StorageError."""
-    if link := _link_in(folder):
-        raise StorageError(link)
+    if odd := odd_file(folder):
+        raise StorageError(odd)
     if not _has_room_for_readers(folder):
         raise StorageError(f"{NO_ROOM} for {schema.READERS_FILE}: make room there")
     for size in MAP_BYTES:

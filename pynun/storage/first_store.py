@@ -12,11 +12,13 @@ import lmdb
 
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
-from pynun.storage.environment import unusable, why_not_written
+from pynun.storage.environment import KEPT_GLOB, unusable, why_not_written
 from pynun.storage.files.atomic_file import PartialFile
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pynun.storage.folder_lock import FolderLock
 
 _MAP_BYTES: Final = 1 << 20
 """Enough for a file of a few pages; whoever opens it asks for more."""
@@ -24,15 +26,34 @@ _MAP_BYTES: Final = 1 << 20
 _log = logging.getLogger("nun_db")
 
 
-def make_store(folder: Path) -> None:
-    """Make the data file, without a key in it. The folder must be locked. Raises StartError."""
-    if (folder / schema.READERS_FILE).exists():
+def make_store(folder: Path, lock: FolderLock) -> None:
+    """Make the data file of a locked folder, without a key in it. Raises StartError."""
+    signs = _signs(folder, lock)
+    if signs:
         _log.warning(
-            "%s is missing in %s, where there was one: the server begins with no data; if that is not what you want,"
-            " stop it and restore a backup",
+            "%s is missing in %s, but earlier runs left %s there: the server starts with no data; if you did not expect"
+            " that, stop it and restore a backup",
             schema.DATA_FILE,
             folder,
+            " and ".join(signs),
         )
+    try:
+        _make(folder)
+    except BaseException:
+        if not signs:
+            lock.forget()
+        raise
+
+
+def _signs(folder: Path, lock: FolderLock) -> list[str]:
+    """Files which show that there was a data file."""
+    signs = [schema.LOCK_FILE] if lock.was_locked else []
+    for pattern in (schema.READERS_FILE, KEPT_GLOB, "audit.jsonl*"):
+        signs += sorted(path.name for path in folder.glob(pattern))[:1]
+    return signs
+
+
+def _make(folder: Path) -> None:
     try:
         with PartialFile(folder / schema.DATA_FILE) as partial:
             with lmdb.open(

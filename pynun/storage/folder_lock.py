@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from pynun.errors import StartError
 from pynun.folders import make_folder
 from pynun.storage import schema
-from pynun.storage.environment import unusable
+from pynun.storage.environment import refuse_odd_files, unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,12 +39,15 @@ class FolderLock:
         self._folder_path = folder
         self.file = -1
         """The descriptor of `server.lock`."""
+        self.was_locked = False
+        """Whether `server.lock` says that the folder was locked before."""
         try:
             make_folder(folder)
             self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StartError(unusable(folder, error)) from None
         try:
+            refuse_odd_files(folder)
             self._lock_folder()
             self._lock_file()
         except BaseException as error:
@@ -59,6 +62,10 @@ class FolderLock:
             if descriptor >= 0:
                 os.close(descriptor)
 
+    def forget(self) -> None:
+        """Nothing was put into the folder: who locks it next is told that nobody did before. Raises OSError."""
+        os.ftruncate(self.file, 0)
+
     def _lock_folder(self) -> None:
         deadline = time.monotonic() + _FOREIGN_SECONDS
         while not _locks_folder(self.folder):
@@ -72,6 +79,7 @@ class FolderLock:
         self.file = os.open(schema.LOCK_FILE, flags, 0o600, dir_fd=self.folder)
         if not _locks(self.file):
             raise StartError(self._in_use(os.read(self.file, 32).decode("ascii", "replace").strip()))
+        self.was_locked = os.fstat(self.file).st_size > 0
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, f"{os.getpid()}\n".encode(), 0)
 

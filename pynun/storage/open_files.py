@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.errors import DamageError, TakenAwayError
 from pynun.storage import schema
-from pynun.storage.integrity.page_check import newest_transaction
+from pynun.storage.integrity.page_check import TRANSACTION_AT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,13 +39,16 @@ class OpenFiles:
             folder / schema.READERS_FILE: (folder / schema.READERS_FILE).stat(),
         }
         self._heads = mmap.mmap(self._data, 2 * page_bytes, prot=mmap.PROT_READ)
+        self._numbers = memoryview(self._heads).cast("Q")  # of the processor's own order, as LMDB writes them
+        self._first = TRANSACTION_AT // 8
+        self._second = (page_bytes + TRANSACTION_AT) // 8
         self._bytes = 0
         self._newest = 0
         self._is_in_doubt = True
 
     def wrote(self) -> None:
         """The newest commit is this process's own."""
-        self._newest = newest_transaction(self._heads)
+        self._newest = self._newest_transaction()
         self._bytes = os.lseek(self._data, 0, os.SEEK_END)
         self._is_in_doubt = False
 
@@ -94,6 +97,7 @@ class OpenFiles:
 
     def close(self) -> None:
         """Close what was opened here."""
+        self._numbers.release()
         self._heads.close()
         os.close(self._data)
 
@@ -104,7 +108,7 @@ class OpenFiles:
         page that is gone.
         """
         about = self._check_size()
-        if not self._is_in_doubt and newest_transaction(self._heads) != self._newest:
+        if not self._is_in_doubt and self._newest_transaction() != self._newest:
             raise DamageError(WRITTEN)
         if not about.st_nlink and not is_rescue:
             raise TakenAwayError(REMOVED)
@@ -116,7 +120,7 @@ class OpenFiles:
         """
         before = self._newest
         self._check_size()
-        found = newest_transaction(self._heads)
+        found = self._newest_transaction()
         # Meanwhile the thread that writes may have committed, and not said so yet.
         if not self._is_in_doubt and not before <= found <= self._newest + 1:
             raise DamageError(WRITTEN)
@@ -132,6 +136,11 @@ class OpenFiles:
             except OSError:
                 continue
         return None
+
+    def _newest_transaction(self) -> int:
+        """The number of the newest commit in the file."""
+        first, second = self._numbers[self._first], self._numbers[self._second]
+        return first if first > second else second
 
     def _check_size(self) -> os.stat_result:
         """The data file only ever grows."""

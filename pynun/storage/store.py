@@ -93,7 +93,7 @@ class LmdbStore:
             end_killed_restore(folder)
             try:
                 if not os.path.lexists(folder / schema.DATA_FILE):
-                    make_store(folder)
+                    make_store(folder, lock)
                 self._environment = open_to_write(folder)
                 stack.callback(self._environment.close)
                 self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])

@@ -13,9 +13,10 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING, Final
 
+from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.engine.conflict_records import newest_of
 from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, HOUSEKEEPING, prefixes
-from pynun.engine.engine import LAST_CONFLICT, LAST_IDENTIFIER
+from pynun.engine.engine import LAST_IDENTIFIER
 from pynun.engine.overlay import Batch, Entry
 from pynun.engine.tombstones import NOTES, note_key
 from pynun.errors import MapFullError, StorageError, TransferError

@@ -31,7 +31,8 @@ Pages = Mapping[bytes, Callable[[], Awaitable[Page]]]
 
 UNAUTHORIZED: Final = Page(
     401,
-    b"wrong user or password: the administrator's are needed (HTTP Basic), or none\n",
+    b"wrong user or password: the administrator's are needed (HTTP Basic), or none; a proxy that asks for a password of"
+    b" its own has to remove the header Authorization\n",
     fields=b'WWW-Authenticate: Basic realm="nun-db", charset="UTF-8"\r\n',
 )
 

@@ -20,6 +20,7 @@ import trio
 from pynun import limits
 from pynun.engine.effects import Drain
 from pynun.engine.session import Session
+from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.input_budget import InputBudget
 from pynun.transports.outbox import Outbox
@@ -146,10 +147,10 @@ class Service:
         if missing and trio.current_time() >= self._complains_at:
             self._complains_at = trio.current_time() + _COMPLAINT_SECONDS
             _log.warning(
-                "a WebSocket handshake from %s lacks %s: a proxy on the way has to use HTTP/1.1 and pass on the headers"
-                " Upgrade and Connection (docs/proxies.md)",
+                "a WebSocket handshake from %s lacks %s: %s",
                 address,
                 missing,
+                WHAT_PROXIES_FORWARD,
             )
 
     def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> Session:

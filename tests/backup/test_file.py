@@ -286,7 +286,7 @@ def no_links(*_: object, **__: object) -> None:
     raise PermissionError(errno.EPERM, "no hard links here")
 
 
-@pytest.mark.parametrize("name", [schema.DATA_FILE, schema.READERS_FILE])
+@pytest.mark.parametrize("name", schema.FILES)
 def test_a_link_in_place_of_data_is_not_followed(disk_folder: Path, folder: Path, name: str) -> None:
     """Whoever opens it may be root, and the folder another's."""
     target = disk_folder / "target"
@@ -394,7 +394,7 @@ def test_a_link_in_the_folder_does_not_lead_elsewhere(disk_folder: Path, folder:
         victim.write_text("precious", encoding="utf-8")
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(victim)
-        with pytest.raises(BackupError, match="Too many levels of symbolic links"):
+        with pytest.raises(BackupError, match="symbolic link"):
             restore_backup(file, folder, silent, is_replacing=True)
         assert victim.read_text(encoding="utf-8") == "precious"
         (folder / name).unlink()

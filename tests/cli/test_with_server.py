@@ -111,11 +111,12 @@ def start(folder: Path, identity: tuple[str, ...], *options: str, **variables: s
 @pytest.mark.parametrize("identity", [(), ("-u", "a"), ("-p", "b"), ("-u", "-p")])
 def test_start_without_user_or_password_says_what_must_be_provided(tmp_path: Path, identity: tuple[str, ...]) -> None:
     result = start(tmp_path, identity)
+    missing = {"-u": ", and NUN_PWD is missing", "-p": ", and NUN_USER is missing"}.get("".join(identity[:1]), "")
     assert result == (
         1,
         "",
-        "nun-db: NUN_USER and NUN_PWD must be provided: set these variables, or NUN_USER_FILE and NUN_PWD_FILE,"
-        " or write nun-db -u USER -p PWD start\n",
+        f"nun-db: NUN_USER and NUN_PWD must be provided{missing}: set these variables, or NUN_USER_FILE and"
+        " NUN_PWD_FILE, or write nun-db -u USER -p PWD start\n",
     )
     assert not (tmp_path / "dbs").exists()
 

@@ -83,6 +83,8 @@ def test_what_a_proxy_drops_is_named(shared_server: Server, first: str, lines: l
     assert response.status == 426
     assert response.headers["upgrade"] == "websocket"
     assert f"lacks {missing}: a proxy" in response.text
+    assert "with HTTP/1.1 and the headers Upgrade: websocket and Connection: Upgrade" in response.text
+    assert "docs/" not in response.text
 
 
 def test_what_a_proxy_drops_is_logged_once(server: Server) -> None:
@@ -92,7 +94,10 @@ def test_what_a_proxy_drops_is_logged_once(server: Server) -> None:
     server.stop()
     logged = [line for line in server.output if "lacks" in line]
     assert len(logged) == 1
-    assert "a WebSocket handshake from 127.0.0.1 lacks Connection: Upgrade: a proxy on the way has to use" in logged[0]
+    assert (
+        "a WebSocket handshake from 127.0.0.1 lacks Connection: Upgrade: a proxy has to forward the request"
+        in logged[0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.engine.conflicts import PENDING_MAX
-from pynun.engine.engine import LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from tests.engine.world import START_NS, Client, World
 
@@ -420,6 +420,16 @@ def test_ids_grow_also_when_the_clock_goes_back(client: Client, arbiter: Client)
 
 def ids(told: list[str]) -> list[int]:
     return [int(text.split(" ")[1]) for text in told if text.startswith("resolve ")]
+
+
+def test_the_records_of_an_older_server_are_read_in_slices(world: World, client: Client) -> None:
+    for number in range(1, 2001):
+        client.ask(f"set $conflicts_k_{START_NS + number} resolved")
+    world.commit()
+    world.restart()
+    assert sum(1 for _ in world.engine.conflict_ids.find_newest()) >= 4
+    assert world.engine.conflict_ids.upcoming == START_NS + 2001
+    assert list(world.engine.conflict_ids.find_newest()) == []
 
 
 @pytest.mark.parametrize("is_resolved", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynun import limits
+from pynun.engine import conflicts
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, Visitor, World
 
 OK = ["ok \n"]
@@ -149,6 +150,22 @@ def test_a_sleeping_arbiter_is_none_and_is_sent_what_it_missed(world: World, adm
     (missed,) = ana.outbox.take()
     assert missed.endswith(" second")
     assert other.outbox.take()[-1] == missed
+
+
+def test_an_arbiter_who_missed_very_many_is_disconnected(
+    world: World, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look them all up would keep everybody waiting; as it comes again, `arbiter` sends them one by one."""
+    monkeypatch.setattr(conflicts, "_RECORDS_AT_ONCE", 5)
+    visitor = Visitor()
+    asks(Client(world, visitor), "use-db d ana ana-pwd", "arbiter", "set k a", "set-safe k 5 b")
+    world.connect("use-db d pwd", "arbiter")
+    for count, is_ended in ((5, False), (6, True)):
+        asks(admin, AWAY)
+        for _ in range(count):
+            assert admin.ask("set-safe k 1 c")[0].startswith("error $$conflitct unresolved")
+        asks(admin, BACK)
+        assert visitor.is_ended is is_ended
 
 
 def test_what_wakes_a_watch_waits_for_the_disk_with_the_permission(world: World, admin: Client, ana: Client) -> None:

@@ -13,7 +13,9 @@ from pynun.protocol.framing import words
 from pynun.protocol.messages import Refusal
 
 USE_WORDS = "set-safe must be followed by a version and key"
-OUT_OF_RANGE = "version out of range: remove k lets it start anew"
+OUT_OF_RANGE = (
+    "version out of range: at most 2130706432 can be given; remove k lets it start anew if it has come so far"
+)
 
 READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
     "NOTHING": [("x", ()), ("x a b", ())],

@@ -60,6 +60,10 @@ User www-data
 Group www-data
 LoadModule mpm_event_module {modules}/mod_mpm_event.so
 LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule authz_user_module {modules}/mod_authz_user.so
+LoadModule authn_core_module {modules}/mod_authn_core.so
+LoadModule authn_file_module {modules}/mod_authn_file.so
+LoadModule auth_basic_module {modules}/mod_auth_basic.so
 LoadModule ssl_module {modules}/mod_ssl.so
 LoadModule socache_shmcb_module {modules}/mod_socache_shmcb.so
 LoadModule headers_module {modules}/mod_headers.so
@@ -78,12 +82,46 @@ class Proxy(NamedTuple):
     """TLS too; of HAProxy only."""
 
 
-def block_of(name: str) -> str:
-    """The configuration in the page."""
+def blocks_of(name: str) -> list[str]:
+    """What the page has for a proxy: the configuration, then the lines with which it asks for a password."""
     page = (REPOSITORY / "docs" / "proxies.md").read_text(encoding="utf-8")
-    found = re.search(rf"```{name}\n(.*?)```", page, re.DOTALL)
-    assert found is not None
-    return found[1]
+    return re.findall(rf"```{name}\n(.*?)```", page, re.DOTALL)
+
+
+_PLACES = {
+    "nginx": "\n    location /nun/ws",
+    "caddy": "\n    handle /nun/ws",
+    "haproxy": "    use_backend nun_http",
+    "apache": "</VirtualHost>",
+}
+"""What stands after the lines that are added."""
+
+
+def asking(name: str, user: str, password: str, folder: Path) -> str:
+    """The configuration of a proxy that asks for a password of its own."""
+    program = find(name)
+    block, lines = blocks_of(name)
+    made = {
+        "caddy": [program, "hash-password", "--plaintext", password],
+        "haproxy": ["openssl", "passwd", "-5", password],
+    }.get(name, ["openssl", "passwd", "-apr1", password])
+    hashed = subprocess.run(made, capture_output=True, text=True, check=True).stdout.strip()
+    people = folder / "people"
+    people.write_text(f"{user}:{hashed}\n", encoding="utf-8")
+    people.chmod(0o644)  # the workers of nginx and Apache run as another user
+    for placeholder, here in (("HASH", hashed), ("PEOPLE", str(people)), ("alice", user)):
+        lines = lines.replace(placeholder, here)
+    apart, _, within = lines.rpartition("\n\n")
+    assert block.count(_PLACES[name]) == 1
+    return f"{apart}\n\n" + block.replace(_PLACES[name], within + _PLACES[name])
+
+
+def find(name: str) -> str:
+    """The program; the test is left out where it is missing."""
+    program = shutil.which(_PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        leave_out(f"{name} is not installed (apt-get install {PACKAGES[name]})")
+    return program
 
 
 @contextlib.contextmanager
@@ -91,9 +129,7 @@ def running_proxy(
     name: str, server: Server, authority: Authority, folder: Path, *without: str, block: str = ""
 ) -> Iterator[Proxy]:
     """Run a proxy before a server for the time of a `with`; `without` are lines of the page to leave out."""
-    program = shutil.which(_PROGRAMS[name], path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        leave_out(f"{name} is not installed (apt-get install {PACKAGES[name]})")
+    program = find(name)
     https, tcp = (Address("127.0.0.1", port) for port in free_ports(2))
     folder.chmod(0o755)
     certificate, key = authority.issue("proxy")
@@ -112,7 +148,7 @@ def running_proxy(
         "*:443": f"*:{https.port}",
         "viewer.example.org {": f"https://localhost:{https.port}, https://127.0.0.1:{https.port} {{",
     }
-    text = block or block_of(name)
+    text = block or blocks_of(name)[0]
     for line in without:
         assert line in text, line
         text = text.replace(line, "")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxies.running import PACKAGES, block_of, running_proxy
+from tests.proxies.running import PACKAGES, blocks_of, running_proxy
 from tests.support.certificates import Authority
 from tests.support.clients import WebSocketClient
 from tests.support.sessions import OK, create_database
@@ -38,7 +38,7 @@ def test_an_idle_viewer_stays(server: Server, tmp_path: Path) -> None:
         for name in PACKAGES:
             folder = tmp_path / name
             folder.mkdir()
-            block = block_of(name).replace(*PATIENCE.get(name, ("", "")))
+            block = blocks_of(name)[0].replace(*PATIENCE.get(name, ("", "")))
             proxy = stack.enter_context(running_proxy(name, server, authority, folder, block=block))
             viewers[name] = stack.enter_context(WebSocketClient(proxy.https, path="/nun/ws", tls=authority.trusting()))
             assert viewers[name].ask("use-db idle pwd") == [OK]

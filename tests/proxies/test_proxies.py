@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.proxies.running import PACKAGES, running_proxy
+from tests.proxies.running import PACKAGES, asking, running_proxy
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient
-from tests.support.server import Server
+from tests.support.clients import HttpClient, HttpResponse, TcpClient, WebSocketClient
+from tests.support.server import Server, nun_db
 from tests.support.sessions import OK, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.proxies.running import Proxy
     from tests.support.server import Address
 
 CLIENT = "127.0.0.5"
@@ -68,14 +70,42 @@ def test_as_the_page_says(behind: Server, tmp_path: Path, name: str) -> None:
             )
             assert http.read_response().text == "empty"
             assert http.request("", method="GET", path="/nun/http/healthz").text == "ok\n"
+        _check_commands(behind, proxy, authority)
         if name == "haproxy":
             _check_tcp(behind, proxy.tcp, authority)
+
+
+def _check_commands(server: Server, proxy: Proxy, authority: Authority) -> None:
+    """The commands as the page shows them."""
+    at = ("--ca", str(authority.file), "-u", server.user, "-p", server.password, "-h")
+    url = f"https://localhost:{proxy.https.port}/nun/http/"
+    for arguments in (("status",), ("databases", "list", "--no-sizes")):
+        done = nun_db(*at, url, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "proxied" in done.stdout or f"{url}: ready" in done.stdout
+    assert nun_db(*at, f"wss://localhost:{proxy.https.port}/nun/ws", "shell").returncode == 0
 
 
 def _check_tcp(server: Server, address: Address, authority: Authority) -> None:
     with TcpClient(address, tls=authority.trusting(), source=CLIENT) as client:
         assert client.ask("use-db proxied pwd") == [OK]
         assert addresses(server, "tcp") == {CLIENT}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_password_of_the_proxy_is_not_passed_on(behind: Server, disk_folder: Path, name: str) -> None:
+    authority = Authority(disk_folder)
+    block = asking(name, "alice", "alice-pwd", disk_folder)
+    login = [f"Authorization: Basic {base64.b64encode(b'alice:alice-pwd').decode()}"]
+    with running_proxy(name, behind, authority, disk_folder, block=block) as proxy:
+
+        def get(page: str, *headers: str) -> HttpResponse:
+            with HttpClient(proxy.https, tls=authority.trusting(), source=CLIENT) as client:
+                return client.request("", method="GET", path=f"/nun/http/{page}", headers=headers)
+
+        assert get("metrics").status == 401, "the proxy does not ask"
+        assert "nun_db_ready 1" in get("metrics", *login).text
+        assert get("livez", *login).text == "ok\n"
 
 
 @pytest.mark.parametrize(

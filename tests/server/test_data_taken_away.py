@@ -204,9 +204,10 @@ def test_data_that_is_taken_away_during_the_start_ends_it(disk_folder: Path) -> 
     assert server.errors[0].startswith(f"nun-db: {_DATA_REMOVED} during the start"), server.errors
 
 
-def test_a_data_file_that_is_cut_under_the_server_stops_it(server: Server) -> None:
+@pytest.mark.parametrize("pages", [0, 3])
+def test_a_data_file_that_is_cut_under_the_server_stops_it(server: Server, pages: int) -> None:
     create_database(server, "d", then=";".join(f"set {key} {value * 20}" for key, value in KEYS.items()))
-    os.truncate(server.data_dir / schema.DATA_FILE, 3 * 4096)
+    os.truncate(server.data_dir / schema.DATA_FILE, pages * 4096)
     assert server.wait(NOTICED_SECONDS_MAX) == 1
     assert server.errors == [
         f"nun-db: the server stopped: the data in {server.data_dir} can't be read (data.mdb was cut by another"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -70,11 +73,51 @@ def test_a_file_that_was_cut_to_its_head_is_refused(disk_folder: Path, pages: in
     assert data_file.stat().st_size == pages * 4096
 
 
-def test_data_that_is_missing_where_there_was_some_is_told(disk_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "sign", [schema.LOCK_FILE, schema.READERS_FILE, "audit.jsonl", "audit.jsonl.1", "data-before-20260101T000000Z.mdb"]
+)
+def test_each_sign_of_missing_data_is_told(disk_folder: Path, sign: str, caplog: pytest.LogCaptureFixture) -> None:
+    """After a restore into a new folder, for one, there is no lock.mdb."""
     folder = disk_folder / "dbs"
     LmdbStore(folder).close()
     assert not caplog.records
     (folder / schema.DATA_FILE).unlink()
+    for name in {schema.READERS_FILE, schema.LOCK_FILE} - {sign}:
+        (folder / name).unlink()
+    if sign not in schema.FILES:
+        (folder / sign).write_text("{}", encoding="utf-8")
     LmdbStore(folder).close()
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"data.mdb is missing in {folder}, where there was one")
+    assert record.getMessage().startswith(f"data.mdb is missing in {folder}, but earlier runs left {sign} there: ")
+
+
+def test_a_first_start_that_failed_is_no_sign(disk_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = disk_folder / "dbs"
+    in_the_way = folder / partial_name(schema.DATA_FILE)
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(StartError):
+        LmdbStore(folder)
+    in_the_way.rmdir()
+    LmdbStore(folder).close()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket"])
+@pytest.mark.parametrize("name", schema.FILES)
+def test_what_is_no_file_is_named_and_left_alone(disk_folder: Path, name: str, kind: str) -> None:
+    path = disk_folder / name
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+                listener.bind(str(path))
+    with pytest.raises(StartError) as caught:
+        LmdbStore(disk_folder)
+    assert str(caught.value) == (
+        f"the data folder {disk_folder} can't be used: {name} is not an ordinary file: move it away, or choose another"
+        " folder with NUN_DBS_DIR"
+    )
+    assert [path.name for path in disk_folder.iterdir()] == [name]

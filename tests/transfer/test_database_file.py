@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.engine.database import CATALOGUE
-from pynun.engine.engine import LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from pynun.engine.tombstones import NOTES
 from pynun.errors import StorageError, TransferError
@@ -93,7 +93,7 @@ def test_the_next_conflict_has_an_id_above_those_that_came_with_an_import(disk_f
                 write_notes(store, {LAST_CONFLICT: Entry(noted, "")})
         import_lines(folder, lines)
         with contextlib.closing(LmdbStore(folder)) as store:
-            assert World(cast("WritableStore", store)).engine.next_conflict_id() == max(newest, noted or 0) + 1
+            assert World(cast("WritableStore", store)).engine.conflict_ids.following() == max(newest, noted or 0) + 1
 
 
 # --- there and back ---------------------------------------------------------------------------------------------

@@ -15,24 +15,24 @@ from pynun.cli.errors import ExitCode
 from pynun.cli.output.escape import prepare_output, printable_for, shown_name
 from pynun.cli.output.numbers import count, duration, size
 from pynun.cli.output.standard_streams import Unwritten
-from pynun.cli.remote.http_request import parse_target
 from pynun.cli.remote.metrics import Figures, Health, LoginRefusedError, ask_figures, ask_health
 
 if TYPE_CHECKING:
-    from pynun.cli.authority import Authority
     from pynun.cli.remote.http_request import Login
+
+if TYPE_CHECKING:
+    from pynun.cli.remote.http_request import Login, Target
 
 _DATABASES_SHOWN = 20
 _START_SECONDS_USUAL = 10.0
 _NAME_CHARACTERS_MAX = 36
 
 
-def run_status(host: str, authority: Authority, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
+def run_status(target: Target, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
     """Print the status and return the exit code. Raises CommandError.
 
     A login is for names of databases only: if it is refused, that is told, and all else is shown.
     """
-    target = parse_target(host, authority)
     health = ask_health(target, timeout_seconds)
     try:
         figures = ask_figures(target, timeout_seconds, login)

@@ -19,14 +19,12 @@ from pynun.cli.commands.status import database_lines
 from pynun.cli.errors import NoConnectionError, UsageError
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import count, duration, rate, size
-from pynun.cli.remote.http_request import parse_target
 from pynun.cli.remote.metrics import Figures, Health, ask_figures, ask_health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from pynun.cli.authority import Authority
     from pynun.cli.remote.http_request import Login, Target
 
 _PERIOD_SECONDS = 1.0
@@ -47,7 +45,7 @@ class Look(NamedTuple):
     figures: Figures
 
 
-def run_top(host: str, authority: Authority, login: Login | None) -> None:
+def run_top(target: Target, login: Login | None) -> None:
     """Show it until q or Ctrl-C.
 
     Raises UsageError without a terminal, NoConnectionError if there is no first look, and LoginRefusedError: it would
@@ -55,7 +53,6 @@ def run_top(host: str, authority: Authority, login: Login | None) -> None:
     """
     if not sys.stdout.isatty():
         raise UsageError("top needs a terminal; for one look use: nun-db status")
-    target = parse_target(host, authority)
     before = _look(target, login)
     with contextlib.suppress(KeyboardInterrupt, OSError), _terminal_taken():  # OSError: the terminal is gone
         _show(target, before, before, "")

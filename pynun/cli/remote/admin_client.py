@@ -23,7 +23,9 @@ class Administrator:
 
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
         self._target = parse_target(given.host or DEFAULT_HTTP_URL, given.authority)
-        self._user, self._password = credentials.require_administrator(given.user, given.password, given.password_file)
+        self._user, self._password = credentials.require_administrator(
+            given.user, given.password, given.password_file, self._target.url
+        )
         self._timeout_seconds = timeout_seconds
 
     def ask(self, *words: str) -> str:

@@ -5,16 +5,19 @@ None of them has to stand on the command line, where every user of the machine c
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
+import urllib.parse
 from typing import TYPE_CHECKING
 
 from pynun.cli.errors import UsageError
+from pynun.cli.output.tables import note
 from pynun.cli.remote.sendable import is_http_word
 from pynun.errors import SettingsError
-from pynun.protocol.framing import carriers_of_password
 from pynun.secret_file import read_secret_file
-from pynun.settings import load_credentials
+from pynun.setting_values import carriers_of_password
+from pynun.settings import PASSWORD, load_credentials
 
 if TYPE_CHECKING:
     from pynun.cli.remote.http_request import Login
@@ -38,8 +41,16 @@ def find_administrator(
         raise UsageError(str(error)) from None
 
 
-def require_administrator(user: str | None, password: str | None, password_file: str | None) -> tuple[str, str]:
-    """User and password, the password from a prompt if need be. Raises UsageError, also when HTTP can't carry them."""
+def require_administrator(
+    user: str | None, password: str | None, password_file: str | None, url: str | None = None
+) -> tuple[str, str]:
+    """User and password, the password from a prompt if need be.
+
+    Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go to `url`.
+    Without `url` it may go anywhere, as with the original's commands.
+    """
+    if url is not None and _is_withheld(password, password_file, url):
+        raise UsageError(_withheld_text(url))
     user, password = find_administrator(user, password, password_file)
     if user is None:
         raise UsageError("the administrator's user is missing: give it with -u USER before the command, or in NUN_USER")
@@ -54,7 +65,7 @@ def require_administrator(user: str | None, password: str | None, password_file:
 
 
 def _check_sendable(password: str) -> None:
-    if not password or "\r" in password or "HTTP" not in carriers_of_password(password):
+    if "HTTP" not in carriers_of_password(password):
         raise UsageError(
             "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
             " uses; the TCP port may take it"
@@ -62,32 +73,70 @@ def _check_sendable(password: str) -> None:
 
 
 def optional_administrator(
-    user: str | None, password: str | None, password_file: str | None
+    user: str | None, password: str | None, password_file: str | None, url: str
 ) -> tuple[str | None, str | None]:
     """User and password to log in as the administrator with; (None, None) when neither asked for nor all there.
 
-    Raises UsageError.
+    A login of the environment that must not go to `url` is left out, with a line that says so. Raises UsageError.
     """
     asked_for = user or password or password_file
-    if asked_for or None not in find_administrator(user, password, password_file):
-        return require_administrator(user, password, password_file)
-    return None, None
+    if not asked_for:
+        if None in find_administrator(user, password, password_file):
+            return None, None
+        if _is_withheld(password, password_file, url):
+            note(f"not logged in: {_withheld_text(url)}")
+            return None, None
+    return require_administrator(user, password, password_file, url)
 
 
-def optional_login(user: str | None, password: str | None, password_file: str | None) -> Login | None:
+def optional_login(user: str | None, password: str | None, password_file: str | None, url: str) -> Login | None:
     """The administrator's login for the server's own pages; None if it is not asked for and not all there.
 
-    Raises UsageError.
+    A password of the environment that must not go to `url` is left out, with a line that says so. Raises UsageError.
     """
     from pynun.cli.remote.http_request import Login
 
     try:
-        found_user, found_password = optional_administrator(user, password, password_file)
+        if user and _is_withheld(password, password_file, url):
+            note(f"not logged in: {_withheld_text(url)}")
+            return None
+        found_user, found_password = optional_administrator(user, password, password_file, url)
     except UsageError:
         if user or password or password_file:
             raise
         return None  # the environment's can't be read or sent: nobody asked for it
     return None if found_user is None or found_password is None else Login(found_user, found_password)
+
+
+def _is_withheld(password: str | None, password_file: str | None, url: str) -> bool:
+    """Whether the password would come from the environment and cross a network unencrypted: nobody chose to send it."""
+    is_of_environment = not (password or password_file) and any(
+        os.environ.get(name) for name in (PASSWORD.name, f"{PASSWORD.name}_FILE")
+    )
+    return is_of_environment and not is_private(url)
+
+
+def _withheld_text(url: str) -> str:
+    return (
+        f"{PASSWORD.name} is not sent to {url}, where others could read it on the way; use an encrypted address"
+        " (https:// or wss://), or give the password with -p or --pwd-file"
+    )
+
+
+def is_private(url: str) -> bool:
+    """Whether nobody on the way can read what is sent: it is encrypted, or stays on this machine.
+
+    Only addresses and `localhost` (RFC 6761) count as this machine: what another name means, others may decide.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme in ("https", "wss"):
+        return True
+    host = parts.hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified  # to 0.0.0.0 means to oneself
 
 
 def require_token(token: str | None, token_file: str | None, of: str) -> str:

@@ -159,7 +159,9 @@ def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> I
             f"nothing listens at {url} (connection refused): start the server, or name another one with -h URL"
         ) from None
     except socket.gaierror as error:
-        raise NoConnectionError(f"the host {target.host!r} of {url} is not known: {error.strerror}") from None
+        raise NoConnectionError(
+            f"the host {target.host!r} of {url} is not known: {error.strerror}; check the name, or give an IP address"
+        ) from None
     except ssl.SSLCertVerificationError as error:
         from pynun.authority import explain_distrust
 
@@ -173,4 +175,6 @@ def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> I
             f"what listens at {url} does not speak HTTP; -h needs the server's HTTP address (its port is usually 3013)"
         ) from None
     except OSError as error:
-        raise NoConnectionError(f"cannot connect to {url}: {error.strerror or error}") from None
+        raise NoConnectionError(
+            f"cannot connect to {url}: {error.strerror or error}; check the address, and the network on the way there"
+        ) from None

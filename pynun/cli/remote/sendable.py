@@ -14,7 +14,7 @@ from pynun.cli.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_HOW_ELSE = "; the TCP port takes it, see docs/administration.md"
+_HOW_ELSE = "; send the command as a line to the TCP port (3014), which takes it"
 
 
 def check_for_http(*texts: str, what: str = "a name, kind, pattern or key") -> None:

@@ -97,7 +97,7 @@ def _row(
 _places = itertools.count()
 
 
-_OURS = "The original does not know it."
+_OURS = "Not in the original."
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
 
 COMMANDS: tuple[Command, ...] = (

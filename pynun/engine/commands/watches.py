@@ -48,7 +48,8 @@ def arbiter(session: Session) -> Steps:
     database, engine = session.selected, session.engine
     watch(session, ARBITER_KEY)
     newest = 0
-    upcoming = engine.upcoming_conflict_id  # of those from here on it is told as they come
+    yield from engine.conflict_ids.find_newest()
+    upcoming = engine.conflict_ids.upcoming  # of those from here on it is told as they come
     last: Event | None = None
     try:
         while missing := (yield from conflicts.oldest_records(engine, database, newest, upcoming)):

@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from pynun.setting_values import Network
 
 
+def too_wide(networks: Iterable[Network]) -> list[Network]:
+    """The networks that hold more than any private one, also if they were given in parts.
+
+    Whoever connects from there chooses an address for itself, so these hardly name proxies alone.
+    """
+    found: list[Network] = []
+    for version, largest_private_bits in ((4, 8), (6, 7)):  # 10.0.0.0/8, fc00::/7
+        of_version: list[Network] = [network for network in networks if network.version == version]
+        found += [
+            network
+            for network in ipaddress.collapse_addresses(of_version)  # type: ignore[type-var]  # all of one version
+            if network.prefixlen < largest_private_bits
+        ]
+    return found
+
+
 class TrustedProxies:
     """Whose word on other addresses is taken."""
 

@@ -13,14 +13,19 @@ import trio
 _V1_START: Final = b"PROXY "
 _V1_BYTES_MAX: Final = 107
 _V1: Final = re.compile(
-    rb"PROXY (?:UNKNOWN(?: [ -~]*)?|(TCP[46]) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+) [0-9]{1,5} [0-9]{1,5})"
+    rb"PROXY (?:UNKNOWN(?: [ -~]*)?|(TCP[46]) ([0-9A-Fa-f:.]+) ([0-9A-Fa-f:.]+)"
+    rb" (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4}))"
 )
+_PORT_MAX: Final = 65535
 _V2_START: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_HEAD: Final = struct.Struct("!12sBBH")
 _V2_BYTES_MAX: Final = 4096
 """Of addresses and what else a proxy may add; certificates and the like, in which nobody is interested here."""
+_V2_ADDRESSES_BYTES: Final = {0: 0, 1: 12, 2: 36, 3: 216}
+"""Both addresses with their ports, by family: none, IPv4, IPv6, Unix. There are no other families."""
+_V2_PROTOCOL_MAX: Final = 2
 _V2_ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
-"""By family and protocol: of TCP over IPv4, and over IPv6."""
+"""By family and protocol: of TCP over IPv4, and over IPv6. What comes otherwise has no address that counts here."""
 _V2_LOCAL, _V2_PROXY = 0x20, 0x21
 
 _LOOK_SECONDS: Final = 0.02
@@ -51,7 +56,12 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
         match = _V1.fullmatch(line)
         if match is None:
             raise ProxyHeaderError("its line is not valid")
-        return ProxyHeader(len(line) + 2, _address(match[2].decode(), match[1]) if match[1] else None)
+        if not match[1]:
+            return ProxyHeader(len(line) + 2, None)
+        address, _ = (_address(text.decode(), match[1]) for text in match.group(2, 3))
+        if max(int(match[4]), int(match[5])) > _PORT_MAX:
+            raise ProxyHeaderError("its port is not valid")
+        return ProxyHeader(len(line) + 2, address)
     if data.startswith(_V2_START):
         if len(data) < _V2_HEAD.size:
             return None
@@ -59,13 +69,16 @@ def parse_proxy_header(data: bytes) -> ProxyHeader | None:
         size = _V2_HEAD.size + length
         if command not in (_V2_LOCAL, _V2_PROXY) or length > _V2_BYTES_MAX:
             raise ProxyHeaderError("it is of no known version, or too long")
+        if command == _V2_PROXY:
+            if family >> 4 not in _V2_ADDRESSES_BYTES or family & 0xF > _V2_PROTOCOL_MAX:
+                raise ProxyHeaderError("its address family or protocol is not known")
+            if length < _V2_ADDRESSES_BYTES[family >> 4]:
+                raise ProxyHeaderError("its addresses are cut off")
         if len(data) < size:
             return None
         address_bytes = _V2_ADDRESS_BYTES.get(family, 0) if command == _V2_PROXY else 0
         if not address_bytes:
             return ProxyHeader(size, None)
-        if length < 2 * address_bytes + 4:
-            raise ProxyHeaderError("its addresses are cut off")
         packed = data[_V2_HEAD.size : _V2_HEAD.size + address_bytes]
         return ProxyHeader(size, str(ipaddress.ip_address(packed)))
     if data and (_V1_START.startswith(data) or _V2_START.startswith(data)):

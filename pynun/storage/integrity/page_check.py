@@ -12,7 +12,6 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    import mmap
     from pathlib import Path
 
 PAGES_MAX: Final = 2048
@@ -31,7 +30,8 @@ _TREE: Final = struct.Struct("<IHHQQQQQ")
 _TREES_AT: Final = _META.size
 _LAST: Final = struct.Struct("<QQ")
 """Behind the two trees, of free pages and of names: last page, number of the transaction."""
-_TRANSACTION_AT: Final = _TREES_AT + 2 * _TREE.size + 8
+TRANSACTION_AT: Final = _TREES_AT + 2 * _TREE.size + 8
+"""Where in each of the first two pages the number of its transaction is: a multiple of eight."""
 _HEAD_BYTES: Final = _TREES_AT + 2 * _TREE.size + _LAST.size
 
 _HEAD: Final = struct.Struct("<QHHHH")
@@ -101,10 +101,10 @@ def _newest_names(descriptor: int) -> tuple[int, int, _Tree] | None:
     return page_bytes, last, names
 
 
-def newest_transaction(heads: bytes | mmap.mmap) -> int:
+def newest_transaction(heads: bytes) -> int:
     """The number of the newest commit of a data file, from its first two pages. Raises struct.error if they are cut."""
-    first: int = _NUMBER.unpack_from(heads, _TRANSACTION_AT)[0]
-    second: int = _NUMBER.unpack_from(heads, len(heads) // 2 + _TRANSACTION_AT)[0]
+    first: int = _NUMBER.unpack_from(heads, TRANSACTION_AT)[0]
+    second: int = _NUMBER.unpack_from(heads, len(heads) // 2 + TRANSACTION_AT)[0]
     return max(first, second)
 
 

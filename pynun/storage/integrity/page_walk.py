@@ -6,6 +6,7 @@ sense may do so too (SIGABRT, SIGSEGV). So a file that looks cut or damaged is w
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def walk(folder: str) -> None:
 
     Entries that are missing, or in another order than LMDB searches them by, are an lmdb.CorruptedError.
     """
+    if not os.path.getsize(os.path.join(folder, schema.DATA_FILE)):  # LMDB says of it that the descriptor is bad
+        raise lmdb.CorruptedError("it is empty")
     environment = lmdb.open(folder, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX)
     with environment.begin() as transaction:
         names = list(transaction.cursor().iternext(keys=True, values=False))
@@ -88,5 +91,5 @@ if __name__ == "__main__":
         walk(sys.argv[1])
     except _DAMAGE:
         sys.exit(_DAMAGED)
-    except lmdb.Error as error:  # no memory, no right to read it: that says nothing of the file
+    except (lmdb.Error, OSError) as error:  # no memory, no right to read it: that says nothing of the file
         sys.exit(reason(error))

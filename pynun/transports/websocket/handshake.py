@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.http.request_reader import NO_HTTP_2
 from pynun.transports.http.responses import refusal
 
@@ -30,10 +31,7 @@ NO_HEADER: Final = "a line of the request is no header"
 
 def lacks(missing: list[str]) -> str:
     """What a request for a WebSocket lacks, and who most often is to blame."""
-    return (
-        f"this port speaks WebSocket, and the request lacks {' and '.join(missing)}: a proxy on the way has to use"
-        " HTTP/1.1 and pass on the headers Upgrade and Connection (docs/proxies.md)"
-    )
+    return f"this port speaks WebSocket, and the request lacks {' and '.join(missing)}: {WHAT_PROXIES_FORWARD}"
 
 
 class RefusedHandshakeError(Exception):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 
 TIMEOUT_S = 60.0
+NOTHING_THERE = "Connection refused; start the server, or give the address of its WebSocket port (usually 3012)"
 
 
 def run_script(database: Database, script: str | bytes, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -120,7 +121,7 @@ def test_login_that_fails_and_server_that_is_not_there(database: Database) -> No
     result = run_script(database, "", "-h", "ws://127.0.0.1:1", "shell")
     assert (result.returncode, result.stderr) == (
         4,
-        "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused\n",
+        f"nun-db: cannot connect to ws://127.0.0.1:1: {NOTHING_THERE}\n",
     )
 
 
@@ -284,4 +285,4 @@ def test_shell_connects_again_with_its_watches(server: Server, tmp_path: Path) -
 def test_start_without_a_server_ends_with_one_line(database: Database, tmp_path: Path) -> None:
     with open_terminal(database, tmp_path, "-h", "ws://127.0.0.1:1", "shell") as terminal:
         assert terminal.wait() == 4
-        assert terminal.text.strip() == "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused"
+        assert terminal.text.strip() == f"nun-db: cannot connect to ws://127.0.0.1:1: {NOTHING_THERE}"

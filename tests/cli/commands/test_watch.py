@@ -177,7 +177,10 @@ def test_no_server_at_the_beginning(database: Database) -> None:
         check=False,
     )
     assert process.returncode == 4
-    assert process.stderr == "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused\n"
+    assert process.stderr == (
+        "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused; start the server, or give the address of its"
+        " WebSocket port (usually 3012)\n"
+    )
 
 
 def test_key_that_cannot_be_sent_is_refused_before_connecting() -> None:

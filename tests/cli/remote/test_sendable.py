@@ -128,7 +128,7 @@ def test_what_would_mean_another_one_is_not_sent(command: tuple[str, ...], name:
     assert (result.code, result.output) == (2, "")
     assert result.errors == (
         f"nun-db: {name!r} can't be sent over HTTP, where a semicolon ends a command and white space around one is"
-        " dropped; the TCP port takes it, see docs/administration.md\n"
+        " dropped; send the command as a line to the TCP port (3014), which takes it\n"
     )
 
 
@@ -177,7 +177,7 @@ def test_over_websocket_only_semicolons_are_refused(arguments: tuple[str, ...]) 
     at = ("-h", "ws://127.0.0.1:1", *arguments)
     refused = run(*at, "a;b", "-t", "t")
     assert refused.code == 2
-    assert "'a;b' can't be sent over WebSocket, where a semicolon ends a command; the TCP port" in refused.errors
+    assert "'a;b' can't be sent over WebSocket, where a semicolon ends a command; send" in refused.errors
     assert run(*at, "tab\t", "-t", "t").code == 4
     assert "'u;' can't be sent" in run(*at, "d", "-t", "t", "--database-user", "u;").errors
 

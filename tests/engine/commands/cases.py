@@ -17,7 +17,9 @@ OK = "ok \n"
 ID = START_NS + 1
 RECORD = f"$conflicts_k_{ID}"
 ACK = f"ack 7 {ADDRESS} \n"
-OUT_OF_RANGE = "version out of range: remove k lets it start anew"
+OUT_OF_RANGE = (
+    "version out of range: at most 2130706432 can be given; remove k lets it start anew if it has come so far"
+)
 COUNTED = "$connections is counted by the server: nobody can change it"
 PENDING = f"{RECORD} waits for its arbiter: only resolve changes it"
 SECURITY = "To read security keys you must auth as an admin!"

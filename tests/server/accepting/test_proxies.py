@@ -13,7 +13,7 @@ import pytest
 
 from pynun.errors import SettingsError
 from pynun.server.accepting.forwarded import client_address, plain_address
-from pynun.server.accepting.proxies import TrustedProxies
+from pynun.server.accepting.proxies import TrustedProxies, too_wide
 from pynun.server.accepting.proxy_protocol import ProxyHeader, ProxyHeaderError, parse_proxy_header
 from pynun.setting_values import networks
 from pynun.settings import load
@@ -117,11 +117,15 @@ V2_IPV6 = V2 + struct.pack("!BBH", 0x21, 0x21, 36) + ipaddress.ip_address("2001:
     [
         (b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 3014\r\n", "192.0.2.7"),
         (b"PROXY TCP6 2001:db8::7 ::1 4711 3014\r\n", "2001:db8::7"),
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 0 65535\r\n", "192.0.2.7"),
         (b"PROXY UNKNOWN\r\n", None),
         (b"PROXY UNKNOWN ff:: ff:: 1 2\r\n", None),
         (V2_IPV4, "192.0.2.7"),
         (V2_IPV6, "2001:db8::7"),
         (V2 + struct.pack("!BBH", 0x20, 0, 0), None),
+        (V2 + struct.pack("!BBH", 0x20, 0xFF, 4) + bytes(4), None),  # of a LOCAL connection nothing else counts
+        (V2 + struct.pack("!BBH", 0x21, 0, 0), None),
+        (V2 + struct.pack("!BBH", 0x21, 0x12, 12) + bytes(12), None),
         (V2 + struct.pack("!BBH", 0x21, 0x31, 216) + bytes(216), None),
     ],
 )
@@ -139,11 +143,22 @@ def test_a_proxy_header_is_read_to_its_end_and_no_further(data: bytes, address: 
         b"PROXY TCP4 2001:db8::7 ::1 4711 3014\r\n",
         b"PROXY TCP4 192.0.2.700 10.0.0.1 4711 3014\r\n",
         b"PROXY UDP4 192.0.2.7 10.0.0.1 4711 3014\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 70000 3014\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 65536\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 04711 3014\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.1 -1 3014\r\n",
+        b"PROXY TCP4 192.0.2.7 10.0.0.256 4711 3014\r\n",
+        b"PROXY TCP4 192.0.2.7 ::1 4711 3014\r\n",
         b"PROXY " + b"x" * 200,
         V2 + b"\x11\x11\0\x0c" + bytes(12),
         V2 + b"\x22\x11\0\x0c" + bytes(12),
         V2 + b"\x21\x11\0\x04" + bytes(4),
         V2 + b"\x21\x11\xff\xff" + bytes(4),
+        V2 + b"\x21\x11\0\x0b" + bytes(11),
+        V2 + b"\x21\x21\0\x23" + bytes(35),
+        V2 + b"\x21\x31\0\xd7" + bytes(215),
+        V2 + b"\x21\x41\0\x0c" + bytes(12),
+        V2 + b"\x21\x13\0\x0c" + bytes(12),
     ],
 )
 def test_a_broken_proxy_header(data: bytes) -> None:
@@ -155,6 +170,34 @@ def test_a_broken_proxy_header(data: bytes) -> None:
 def test_what_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="is not accepted; accepted: addresses and networks"):
         load({"NUN_USER": "u", "NUN_PWD": "p", "NUN_TRUSTED_PROXIES": text}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("0.0.0.0/0", ["0.0.0.0/0"]),
+        ("::/0, 10.0.0.1", ["::/0"]),
+        ("::ffff:0:0/96", ["0.0.0.0/0"]),
+        ("0.0.0.0/1,128.0.0.0/1", ["0.0.0.0/0"]),
+        ("10.0.0.0/8,172.16.0.0/12,fc00::/7,2001:db8::/32", []),
+    ],
+)
+def test_networks_that_hold_more_than_proxies(text: str, shown: list[str]) -> None:
+    assert [str(network) for network in too_wide(networks(text))] == shown
+
+
+def test_trusting_everybody_is_warned_of(new_server: Callable[..., Server]) -> None:
+    with new_server(NUN_TRUSTED_PROXIES="127.0.0.1,0.0.0.0/0") as server:
+        server.stop()
+        warning = "NUN_TRUSTED_PROXIES holds 0.0.0.0/0: everybody who connects from there can choose the address"
+        assert server.log_text().count(warning) == 1
+
+
+def test_a_proxy_header_of_no_proxy_can_not_be_required() -> None:
+    given = {"NUN_USER": "u", "NUN_PWD": "p", "NUN_PROXY_PROTOCOL": "on"}
+    with pytest.raises(SettingsError, match="NUN_PROXY_PROTOCOL=on has no effect without NUN_TRUSTED_PROXIES"):
+        load(given, {})
+    assert load({**given, "NUN_TRUSTED_PROXIES": "127.0.0.1"}, {}).proxy_protocol == "on"
 
 
 def addresses(server: Server, transport: str) -> list[str]:
@@ -256,7 +299,7 @@ def test_the_proxy_protocol_on_every_port(new_server: Callable[..., Server], mod
 
         with Two(server.tcp), socket.create_connection(server.tcp, 20) as forger:
             forger.sendall(One.header)
-            assert b"PROXY protocol" in b"".join(iter(lambda: forger.recv(4096), b""))
+            assert b"PROXY header" in b"".join(iter(lambda: forger.recv(4096), b""))
             found = addresses(server, "tcp")
             assert "192.0.2.7" in found
             assert "6.6.6.6" not in found
@@ -274,7 +317,7 @@ def test_the_proxy_protocol_on_every_port(new_server: Callable[..., Server], mod
             assert '"address":"192.0.2.5"' in client.read_response().text.replace(" ", "")
         with TcpClient(server.tcp, source="127.0.0.3") as other:  # no named proxy: no header of its own
             other.send("PROXY TCP4 6.6.6.6 127.0.0.1 1 2\r")
-            assert "PROXY protocol" in other.take(1)[0]
+            assert "PROXY header" in other.take(1)[0]
             assert other.wait_end()
 
 
@@ -292,7 +335,7 @@ def test_a_missing_proxy_header(new_server: Callable[..., Server]) -> None:
                 assert client.is_ended()
     with new_server(**settings, NUN_PROXY_PROTOCOL="off") as server, TcpClient(server.tcp) as client:
         client.send("PROXY TCP4 6.6.6.6 127.0.0.1 1 2\r")
-        assert "PROXY protocol" in client.take(1)[0]
+        assert "PROXY header" in client.take(1)[0]
 
 
 def test_the_proxy_header_comes_before_tls(new_server: Callable[..., Server], tmp_path: Path) -> None:

@@ -229,7 +229,9 @@ def test_names_of_databases_are_for_the_administrator(watched: Server) -> None:
 def test_a_wrong_login_gets_no_page(watched: Server, login: str) -> None:
     answer = request(watched.http, "/metrics", login=login)
     assert answer.status == 401
-    assert answer.text == "wrong user or password: the administrator's are needed (HTTP Basic), or none\n"
+    assert answer.text.startswith(
+        "wrong user or password: the administrator's are needed (HTTP Basic), or none; a proxy"
+    )
     assert request(watched.http, "/metrics", "HEAD", login=login).status == 401
     assert request(watched.http, "/healthz", login=login).text == "ok\n"
 

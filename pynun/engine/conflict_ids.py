@@ -1,0 +1,83 @@
+"""The ids of conflicts (docs/protocol.md section 5): they grow, also over a restart with the clock set back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from pynun.engine.conflict_records import CLOCK_ID_MAX, RECORD_PREFIX, newest_of
+from pynun.engine.database import CATALOGUE, HOUSEKEEPING, prefixes
+from pynun.engine.effects import Pause
+from pynun.engine.overlay import Entry
+from pynun.engine.scans import scan_slices
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from pynun.engine.effects import Answer, Need
+    from pynun.engine.engine import Engine
+
+LAST_CONFLICT: Final = HOUSEKEEPING + b"last-conflict"
+"""The stored key of the highest id that a conflict was given, as its version; there from the first conflict on."""
+
+_SLICE_RECORDS: Final = 500
+"""Records of conflicts whose names are read at once: about two milliseconds."""
+
+_DATABASE_RECORDS: Final = 4
+"""To look whether a database has any takes about as long as so many."""
+
+
+class ConflictIds:
+    """Gives the conflicts of one engine their ids."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._newest: int | None = None  # not looked up yet
+
+    @property
+    def upcoming(self) -> int:
+        """Conflicts from now on have this id or a higher one, all before have smaller ones."""
+        return self._known() + 1
+
+    def following(self) -> int:
+        """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
+        newest = self._known()
+        self._newest = max(newest + 1, min(self._engine.context.time_ns(), CLOCK_ID_MAX))
+        self._engine.view.write(LAST_CONFLICT, Entry(self._newest, ""))
+        return self._newest
+
+    def _known(self) -> int:
+        if self._newest is None:
+            for _ in self.find_newest():
+                pass
+        assert self._newest is not None
+        return self._newest
+
+    def find_newest(self) -> Generator[Need, Answer, None]:
+        """Look up the highest id given before this process, if it is not known yet.
+
+        An older server did not note it, and may have left any number of records: those are read in slices.
+        """
+        if self._newest is not None:
+            return
+        note = self._engine.view.read(LAST_CONFLICT)
+        newest = 0 if note is not None else (yield from self._newest_record())
+        if self._newest is None:  # else a conflict came meanwhile
+            self._newest = newest if note is None else note.version
+
+    def _newest_record(self) -> Generator[Need, Answer, int]:
+        newest = read = 0
+        for encoded in (yield from scan_slices(self._engine.view, CATALOGUE)):
+            catalogued = self._engine.view.read(CATALOGUE + encoded) if encoded else None
+            if catalogued is None:
+                continue
+            start = prefixes(catalogued.version)[0] + RECORD_PREFIX.encode()
+            newest = newest_of((key[4:].decode() for key in self._engine.view.unwritten(start)), newest)
+            position: bytes | None = b""
+            while position is not None:
+                names, position, _ = self._engine.view.store.scan(start, position, _SLICE_RECORDS)
+                newest = newest_of((key.decode() for key in names), newest)
+                read += _DATABASE_RECORDS + len(names)
+                if read >= _SLICE_RECORDS:
+                    yield Pause()
+                    read = 0
+        return newest
