@@ -43,7 +43,7 @@ def project() -> dict[str, list[str]]:
 
 
 def test_the_page_names_what_is_locked_in_its_version() -> None:
-    asked, brought = rows("Asked for by the project"), rows("Brought by those")
+    asked, brought = rows("Direct dependencies"), rows("Indirect dependencies")
     assert not asked.keys() & brought.keys()
     assert {name: cells[0] for name, cells in (asked | brought).items()} == {
         normalised(name): version for name, version in locked().items()
@@ -56,12 +56,12 @@ def test_the_page_names_the_tools_for_development() -> None:
 
 
 def test_the_licences_are_those_that_the_packages_state() -> None:
-    for name, cells in (rows("Asked for by the project") | rows("Brought by those")).items():
+    for name, cells in (rows("Direct dependencies") | rows("Indirect dependencies")).items():
         assert cells[1] == dependency_sizes.licence(importlib.metadata.distribution(name)), name
 
 
 def test_the_sum_is_that_of_the_rows() -> None:
-    every = rows("Asked for by the project") | rows("Brought by those")
+    every = rows("Direct dependencies") | rows("Indirect dependencies")
     match = re.search(r"All together: (\d+) packages, (\d+) MB", PAGE)
     assert match is not None
     assert int(match[1]) == len(every)
@@ -70,7 +70,7 @@ def test_the_sum_is_that_of_the_rows() -> None:
 
 def test_who_brings_a_package_is_what_the_lock_says() -> None:
     lock = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8")
-    for name, cells in rows("Brought by those").items():
+    for name, cells in rows("Indirect dependencies").items():
         entry = re.search(rf"^{re.escape(name)}==.*?(?=^\S|\Z)", lock, re.DOTALL | re.MULTILINE)
         assert entry is not None, name
         comments = re.findall(r"^ +# +(?:via )?([\w-]+)$", entry[0], re.MULTILINE)
