@@ -62,8 +62,8 @@ IDLE_SECONDS: Final = 1.0
 IDLE_SLICE_ENTRIES: Final = 256
 """About five milliseconds."""
 
-SETTLE_SECONDS: Final = 1.0
-SETTLE_SLICE_ENTRIES: Final = 512
+DRAIN_SECONDS: Final = 1.0
+DRAIN_SLICE_ENTRIES: Final = 512
 """A stop moves the log into the data for so long, in slices of so many: on a slow disk all of it could take longer than
 whoever stops the server waits before it is killed."""
 
@@ -158,20 +158,20 @@ class Committer:
             elif self.failure is not None and not self._is_stopping and not self.is_over:
                 await self._probe()
             if self._is_stopping and not view.batch.entries:
-                await self._settle()
+                await self._drain()
                 return
 
     async def _wait_for_changes(self) -> None:
-        """Return when there are some, or when it is time for a probe; the log is settled meanwhile."""
+        """Return when there are some, or when it is time for a probe; the log is drained meanwhile."""
         if self.failure is not None and not self.is_over:
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
             return
-        if not self.is_over and not self._store.is_settled:
+        if not self.is_over and not self._store.is_drained:
             with trio.move_on_after(IDLE_SECONDS):
                 await self._bell.wait()
-            while not self._bell.is_set() and not self._store.is_settled:
-                if not await self._move(IDLE_SLICE_ENTRIES):
+            while not self._bell.is_set() and not self._store.is_drained:
+                if not await self._checkpoint(IDLE_SLICE_ENTRIES):
                     break
         await self._bell.wait()
 
@@ -188,16 +188,16 @@ class Committer:
         count = min(max(SLICE_BATCHES * entries, SLICE_ENTRIES.start), SLICE_ENTRIES.stop - 1)
         if self._owed_moves >= count:
             self._owed_moves = 0
-            await self._move(count)
+            await self._checkpoint(count)
 
-    async def _settle(self) -> None:
+    async def _drain(self) -> None:
         """Before the end, as far as time allows: the next start then has little to read."""
-        deadline = time.perf_counter() + SETTLE_SECONDS
-        while not self._store.is_settled and time.perf_counter() < deadline:
-            if not await self._move(SETTLE_SLICE_ENTRIES):
+        deadline = time.perf_counter() + DRAIN_SECONDS
+        while not self._store.is_drained and time.perf_counter() < deadline:
+            if not await self._checkpoint(DRAIN_SLICE_ENTRIES):
                 break
 
-    async def _move(self, count: int) -> bool:
+    async def _checkpoint(self, count: int) -> bool:
         """Move a slice of the log into the data; False if there is no room for it, and then nothing is lost either."""
         if self.is_over:
             return False

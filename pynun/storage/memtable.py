@@ -1,4 +1,4 @@
-"""The write-ahead log: batches on disk whose entries are not in the data yet, and how they get there.
+"""What is on disk in the write-ahead log and not in the data yet, in memory; and how it gets into the data.
 
 LMDB copies each page that a commit changes. Keys spread over a large database have pages of their own, so ten changes
 cost twenty pages; in the log they cost three (measured: docs/performance.md). A checkpoint moves entries from the log
@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import sys
 import threading
+from bisect import bisect_left
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pynun.engine.overlay import Entry
 from pynun.storage import schema
-from pynun.storage.key_index import KeyIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,8 +47,10 @@ BYTES_MAX: Final = 3 * BYTES_DUE
 
 NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the log says nothing of the key"
 
-
 ENTRIES_ALL: Final = sys.maxsize - 1
+
+_FEW: Final = 50
+"""So many new keys cost less when each is put into its place than when all are sorted."""
 
 
 class Under(NamedTuple):
@@ -70,7 +72,7 @@ class Appended(NamedTuple):
     """How many more rows there are now."""
 
 
-class Moved(NamedTuple):
+class Checkpointed(NamedTuple):
     """A slice of the log in the data."""
 
     keys: list[bytes]
@@ -78,8 +80,8 @@ class Moved(NamedTuple):
     rows_removed: int
 
 
-class ChangeLog:
-    """The log of one store. Changed by the one thread that writes; read by others meanwhile."""
+class Memtable:
+    """That of one store, and its log. Changed by the one thread that writes; read by others meanwhile."""
 
     def __init__(self, database: _Database) -> None:
         self._database: Final = database
@@ -213,10 +215,10 @@ class ChangeLog:
         """Whether the data has everything, and nothing is left to be removed."""
         return not self.entries and not self._rows
 
-    def move(
+    def checkpoint(
         self, transaction: lmdb.Transaction, meta: _Database, data: _Database, count_max: int, rows_max: int
-    ) -> Moved:
-        """Put a slice into the data; what it returns is for `moved`, when the transaction is on disk."""
+    ) -> Checkpointed:
+        """Put a slice into the data; what it returns is for `checkpointed`, when the transaction is on disk."""
         if not self._round:
             self._round = sorted(self.entries, reverse=True)
             self._round_revision = self._newest
@@ -237,19 +239,70 @@ class ChangeLog:
             # never was in the log.
             checkpoint = self._newest if len(keys) == len(self.entries) else self._round_revision
             transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(checkpoint), db=meta)
-        return Moved(keys, checkpoint, self._remove_old(transaction, rows_max))
+        return Checkpointed(keys, checkpoint, self._remove_old(transaction, rows_max))
 
-    def moved(self, moved: Moved) -> None:
+    def checkpointed(self, done: Checkpointed) -> None:
         """The slice is on disk."""
-        for stored in moved.keys:
+        for stored in done.keys:
             del self.entries[stored]
             self._full_keys.pop(stored, None)
-        del self._round[len(self._round) - len(moved.keys) :]
-        self._rows -= moved.rows_removed
-        self._checkpoint = moved.checkpoint
+        del self._round[len(self._round) - len(done.keys) :]
+        self._rows -= done.rows_removed
+        self._checkpoint = done.checkpoint
         if not self._round:
             self._bytes = self._bytes - self._round_bytes if self.entries else 0
             self._index = None  # most of its keys are gone
+
+
+class KeyIndex:
+    """The keys in order, so that a part of them is found without looking at all of them.
+
+    Made when somebody first asks, and dropped now and then: so it costs changes next to nothing while nobody asks. It
+    may hold keys that the memtable has no more, and holds all that it had when the index was made and all that were
+    added since. `add` is called by the one thread that writes, the rest by one other at a time.
+    """
+
+    def __init__(self) -> None:
+        self._ordered: list[bytes] = []
+        self._added: list[bytes] = []  # not in order yet; the thread that writes only ever appends
+        self.add: Final = self._added.append
+        """Take a key, which may be there already."""
+
+    def fill(self, keys: Iterable[bytes]) -> None:
+        """Take the keys that were there before anybody called `add`; each once."""
+        self._ordered = sorted(keys)
+
+    def between(self, start: bytes, first: bytes, count_max: int) -> tuple[list[bytes], bytes | None]:
+        """The keys that begin with `start`, from `first` on, in order, and the one behind them if there are more."""
+        self._put_in_order()
+        ordered = self._ordered
+        low = bisect_left(ordered, max(start, first))
+        found = ordered[low : low + count_max + 1]
+        # Those that begin with `start` come first.
+        end = bisect_left(found, True, key=lambda key: not key.startswith(start))
+        if end > count_max:
+            return found[:count_max], found[count_max]
+        return found[:end], None
+
+    def _put_in_order(self) -> None:
+        # A copy, and then as many are removed: the thread that writes may append at any moment.
+        added = self._added[:]
+        if not added:
+            return
+        del self._added[: len(added)]
+        ordered = self._ordered
+        if len(added) <= _FEW:
+            for key in added:
+                at = bisect_left(ordered, key)
+                if at == len(ordered) or ordered[at] != key:
+                    ordered.insert(at, key)
+        else:
+            end = len(ordered)
+            for key in set(added):
+                at = bisect_left(ordered, key, 0, end)
+                if at == end or ordered[at] != key:
+                    ordered.append(key)
+            ordered.sort()
 
 
 def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
@@ -260,7 +313,7 @@ def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta:
     checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
     if checkpoint is None:  # format 1
         return []
-    log = ChangeLog(environment.open_db(schema.LOG_DATABASE, txn=transaction, create=False))
+    log = Memtable(environment.open_db(schema.LOG_DATABASE, txn=transaction, create=False))
     log.load(transaction, schema.decode_checkpoint(checkpoint))
     return log.pairs(b"")[0]
 

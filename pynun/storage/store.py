@@ -35,7 +35,7 @@ from pynun.storage.environment import (
 from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.page_walk import check_pages
-from pynun.storage.memtable import NOT_LOGGED, ChangeLog, merged
+from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
 from pynun.storage.open_files import OpenFiles
 from pynun.storage.range_scan import TOUCHED_BYTES, Slice, data_slice, entries_under, full_names, slice_with_log
 
@@ -124,10 +124,10 @@ class LmdbStore:
             self.revision, self.operations = schema.decode_state(state_value)
             if number < schema.FORMAT:
                 self._migrate()
-            self._log = ChangeLog(environment.open_db(schema.LOG_DATABASE, create=False))
+            self._memtable = Memtable(environment.open_db(schema.LOG_DATABASE, create=False))
             with environment.begin(db=self._meta) as transaction:
                 checkpoint = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
-                self._log.load(transaction, checkpoint)
+                self._memtable.load(transaction, checkpoint)
         except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
             raise StartError(not_ours(self.folder)) from None
         except DAMAGE as error:
@@ -147,7 +147,7 @@ class LmdbStore:
     def get(self, key: bytes) -> Entry | None:
         """The entry of four bytes and text."""
         stored = key if len(key) <= schema.KEY_BYTES_MAX else schema.stored_key(key)
-        entry = self._log.entries.get(stored, NOT_LOGGED)
+        entry = self._memtable.entries.get(stored, NOT_LOGGED)
         if entry is not NOT_LOGGED:
             return entry
         try:
@@ -168,7 +168,7 @@ class LmdbStore:
 
     def read_long(self, name: LongName, first: int, size: int) -> bytes | None:
         """A part of a long name: see `pynun.engine.overlay.Store.read_long`."""
-        if self._log.entries.get(name.stored, NOT_LOGGED) is None:
+        if self._memtable.entries.get(name.stored, NOT_LOGGED) is None:
             return None
         try:
             with self._environment.begin(db=self._data, buffers=True) as transaction:
@@ -189,7 +189,7 @@ class LmdbStore:
         stored_start = start[: schema.PREFIX_BYTES]
         first = position[: schema.KEY_BYTES_MAX] or stored_start
         while True:
-            logged = self._log.under(stored_start, first, count_max)
+            logged = self._memtable.under(stored_start, first, count_max)
             with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
                 stored, following = data_slice(cursor, stored_start, first, count_max)
                 if logged.entries:
@@ -258,7 +258,7 @@ class LmdbStore:
 
         With them where they end although there are more: as many as `count_max` of the log's are among them then.
         """
-        logged, behind = self._log.pairs(prefix, first, count_max)
+        logged, behind = self._memtable.pairs(prefix, first, count_max)
         # Values are never copied: a slice is bounded in keys, and each of its values may be as long as a message.
         with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
             found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
@@ -276,7 +276,7 @@ class LmdbStore:
 
         Pages that are replaced meanwhile stay in use: not for a server that goes on serving.
         """
-        logged, _ = self._log.pairs(prefix)
+        logged, _ = self._memtable.pairs(prefix)
         with self._environment.begin(db=self._data) as transaction:
             yield from entries_under(transaction, prefix, logged)
 
@@ -295,7 +295,7 @@ class LmdbStore:
                 self._write_past_log(batch, operations, ())
                 return
             if not self._room.is_short_for(batch.bytes_estimated):
-                while self._log.is_full:
+                while self._memtable.is_full:
                     self._checkpoint(_SLICE_KEYS)
                 try:
                     self._append(batch, operations)
@@ -304,7 +304,7 @@ class LmdbStore:
                 except (lmdb.Error, OSError) as error:
                     self._failed(error)
                     self._room.ran_out()
-                    if self._log.is_empty:
+                    if self._memtable.is_empty:
                         raise
                 else:
                     return
@@ -312,20 +312,20 @@ class LmdbStore:
 
     def _append(self, batch: Batch, operations: int) -> None:
         with self._environment.begin(write=True) as transaction:
-            appended = self._log.append(transaction, batch)
+            appended = self._memtable.append(transaction, batch)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
         self.files.wrote()
-        self._log.appended(batch, appended)
+        self._memtable.appended(batch, appended)
 
     def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
         """As it would be without a log, which goes, and gives its pages back."""
         deadline = time.monotonic() + _SHORT_SECONDS
         count = _SLICE_KEYS
-        while self._log.entries:
+        while self._memtable.entries:
             if time.monotonic() > deadline:
                 raise StorageError(NO_ROOM)  # for this batch; those to come find less in the log
             count = min(2 * self._checkpoint(count), _SLICE_KEYS)
-        if not self._log.is_empty:
+        if not self._memtable.is_empty:
             self._checkpoint(_OLD_ROWS)
         try:
             self._write(batch, operations, ())
@@ -344,24 +344,24 @@ class LmdbStore:
             self._write_past_log(batch, operations, copies)
 
     def _write_past_log(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
-        while self._log.entries:
+        while self._memtable.entries:
             self._checkpoint(_SLICE_KEYS)
         self._write(batch, operations, copies)
 
     @property
     def is_checkpoint_due(self) -> bool:
         """Whether there is so much in the log that `checkpoint` should be called between batches."""
-        return self._log.is_due
+        return self._memtable.is_due
 
     @property
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether nothing is left for `checkpoint` to do."""
-        return self._log.is_empty
+        return self._memtable.is_empty
 
     @property
     def logged_entries(self) -> int:
         """How many keys the log has something newer of than the data."""
-        return len(self._log.entries)
+        return len(self._memtable.entries)
 
     def checkpoint(self, count_max: int) -> None:
         """Move up to so many entries from the log into the data. Called in a thread; raises like `append`."""
@@ -372,10 +372,10 @@ class LmdbStore:
     def _checkpoint(self, count_max: int) -> int:
         """As `checkpoint`, but for what it raises: that is LMDB's. Returns with how many entries at most it went."""
         while True:
-            rows_max = min(count_max, _OLD_ROWS) if self._log.entries else count_max
+            rows_max = min(count_max, _OLD_ROWS) if self._memtable.entries else count_max
             try:
                 with self._environment.begin(write=True) as transaction:
-                    moved = self._log.move(transaction, self._meta, self._data, count_max, rows_max)
+                    done = self._memtable.checkpoint(transaction, self._meta, self._data, count_max, rows_max)
             except _REFUSED_AT_ONCE:
                 raise
             except (lmdb.Error, OSError):
@@ -384,7 +384,7 @@ class LmdbStore:
                 count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
                 self.files.wrote()
-                self._log.moved(moved)
+                self._memtable.checkpointed(done)
                 return count_max
 
     @contextlib.contextmanager

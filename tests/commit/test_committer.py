@@ -315,7 +315,7 @@ def test_a_stop_on_a_slow_disk_leaves_the_rest_of_the_log_to_the_next_start(disk
                 admin.ask(f"set k{number} v")
             committer.stop()
             began = trio.current_time()
-        assert not store.is_settled
+        assert not store.is_drained
         store.close()
         return trio.current_time() - began
 

@@ -83,7 +83,7 @@ def test_a_moment_without_changes_moves_the_log(store: LmdbStore, monkeypatch: p
 
     async def test(client: Client) -> None:
         await change_all(client, 20)
-        await until(lambda: client.world.view.newest_unwritten == 0 and store.is_settled)
+        await until(lambda: client.world.view.newest_unwritten == 0 and store.is_drained)
         log, data = rows(store.folder)
         assert log == {}
         assert len([key for key in data if key[4:5] == b"k"]) == 20
@@ -134,7 +134,7 @@ def test_no_room_for_moving_costs_nobody_anything(disk_folder: Path, monkeypatch
         assert client.ask("get k299") == ["value v299\n", *OK]
         store.is_failing = False
         assert client.ask("set k0 again") == OK
-        await until(lambda: store.is_settled)
+        await until(lambda: store.is_drained)
         store.is_failing = True
         assert client.ask("set k0 last") == OK
 

@@ -53,7 +53,7 @@ class WritableStore(Protocol):
         """Whether `checkpoint` should be called between batches."""
 
     @property
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether nothing is left for `checkpoint` to do."""
 
     def checkpoint(self, count_max: int) -> None:
@@ -114,9 +114,9 @@ class FaultyStore:
         return self.inner.is_checkpoint_due
 
     @property
-    def is_settled(self) -> bool:
+    def is_drained(self) -> bool:
         """Whether nothing is left for `checkpoint` to do."""
-        return self.inner.is_settled
+        return self.inner.is_drained
 
     def checkpoint(self, count_max: int) -> None:
         """Move up to so many entries from the log into the data."""

@@ -39,7 +39,7 @@ class MemoryStore:
         return len(names[:count_max]), size, following
 
     is_checkpoint_due = False
-    is_settled = True
+    is_drained = True
     """There is no log."""
 
     def checkpoint(self, count_max: int) -> None:

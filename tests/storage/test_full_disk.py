@@ -101,7 +101,7 @@ def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(
 
         for first in range(0, 30_000, 1000):
             append({b"\0\0\0\1%05d" % key: Entry(0, "x" * 60) for key in range(first, first + 1000)})
-        while not store.is_settled:
+        while not store.is_drained:
             store.checkpoint(1000)
         for number in range(30_000 // batch_keys):
             if number == (10_000 // batch_keys if is_sudden else 0):

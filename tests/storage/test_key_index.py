@@ -1,11 +1,11 @@
-"""The keys of the log in order: whatever is added and asked, it says what sorting all of them would."""
+"""The keys of the memtable in order: whatever is added and asked, it says what sorting all of them would."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynun.storage.key_index import KeyIndex
+from pynun.storage.memtable import KeyIndex
 from tests.properties.effort import effort
 
 _keys = st.binary(max_size=3) | st.text("ab", max_size=4).map(str.encode)

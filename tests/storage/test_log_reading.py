@@ -59,7 +59,7 @@ def test_who_reads_while_entries_come_and_move_finds_all_that_stays(store: LmdbS
             fresh = {LONG + b"%d-%d" % (number, key): Entry(1, "v") for key in range(20)}
             gone = {LONG + b"%d-%d" % (number - 3, key): None for key in range(20)}
             append(store, fresh | gone | dict.fromkeys(stays, Entry(number, "v")))
-            while not store.is_settled:
+            while not store.is_drained:
                 store.checkpoint(15)
 
     writer = threading.Thread(target=write)

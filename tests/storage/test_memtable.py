@@ -80,14 +80,14 @@ def test_a_batch_is_in_the_log_until_a_checkpoint_moves_it(store: LmdbStore) -> 
     log, data = rows(store.folder)
     assert log.keys() == {struct.pack(">QI", 1, 0)}
     assert data == {}
-    assert not store.is_settled
+    assert not store.is_drained
     store.checkpoint(10)
     store.checkpoint(10)
     assert rows(store.folder) == (
         {},
         {DATABASE + b"a": struct.pack(">q", 1) + b"one", DATABASE + b"b": struct.pack(">q", 1) + b"two"},
     )
-    assert store.is_settled
+    assert store.is_drained
 
 
 def test_the_bytes_of_the_log_are_those_of_the_format(store: LmdbStore) -> None:
@@ -136,7 +136,7 @@ def test_old_rows_go_many_at_a_time_when_nothing_else_is_to_be_done(store: LmdbS
     for number in range(1500):
         append(store, camera=f"{number}")
     commits = 0
-    while not store.is_settled:
+    while not store.is_drained:
         store.checkpoint(512)
         commits += 1
     assert commits <= 6
