@@ -24,8 +24,8 @@ RETRY_SECONDS: Final = 1.0
 """When nothing can be stored."""
 
 
-class Sweeper:
-    """The remover of one engine's dropped databases."""
+class Purger:
+    """The purger of one engine's dropped databases."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,10 +40,10 @@ class Sweeper:
         """Remove what an earlier process left, then whatever is dropped; runs until it is cancelled."""
         while True:
             self._bell = trio.Event()
-            await self._sweep()
+            await self._purge()
             await self._bell.wait()
 
-    async def _sweep(self) -> None:
+    async def _purge(self) -> None:
         slice_keys = SLICE_KEYS
         await until_on_disk(self._view)  # the note of what was just dropped
         while True:

@@ -19,7 +19,7 @@ import trio
 
 from pynun import __version__, limits, stop_signals
 from pynun.commit.committer import Committer
-from pynun.commit.purger import Sweeper
+from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED, OK
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
@@ -317,7 +317,7 @@ class _Server:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
-                accepting.start_soon(Sweeper(self._engine).run)
+                accepting.start_soon(Purger(self._engine).run)
                 accepting.start_soon(find_newest_conflict, self._engine)
                 if settings.database_bytes_max is not None:
                     accepting.start_soon(RoomMeasurer(self._engine).run)

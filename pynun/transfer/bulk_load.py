@@ -1,9 +1,9 @@
 """Databases that are made beside the others, unseen, and then appear all at once: what imports write through.
 
-A staged database has an identifier of its own, with a note that its keys belong to nobody, in the form in which a
-dropped database is noted. `publish` gives it its name and takes the note away, in one batch. So whatever happens before
-(a bad line, a kill, a full disk), the databases that were there are as they were; what is left of the staged ones is
-removed by `sweep`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is, but for one that is put over
+A database is loaded under an identifier of its own, with a note that its keys belong to nobody, in the form in which a
+dropped database is noted. `swap_in` gives it its name and takes the note away, in one batch. So whatever happens before
+(a bad line, a kill, a full disk), the databases that were there are as they were; what is left of the new ones is
+removed by `purge`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is, but for one that is put over
 or under another: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
 """
 
@@ -33,8 +33,8 @@ BATCH_ENTRIES_MAX: Final = 4096
 """LMDB takes up to 4 KiB of memory for the page of each, and keeps it: a server may go on with it after an import."""
 
 
-class Publishing(enum.Enum):
-    """What happens to a staged database in the end."""
+class SwapIn(enum.Enum):
+    """How a loaded database takes its place in the end."""
 
     NEW = enum.auto()
     """It gets the name, and what had it before is removed."""
@@ -44,10 +44,10 @@ class Publishing(enum.Enum):
     """Its keys are added to those of the database that has the name, which win."""
 
 
-class StagedDatabase:
+class LoadedDatabase:
     """A database being made."""
 
-    def __init__(self, staging: Staging, name: str, identifier: int, strategy: Strategy, how: Publishing) -> None:
+    def __init__(self, load: BulkLoad, name: str, identifier: int, strategy: Strategy, how: SwapIn) -> None:
         self.name = name
         self.identifier = identifier
         self.strategy: Strategy = strategy
@@ -55,38 +55,38 @@ class StagedDatabase:
         self.keys_count = 0
         """For whoever fills it."""
         self.prefix, self.pending_prefix = prefixes(identifier)
-        self._staging = staging
+        self._load = load
 
     def get(self, key: str) -> Entry | None:
-        return self._staging.get(self.prefix + key.encode())
+        return self._load.get(self.prefix + key.encode())
 
     def put(self, key: str, entry: Entry) -> None:
-        self._staging.newest_conflict = newest_of((key,), self._staging.newest_conflict)
-        self._staging.put(self.prefix + key.encode(), entry)
+        self._load.newest_conflict = newest_of((key,), self._load.newest_conflict)
+        self._load.put(self.prefix + key.encode(), entry)
 
     def remove(self, key: str) -> None:
-        self._staging.put(self.prefix + key.encode(), None)
+        self._load.put(self.prefix + key.encode(), None)
 
     def put_pending(self, key: str, conflict: int, is_pending: bool) -> None:
         """Say whether a conflict of a key waits for an arbiter."""
-        self._staging.put(self.pending_prefix + f"{key} {conflict}".encode(), Entry(0, "") if is_pending else None)
+        self._load.put(self.pending_prefix + f"{key} {conflict}".encode(), Entry(0, "") if is_pending else None)
 
     def has_pending(self, key: str) -> bool:
         """Whether a conflict of the key waits for an arbiter."""
-        self._staging.flush()
-        return bool(self._staging.store.scan(self.pending_prefix + f"{key} ".encode(), b"", 1)[0])
+        self._load.flush()
+        return bool(self._load.store.scan(self.pending_prefix + f"{key} ".encode(), b"", 1)[0])
 
     def all_keys(self) -> Iterator[str]:
         """All its keys."""
-        self._staging.flush()
+        self._load.flush()
         position: bytes | None = b""
         while position is not None:
-            names, position, _ = self._staging.store.scan(self.prefix, position, 1000)
+            names, position, _ = self._load.store.scan(self.prefix, position, 1000)
             yield from (name.decode() for name in names)
 
     def secrets_of_namesake(self) -> dict[str, Entry]:
         """The entries whose keys begin with `$$` of the database that has its name now."""
-        store = self._staging.store
+        store = self._load.store
         present = store.get(CATALOGUE + self.name.encode())
         if present is None:
             return {}
@@ -103,12 +103,12 @@ class StagedDatabase:
 
     def keys_with_version(self, version: int) -> list[str]:
         """The keys that have a version."""
-        self._staging.flush()
-        entries = self._staging.store.read_all(self.prefix)
+        self._load.flush()
+        entries = self._load.store.read_all(self.prefix)
         return [key.decode() for key, entry in entries if entry.version == version]
 
 
-class Staging:
+class BulkLoad:
     """The databases of one import. Nothing else may write to the store meanwhile."""
 
     def __init__(self, store: LmdbStore) -> None:
@@ -116,11 +116,11 @@ class Staging:
         self.store = store
         self.newest_conflict = 0
         """The highest id of a conflict among what is imported: those that the server gives lie above it."""
-        self._staged: list[StagedDatabase] = []
+        self._databases: list[LoadedDatabase] = []
         self._batch = Batch(store.revision + 1)
-        sweep(store)
+        purge(store)
 
-    def begin(self, name: str, strategy: Strategy, how: Publishing = Publishing.NEW) -> StagedDatabase:
+    def begin(self, name: str, strategy: Strategy, how: SwapIn = SwapIn.NEW) -> LoadedDatabase:
         """Make a database that nobody sees. Raises TransferError."""
         self.flush()
         last = self.store.get(LAST_IDENTIFIER)
@@ -128,9 +128,9 @@ class Staging:
         self.put(LAST_IDENTIFIER, Entry(identifier, ""))
         self.put(note_key(identifier), Entry(identifier, name))
         self.flush()
-        staged = StagedDatabase(self, name, identifier, strategy, how)
-        self._staged.append(staged)
-        return staged
+        loaded = LoadedDatabase(self, name, identifier, strategy, how)
+        self._databases.append(loaded)
+        return loaded
 
     def get(self, stored: bytes) -> Entry | None:
         if stored in self._batch.entries:
@@ -149,7 +149,7 @@ class Staging:
         if self._batch.entries:
             self._batch = _write(self.store, self._batch)
 
-    def publish(self, notes: Mapping[bytes, Entry]) -> None:
+    def swap_in(self, notes: Mapping[bytes, Entry]) -> None:
         """Let all appear at once, and put `notes` (housekeeping keys) with them.
 
         Raises TransferError: nothing has appeared.
@@ -157,22 +157,22 @@ class Staging:
         admin = self._admin()
         entries: dict[bytes, Entry | None] = dict(notes)
         copies: list[Copy] = []
-        for staged in self._staged:
-            existing = self.store.get(CATALOGUE + staged.name.encode())
-            if staged.how is Publishing.NEW or existing is None:
-                entries[CATALOGUE + staged.name.encode()] = Entry(staged.identifier, staged.strategy)
-                entries[note_key(staged.identifier)] = None
+        for loaded in self._databases:
+            existing = self.store.get(CATALOGUE + loaded.name.encode())
+            if loaded.how is SwapIn.NEW or existing is None:
+                entries[CATALOGUE + loaded.name.encode()] = Entry(loaded.identifier, loaded.strategy)
+                entries[note_key(loaded.identifier)] = None
                 if existing is not None:
-                    entries[note_key(existing.version)] = Entry(existing.version, staged.name)
+                    entries[note_key(existing.version)] = Entry(existing.version, loaded.name)
             else:
-                is_over = staged.how is Publishing.OVER
+                is_over = loaded.how is SwapIn.OVER
                 targets = prefixes(existing.version)
                 copies += [
-                    Copy(staged.prefix, targets[0], is_over),
-                    Copy(staged.pending_prefix, targets[1], is_over),
+                    Copy(loaded.prefix, targets[0], is_over),
+                    Copy(loaded.pending_prefix, targets[1], is_over),
                 ]
-            name_key = admin + staged.name.encode()
-            if self._admin_entry(admin, staged.name) is None:
+            name_key = admin + loaded.name.encode()
+            if self._admin_entry(admin, loaded.name) is None:
                 entries[name_key] = Entry(0, "{}")
         noted = self.store.get(LAST_CONFLICT)
         if noted is not None and noted.version < self.newest_conflict:  # without a note, the server looks itself
@@ -181,33 +181,33 @@ class Staging:
         self._batch.entries.update(entries)
         self._batch = _write(self.store, self._batch, copies)
         with contextlib.suppress(TransferError):  # it is done; what was replaced, a server removes when there is room
-            sweep(self.store)
+            purge(self.store)
 
     def discard(self) -> None:
-        """Remove what was staged. Raises TransferError."""
+        """Remove what was loaded. Raises TransferError."""
         self._batch = Batch(self.store.revision + 1)
-        sweep(self.store)
+        purge(self.store)
 
     def _admin(self) -> bytes:
         """What the stored keys of `$admin`, in which every database is named, will begin with."""
         existing = self.store.get(CATALOGUE + ADMIN_DATABASE.encode())
         if existing is not None:
             return prefixes(existing.version)[0]
-        for staged in self._staged:
-            if staged.name == ADMIN_DATABASE:
-                return staged.prefix
+        for loaded in self._databases:
+            if loaded.name == ADMIN_DATABASE:
+                return loaded.prefix
         return self.begin(ADMIN_DATABASE, "newer").prefix
 
     def _admin_entry(self, admin: bytes, name: str) -> Entry | None:
-        """The entry of a database's name in `$admin`, also of one that is still staged."""
+        """The entry of a database's name in `$admin`, also of one that is not swapped in yet."""
         found = self.get(admin + name.encode())
-        for staged in self._staged:
-            if staged.name == ADMIN_DATABASE and found is None:
-                found = staged.get(name)
+        for loaded in self._databases:
+            if loaded.name == ADMIN_DATABASE and found is None:
+                found = loaded.get(name)
         return found
 
 
-def sweep(store: LmdbStore) -> None:
+def purge(store: LmdbStore) -> None:
     """Remove the keys of databases that have no name. Raises TransferError."""
     for note in list(_notes(store)):
         entry = store.get(note)

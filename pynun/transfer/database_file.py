@@ -11,7 +11,7 @@ from pynun.engine.permissions import is_secret_key
 from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.errors import TransferError
 from pynun.timestamps import timestamp
-from pynun.transfer.bulk_load import Publishing, Staging
+from pynun.transfer.bulk_load import BulkLoad, SwapIn
 from pynun.transfer.jsonl import Header, LineError, Writer, read_lines
 from pynun.transfer.nundb_import import existing_databases
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pynun.storage.snapshot import Snapshot
     from pynun.storage.store import LmdbStore
-    from pynun.transfer.bulk_load import StagedDatabase
+    from pynun.transfer.bulk_load import LoadedDatabase
     from pynun.transfer.jsonl import Line
 
 
@@ -76,48 +76,48 @@ def import_database(
         raise TransferError(
             f"{ADMIN_DATABASE} names all databases and can't be replaced: --merge puts the file over it"
         )
-    staging = Staging(store)
+    load = BulkLoad(store)
     try:
-        staged = _stage(staging, name, file, hash_secret, progress, is_merging, hash_limit)
-        keys = staged.keys_count
-        if not (is_there and is_merging) and staged.get("$$token") is None:
+        loaded = _load(load, name, file, hash_secret, progress, is_merging, hash_limit)
+        keys = loaded.keys_count
+        if not (is_there and is_merging) and loaded.get("$$token") is None:
             if is_there:
-                _keep_secrets(staged)
+                _keep_secrets(loaded)
             else:
-                staged.put("$$token", Entry(0, hash_secret(ask_token())))
-        staging.publish({})
+                loaded.put("$$token", Entry(0, hash_secret(ask_token())))
+        load.swap_in({})
     except LineError as error:
-        staging.discard()
+        load.discard()
         raise TransferError(f"{error}; nothing was imported") from None
     except BaseException:
-        staging.discard()
+        load.discard()
         raise
     return ImportedDatabase(name, keys, is_there and not is_merging, is_there and is_merging)
 
 
-def _stage(
-    staging: Staging,
+def _load(
+    load: BulkLoad,
     name: str,
     file: BinaryIO,
     hash_secret: Callable[[str], str],
     progress: Callable[[int], None],
     is_merging: bool,
     hash_limit: HashLimit,
-) -> StagedDatabase:
+) -> LoadedDatabase:
     lines = read_lines(file)
     header = next(lines)
     assert isinstance(header, Header)
-    staged = staging.begin(name, header.strategy, Publishing.OVER if is_merging else Publishing.NEW)
+    loaded = load.begin(name, header.strategy, SwapIn.OVER if is_merging else SwapIn.NEW)
     for line in lines:
         assert not isinstance(line, Header)
-        _take(staged, line, hash_secret, hash_limit)
+        _take(loaded, line, hash_secret, hash_limit)
         progress(line.number)
-    return staged
+    return loaded
 
 
-def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str], hash_limit: HashLimit) -> None:
+def _take(loaded: LoadedDatabase, line: Line, hash_secret: Callable[[str], str], hash_limit: HashLimit) -> None:
     key, value = line.key, line.value
-    if staged.get(key) is not None:
+    if loaded.get(key) is not None:
         raise LineError(f"line {line.number}: the key {key!r} is there twice")
     if key == CONNECTIONS_KEY:
         raise LineError(f"line {line.number}: {CONNECTIONS_KEY} is counted by the server and can't be imported")
@@ -129,15 +129,15 @@ def _take(staged: StagedDatabase, line: Line, hash_secret: Callable[[str], str],
         raise LineError(f"line {line.number}: the hash of {key} costs too much to check: {hash_limit}")
     waiting = parse_waiting(key, value)
     if waiting is not None:
-        staged.put_pending(waiting.key, waiting.identifier, True)
-        if waiting.database != staged.name:
-            value = renamed(waiting, staged.name)
-    staged.put(key, Entry(line.version, value))
-    staged.keys_count += 1
+        loaded.put_pending(waiting.key, waiting.identifier, True)
+        if waiting.database != loaded.name:
+            value = renamed(waiting, loaded.name)
+    loaded.put(key, Entry(line.version, value))
+    loaded.keys_count += 1
 
 
-def _keep_secrets(staged: StagedDatabase) -> None:
+def _keep_secrets(loaded: LoadedDatabase) -> None:
     """A file without tokens that replaces a database leaves those of the database valid."""
-    for key, entry in staged.secrets_of_namesake().items():
-        if is_secret_key(key) and staged.get(key) is None:
-            staged.put(key, entry)
+    for key, entry in loaded.secrets_of_namesake().items():
+        if is_secret_key(key) and loaded.get(key) is None:
+            loaded.put(key, entry)

@@ -22,7 +22,7 @@ from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.engine.versions import IN_CONFLICT
 from pynun.errors import TransferError
 from pynun.timestamps import timestamp
-from pynun.transfer.bulk_load import Publishing, Staging, write_notes
+from pynun.transfer.bulk_load import BulkLoad, SwapIn, write_notes
 from pynun.transfer.nundb_files import (
     DatabaseFiles,
     Problem,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.database import Strategy
     from pynun.storage.store import LmdbStore
-    from pynun.transfer.bulk_load import StagedDatabase
+    from pynun.transfer.bulk_load import LoadedDatabase
 
     Progress = Callable[[str, int, int], None]
     """What is being done, how many bytes of it are done, and of how many."""
@@ -238,18 +238,18 @@ class _Import:
             self._tell(problem)
         before = _stamps(self._folder, found)
         self._total_bytes = sum(before.get(files.keys.name, (0, 0))[0] for files in found)
-        staging = Staging(self._store)
+        load = BulkLoad(self._store)
         for files in found:
-            self._import_database(staging, files, files.name in existing)
+            self._import_database(load, files, files.name in existing)
         self._check_unchanged(before, _stamps(self._folder, found))
         if self._is_dry or (self._summary.losses and not is_accepting_damage):
-            staging.discard()
+            load.discard()
             return self._summary
         notes: dict[bytes, Entry] = {}
         if _is_same(self._folder, self._store.folder):
             notes[IMPORTED_KEY] = Entry(1, str(self._remember(found)))
         self._progress("completing the import", 0, 0)
-        staging.publish(notes)
+        load.swap_in(notes)
         self._summary.is_done = True
         return self._summary
 
@@ -261,14 +261,14 @@ class _Import:
                 " removes what is in a database of that name and puts the original's in its place"
             )
 
-    def _import_database(self, staging: Staging, files: DatabaseFiles, is_there: bool) -> None:
+    def _import_database(self, load: BulkLoad, files: DatabaseFiles, is_there: bool) -> None:
         strategy, problem = read_strategy(files)
         if problem is not None:
             self._tell(problem)
         is_admin = files.name == ADMIN_DATABASE
-        how = Publishing.UNDER if is_admin else Publishing.NEW
-        staged = staging.begin(files.name, "newer" if is_admin else strategy, how)
-        counts = DatabaseCounts(files.name, staged.strategy, is_replaced=is_there and not is_admin)
+        how = SwapIn.UNDER if is_admin else SwapIn.NEW
+        loaded = load.begin(files.name, "newer" if is_admin else strategy, how)
+        counts = DatabaseCounts(files.name, loaded.strategy, is_replaced=is_there and not is_admin)
         self._summary.databases.append(counts)
         name = f"importing {files.name}"
         for number, item in enumerate(read_database(files)):
@@ -277,33 +277,33 @@ class _Import:
             elif isinstance(item, Problem):
                 self._tell(item)
             else:
-                self._take(staged, counts, files, item)
+                self._take(loaded, counts, files, item)
                 if number % _PROGRESS_RECORDS == 0 or is_secret_key(item.key):  # hashing is what takes long
                     self._progress(name, self._done_bytes + item.offset, self._total_bytes)
         with contextlib.suppress(OSError):  # the reader has said so
             self._done_bytes += files.keys.stat().st_size
-        self._end_conflicts(staged, files)
-        if not is_admin and staged.get("$$token") is None:
+        self._end_conflicts(loaded, files)
+        if not is_admin and loaded.get("$$token") is None:
             what = "no token of the database is there: nobody can select it by its own token"
             self._tell(Problem(files.keys.name, None, "$$token", what))
         elif is_admin:
-            self._check_names(staged, files)
-        staging.flush()
+            self._check_names(loaded, files)
+        load.flush()
 
-    def _take(self, staged: StagedDatabase, counts: DatabaseCounts, files: DatabaseFiles, record: Record) -> None:
+    def _take(self, loaded: LoadedDatabase, counts: DatabaseCounts, files: DatabaseFiles, record: Record) -> None:
         key, version, value, offset = record
-        if key == CONNECTIONS_KEY or (key == "$$token" and staged.name == ADMIN_DATABASE):
+        if key == CONNECTIONS_KEY or (key == "$$token" and loaded.name == ADMIN_DATABASE):
             counts.skipped += key == CONNECTIONS_KEY
             return
-        old = staged.get(key)
+        old = loaded.get(key)
         if old is not None:
             self._say_twice(files, record, old)
         if value is None:
             if old is not None:
-                staged.remove(key)
-                self._count(staged, counts, key, old.text, -1)
+                loaded.remove(key)
+                self._count(loaded, counts, key, old.text, -1)
             if is_record(key) and (waiting := parse_waiting(key, "" if old is None else old.text)):
-                staged.put_pending(waiting.key, waiting.identifier, False)
+                loaded.put_pending(waiting.key, waiting.identifier, False)
             return
         if is_secret_key(key):
             if (what := self._unusable_secret(key, value)) is not None:
@@ -312,14 +312,14 @@ class _Import:
             if not is_secret_hash(value):
                 value = self._hash_secret(value)
         if old is None:
-            self._count(staged, counts, key, value, 1)
+            self._count(loaded, counts, key, value, 1)
         waiting = parse_waiting(key, value)
         if waiting is not None:
-            staged.put_pending(waiting.key, waiting.identifier, True)
+            loaded.put_pending(waiting.key, waiting.identifier, True)
         elif is_record(key) and old is not None and (waiting := parse_waiting(key, old.text)) is not None:
-            staged.put_pending(waiting.key, waiting.identifier, False)
+            loaded.put_pending(waiting.key, waiting.identifier, False)
         self._is_any_in_conflict = self._is_any_in_conflict or version == IN_CONFLICT
-        staged.put(key, Entry(version if version >= IN_CONFLICT else 0, self._kept(key, value)))
+        loaded.put(key, Entry(version if version >= IN_CONFLICT else 0, self._kept(key, value)))
 
     def _unusable_secret(self, key: str, value: str) -> str | None:
         what = None
@@ -345,35 +345,35 @@ class _Import:
         what = "the key is there twice, with different values: the one that comes later was taken"
         self._tell(Problem(files.keys.name, record.offset, record.key, what))
 
-    def _count(self, staged: StagedDatabase, counts: DatabaseCounts, key: str, text: str, change: int) -> None:
+    def _count(self, loaded: LoadedDatabase, counts: DatabaseCounts, key: str, text: str, change: int) -> None:
         if key.startswith("$$user_"):
             counts.users += change
-        elif not key.startswith("$$") and not (staged.name == ADMIN_DATABASE and text in _NAME_TEXTS):
+        elif not key.startswith("$$") and not (loaded.name == ADMIN_DATABASE and text in _NAME_TEXTS):
             counts.keys += change
 
-    def _end_conflicts(self, staged: StagedDatabase, files: DatabaseFiles) -> None:
+    def _end_conflicts(self, loaded: LoadedDatabase, files: DatabaseFiles) -> None:
         """A key in conflict that no arbiter could ever resolve would refuse every change: it is one no more."""
         if not self._is_any_in_conflict:
             return
         self._is_any_in_conflict = False
-        for key in staged.keys_with_version(IN_CONFLICT):
-            if staged.strategy == "arbiter" and staged.has_pending(key):
+        for key in loaded.keys_with_version(IN_CONFLICT):
+            if loaded.strategy == "arbiter" and loaded.has_pending(key):
                 continue
-            entry = staged.get(key)
+            entry = loaded.get(key)
             assert entry is not None
-            staged.put(key, Entry(0, entry.text))
+            loaded.put(key, Entry(0, entry.text))
             what = "it is in conflict, and no record of an unresolved conflict names it: it gets version 0"
             self._tell(Problem(files.keys.name, None, key, what, is_loss=False))
 
-    def _check_names(self, staged: StagedDatabase, files: DatabaseFiles) -> None:
+    def _check_names(self, loaded: LoadedDatabase, files: DatabaseFiles) -> None:
         """Every database that `$admin` names has to have files."""
         names, _ = find_databases(self._folder)
         present = {found.name for found in names}
-        for name in staged.all_keys():
-            entry = staged.get(name)
+        for name in loaded.all_keys():
+            entry = loaded.get(name)
             if name in present or name.startswith("$") or entry is None or entry.text not in _NAME_TEXTS:
                 continue
-            staged.remove(name)
+            loaded.remove(name)
             what = "a database of that name was made, and its files are missing"
             self._tell(Problem(files.keys.name, None, name, what))
 

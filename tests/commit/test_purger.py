@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from pynun.commit.purger import SLICE_KEYS, Sweeper
+from pynun.commit.purger import SLICE_KEYS, Purger
 from pynun.engine import tombstones
 from tests.commit.committer_bench import OK, Bench, run
 
@@ -23,15 +23,15 @@ def keys_left(bench: Bench) -> int:
     return bench.store.inner.measure_database(b"\0\0\0\2", b"", 1_000_000)[0]
 
 
-def run_with_sweeper(test: Callable[[Bench], Awaitable[None]], *, is_relaxed: bool = False) -> Bench:
-    """Run a test beside a committer and a sweeper, with the virtual clock."""
+def run_with_purger(test: Callable[[Bench], Awaitable[None]], *, is_relaxed: bool = False) -> Bench:
+    """Run a test beside a committer and a purger, with the virtual clock."""
 
     async def main(bench: Bench) -> None:
         for number in range(KEYS):
             assert bench.client.ask(f"set key-{number} v") == OK
         await bench.released.wait()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Sweeper(bench.world.engine).run)
+            nursery.start_soon(Purger(bench.world.engine).run)
             await test(bench)
             nursery.cancel_scope.cancel()
 
@@ -53,7 +53,7 @@ def test_all_keys_leave_the_disk_and_no_batch_is_large(is_relaxed: bool) -> None
         await wait_swept(bench)
         assert keys_left(bench) == 0
 
-    bench = run_with_sweeper(test, is_relaxed=is_relaxed)
+    bench = run_with_purger(test, is_relaxed=is_relaxed)
     assert max(map(len, bench.store.writes)) <= SLICE_KEYS
     assert len(bench.store.writes) >= KEYS / SLICE_KEYS
 
@@ -71,7 +71,7 @@ def test_others_change_and_read_meanwhile() -> None:
         assert changes >= KEYS // SLICE_KEYS
         assert admin.ask("db-size e")[0].startswith('database-size {"name":"e","keys":2,')
 
-    run_with_sweeper(test)
+    run_with_purger(test)
 
 
 def test_what_cant_be_removed_now_is_removed_later() -> None:
@@ -82,7 +82,7 @@ def test_what_cant_be_removed_now_is_removed_later() -> None:
         await wait_swept(bench)
         assert keys_left(bench) == 0
 
-    bench = run_with_sweeper(test)
+    bench = run_with_purger(test)
     # The full disk is tried with less each time, so that what clients change has room.
     sizes = [len(entries) for entries in bench.store.writes]
     tried = [SLICE_KEYS, SLICE_KEYS // 8, SLICE_KEYS // 64, 1]
@@ -105,7 +105,7 @@ def test_while_changes_are_refused_nothing_is_removed() -> None:
         await wait_swept(bench)
         assert keys_left(bench) == 0
 
-    run_with_sweeper(test, is_relaxed=True)
+    run_with_purger(test, is_relaxed=True)
 
 
 def test_what_an_earlier_process_left_is_removed_and_later_drops_too() -> None:
@@ -119,4 +119,4 @@ def test_what_an_earlier_process_left_is_removed_and_later_drops_too() -> None:
         await wait_swept(bench)
         assert bench.store.inner.measure_database(b"\0\0\0\3", b"", 10)[0] == 0
 
-    run_with_sweeper(test)
+    run_with_purger(test)

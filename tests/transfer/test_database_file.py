@@ -20,7 +20,7 @@ from pynun.engine.tombstones import NOTES
 from pynun.errors import StorageError, TransferError
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
-from pynun.transfer.bulk_load import Staging, write_notes
+from pynun.transfer.bulk_load import BulkLoad, write_notes
 from pynun.transfer.database_file import export_lines, import_database
 from tests.engine.world import World
 from tests.transfer.folders import Content, content, marked, stored_keys, strategies
@@ -41,11 +41,11 @@ SAMPLE = {"$$token": (0, HASH), "$$user_ana": (2, HASH), "$$permission_$ana": (0
 def make(folder: Path, name: str, entries: Mapping[str, tuple[int, str]], strategy: Strategy = "none") -> None:
     """Put a database into a folder."""
     with contextlib.closing(LmdbStore(folder)) as store:
-        staging = Staging(store)
-        staged = staging.begin(name, strategy)
+        load = BulkLoad(store)
+        loaded = load.begin(name, strategy)
         for key, entry in entries.items():
-            staged.put(key, Entry(*entry))
-        staging.publish({})
+            loaded.put(key, Entry(*entry))
+        load.swap_in({})
 
 
 def exported(folder: Path, name: str = "db", *, has_secrets: bool = True) -> bytes:
@@ -219,7 +219,7 @@ def test_merging_lets_the_file_win_and_keeps_the_rest(disk_folder: Path) -> None
     assert done.is_merged
     assert content(disk_folder / "to")["db"] == {**SAMPLE, "k": (1, "from"), long: (4, "long"), "new": (1, "n")}
     assert strategies(disk_folder / "to")["db"] == "none"
-    assert len(stored_keys(disk_folder / "to")) == before + 1, "what was staged must be gone"
+    assert len(stored_keys(disk_folder / "to")) == before + 1, "what was loaded must be gone"
 
 
 def test_admin_is_not_replaced(disk_folder: Path) -> None:
