@@ -21,14 +21,14 @@ import lmdb
 from pynun.errors import StorageError
 from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
-from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.files.regular_file import open_regular
 from pynun.storage.integrity.child_process import lower_priority
 from pynun.storage.integrity.page_check import newest_transaction
 
 DAMAGED_EXIT_CODE: Final = 3
 
 
-def copy_out(folder: Path, descriptor: int) -> None:
+def copy_compact(folder: Path, descriptor: int) -> None:
     """Write the copy. Raises lmdb.Error and OSError, or kills the process."""
     os.chdir(folder)
     _become_owner(Path(schema.DATA_FILE).lstat())
@@ -36,9 +36,9 @@ def copy_out(folder: Path, descriptor: int) -> None:
         environment.copyfd(descriptor, compact=True)
 
 
-def copy_file_out(path: Path, descriptor: int) -> None:
-    """As `copy_out`, of a data file by itself. Raises StorageError if somebody writes it."""
-    with open_ordinary(path) as file:
+def copy_file_compact(path: Path, descriptor: int) -> None:
+    """As `copy_compact`, of a data file by itself. Raises StorageError if somebody writes it."""
+    with open_regular(path) as file:
         about = os.fstat(file.fileno())
         _become_owner(about)
         newest = _newest(file.fileno())
@@ -77,7 +77,7 @@ def _become_owner(owner: os.stat_result) -> None:
 
 def _main(folder: str) -> int:
     lower_priority()
-    copy = copy_file_out if Path(folder).is_file() else copy_out
+    copy = copy_file_compact if Path(folder).is_file() else copy_compact
     try:
         copy(Path(folder), sys.stdout.fileno())
     except DAMAGE as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.errors import BackupError
 from pynun.storage import schema
-from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.files.regular_file import open_regular
 from pynun.storage.integrity.entry_check import check_entries
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def verify_backup(path: Path, progress: Progress) -> Verified:
     Raises BackupError: it is not one, it is damaged, or a newer version is needed to read it.
     """
     try:
-        with open_ordinary(path) as file:
+        with open_regular(path) as file:
             file_bytes = os.fstat(file.fileno()).st_size
             trailer = read_trailer(path, file.fileno())
             digest = hash_data(path, file.fileno(), file_bytes - DIGEST_LINE_BYTES, progress).hexdigest()
@@ -129,7 +129,7 @@ def read_trailer(path: Path, descriptor: int) -> bytes:
 def read_number(path: Path) -> int:
     """The number that the trailer of a file says, whose checksum is not looked at; 0 if it says none."""
     try:
-        with open_ordinary(path) as file:
+        with open_regular(path) as file:
             trailer = read_trailer(path, file.fileno())
     except (OSError, BackupError):
         return 0

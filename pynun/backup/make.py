@@ -36,8 +36,8 @@ from pynun.backup.folder import next_number
 from pynun.errors import BackupError
 from pynun.storage import schema
 from pynun.storage.environment import reason
-from pynun.storage.files.atomic_file import PartialFile
-from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.files.atomic_file import AtomicFile
+from pynun.storage.files.regular_file import open_regular
 from pynun.storage.integrity.child_process import is_crash, lower_priority, run_child
 from pynun.storage.integrity.entry_check import check_entries
 
@@ -70,7 +70,7 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
     _check_data(folder)
     _check_free(file, is_replacing)
     try:
-        with PartialFile(file) as partial:
+        with AtomicFile(file) as partial:
             data_bytes, digest = _copy(folder, partial, progress)
             made = _complete(folder, partial, data_bytes, digest, progress, number)
             partial.finish(is_replacing=is_replacing)
@@ -88,7 +88,7 @@ def _data_file(folder: Path) -> Path:
 def _check_data(folder: Path) -> None:
     path = _data_file(folder)
     try:
-        with open_ordinary(path) as data:
+        with open_regular(path) as data:
             if data.read(1):
                 return
     except (FileNotFoundError, NotADirectoryError):
@@ -111,7 +111,7 @@ def _check_free(file: Path, is_replacing: bool) -> None:
         )
 
 
-def _copy(folder: Path, partial: PartialFile, progress: Progress) -> tuple[int, str]:
+def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> tuple[int, str]:
     """Copy the data; returns how many bytes it is and their SHA-256."""
     expected = _data_file(folder).stat().st_size
     digest = hashlib.sha256()
@@ -137,9 +137,7 @@ def _copy(folder: Path, partial: PartialFile, progress: Progress) -> tuple[int, 
     return done, digest.hexdigest()
 
 
-def _complete(
-    folder: Path, partial: PartialFile, data_bytes: int, digest: str, progress: Progress, number: int
-) -> Made:
+def _complete(folder: Path, partial: AtomicFile, data_bytes: int, digest: str, progress: Progress, number: int) -> Made:
     """Read what was written from the disk again, and add the trailer."""
     descriptor = partial.descriptor
     os.fsync(descriptor)

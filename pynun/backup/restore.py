@@ -27,8 +27,8 @@ from pynun.errors import BackupError, StartError
 from pynun.folders import sync_folder
 from pynun.storage import schema
 from pynun.storage.environment import KEPT_NAME, reason, remove_second_names
-from pynun.storage.files.atomic_file import PartialFile
-from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.files.atomic_file import AtomicFile
+from pynun.storage.files.regular_file import open_regular
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.entry_check import check_entries
 
@@ -55,7 +55,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
     """
     data = folder / schema.DATA_FILE
     try:
-        with open_ordinary(file) as source:
+        with open_regular(file) as source:
             read_trailer(file, source.fileno())  # before anything is made
             with _Folder(folder) as owner:
                 has_data = _has_data(data)
@@ -66,7 +66,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
                     )
                 try:
                     remove_second_names(folder)
-                    with PartialFile(data) as partial:
+                    with AtomicFile(data) as partial:
                         verified = _copy(file, source.fileno(), partial, progress)
                         os.fchown(partial.descriptor, *owner)
                         _forget_readers(folder)
@@ -131,7 +131,7 @@ def _has_data(data: Path) -> bool:
         return False
 
 
-def _copy(file: Path, source: int, partial: PartialFile, progress: Progress) -> Verified:
+def _copy(file: Path, source: int, partial: AtomicFile, progress: Progress) -> Verified:
     """Copy the data of a backup and look at all of it. Raises BackupError and OSError."""
     trailer = read_trailer(file, source)
     file_bytes = os.fstat(source).st_size

@@ -1,7 +1,7 @@
-"""Whether the disk of the data folder has room for a log, looked at now and then.
+"""Whether the disk of the data folder has free space for a log, looked at now and then.
 
 A log that has taken the last free page can't be moved into the data any more, for that takes free pages; nothing would
-be lost, but every change refused until somebody makes room. Without a log, changes of what is there go on for ever in
+be lost, but every change refused until somebody frees space. Without a log, changes of what is there go on for ever in
 the pages that the file has.
 """
 
@@ -11,7 +11,7 @@ import os
 from typing import Final
 
 ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
-"""With less the disk is short of room: about what the log takes at most."""
+"""With less free space a log is too much: about what the log takes at most."""
 
 _BATCHES: Final = 64
 _BYTES: Final = 1024 * 1024
@@ -19,7 +19,7 @@ _BYTES: Final = 1024 * 1024
 
 
 class DiskRoom:
-    """The room on the disk of one folder."""
+    """The free space on the disk of one folder."""
 
     def __init__(self, folder: int) -> None:
         """`folder` is a descriptor of it, so that it may lose its name."""
@@ -29,7 +29,7 @@ class DiskRoom:
         self._is_short = False
 
     def is_short_for(self, batch_bytes: int) -> bool:
-        """Whether the disk has little room, before a batch of so many bytes is written."""
+        """Whether the disk has little free space, before a batch of so many bytes is written."""
         self._batches += 1
         self._bytes += batch_bytes
         if self._batches > _BATCHES or self._bytes > _BYTES:
@@ -40,6 +40,6 @@ class DiskRoom:
         return self._is_short
 
     def ran_out(self) -> None:
-        """A write found no room, whatever the disk says (a quota): it counts as short for some time."""
+        """A write found no free space, whatever the disk says (a quota): it counts as short for some time."""
         self._is_short = True
         self._batches = self._bytes = 0

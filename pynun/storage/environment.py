@@ -36,7 +36,7 @@ READERS_MAX: Final = 16
 NO_ROOM: Final = os.strerror(errno.ENOSPC)
 
 _FULL_BYTES: Final = 1 << 20
-"""A disk with less room than this counts as full when a write failed."""
+"""A disk with less free space than this counts as full when a write failed."""
 
 _READERS_BYTES_MAX: Final = 4096
 """What the table of readers may take on the disk."""

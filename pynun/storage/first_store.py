@@ -13,7 +13,7 @@ import lmdb
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
 from pynun.storage.environment import KEPT_GLOB, unusable, why_not_written
-from pynun.storage.files.atomic_file import PartialFile
+from pynun.storage.files.atomic_file import AtomicFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def _signs(folder: Path, lock: FolderLock) -> list[str]:
 
 def _make(folder: Path) -> None:
     try:
-        with PartialFile(folder / schema.DATA_FILE) as partial:
+        with AtomicFile(folder / schema.DATA_FILE) as partial:
             with lmdb.open(
                 str(partial.path), subdir=False, lock=False, map_size=_MAP_BYTES, max_dbs=schema.DATABASES_MAX
             ) as environment:

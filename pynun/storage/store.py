@@ -58,10 +58,10 @@ _OLD_ROWS: Final = 64
 """Rows of the log that say nothing any more which a checkpoint removes with each slice of entries."""
 
 _SHORT_SECONDS: Final = 2.0
-"""So long a batch may wait for the log to be moved where room is short: with few free pages it is a key at a time."""
+"""So long a batch may wait for the log to be moved where space is short: with few free pages it is a key at a time."""
 
 _SHORT_ENTRIES: Final = 16
-"""A batch of no more entries never is in the log where room is short."""
+"""A batch of no more entries never is in the log where space is short."""
 
 _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
@@ -308,7 +308,7 @@ class LmdbStore:
                         raise
                 else:
                     return
-            self._write_where_room_is_short(batch, operations)
+            self._write_where_space_is_short(batch, operations)
 
     def _append(self, batch: Batch, operations: int) -> None:
         with self._environment.begin(write=True) as transaction:
@@ -317,7 +317,7 @@ class LmdbStore:
         self.files.wrote()
         self._memtable.appended(batch, appended)
 
-    def _write_where_room_is_short(self, batch: Batch, operations: int) -> None:
+    def _write_where_space_is_short(self, batch: Batch, operations: int) -> None:
         """As it would be without a log, which goes, and gives its pages back."""
         deadline = time.monotonic() + _SHORT_SECONDS
         count = _SLICE_KEYS

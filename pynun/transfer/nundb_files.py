@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from pynun.engine.versions import IN_CONFLICT
-from pynun.storage.files.regular_file import open_ordinary
+from pynun.storage.files.regular_file import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ def read_strategy(files: DatabaseFiles) -> Strategies:
     """The database's strategy. A missing file is one of an old version of the original: `newer`."""
     name = files.metadata.name
     try:
-        with open_ordinary(files.metadata) as stream:
+        with open_regular(files.metadata) as stream:
             content = _read(stream, _metadata.size + 1)
     except FileNotFoundError:
         return Strategies(_STRATEGY_MISSING, None)
@@ -182,14 +182,14 @@ def read_strategy(files: DatabaseFiles) -> Strategies:
 def read_database(files: DatabaseFiles) -> Iterator[Record | Problem]:
     """Every key of a database, in the order of its file of keys, and what can't be read of it."""
     try:
-        keys = open_ordinary(files.keys)
+        keys = open_regular(files.keys)
     except OSError as error:
         yield _not_read(files.keys.name, None, None, error)
         return
     with keys:
         values: BinaryIO | None = None
         try:
-            values = open_ordinary(files.values)
+            values = open_regular(files.values)
         except FileNotFoundError:
             yield Problem(files.values.name, None, None, "it is missing: no value of this database can be read")
         except OSError as error:

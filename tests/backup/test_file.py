@@ -19,7 +19,7 @@ from pynun.backup.restore import restore_backup
 from pynun.errors import BackupError, StartError, TransferError
 from pynun.storage import schema
 from pynun.storage.files import atomic_file
-from pynun.storage.files.atomic_file import PartialFile, partial_name
+from pynun.storage.files.atomic_file import AtomicFile, partial_name
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
 from tests.backup.data import KEYS_EACH, LONG_KEY, NAMES, back_up, changed_batch, contents, make_folder, silent
@@ -251,7 +251,7 @@ def test_what_a_killed_process_left_is_removed(disk_folder: Path, folder: Path) 
 
 def test_what_another_process_writes_is_left_alone(disk_folder: Path, folder: Path) -> None:
     file = disk_folder / "the.backup"
-    with PartialFile(file) as other:
+    with AtomicFile(file) as other:
         with pytest.raises(BackupError, match="another process is writing"):
             back_up(folder, file)
         other.write(b"complete")
@@ -267,14 +267,14 @@ def test_what_was_made_meanwhile_is_not_overwritten(
     if not has_links:  # as on a disk with FAT
         monkeypatch.setattr(os, "link", no_links)
     file = disk_folder / "x"
-    with PartialFile(file) as partial:
+    with AtomicFile(file) as partial:
         file.write_text("precious")
         with pytest.raises(FileExistsError):
             partial.finish(is_replacing=False)
         assert (file.read_text(), partial.is_finished) == ("precious", False)
     assert [path.name for path in disk_folder.iterdir()] == ["x"]
     for is_replacing in (True, False):
-        with PartialFile(file) as partial:
+        with AtomicFile(file) as partial:
             partial.write(b"new")
             partial.finish(is_replacing=is_replacing)
         assert file.read_text() == "new"
@@ -308,7 +308,7 @@ def test_a_link_in_place_of_data_is_not_followed(disk_folder: Path, folder: Path
 def test_a_partial_file_is_private_from_its_first_moment(disk_folder: Path) -> None:
     before = os.umask(0)
     try:
-        with PartialFile(disk_folder / "x") as partial:
+        with AtomicFile(disk_folder / "x") as partial:
             assert os.fstat(partial.descriptor).st_mode & 0o777 == 0o600
     finally:
         os.umask(before)

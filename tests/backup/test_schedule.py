@@ -18,7 +18,7 @@ from pynun.backup.file_format import verify_backup
 from pynun.errors import SettingsError
 from pynun.server import backup_schedule
 from pynun.settings import load
-from pynun.storage.files.atomic_file import PartialFile, partial_name
+from pynun.storage.files.atomic_file import AtomicFile, partial_name
 from tests.backup.data import fill, silent
 from tests.support.clients import http_post
 from tests.support.sessions import create_database
@@ -77,7 +77,7 @@ def test_the_oldest_go_and_nothing_else(disk_folder: Path) -> None:
 def test_leftovers_go_unless_somebody_writes_them(disk_folder: Path) -> None:
     left = partial_name("nun-db-20261124T204500Z.backup")
     touch(disk_folder, left, ".mine.partial")
-    with PartialFile(disk_folder / "nun-db-20261124T204501Z.backup") as partial:
+    with AtomicFile(disk_folder / "nun-db-20261124T204501Z.backup") as partial:
         backup_folder.remove_leftovers(disk_folder)
         assert {path.name for path in disk_folder.iterdir()} == {".mine.partial", partial.path.name}
 

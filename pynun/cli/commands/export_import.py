@@ -161,13 +161,13 @@ def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: P
 def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_replacing: bool) -> int:
     """Write a new file, which has its name only when it is complete and on disk. Raises TransferError."""
     from pynun.errors import TransferError
-    from pynun.storage.files.atomic_file import PartialFile
+    from pynun.storage.files.atomic_file import AtomicFile
 
     is_there = f"{path} is there already: choose another name, or give --replace"
     if not is_replacing and os.path.lexists(path):
         raise TransferError(is_there)
     try:
-        with PartialFile(path) as partial:
+        with AtomicFile(path) as partial:
             count = _write(lines, partial.write, progress)
             partial.finish(is_replacing=is_replacing)
     except FileExistsError:  # it was made meanwhile
@@ -181,7 +181,7 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
 def _opened(file: str) -> Iterator[BinaryIO]:
     """A file to read, or standard input. Raises TransferError, of this file alone, here and when it is read."""
     from pynun.errors import TransferError
-    from pynun.storage.files.regular_file import NotOrdinaryError, open_descriptor
+    from pynun.storage.files.regular_file import NotRegularError, open_descriptor
 
     if file == STANDARD_STREAM:
         yield sys.stdin.buffer
@@ -198,7 +198,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
     try:
         source = SourceFile(open_descriptor(file))
-    except NotOrdinaryError as error:
+    except NotRegularError as error:
         raise TransferError(
             f"{file} can't be read: {error.strerror}; what comes through a pipe is read from standard input (-)"
         ) from None

@@ -30,7 +30,7 @@ def partial_name(name: str) -> str:
     return f".{name}{SUFFIX}"
 
 
-class PartialFile:
+class AtomicFile:
     """A new file, removed again unless `finish` was called; a context manager."""
 
     def __init__(self, final: Path) -> None:
@@ -100,7 +100,7 @@ class PartialFile:
 
 
 def remove_leftover(path: Path) -> bool:
-    """Remove a partial file that nobody writes; says whether there was one.
+    """Remove an incomplete file that nobody writes; says whether there was one.
 
     Raises BackupError if somebody does, and OSError.
     """

@@ -1,4 +1,4 @@
-"""Opens files that are files: whoever opens a pipe would wait for ever for somebody to write into it."""
+"""Opens regular files only: whoever opens a pipe would wait for ever for somebody to write into it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class NotOrdinaryError(OSError):
+class NotRegularError(OSError):
     """It is a pipe, a device or a socket."""
 
     def __init__(self) -> None:
@@ -20,12 +20,12 @@ class NotOrdinaryError(OSError):
 
 
 def open_descriptor(path: str | Path) -> int:
-    """A descriptor to read an ordinary file with. Raises OSError, and of it NotOrdinaryError; both name no file."""
+    """A descriptor to read a regular file with. Raises OSError, and of it NotRegularError; both name no file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a device that is not there (open(2))
-            raise NotOrdinaryError from None
+            raise NotRegularError from None
         raise
     kind = os.fstat(descriptor).st_mode
     if stat.S_ISREG(kind):
@@ -33,9 +33,9 @@ def open_descriptor(path: str | Path) -> int:
     os.close(descriptor)
     if stat.S_ISDIR(kind):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    raise NotOrdinaryError
+    raise NotRegularError
 
 
-def open_ordinary(path: Path) -> FileIO:
-    """An ordinary file, to be read without a buffer. Raises as `open_descriptor` does."""
+def open_regular(path: Path) -> FileIO:
+    """A regular file, to be read without a buffer. Raises as `open_descriptor` does."""
     return os.fdopen(open_descriptor(path), "rb", buffering=0)

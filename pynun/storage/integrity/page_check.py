@@ -1,7 +1,7 @@
 """Looks at the pages of a data file before LMDB does, which trusts them: a damaged one can end the process (by an
 assertion of LMDB's, or SIGSEGV), or make keys seem absent.
 
-What it finds is a suspicion, for `walk` to judge by LMDB itself. The layout is that of LMDB 0.9 on machines of 64 bits,
+What it finds is a suspicion, for `page_walk` to judge by LMDB itself. The layout is that of LMDB 0.9 on 64 bits,
 little endian (mdb.c: MDB_meta, MDB_db, MDB_page, MDB_node); of any other layout it says nothing.
 """
 

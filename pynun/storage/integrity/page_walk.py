@@ -62,7 +62,7 @@ def after_damage(folder: Path, met: str) -> str:
     return f"{met}; the data file was read through and is not damaged: start the server again"
 
 
-def walk(folder: str) -> None:
+def walk_pages(folder: str) -> None:
     """Touch every entry of every named database. Raises lmdb.Error, or kills the process.
 
     Entries that are missing, or in another order than LMDB searches them by, are an lmdb.CorruptedError.
@@ -88,7 +88,7 @@ def walk(folder: str) -> None:
 
 if __name__ == "__main__":
     try:
-        walk(sys.argv[1])
+        walk_pages(sys.argv[1])
     except _DAMAGE:
         sys.exit(_DAMAGED)
     except (lmdb.Error, OSError) as error:  # no memory, no right to read it: that says nothing of the file
