@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pynun.commit.on_disk import until_on_disk
 from pynun.engine import tombstones
-from pynun.storage.on_disk import until_on_disk
 
 if TYPE_CHECKING:
     from pynun.engine.engine import Engine

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun.storage.on_disk import until_on_disk
+from pynun.commit.on_disk import until_on_disk
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
