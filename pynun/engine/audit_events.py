@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from pynun.engine.database import STRATEGIES
+from pynun.engine.key_layout import STRATEGIES
 from pynun.engine.permissions import (
     EVERYONE,
     is_secret_key,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine.conflict_records import CLOCK_ID_MAX, RECORD_PREFIX, newest_of
-from pynun.engine.database import CATALOGUE, HOUSEKEEPING, prefixes
 from pynun.engine.effects import Pause
+from pynun.engine.key_layout import CATALOGUE, CLOCK_ID_MAX, LAST_CONFLICT, RECORD_PREFIX, newest_of, prefixes
 from pynun.engine.overlay import Entry
 from pynun.engine.scans import scan_slices
 
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
 
     from pynun.engine.effects import Answer, Need
     from pynun.engine.engine import Engine
-
-LAST_CONFLICT: Final = HOUSEKEEPING + b"last-conflict"
-"""The stored key of the highest id that a conflict was given, as its version; there from the first conflict on."""
 
 _SLICE_RECORDS: Final = 500
 """Records of conflicts whose names are read at once: about two milliseconds."""

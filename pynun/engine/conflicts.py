@@ -7,12 +7,11 @@ unresolved is kept in an index of its own beside the data (`KEY ID`; a key holds
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pynun.engine.conflict_records import parse_record
-from pynun.engine.database import ARBITER_KEY, CONNECTIONS_KEY
 from pynun.engine.effects import Pause
 from pynun.engine.events import Event
+from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, index_key, parse_record, record_key
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_security_key
 from pynun.engine.scans import scan_slices
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     from pynun.engine.effects import Answer, Need
     from pynun.engine.engine import Engine
 
+
+_UNRESOLVED: Final = "resolve "
 
 PENDING_MAX = 1000
 """Unresolved conflicts of one key; beyond them a change is refused until the arbiter has caught up."""
@@ -45,14 +46,6 @@ _SLICES_AT_ONCE = 2
 _RECORDS_AT_ONCE = 1000
 _RECORD_BYTES_AT_ONCE = 1024 * 1024
 """Records that an arbiter who arrives has looked up at once, and bytes of their keys."""
-
-
-def record_key(key: str, identifier: int | str) -> str:
-    return f"$conflicts_{key}_{identifier}"
-
-
-def _index_key(database: Database, key: str, identifier: int) -> bytes:
-    return database.pending_prefix + f"{key} {identifier}".encode()
 
 
 def pending_of(engine: Engine, database: Database, key: str, slices_max: int | None = None) -> list[int]:
@@ -144,7 +137,7 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
     engine.check_changeable()
     pending = pending_of(engine, database, key, _SLICES_MAX)
     while pending and engine.read(database, record_key(key, pending[-1])) is None:  # removed with an older server
-        engine.put_silently(_index_key(database, key, pending.pop()), None)
+        engine.put_silently(index_key(database.pending_prefix, key, pending.pop()), None)
     if len(pending) >= PENDING_MAX or (len(pending) + 1) * len(key.encode()) > PENDING_KEY_BYTES_MAX:
         return messages.too_many_conflicts(PENDING_MAX)
     if pending:
@@ -157,7 +150,7 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
     record = record_key(key, identifier)
     text = messages.resolve(identifier, database.name, version, key, old, value)
     engine.put(database, record, Entry(0, text))
-    engine.put_silently(_index_key(database, key, identifier), Entry(0, ""))
+    engine.put_silently(index_key(database.pending_prefix, key, identifier), Entry(0, ""))
     if entry.version != IN_CONFLICT:
         engine.put_silently(database.stored_key(key), Entry(IN_CONFLICT, entry.text))
     event = Event(None, (text,), engine.view.depends)
@@ -171,7 +164,7 @@ def check_writable(engine: Engine, database: Database, key: str) -> None:
     if key == CONNECTIONS_KEY:
         raise messages.CONNECTIONS_COUNTED
     named = parse_record(key)
-    if named is not None and engine.view.read(_index_key(database, *named)) is not None:
+    if named is not None and engine.view.read(index_key(database.pending_prefix, *named)) is not None:
         raise messages.conflict_pending(key)
 
 
@@ -190,9 +183,9 @@ def resolve(engine: Engine, database: Database, identifier: int, key: str, versi
     engine.check_room(database, texts)  # all of it, or nothing
     if record in texts:
         engine.change(database, record, messages.resolved(value))
-    index_key = _index_key(database, key, identifier)
-    if engine.view.read(index_key) is not None:
-        engine.put_silently(index_key, None)
+    indexed = index_key(database.pending_prefix, key, identifier)
+    if engine.view.read(indexed) is not None:
+        engine.put_silently(indexed, None)
     engine.put(database, key, Entry(IN_CONFLICT if _is_pending(engine, database, key) else new, value))
 
 
@@ -204,5 +197,40 @@ def _is_pending(engine: Engine, database: Database, key: str) -> bool:
     for identifier in pending_of(engine, database, key):
         if engine.read(database, record_key(key, identifier)) is not None:
             return True
-        engine.put_silently(_index_key(database, key, identifier), None)
+        engine.put_silently(index_key(database.pending_prefix, key, identifier), None)
     return False
+
+
+class Waiting(NamedTuple):
+    """What a record says whose conflict is unresolved."""
+
+    key: str
+    identifier: int
+    database: str
+    text_behind: str
+    """The record's text behind the database's name."""
+
+
+def is_unresolved(text: str) -> bool:
+    """Whether the text of a record says that its conflict still waits."""
+    return text.startswith(_UNRESOLVED)
+
+
+def parse_waiting(key: str, text: str) -> Waiting | None:
+    """Read a record `$conflicts_KEY_ID` with the text `resolve ID DATABASE VERSION KEY OLD NEW`.
+
+    None if it is resolved, or only looks like a record: anybody may set such a key.
+    """
+    named = parse_record(key) if text.startswith(_UNRESOLVED) else None
+    parts = text.split(" ", 5)
+    if named is None or len(parts) < 6:
+        return None
+    of, identifier = named
+    if parts[1] != str(identifier) or parts[4] != of:
+        return None
+    return Waiting(of, identifier, parts[2], " ".join(parts[3:]))
+
+
+def renamed(waiting: Waiting, database: str) -> str:
+    """The text of a record of a database that has another name now."""
+    return f"{_UNRESOLVED}{waiting.identifier} {database} {waiting.text_behind}"

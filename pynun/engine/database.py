@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
+from pynun.engine.key_layout import ARBITER_KEY, prefixes
 
 if TYPE_CHECKING:
     from pynun.engine.events import Watcher
+    from pynun.engine.key_layout import Strategy
     from pynun.engine.permissions import Rules
     from pynun.engine.rooms import Room
     from pynun.engine.session import Session
-
-Strategy = Literal["none", "newer", "arbiter"]
-STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
-
-ADMIN_DATABASE = "$admin"
-CONNECTIONS_KEY = "$connections"
-ARBITER_KEY = "$conflicts"
-"""Whoever watches this key is an arbiter (docs/protocol.md section 5)."""
-
-CATALOGUE = bytes(4)
-"""Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""
-
-_PENDING_BIT = 0x8000_0000
-
-HOUSEKEEPING = _PENDING_BIT.to_bytes(4, "big")
-"""Stored keys of the server's own notes begin with it: no database has the identifier 0."""
-
-
-def parse_strategy(word: str) -> Strategy:
-    """The strategy that `word` names; unknown words mean `none` (docs/protocol.md section 2)."""
-    for strategy in STRATEGIES:
-        if word == strategy:
-            return strategy
-    return "none"
-
-
-def prefixes(identifier: int) -> tuple[bytes, bytes]:
-    """What stored keys of a database begin with: of its data, and of the index of its unresolved conflicts.
-
-    A key of the index is `KEY ID`; a key holds no space.
-    """
-    return identifier.to_bytes(4, "big"), (identifier | _PENDING_BIT).to_bytes(4, "big")
 
 
 def watch_weight(key: str) -> int:

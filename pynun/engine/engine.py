@@ -14,12 +14,13 @@ from pynun.engine import tombstones
 from pynun.engine.audit_events import NoAudit
 from pynun.engine.conflict_ids import ConflictIds
 from pynun.engine.counters import Counters
-from pynun.engine.database import (
+from pynun.engine.database import Database
+from pynun.engine.key_layout import (
     ADMIN_DATABASE,
     CATALOGUE,
     CONNECTIONS_KEY,
     HOUSEKEEPING,
-    Database,
+    LAST_IDENTIFIER,
     Strategy,
     parse_strategy,
     prefixes,
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     from pynun.engine.effects import Credentials
     from pynun.engine.overlay import Store
     from pynun.engine.session import Session
-
-LAST_IDENTIFIER: Final = CATALOGUE
-"""The catalogue's entry without a name: the highest identifier given so far. Names are never empty."""
 
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
 """The stored key of the hash of the admin password that was given at the last start."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pynun import limits
 from pynun.engine import conflicts
-from pynun.engine.database import ARBITER_KEY
 from pynun.engine.events import Event
+from pynun.engine.key_layout import ARBITER_KEY
 from pynun.protocol import messages
 
 if TYPE_CHECKING:

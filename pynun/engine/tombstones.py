@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine.database import HOUSEKEEPING, prefixes
+from pynun.engine.key_layout import HOUSEKEEPING, prefixes
 from pynun.engine.overlay import Entry
+from pynun.engine.scans import scan_all
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
@@ -34,7 +35,7 @@ def note(view: View, database: Database) -> None:
 def count_unfinished(view: View) -> int:
     """How many dropped databases may still have keys on disk."""
     unwritten = view.unwritten(NOTES)
-    kept = [key for key in _stored_notes(view.store) if key not in unwritten]
+    kept = [name for name in scan_all(view.store, NOTES) if HOUSEKEEPING + name not in unwritten]
     return len(kept) + sum(entry is not None for entry in unwritten.values())
 
 
@@ -44,26 +45,22 @@ def remove_slice(view: View, count_max: int) -> bool:
     Only notes that are on disk count: whatever the database had in the batches up to its note is on disk then too, and
     nothing is put under its identifier later. To be called again when the batch is on disk.
     """
-    notes, _, _ = view.store.scan(NOTES, b"", 1)  # not all: thousands may have been dropped at once
+    keys = next_keys(view.store, count_max)
+    for key in keys:
+        view.write(key, None)
+    return bool(keys)
+
+
+def next_keys(store: Store, count_max: int) -> list[bytes]:
+    """Some keys on disk of a database that has no name; its note when there are no others; [] if there is no note."""
+    notes, _, _ = store.scan(NOTES, b"", 1)  # not all: thousands may have been dropped at once
     if not notes:
-        return False
+        return []
     key = HOUSEKEEPING + notes[0]
-    entry = view.store.get(key)
+    entry = store.get(key)
     assert entry is not None
     for prefix in prefixes(entry.version):
-        names, _, _ = view.store.scan(prefix, b"", count_max)
+        names, _, _ = store.scan(prefix, b"", count_max)
         if names:
-            for name in names:
-                view.write(prefix + name, None)
-            return True
-    view.write(key, None)
-    return True
-
-
-def _stored_notes(store: Store) -> list[bytes]:
-    keys: list[bytes] = []
-    position: bytes | None = b""
-    while position is not None:
-        names, position, _ = store.scan(NOTES, position, 1000)
-        keys += [HOUSEKEEPING + name for name in names]
-    return keys
+            return [prefix + name for name in names]
+    return [key]

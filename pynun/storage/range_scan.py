@@ -6,6 +6,7 @@ from bisect import bisect_left
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from pynun.engine.key_layout import ID_BYTES
 from pynun.engine.overlay import LONG_NAME_BYTES, LongName
 from pynun.storage import schema
 from pynun.storage.memtable import merged
@@ -100,7 +101,7 @@ def full_names(
             left -= len(value)
             if schema.long_key(value, 0, len(start)) != start:
                 continue
-            length = schema.long_key_bytes(value) - schema.ID_BYTES
+            length = schema.long_key_bytes(value) - ID_BYTES
             if length > LONG_NAME_BYTES and long_names is not None:
                 long_names.append(LongName(key, length))
                 continue

@@ -34,6 +34,7 @@ import hashlib
 import struct
 from typing import TYPE_CHECKING, Final
 
+from pynun.engine.key_layout import ID_BYTES
 from pynun.engine.overlay import Entry
 
 if TYPE_CHECKING:
@@ -61,12 +62,6 @@ CHECKPOINT_KEY: Final = b"checkpoint"
 LOG_ROW_BYTES: Final = 4080
 """Bytes of one row of the log: what fits, with LMDB's header, into one page of its own. Several pages would have to be
 neighbours, and a file in long use has none free: it would grow."""
-
-ID_BYTES: Final = 4
-"""Every stored key begins with so many bytes that say what it belongs to."""
-
-CONFLICT_BIT: Final = 0x8000_0000
-"""Set in the first four bytes of a stored key: the index of unresolved conflicts."""
 
 KEY_BYTES_MAX: Final = 511
 _DIGEST_BYTES: Final = 32

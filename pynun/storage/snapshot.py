@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 
-from pynun.engine.database import CATALOGUE, parse_strategy, prefixes
+from pynun.engine.key_layout import CATALOGUE, parse_strategy, prefixes
 from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pynun.engine.database import Strategy
+    from pynun.engine.key_layout import Strategy
     from pynun.engine.overlay import Entry
     from pynun.storage.memtable import Logged
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import lmdb
 
+from pynun.engine.key_layout import CONFLICT_BIT, ID_BYTES
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
 from pynun.storage.disk_room import DiskRoom
@@ -173,7 +174,7 @@ class LmdbStore:
         try:
             with self._environment.begin(db=self._data, buffers=True) as transaction:
                 value = transaction.get(name.stored)
-                return None if value is None else schema.long_key(value, schema.ID_BYTES + first, size)
+                return None if value is None else schema.long_key(value, ID_BYTES + first, size)
         except FATAL as error:
             raise self._tell_damage(error) from error
 
@@ -220,7 +221,7 @@ class LmdbStore:
                         break
                     left -= len(value)
                     prefix = int.from_bytes(key[:4], "big")
-                    identifier = prefix & ~schema.CONFLICT_BIT
+                    identifier = prefix & ~CONFLICT_BIT
                     keys, stored_bytes = totals.get(identifier, (0, 0))
                     totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
                     if not prefix and len(key) > 4:

@@ -13,19 +13,26 @@ import contextlib
 import enum
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine.conflict_ids import LAST_CONFLICT
-from pynun.engine.conflict_records import newest_of
-from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, HOUSEKEEPING, prefixes
-from pynun.engine.engine import LAST_IDENTIFIER
+from pynun.engine import tombstones
+from pynun.engine.key_layout import (
+    ADMIN_DATABASE,
+    CATALOGUE,
+    LAST_CONFLICT,
+    LAST_IDENTIFIER,
+    index_key,
+    newest_of,
+    prefixes,
+)
 from pynun.engine.overlay import Batch, Entry
-from pynun.engine.tombstones import NOTES, note_key
+from pynun.engine.scans import scan_all
+from pynun.engine.tombstones import note_key
 from pynun.errors import MapFullError, StorageError, TransferError
 from pynun.storage.store import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pynun.engine.database import Strategy
+    from pynun.engine.key_layout import Strategy
     from pynun.storage.store import LmdbStore
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -69,7 +76,7 @@ class LoadedDatabase:
 
     def put_pending(self, key: str, conflict: int, is_pending: bool) -> None:
         """Say whether a conflict of a key waits for an arbiter."""
-        self._load.put(self.pending_prefix + f"{key} {conflict}".encode(), Entry(0, "") if is_pending else None)
+        self._load.put(index_key(self.pending_prefix, key, conflict), Entry(0, "") if is_pending else None)
 
     def has_pending(self, key: str) -> bool:
         """Whether a conflict of the key waits for an arbiter."""
@@ -79,10 +86,7 @@ class LoadedDatabase:
     def all_keys(self) -> Iterator[str]:
         """All its keys."""
         self._load.flush()
-        position: bytes | None = b""
-        while position is not None:
-            names, position, _ = self._load.store.scan(self.prefix, position, 1000)
-            yield from (name.decode() for name in names)
+        return (name.decode() for name in scan_all(self._load.store, self.prefix))
 
     def secrets_of_namesake(self) -> dict[str, Entry]:
         """The entries whose keys begin with `$$` of the database that has its name now."""
@@ -92,13 +96,10 @@ class LoadedDatabase:
             return {}
         prefix = prefixes(present.version)[0]
         found: dict[str, Entry] = {}
-        position: bytes | None = b""
-        while position is not None:
-            names, position, _ = store.scan(prefix + b"$$", position, 1000)
-            for name in names:
-                entry = store.get(prefix + name)
-                assert entry is not None
-                found[name.decode()] = entry
+        for name in scan_all(store, prefix + b"$$"):
+            entry = store.get(prefix + name)
+            assert entry is not None
+            found[name.decode()] = entry
         return found
 
     def keys_with_version(self, version: int) -> list[str]:
@@ -209,32 +210,16 @@ class BulkLoad:
 
 def purge(store: LmdbStore) -> None:
     """Remove the keys of databases that have no name. Raises TransferError."""
-    for note in list(_notes(store)):
-        entry = store.get(note)
-        assert entry is not None
-        for prefix in prefixes(entry.version):
-            while names := store.scan(prefix, b"", BATCH_ENTRIES_MAX)[0]:
-                _remove(store, (prefix + name for name in names))
-        _remove(store, [note])
+    while keys := tombstones.next_keys(store, BATCH_ENTRIES_MAX):
+        batch = Batch(store.revision + 1)
+        batch.entries.update(dict.fromkeys(keys))
+        _write(store, batch)
 
 
 def write_notes(store: LmdbStore, notes: Mapping[bytes, Entry]) -> None:
     """Put notes (housekeeping keys). Raises TransferError."""
     batch = Batch(store.revision + 1)
     batch.entries.update(notes)
-    _write(store, batch)
-
-
-def _notes(store: LmdbStore) -> Iterator[bytes]:
-    position: bytes | None = b""
-    while position is not None:
-        names, position, _ = store.scan(NOTES, position, 1000)
-        yield from (HOUSEKEEPING + name for name in names)
-
-
-def _remove(store: LmdbStore, keys: Iterable[bytes]) -> None:
-    batch = Batch(store.revision + 1)
-    batch.entries.update(dict.fromkeys(keys))
     _write(store, batch)
 
 

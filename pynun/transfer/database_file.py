@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from pynun.engine.conflict_records import parse_waiting, renamed
-from pynun.engine.database import ADMIN_DATABASE, CONNECTIONS_KEY
+from pynun.engine.conflicts import parse_waiting, renamed
+from pynun.engine.key_layout import ADMIN_DATABASE, CONNECTIONS_KEY
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_secret_key
 from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash

@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, get_args
 
-from pynun.engine.database import Strategy, parse_strategy
+from pynun.engine.key_layout import Strategy, parse_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pynun.engine.database import Strategy
+    from pynun.engine.key_layout import Strategy
 
 KEYS_SUFFIX: Final = "-nun.data.keys"
 VALUES_SUFFIX: Final = "-nun.data.values"

@@ -14,10 +14,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pynun.engine.conflict_records import is_record, parse_waiting
-from pynun.engine.database import ADMIN_DATABASE, CATALOGUE, CONNECTIONS_KEY, HOUSEKEEPING
+from pynun.engine.conflicts import parse_waiting
+from pynun.engine.key_layout import ADMIN_DATABASE, CATALOGUE, CONNECTIONS_KEY, HOUSEKEEPING, is_record
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import EVERYONE, is_secret_key, user_key
+from pynun.engine.scans import scan_all
 from pynun.engine.secret_hashes import USUAL_LIMIT, HashLimit, is_secret_hash
 from pynun.engine.versions import IN_CONFLICT
 from pynun.errors import TransferError
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
-    from pynun.engine.database import Strategy
+    from pynun.engine.key_layout import Strategy
     from pynun.storage.store import LmdbStore
     from pynun.transfer.bulk_load import LoadedDatabase
 
@@ -162,12 +163,7 @@ def require_data(folder: Path) -> None:
 
 def existing_databases(store: LmdbStore) -> set[str]:
     """The names of the databases in a store."""
-    names: set[str] = set()
-    position: bytes | None = b""
-    while position is not None:
-        found, position, _ = store.scan(CATALOGUE, position, 1000)
-        names |= {name.decode() for name in found if name}
-    return names
+    return {name.decode() for name in scan_all(store, CATALOGUE) if name}
 
 
 def imported_before(store: LmdbStore) -> Imported | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.engine.conflict_ids import LAST_CONFLICT
+from pynun.engine.key_layout import LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from pynun.storage.store import LmdbStore
 from pynun.transfer.bulk_load import write_notes

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pynun.engine.database import HOUSEKEEPING, prefixes
+from pynun.engine.key_layout import HOUSEKEEPING, prefixes
 from pynun.storage.store import LmdbStore
 from tests.support.clients import http_post
 from tests.support.sessions import create_database, tcp_session

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 
-from pynun.engine import granting
 from pynun.engine.commands.table import BY_NAME
-from pynun.engine.permissions import parse_grants
+from pynun.engine.permissions import added, parse_grants, still_granted, taken
 from pynun.protocol import messages as m
 from tests.engine.model import Base
 from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
@@ -334,12 +333,12 @@ class Model:
     def _grant(self, base: Base, is_granted: bool, user: str, key: str, text: str) -> str:
         old = base.keys[key][1] if key in base.keys else None
         grants = parse_grants(text)
-        new = granting.added(old or "", grants) if is_granted else granting.taken(old or "", grants)
+        new = added(old or "", grants) if is_granted else taken(old or "", grants)
         if new is None:
             raise m.NOTHING_TO_REVOKE
         if new != old:
             base.change(key, -1, new, self.now)
-        still = [] if is_granted else [str(one) for one in granting.still_granted(new, grants)]
+        still = [] if is_granted else [str(one) for one in still_granted(new, grants)]
         report = {"database": base.name, "user": user, "permissions": new, "is_first": old is None}
         return m.report("permissions", report | {"still_allowed": still})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pynun.engine.conflict_ids import LAST_CONFLICT
 from pynun.engine.conflicts import PENDING_MAX
+from pynun.engine.key_layout import LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from tests.engine.world import START_NS, Client, World
 

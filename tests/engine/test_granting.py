@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pynun.engine.granting import added, still_granted, taken
 from pynun.engine.patterns import parse_pattern
-from pynun.engine.permissions import Permission, Rules, parse_grants
+from pynun.engine.permissions import Permission, Rules, added, parse_grants, still_granted, taken
 from tests.properties.effort import effort
 
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from typing import TYPE_CHECKING
 
+from pynun.engine.scans import scan_all
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import Summary, import_folder
@@ -45,14 +46,9 @@ def strategies(folder: Path) -> dict[str, str]:
 
 def stored_keys(folder: Path) -> list[bytes]:
     """Every key that is stored, of whomever."""
-    keys: list[bytes] = []
     with contextlib.closing(LmdbStore(folder)) as store:
-        position: bytes | None = b""
-        while position is not None:
-            # The prefix of four bytes is lost by a scan: keys are told apart by what follows it.
-            names, position, _ = store.scan(b"", position, 1000)
-            keys += names
-    return keys
+        # The prefix of four bytes is lost by a scan: keys are told apart by what follows it.
+        return list(scan_all(store, b""))
 
 
 def marked(secret: str) -> str:

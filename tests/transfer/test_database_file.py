@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pynun.engine.conflict_ids import LAST_CONFLICT
-from pynun.engine.database import CATALOGUE
+from pynun.engine.key_layout import CATALOGUE, LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from pynun.engine.tombstones import NOTES
 from pynun.errors import StorageError, TransferError
@@ -28,7 +27,7 @@ from tests.transfer.folders import Content, content, marked, stored_keys, strate
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pynun.engine.database import Strategy
+    from pynun.engine.key_layout import Strategy
     from pynun.engine.overlay import Batch
     from pynun.storage.store import Copy
     from pynun.transfer.database_file import ImportedDatabase

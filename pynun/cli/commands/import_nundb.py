@@ -157,7 +157,7 @@ def _tell(problem: Problem) -> None:
 
 
 def _print(summary: Summary, target: Path, is_dry: bool) -> None:
-    from pynun.engine.database import ADMIN_DATABASE
+    from pynun.engine.key_layout import ADMIN_DATABASE
 
     for counts in summary.databases:
         if counts.name == ADMIN_DATABASE and not counts.keys and not counts.users:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine import conflicts
+from pynun.engine.key_layout import record_key
 from pynun.engine.scans import scan_slices
 from pynun.protocol import messages
 
@@ -55,7 +55,7 @@ def _pending_conflicts(session: Session, command: str) -> Steps:
             found = yield from scan_slices(engine.view, database.pending_prefix, listing=listing)
             parts = [name.decode().rpartition(" ") for name in found]
             parts.sort(key=lambda part: int(part[2]))
-            records += [conflicts.record_key(key, identifier) for key, _, identifier in parts]
+            records += [record_key(key, identifier) for key, _, identifier in parts]
     # The original does not know the right spelling and answers just `ok` to it: kept while there are none.
     return messages.conflicts_list(records) if records or command == "pendding-conflitcts" else None
 

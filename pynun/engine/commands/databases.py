@@ -1,4 +1,4 @@
-"""The databases of a server: listing, measuring and dropping them (docs/protocol.md section 2)."""
+"""The databases of a server: making, listing, measuring and dropping them (docs/protocol.md section 2)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import tombstones
 from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
-from pynun.engine.database import CATALOGUE
-from pynun.engine.effects import Pause
+from pynun.engine.effects import HashSecret, Pause
+from pynun.engine.key_layout import CATALOGUE, parse_strategy
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 
 _SLICE_ENTRIES: Final = 2048
 """Entries measured before others may work: about a millisecond."""
+
+
+def create_database(session: Session, name: str, token: str, strategy: str) -> Steps:
+    """Make a database with a token of its own."""
+    engine = session.engine
+    if engine.find_database(name) is not None:
+        raise messages.DATABASE_EXISTS
+    engine.check_changeable()
+    hash_text = yield HashSecret(token)
+    assert isinstance(hash_text, str)
+    engine.create_database(name, hash_text, parse_strategy(strategy))
+    return messages.CREATE_DB_SUCCESS
 
 
 def list_databases(session: Session, after: str) -> Steps:

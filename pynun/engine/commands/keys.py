@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from pynun.engine import conflicts
 from pynun.engine.commands.login import hashed, stay_admin
-from pynun.engine.database import ADMIN_DATABASE
 from pynun.engine.effects import Pause
+from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.overlay import LONG_NAME_BYTES, Entry
 from pynun.engine.patterns import parse_pattern
-from pynun.engine.permissions import EVERYONE, is_secret_key, normalised, permission_key, user_key
+from pynun.engine.permissions import EVERYONE, is_secret_key, user_key
 from pynun.engine.scans import scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.versions import IN_CONFLICT, following, next_version
@@ -166,7 +166,3 @@ def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
                 yield Pause()
         parts.append(b"\n")
         return b"".join(parts)
-
-
-def set_permissions(session: Session, user: str, permissions: str) -> None:
-    change_now(session, session.selected, permission_key(user), UNCONDITIONAL, normalised(permissions))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.database import ADMIN_DATABASE, parse_strategy
 from pynun.engine.effects import HashSecret, VerifySecret
+from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.peer import Attempt
 from pynun.engine.permissions import EVERYONE, Secret, user_key
 from pynun.protocol import messages
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 
-def _verified(
+def verified(
     session: Session, secret: str, read_hash: Callable[[], str | None], attempt: Attempt | None = None
 ) -> Generator[Need, Answer, str | None]:
     """The hash that `read_hash` gives, before the check and still after it, if `secret` has that hash; else None."""
@@ -46,7 +46,7 @@ def auth(session: Session, user: str, password: str) -> Steps:
     def read_hash() -> str | None:
         return engine.admin_token_hash() if user == engine.context.admin_user else None
 
-    hash_text = yield from _verified(session, password, read_hash, _attempt(session, _admin_account(user)))
+    hash_text = yield from verified(session, password, read_hash, _attempt(session, _admin_account(user)))
     if hash_text is None:
         engine.counters.failed_logins["admin"] += 1
         session.lose_admin()
@@ -67,7 +67,7 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         entry = None if database is None or user == EVERYONE else engine.read(database, key)
         return None if entry is None else entry.text
 
-    hash_text = yield from _verified(session, token, read_hash, _attempt(session, account))
+    hash_text = yield from verified(session, token, read_hash, _attempt(session, account))
     if hash_text is None:
         engine.counters.failed_logins["database"] += 1
     if database is None or (hash_text is not None and engine.find_database(name) is not database):
@@ -76,17 +76,6 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         raise messages.INVALID_TOKEN
     session.select(database, EVERYONE if user is None else user, Secret(key, hash_text))
     return None
-
-
-def create_database(session: Session, name: str, token: str, strategy: str) -> Steps:
-    engine = session.engine
-    if engine.find_database(name) is not None:
-        raise messages.DATABASE_EXISTS
-    engine.check_changeable()
-    hash_text = yield HashSecret(token)
-    assert isinstance(hash_text, str)
-    engine.create_database(name, hash_text, parse_strategy(strategy))
-    return messages.CREATE_DB_SUCCESS
 
 
 def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, Answer, str]:
@@ -99,27 +88,6 @@ def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, A
     if engine.find_database(database.name) is not database:
         raise messages.NOT_A_DATABASE
     return hash_text
-
-
-def create_user(session: Session, user: str, token: str) -> Steps:
-    # Here and not where arguments are read: the original takes it, so whoever is no admin is told that first.
-    if not user or not token:
-        raise messages.INCOMPLETE_USER
-    engine, database = session.engine, session.selected
-    if user == EVERYONE:
-        raise messages.RESERVED_USER
-    key = user_key(user)
-
-    def read_hash() -> str | None:
-        entry = engine.read(database, key)
-        return None if entry is None else entry.text
-
-    if read_hash() is not None and (yield from _verified(session, token, read_hash)) is not None:
-        return None  # the same token again: no change, and nobody who came in with it is put out
-    engine.check_new_key(key)
-    hash_text = yield from hashed(engine, database, token)
-    engine.change(database, key, hash_text)
-    return None
 
 
 def set_password(session: Session, password: str) -> Steps:

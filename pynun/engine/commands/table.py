@@ -114,7 +114,7 @@ COMMANDS: tuple[Command, ...] = (
     _row(
         "create-db",
         shapes.CREATE_DATABASE,
-        login.create_database,
+        databases.create_database,
         "Create a database with a token and a conflict strategy (`none` unless given).",
         admin=True,
         differs="Every command works from the first moment after the start; the original refuses "
@@ -134,7 +134,7 @@ COMMANDS: tuple[Command, ...] = (
     _row(
         "create-user",
         shapes.USER_TOKEN,
-        login.create_user,
+        users.create_user,
         "Create a user of the selected database, or give it another token. Stored under `$$user_USER`.",
         admin=True,
         denial=messages.SECURITY_KEY,
@@ -147,7 +147,7 @@ COMMANDS: tuple[Command, ...] = (
     _row(
         "set-permissions",
         shapes.USER_PERMISSIONS,
-        keys.set_permissions,
+        users.set_permissions,
         "Say what a user may do: kinds are letters of `r` (read), `w` (write), `i` (increment), `x` (remove); "
         "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces what was said before.",
         admin=True,

@@ -1,4 +1,4 @@
-"""The users of a named database and what they may do (docs/protocol.md sections 2 and 3).
+"""The users of a database and what they may do (docs/protocol.md sections 2 and 3).
 
 Each command reads, decides and writes as one change, so two administrators never undo each other's work.
 """
@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine import granting
 from pynun.engine.commands.keys import change_now
 from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
-from pynun.engine.commands.login import hashed, set_password
-from pynun.engine.database import ADMIN_DATABASE
+from pynun.engine.commands.login import hashed, set_password, verified
+from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
     Permission,
+    added,
     is_security_key,
+    normalised,
     parse_grants,
     permission_key,
+    still_granted,
+    taken,
     user_key,
 )
 from pynun.protocol import messages
@@ -28,6 +31,33 @@ if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.effects import Steps
     from pynun.engine.session import Session
+
+
+def create_user(session: Session, user: str, token: str) -> Steps:
+    """Make a user of the selected database, or give it another token."""
+    # Here and not where arguments are read: the original takes it, so whoever is no admin is told that first.
+    if not user or not token:
+        raise messages.INCOMPLETE_USER
+    engine, database = session.engine, session.selected
+    if user == EVERYONE:
+        raise messages.RESERVED_USER
+    key = user_key(user)
+
+    def read_hash() -> str | None:
+        entry = engine.read(database, key)
+        return None if entry is None else entry.text
+
+    if read_hash() is not None and (yield from verified(session, token, read_hash)) is not None:
+        return None  # the same token again: no change, and nobody who came in with it is put out
+    engine.check_new_key(key)
+    hash_text = yield from hashed(engine, database, token)
+    engine.change(database, key, hash_text)
+    return None
+
+
+def set_permissions(session: Session, user: str, permissions: str) -> None:
+    """Say what a user of the selected database may do."""
+    change_now(session, session.selected, permission_key(user), UNCONDITIONAL, normalised(permissions))
 
 
 def list_users(session: Session, name: str, after: str) -> Steps:
@@ -105,7 +135,7 @@ def grant(session: Session, name: str, user: str, kinds: str, patterns: str) -> 
     """Add to what a user may do."""
     database = session.engine.database(name)
     old = _entry(session, database, user)
-    return _changed(session, database, user, old, granting.added(old or "", parse_grants(f"{kinds} {patterns}")))
+    return _changed(session, database, user, old, added(old or "", parse_grants(f"{kinds} {patterns}")))
 
 
 def revoke(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
@@ -113,11 +143,11 @@ def revoke(session: Session, name: str, user: str, kinds: str, patterns: str) ->
     database = session.engine.database(name)
     old = _entry(session, database, user)
     grants = parse_grants(f"{kinds} {patterns}")
-    text = None if old is None else granting.taken(old, grants)
+    text = None if old is None else taken(old, grants)
     if text is None:
         raise messages.NOTHING_TO_REVOKE
     # Never without an entry: `all` would then be allowed everything.
-    return _changed(session, database, user, old, text, [str(one) for one in granting.still_granted(text, grants)])
+    return _changed(session, database, user, old, text, [str(one) for one in still_granted(text, grants)])
 
 
 def explain(session: Session, name: str, user: str, letter: str, key: str) -> str:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from pynun import limits
 from pynun.engine import conflicts
-from pynun.engine.conflict_records import is_unresolved
-from pynun.engine.database import ARBITER_KEY, watch_bytes, watch_weight
+from pynun.engine.conflicts import is_unresolved
+from pynun.engine.database import watch_bytes, watch_weight
 from pynun.engine.effects import Drain
 from pynun.engine.events import Event
+from pynun.engine.key_layout import ARBITER_KEY
 from pynun.engine.permissions import Permission, is_secret_key
 from pynun.protocol import messages
 

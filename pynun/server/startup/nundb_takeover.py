@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pynun import stop_signals
-from pynun.engine.database import ADMIN_DATABASE
+from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.errors import StartError, TransferError
 from pynun.server.process import logs
 from pynun.transfer.nundb_files import holds_databases

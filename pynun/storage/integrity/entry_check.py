@@ -11,10 +11,11 @@ import json
 import struct
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import lmdb
 
+from pynun.engine.key_layout import CATALOGUE, ID_BYTES
 from pynun.errors import BackupError
 from pynun.storage import schema
 from pynun.storage.integrity.child_process import is_crash, run_child
@@ -22,8 +23,6 @@ from pynun.storage.memtable import merged, read_log
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_CATALOGUE: Final = bytes(schema.ID_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +77,11 @@ def count(path: str) -> Counts:
         with transaction.cursor(data) as cursor:
             for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue comes first
                 key = _decoded_key(stored, value)
-                prefix, text = key[: schema.ID_BYTES], key[schema.ID_BYTES :].decode()
+                prefix, text = key[:ID_BYTES], key[ID_BYTES:].decode()
                 entry = schema.decode_value(key, value)
-                if prefix == _CATALOGUE:
+                if prefix == CATALOGUE:
                     if text:
-                        names[entry.version.to_bytes(schema.ID_BYTES, "big")] = text
+                        names[entry.version.to_bytes(ID_BYTES, "big")] = text
                         counts[text] = 0
                 elif prefix in names:
                     counts[names[prefix]] += 1
