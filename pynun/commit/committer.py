@@ -125,7 +125,7 @@ class Committer:
 
     async def wait_for_room(self) -> None:
         """Return when the batch being filled is not too large any more, or refuses changes, which it may for long."""
-        while self.is_full and self._engine.refused_changes is None:
+        while self.is_full and self._engine.keyspace.refused_changes is None:
             self._hurry.set()
             await self._room.wait()
 
@@ -225,7 +225,7 @@ class Committer:
         """The data was taken away: refuse changes until the end, and say so, once."""
         if not self.is_over:
             self.is_over = True
-            self.failure = self._engine.refused_changes = why
+            self.failure = self._engine.keyspace.refused_changes = why
             _log.error("%s", self._store.files.how_to_rescue(why))
             self._make_room()
 
@@ -252,7 +252,7 @@ class Committer:
     def _succeeded(self) -> None:
         if self.failure is not None and not self.is_over:
             self.failure = None
-            self._engine.refused_changes = None
+            self._engine.keyspace.refused_changes = None
             _log.warning("changes can be stored again")
 
     async def _write(self, batch: Batch) -> None:
@@ -307,9 +307,9 @@ class Committer:
                 return
 
     def _refuse_changes(self, batch: Batch, reason: str) -> None:
-        if self._engine.refused_changes is None:
+        if self._engine.keyspace.refused_changes is None:
             _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
-        self._engine.refused_changes = self.failure = reason
+        self._engine.keyspace.refused_changes = self.failure = reason
         for waiter in batch.waiters:
             waiter.failed(batch.revision, reason)
         batch.waiters.clear()

@@ -47,7 +47,7 @@ class Purger:
         slice_keys = SLICE_KEYS
         await until_on_disk(self._view)  # the note of what was just dropped
         while True:
-            if self._engine.refused_changes is not None:
+            if self._engine.keyspace.refused_changes is not None:
                 await trio.sleep(RETRY_SECONDS)
                 continue
             began = trio.current_time()

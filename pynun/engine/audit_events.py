@@ -107,7 +107,7 @@ def _user(session: Session, database: Database | None, user: str) -> str:
     if database is None:
         return HIDDEN
     names = (user_key(user), permission_key(user))
-    is_there = user == EVERYONE or any(session.engine.read(database, name) is not None for name in names)
+    is_there = user == EVERYONE or any(session.keyspace.read(database, name) is not None for name in names)
     return user if is_there else HIDDEN
 
 
@@ -118,13 +118,13 @@ def _key(session: Session, database: Database | None, key: str) -> str:
     for user, key_of in ((user_of_secret(key), user_key), (permitted_user(key), permission_key)):
         if user is not None:
             return key_of(_user(session, database, user))
-    is_there = database is not None and session.engine.read(database, key) is not None
+    is_there = database is not None and session.keyspace.read(database, key) is not None
     return key if is_there else f"$${HIDDEN}"
 
 
 def _grants(session: Session, database: Database | None, user: str, text: str) -> str:
     """Permissions as they are read, of the patterns those that the user's entry has."""
-    entry = None if database is None else session.engine.read(database, permission_key(user))
+    entry = None if database is None else session.keyspace.read(database, permission_key(user))
     known = {"*"}
     if entry is not None:
         known |= {str(pattern) for grant in parse_grants(entry.text) for pattern in grant.patterns}

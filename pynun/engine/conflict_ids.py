@@ -10,10 +10,10 @@ from pynun.engine.overlay import Entry
 from pynun.engine.scans import scan_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from pynun.engine.effects import Answer, Need
-    from pynun.engine.engine import Engine
+    from pynun.engine.overlay import View
 
 _SLICE_RECORDS: Final = 500
 """Records of conflicts whose names are read at once: about two milliseconds."""
@@ -25,8 +25,9 @@ _DATABASE_RECORDS: Final = 4
 class ConflictIds:
     """Gives the conflicts of one engine their ids."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, view: View, time_ns: Callable[[], int]) -> None:
+        self._view = view
+        self._time_ns = time_ns
         self._newest: int | None = None  # not looked up yet
 
     @property
@@ -37,8 +38,8 @@ class ConflictIds:
     def following(self) -> int:
         """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
         newest = self._known()
-        self._newest = max(newest + 1, min(self._engine.context.time_ns(), CLOCK_ID_MAX))
-        self._engine.view.write(LAST_CONFLICT, Entry(self._newest, ""))
+        self._newest = max(newest + 1, min(self._time_ns(), CLOCK_ID_MAX))
+        self._view.write(LAST_CONFLICT, Entry(self._newest, ""))
         return self._newest
 
     def _known(self) -> int:
@@ -55,22 +56,22 @@ class ConflictIds:
         """
         if self._newest is not None:
             return
-        note = self._engine.view.read(LAST_CONFLICT)
+        note = self._view.read(LAST_CONFLICT)
         newest = 0 if note is not None else (yield from self._newest_record())
         if self._newest is None:  # else a conflict came meanwhile
             self._newest = newest if note is None else note.version
 
     def _newest_record(self) -> Generator[Need, Answer, int]:
         newest = read = 0
-        for encoded in (yield from scan_slices(self._engine.view, CATALOGUE)):
-            catalogued = self._engine.view.read(CATALOGUE + encoded) if encoded else None
+        for encoded in (yield from scan_slices(self._view, CATALOGUE)):
+            catalogued = self._view.read(CATALOGUE + encoded) if encoded else None
             if catalogued is None:
                 continue
             start = prefixes(catalogued.version)[0] + RECORD_PREFIX.encode()
-            newest = newest_of((key[4:].decode() for key in self._engine.view.unwritten(start)), newest)
+            newest = newest_of((key[4:].decode() for key in self._view.unwritten(start)), newest)
             position: bytes | None = b""
             while position is not None:
-                names, position, _ = self._engine.view.store.scan(start, position, _SLICE_RECORDS)
+                names, position, _ = self._view.store.scan(start, position, _SLICE_RECORDS)
                 newest = newest_of((key.decode() for key in names), newest)
                 read += _DATABASE_RECORDS + len(names)
                 if read >= _SLICE_RECORDS:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.database import Database
     from pynun.engine.effects import Answer, Need
-    from pynun.engine.engine import Engine
+    from pynun.engine.keyspace import Keyspace
 
 
 _UNRESOLVED: Final = "resolve "
@@ -48,18 +48,18 @@ _RECORD_BYTES_AT_ONCE = 1024 * 1024
 """Records that an arbiter who arrives has looked up at once, and bytes of their keys."""
 
 
-def pending_of(engine: Engine, database: Database, key: str, slices_max: int | None = None) -> list[int]:
+def pending_of(keyspace: Keyspace, database: Database, key: str, slices_max: int | None = None) -> list[int]:
     """The ids of a key's unresolved conflicts, oldest first. Raises Refusal if it takes more slices of a scan."""
-    names = _index_names(engine, database, f"{key} ", slices_max)
+    names = _index_names(keyspace, database, f"{key} ", slices_max)
     if names is None:
         raise messages.too_many_conflicts(PENDING_MAX)
     return sorted(int(name.rpartition(b" ")[2]) for name in names)
 
 
-def _index_names(engine: Engine, database: Database, start: str, slices_max: int | None) -> list[bytes] | None:
+def _index_names(keyspace: Keyspace, database: Database, start: str, slices_max: int | None) -> list[bytes] | None:
     """The names in a database's index of conflicts that begin so; None if it takes more slices of a scan."""
     slices = 0
-    scan = scan_slices(engine.view, database.pending_prefix, start.encode())
+    scan = scan_slices(keyspace.view, database.pending_prefix, start.encode())
     while True:
         try:
             next(scan)
@@ -71,12 +71,12 @@ def _index_names(engine: Engine, database: Database, start: str, slices_max: int
             return None
 
 
-def some_pending_records(engine: Engine, database: Database, after: int) -> list[str] | None:
+def some_pending_records(keyspace: Keyspace, database: Database, after: int) -> list[str] | None:
     """The record keys of a database's unresolved conflicts whose ids are higher than `after`, oldest first.
 
     None if there are so many that it takes too long to find them, or to look them up, at once.
     """
-    names = _index_names(engine, database, "", _SLICES_AT_ONCE)
+    names = _index_names(keyspace, database, "", _SLICES_AT_ONCE)
     if names is None:
         return None
     parts = [name.decode().rpartition(" ") for name in names]
@@ -85,11 +85,11 @@ def some_pending_records(engine: Engine, database: Database, after: int) -> list
 
 
 def oldest_records(
-    engine: Engine, database: Database, after: int, before: int
+    keyspace: Keyspace, database: Database, after: int, before: int
 ) -> Generator[Need, Answer, list[tuple[int, str]]]:
     """The ids and record keys of some unresolved conflicts whose ids lie between two, the oldest first; [] if none."""
-    prefix, store = database.pending_prefix, engine.view.store
-    unwritten = engine.view.unwritten(prefix)
+    prefix, store = database.pending_prefix, keyspace.view.store
+    unwritten = keyspace.view.unwritten(prefix)
     found: list[tuple[int, bytes]] = []
 
     def take(names: Iterable[bytes]) -> None:
@@ -115,7 +115,7 @@ def oldest_records(
     return [(number, record_key(key.decode(), number)) for number, key in sorted(found)]
 
 
-def settle(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
+def apply_strategy(keyspace: Keyspace, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
     """What the database's strategy makes of a conflict: the version with which the change is applied after all.
 
     Raises Refusal if it is not applied; with an arbiter the conflict is then recorded and handed on.
@@ -128,16 +128,18 @@ def settle(engine: Engine, database: Database, key: str, entry: Entry, given: in
         case "arbiter" if is_security_key(key):
             raise messages.INVALID_VERSION  # an arbiter need not be admin, and revoking must not wait for one
         case "arbiter":
-            raise _hand_on(engine, database, key, entry, given, value)
+            raise _hand_on(keyspace, database, key, entry, given, value)
 
 
-def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: int, value: str) -> messages.Refusal:
+def _hand_on(
+    keyspace: Keyspace, database: Database, key: str, entry: Entry, given: int, value: str
+) -> messages.Refusal:
     if not database.has_arbiter():
         return messages.NO_ARBITER
-    engine.check_changeable()
-    pending = pending_of(engine, database, key, _SLICES_MAX)
-    while pending and engine.read(database, record_key(key, pending[-1])) is None:  # removed with an older server
-        engine.put_silently(index_key(database.pending_prefix, key, pending.pop()), None)
+    keyspace.check_changeable()
+    pending = pending_of(keyspace, database, key, _SLICES_MAX)
+    while pending and keyspace.read(database, record_key(key, pending[-1])) is None:  # removed with an older server
+        keyspace.put_silently(index_key(database.pending_prefix, key, pending.pop()), None)
     if len(pending) >= PENDING_MAX or (len(pending) + 1) * len(key.encode()) > PENDING_KEY_BYTES_MAX:
         return messages.too_many_conflicts(PENDING_MAX)
     if pending:
@@ -146,58 +148,58 @@ def _hand_on(engine: Engine, database: Database, key: str, entry: Entry, given: 
         version, old = entry.version, entry.text
     if version > GIVEN_VERSION_MAX:
         return messages.version_out_of_range(key)  # no `resolve` may name it
-    identifier = engine.conflict_ids.following()
+    identifier = keyspace.conflict_ids.following()
     record = record_key(key, identifier)
     text = messages.resolve(identifier, database.name, version, key, old, value)
-    engine.put(database, record, Entry(0, text))
-    engine.put_silently(index_key(database.pending_prefix, key, identifier), Entry(0, ""))
+    keyspace.put(database, record, Entry(0, text))
+    keyspace.put_silently(index_key(database.pending_prefix, key, identifier), Entry(0, ""))
     if entry.version != IN_CONFLICT:
-        engine.put_silently(database.stored_key(key), Entry(IN_CONFLICT, entry.text))
-    event = Event(None, (text,), engine.view.depends)
+        keyspace.put_silently(database.stored_key(key), Entry(IN_CONFLICT, entry.text))
+    event = Event(None, (text,), keyspace.view.depends)
     for watcher in database.watchers[ARBITER_KEY]:
         watcher.outbox.event(event)
     return messages.conflict_unresolved(record)
 
 
-def check_writable(engine: Engine, database: Database, key: str) -> None:
+def check_writable(keyspace: Keyspace, database: Database, key: str) -> None:
     """Raises Refusal for keys that begin with `$` and that no command changes, not even the admin's."""
     if key == CONNECTIONS_KEY:
         raise messages.CONNECTIONS_COUNTED
     named = parse_record(key)
-    if named is not None and engine.view.read(index_key(database.pending_prefix, *named)) is not None:
+    if named is not None and keyspace.view.read(index_key(database.pending_prefix, *named)) is not None:
         raise messages.conflict_pending(key)
 
 
-def resolve(engine: Engine, database: Database, identifier: int, key: str, version: int, value: str) -> None:
+def resolve(keyspace: Keyspace, database: Database, identifier: int, key: str, version: int, value: str) -> None:
     """An arbiter's decision: the record says so, the key gets the value, and with the last one leaves conflict."""
     record = record_key(key, identifier)
     texts = {key: value}
-    entry = engine.read(database, key)
+    entry = keyspace.read(database, key)
     if entry is None:
-        engine.check_new_key(key)
+        keyspace.check_new_key(key)
     given = version if entry is None or entry.version == IN_CONFLICT else entry.version
     new = following(given)
-    engine.check_version(key, new)
-    if engine.read(database, record) is not None:
+    keyspace.check_version(key, new)
+    if keyspace.read(database, record) is not None:
         texts[record] = messages.resolved(value)
-    engine.check_room(database, texts)  # all of it, or nothing
+    keyspace.check_room(database, texts)  # all of it, or nothing
     if record in texts:
-        engine.change(database, record, messages.resolved(value))
+        keyspace.change(database, record, messages.resolved(value))
     indexed = index_key(database.pending_prefix, key, identifier)
-    if engine.view.read(indexed) is not None:
-        engine.put_silently(indexed, None)
-    engine.put(database, key, Entry(IN_CONFLICT if _is_pending(engine, database, key) else new, value))
+    if keyspace.view.read(indexed) is not None:
+        keyspace.put_silently(indexed, None)
+    keyspace.put(database, key, Entry(IN_CONFLICT if _is_pending(keyspace, database, key) else new, value))
 
 
-def _is_pending(engine: Engine, database: Database, key: str) -> bool:
+def _is_pending(keyspace: Keyspace, database: Database, key: str) -> bool:
     """Whether a conflict of the key can still be resolved. Ids whose records are gone are forgotten.
 
     An older server let records be removed: no arbiter hears of them, so they must not hold the key.
     """
-    for identifier in pending_of(engine, database, key):
-        if engine.read(database, record_key(key, identifier)) is not None:
+    for identifier in pending_of(keyspace, database, key):
+        if keyspace.read(database, record_key(key, identifier)) is not None:
             return True
-        engine.put_silently(index_key(database.pending_prefix, key, identifier), None)
+        keyspace.put_silently(index_key(database.pending_prefix, key, identifier), None)
     return False
 
 

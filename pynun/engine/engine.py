@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import tombstones
 from pynun.engine.audit_events import NoAudit
-from pynun.engine.conflict_ids import ConflictIds
 from pynun.engine.counters import Counters
 from pynun.engine.database import Database
 from pynun.engine.key_layout import (
@@ -25,6 +24,7 @@ from pynun.engine.key_layout import (
     parse_strategy,
     prefixes,
 )
+from pynun.engine.keyspace import Keyspace
 from pynun.engine.listings import Listings
 from pynun.engine.overlay import Entry, View
 from pynun.engine.paces import Paces
@@ -32,20 +32,18 @@ from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
     Rules,
-    is_security_key,
     parse_grants,
     permission_key,
     permitted_user,
     user_of_secret,
 )
 from pynun.engine.rooms import Room, growth
-from pynun.engine.scans import scan_slices
 from pynun.engine.sleeping import Newest
-from pynun.engine.versions import VERSION_MAX, following
+from pynun.engine.versions import VERSION_MAX
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pynun.engine.audit_events import Audit
     from pynun.engine.effects import Credentials
@@ -104,9 +102,9 @@ class Engine:
         self._sessions_entered = 0
         per_second = context.changes_per_second_max
         self.paces = None if per_second is None else Paces(per_second, context.clock, context.group_of)
-        self.conflict_ids = ConflictIds(self)
-        self.refused_changes: str | None = None
-        """Set while the store can't take changes: why. Commands that change data are refused with it."""
+        self.keyspace = Keyspace(
+            self.view, context.time_ns, context.key_bytes_max, self._end_admins, self._security_changed
+        )
         self.on_drop: Callable[[], None] = lambda: None
         """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
         self.on_unmeasured: Callable[[Database], None] = lambda _: None
@@ -143,8 +141,8 @@ class Engine:
         """Make a database. Raises Refusal if there is one of that name."""
         if self.find_database(name) is not None:
             raise messages.DATABASE_EXISTS
-        self.check_changeable()
-        self.check_new_key(name)
+        self.keyspace.check_changeable()
+        self.keyspace.check_new_key(name)
         last = self.view.read(LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
         self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
@@ -159,7 +157,7 @@ class Engine:
             database.room.is_known = True
         self.view.write(database.stored_key("$$token"), Entry(0, token_hash))
         admin = database if name == ADMIN_DATABASE else self.database(ADMIN_DATABASE)
-        self._put(admin, name, Entry(0, "{}"))
+        self.keyspace.write(admin, name, Entry(0, "{}"))
         return database
 
     def drop_database(self, database: Database) -> None:
@@ -170,7 +168,7 @@ class Engine:
         """
         if database.name == ADMIN_DATABASE:
             raise messages.ADMIN_NOT_DROPPABLE
-        self.check_changeable()
+        self.keyspace.check_changeable()
         self.view.write(CATALOGUE + database.name.encode(), None)
         tombstones.note(self.view, database)
         self.view.count_operation()
@@ -182,14 +180,14 @@ class Engine:
         database.sessions.clear()
         self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
         admin = self.database(ADMIN_DATABASE)
-        if self.read(admin, database.name) is not None:
+        if self.keyspace.read(admin, database.name) is not None:
             self.view.write(admin.stored_key(database.name), None)
             admin.notify(database.name, messages.removed(database.name), self.view.depends)
         self.on_drop()
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
-        return [name for name in self.scan(CATALOGUE) if name]
+        return [name for name in self.keyspace.scan(CATALOGUE) if name]
 
     def databases_in_use(self) -> list[Database]:
         """The databases that sessions have selected."""
@@ -204,7 +202,7 @@ class Engine:
         if admin is None:
             self.create_database(ADMIN_DATABASE, admin_token_hash, "newer")
         elif self.admin_token_hash() != admin_token_hash:
-            self.change(admin, "$$token", admin_token_hash)
+            self.keyspace.change(admin, "$$token", admin_token_hash)
         if start_password_hash not in (None, self.start_password_hash()):
             self.view.write(_START_PASSWORD, Entry(0, start_password_hash))
 
@@ -219,20 +217,6 @@ class Engine:
         entry = None if admin is None else self.view.read(admin.stored_key("$$token"))
         return None if entry is None else entry.text
 
-    # --- reading -----------------------------------------------------------------------------------------------
-
-    def read(self, database: Database, key: str) -> Entry | None:
-        return self.view.read(database.stored_key(key))
-
-    def scan(self, prefix: bytes, key_prefix: str = "") -> list[str]:
-        """The keys under a stored prefix that begin with `key_prefix`, in order, at once: only for short lists."""
-        steps = scan_slices(self.view, prefix, key_prefix.encode())
-        while True:
-            try:
-                next(steps)
-            except StopIteration as stop:
-                return [key.decode() for key in stop.value]
-
     def measure_get_ms(self) -> float:
         """How long a read takes now, in milliseconds: measured when asked for, so that reads pay nothing for it."""
         clock = self.context.time_ns
@@ -240,96 +224,6 @@ class Engine:
         for _ in range(_MEASURED_READS):
             self.view.store.get(LAST_IDENTIFIER)
         return (clock() - began_ns) / _MEASURED_READS / 1e6
-
-    # --- changing ----------------------------------------------------------------------------------------------
-
-    def check_changeable(self) -> None:
-        """Raises Refusal while the store can't take changes (docs/protocol.md section 9)."""
-        if self.refused_changes is not None:
-            raise messages.Refusal(messages.storage_failed(self.refused_changes))
-
-    def check_new_key(self, key: str) -> None:
-        """Raises Refusal if a key that does not exist is too long to be created (docs/protocol.md section 2)."""
-        if len(key.encode()) > self.context.key_bytes_max:
-            raise messages.key_too_long(self.context.key_bytes_max)
-
-    def check_room(self, database: Database, texts: Mapping[str, str]) -> None:
-        """Raises Refusal if a database can't hold these texts of keys beside the rest (docs/protocol.md section 9)."""
-        if database.room is not None:
-            database.room.check(sum(growth(key, self.read(database, key), text) for key, text in texts.items()))
-
-    def _count_change(self, database: Database, room: Room, key: str, text: str | None) -> None:
-        """Raises Refusal if a change makes a database too large. What the admin rules by (`$$`) never does."""
-        if key != CONNECTIONS_KEY:
-            more = growth(key, self.read(database, key), text)
-            if not is_security_key(key):
-                room.check(more)
-            room.take(more)
-
-    def change(self, database: Database, key: str, text: str) -> None:
-        """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
-        old = self.read(database, key)
-        self.put(database, key, Entry(0 if old is None else following(old.version), text))
-
-    def check_version(self, key: str, version: int) -> None:
-        """Raises Refusal if a change would give a key a version of more than 32 bits."""
-        if version > VERSION_MAX:
-            raise messages.version_out_of_range(key)
-
-    def put(self, database: Database, key: str, entry: Entry) -> None:
-        """The change of one key, its watchers told.
-
-        Raises Refusal while it can't be stored, and for a version of more than 32 bits.
-        """
-        if self.refused_changes is not None:
-            self.check_changeable()
-        if entry[0] > VERSION_MAX:
-            if key != "$$token":
-                raise messages.version_out_of_range(key)
-            entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
-        if database.room is not None:
-            self._count_change(database, database.room, key, entry.text)
-        if key[:1] == "$":
-            self._put(database, key, entry)
-        else:
-            self._put_plain(database, key, entry)
-        self.view.count_operation()
-
-    def _put(self, database: Database, key: str, entry: Entry) -> None:
-        if key == CONNECTIONS_KEY:
-            self.view.volatile[database.stored_key(key)] = entry
-            database.notify(key, messages.changed(key, entry.version, entry.text), 0)
-            return
-        if key == "$$token" and database.name == ADMIN_DATABASE:
-            self._end_admins(entry.text)  # before they hear of it
-        self._put_plain(database, key, entry)
-        if key.startswith("$$"):
-            self._security_changed(database, key)
-
-    def _put_plain(self, database: Database, key: str, entry: Entry) -> None:
-        """Put a key that means nothing to the server: nearly all there are."""
-        view = self.view
-        view.write(database.prefix + key.encode(), entry)
-        if key in database.watchers:
-            database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
-
-    def put_silently(self, stored: bytes, entry: Entry | None) -> None:
-        """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
-        self.check_changeable()
-        self.view.write(stored, entry)
-
-    def remove(self, database: Database, key: str) -> None:
-        """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
-        self.check_changeable()
-        if database.room is not None:
-            self._count_change(database, database.room, key, None)
-        view = self.view
-        stored = database.stored_key(key)
-        view.write(stored, None)
-        view.count_operation()
-        database.notify(key, messages.removed(key), view.depends)
-        if key.startswith("$$"):
-            self._security_changed(database, key)
 
     # --- presence and permissions ------------------------------------------------------------------------------
 
@@ -344,11 +238,11 @@ class Engine:
         old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
         count = str(len(database.sessions))
         version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
-        self._put(database, CONNECTIONS_KEY, Entry(version, count))
+        self.keyspace.write(database, CONNECTIONS_KEY, Entry(version, count))
 
     def rules_for(self, database: Database, user: str) -> Rules | None:
         """What `user` may do; None: everything (the database's own token, without an entry for `all`)."""
-        entry = self.read(database, permission_key(user))
+        entry = self.keyspace.read(database, permission_key(user))
         if entry is None:
             return None if user == EVERYONE else NO_GRANTS
         rules = database.rules.get(user)
@@ -361,7 +255,7 @@ class Engine:
         if user is not None:
             database.rules.pop(user, None)
             rules = self.rules_for(database, user)
-            newest = Newest(self, database)
+            newest = Newest(self.keyspace, database)
             for session in list(database.sessions):
                 if session.user == user:
                     session.set_rules(rules, newest)
@@ -396,7 +290,7 @@ class Engine:
             if database.room is not None:
                 database.room.is_known = False
                 self.on_unmeasured(database)
-            newest = Newest(self, database, is_after_loss=True)
+            newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):
                 if session.is_admin and admin_hash not in session.admin_hashes:
                     session.lose_admin(newest)

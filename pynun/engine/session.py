@@ -47,6 +47,7 @@ class Session:
         "identifier",
         "is_admin",
         "is_closed",
+        "keyspace",
         "outbox",
         "pace",
         "peer",
@@ -67,6 +68,7 @@ class Session:
         self.since_ns = engine.context.time_ns()
         self.identifier = engine.enter(self)
         self.view = engine.view
+        self.keyspace = engine.keyspace
         self.counters = engine.counters
         self.done = engine.counters.done
         self.outbox = outbox
@@ -359,13 +361,13 @@ class Session:
         """Give up the database if what it was selected with is in force no more. An admin keeps it."""
         database, secret = self.database, self.secret
         if database is not None and secret is not None and not self.is_admin:
-            entry = self.engine.read(database, secret.key)
+            entry = self.keyspace.read(database, secret.key)
             if entry is None or entry.text != secret.hash:
                 self.leave()
 
     def _review_watches(self, newest: Newest | None = None) -> None:
         if self.watches and self.database is not None:
-            sleeping.review(self, newest or sleeping.Newest(self.engine, self.database))
+            sleeping.review(self, newest or sleeping.Newest(self.keyspace, self.database))
 
     def may_read(self, key: str) -> bool:
         """Whether this session may read that key of its database."""

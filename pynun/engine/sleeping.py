@@ -17,7 +17,7 @@ from pynun.protocol import messages
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
-    from pynun.engine.engine import Engine
+    from pynun.engine.keyspace import Keyspace
     from pynun.engine.session import Session
 
 
@@ -58,12 +58,12 @@ class TooMuchError(Exception):
 class Newest:
     """The entries that watched keys of a database have now, each read once, for all sessions reviewed together."""
 
-    def __init__(self, engine: Engine, database: Database, *, is_after_loss: bool = False) -> None:
+    def __init__(self, keyspace: Keyspace, database: Database, *, is_after_loss: bool = False) -> None:
         """`is_after_loss`: changes were lost. A watch that wakes has missed nothing then, for what took its permission
         away was lost with all that followed; one that falls asleep may have been sent something that was lost.
         """
         self.is_after_loss = is_after_loss
-        self._engine = engine
+        self._keyspace = keyspace
         self._database = database
         self._hashes: dict[str, int] = {}
         self._events: dict[str, Event] = {}
@@ -76,7 +76,7 @@ class Newest:
             return None
         known = self._hashes.get(key)
         if known is None and self._characters_left > 0:
-            entry = self._engine.read(self._database, key)
+            entry = self._keyspace.read(self._database, key)
             self._characters_left -= limits.SLEEPING_ENTRY_CHARACTERS + (0 if entry is None else len(entry.text))
             known = self._hashes[key] = hash(entry)
         return known
@@ -97,25 +97,25 @@ class Newest:
     def _event(self, key: str) -> Event:
         event = self._events.get(key)
         if event is None:
-            entry = self._engine.read(self._database, key)
+            entry = self._keyspace.read(self._database, key)
             self._hashes[key] = hash(entry)
             texts = messages.removed(key) if entry is None else messages.changed(key, entry.version, entry.text)
             event = self._events[key] = self._told(key, texts)
         return event
 
     def _conflicts_after(self, conflict_id: int) -> list[Event]:
-        engine, database = self._engine, self._database
-        records = conflicts.some_pending_records(engine, database, conflict_id)
+        keyspace, database = self._keyspace, self._database
+        records = conflicts.some_pending_records(keyspace, database, conflict_id)
         if records is None:
             raise TooMuchError
-        entries = (engine.read(database, record) for record in records)
+        entries = (keyspace.read(database, record) for record in records)
         return [self._told(None, (entry.text,)) for entry in entries if entry is not None]
 
     def _told(self, key: str | None, texts: tuple[str, ...]) -> Event:
         if self._characters_told > limits.WAKING_CHARACTERS_MAX:
             raise TooMuchError
         self._characters_told += sum(map(len, texts))
-        return Event(key, texts, self._engine.view.depends)
+        return Event(key, texts, self._keyspace.view.depends)
 
     def note_conflicts(self, sleeper: Sleeper) -> None:
         """An arbiter falls asleep, and was sent the conflicts that there are."""
@@ -123,7 +123,7 @@ class Newest:
             sleeper.conflict_id = 0
             sleeper.missed.add(None)
         else:
-            sleeper.conflict_id = self._engine.conflict_ids.upcoming - 1
+            sleeper.conflict_id = self._keyspace.conflict_ids.upcoming - 1
 
 
 def review(session: Session, newest: Newest) -> None:

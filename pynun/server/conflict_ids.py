@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 async def find_newest_conflict(engine: Engine) -> None:
     """Read what an older server has left, in slices, with as long pauses."""
     began = trio.current_time()
-    for _ in engine.conflict_ids.find_newest():
+    for _ in engine.keyspace.conflict_ids.find_newest():
         await trio.sleep(trio.current_time() - began)
         began = trio.current_time()

@@ -94,12 +94,12 @@ def test_while_changes_are_refused_nothing_is_removed() -> None:
         bench.world.admin("drop-db d")
         await bench.released.wait()
         bench.store.fail_next(20)
-        while bench.world.engine.refused_changes is None:
+        while bench.world.engine.keyspace.refused_changes is None:
             await bench.released.wait()
         refused = len(bench.world.view.batch.entries)
         left = keys_left(bench)
         await trio.sleep(5)
-        assert bench.world.engine.refused_changes is not None
+        assert bench.world.engine.keyspace.refused_changes is not None
         assert keys_left(bench) == left > 0
         assert len(bench.world.view.batch.entries) == refused == 0
         await wait_swept(bench)

@@ -46,8 +46,12 @@ def kept_by_engine(engine: Engine) -> State:
     state = {}
     for name in engine.database_names():
         database = engine.database(name)
-        entries = {key: engine.read(database, key) for key in engine.scan(database.prefix) if key != CONNECTIONS}
-        pending = {key.rpartition(" ")[::2] for key in engine.scan(database.pending_prefix)}
+        entries = {
+            key: engine.keyspace.read(database, key)
+            for key in engine.keyspace.scan(database.prefix)
+            if key != CONNECTIONS
+        }
+        pending = {key.rpartition(" ")[::2] for key in engine.keyspace.scan(database.pending_prefix)}
         state[name] = Kept(
             database.strategy,
             {key: (entry.version, entry.text) for key, entry in entries.items() if entry is not None},

@@ -120,7 +120,7 @@ def test_the_size_of_a_database_is_that_of_its_keys_and_values(world: World, adm
     client = world.connect("use-db d pwd", "set k value", "set ü ö")
     client.ask(f"set {'long' * 200} v")
     world.commit()
-    entry = world.engine.read(world.engine.database("d"), "$$token")
+    entry = world.engine.keyspace.read(world.engine.database("d"), "$$token")
     assert entry is not None
     token = len("$$token") + len(entry.text)
     size = report(admin, "db-size d")

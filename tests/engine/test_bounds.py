@@ -127,7 +127,7 @@ def test_other_ways_to_a_new_key_are_refused_too(world: World, command: str) -> 
 
 def test_a_longer_key_that_exists_goes_on(world: World, client: Client) -> None:
     database = world.engine.database("d")
-    world.engine.put(database, LONG, Entry(0, "1"))
+    world.engine.keyspace.put(database, LONG, Entry(0, "1"))
     assert client.ask(f"watch {LONG}") == OK
     assert client.ask(f"set {LONG} 2")[-1:] == OK
     assert client.ask(f"increment {LONG}")[-1:] == OK

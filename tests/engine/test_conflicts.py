@@ -427,9 +427,9 @@ def test_the_records_of_an_older_server_are_read_in_slices(world: World, client:
         client.ask(f"set $conflicts_k_{START_NS + number} resolved")
     world.commit()
     world.restart()
-    assert sum(1 for _ in world.engine.conflict_ids.find_newest()) >= 4
-    assert world.engine.conflict_ids.upcoming == START_NS + 2001
-    assert list(world.engine.conflict_ids.find_newest()) == []
+    assert sum(1 for _ in world.engine.keyspace.conflict_ids.find_newest()) >= 4
+    assert world.engine.keyspace.conflict_ids.upcoming == START_NS + 2001
+    assert list(world.engine.keyspace.conflict_ids.find_newest()) == []
 
 
 @pytest.mark.parametrize("is_resolved", [False, True])

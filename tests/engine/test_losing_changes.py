@@ -211,7 +211,7 @@ def test_a_database_in_the_making_is_made_whatever_was_lost(world: World, admin:
 
 def test_while_nothing_can_be_stored_changes_are_refused_and_reads_are_not(world: World, admin: Client) -> None:
     admin.ask("set k v")
-    world.engine.refused_changes = "No space left on device"
+    world.engine.keyspace.refused_changes = "No space left on device"
     refused = ["error not stored: No space left on device \n"]
     for command in (
         "set k w",
@@ -228,6 +228,6 @@ def test_while_nothing_can_be_stored_changes_are_refused_and_reads_are_not(world
     assert admin.ask("get k") == ["value v\n", *OK]
     assert admin.ask("remove absent") == OK
     assert world.connect().ask("use-db d pwd") == OK
-    world.engine.refused_changes = None
+    world.engine.keyspace.refused_changes = None
     assert admin.ask("set k w") == OK
-    assert world.engine.read(world.engine.database("d"), "$$token") == (0, fake_hash("pwd"))
+    assert world.engine.keyspace.read(world.engine.database("d"), "$$token") == (0, fake_hash("pwd"))

@@ -185,7 +185,7 @@ def demote_meanwhile(world: World, client: Client, text: str) -> list[str]:
 @pytest.mark.parametrize("name", HASHING)
 def test_a_command_that_waits_passes_its_gates_again(world: World, name: str) -> None:
     client = world.admin("use-db d pwd")
-    before = {key: world.engine.read(world.engine.database("d"), key) for key in ("$$token", "$$user_ana")}
+    before = {key: world.engine.keyspace.read(world.engine.database("d"), key) for key in ("$$token", "$$user_ana")}
     told = demote_meanwhile(world, client, HASHING[name])
     assert told[:-1] == ([ACK] if name == "rp" else [])
     assert told[-1:] in ((SECURITY,) if name in ("set", "set-safe") else (NOT_AUTH, SECURITY))
@@ -195,7 +195,7 @@ def test_a_command_that_waits_passes_its_gates_again(world: World, name: str) ->
     assert '"name":"e"' not in boss.ask("list-dbs")[0]
     for user in ("bob", "ana"):
         assert world.connect().ask(f"use-db d {user} bob-pwd") == ["error Invalid token \n"]
-    assert before == {key: world.engine.read(world.engine.database("d"), key) for key in before}
+    assert before == {key: world.engine.keyspace.read(world.engine.database("d"), key) for key in before}
 
 
 @pytest.mark.parametrize("name", READING)

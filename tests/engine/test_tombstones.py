@@ -240,7 +240,7 @@ def test_a_listing_that_is_under_way_is_refused(world: World, admin: Client, com
 
 def test_nothing_is_dropped_while_nothing_can_be_stored(world: World, admin: Client) -> None:
     visitor = world.connect("use-db d pwd")
-    world.engine.refused_changes = "No space left on device"
+    world.engine.keyspace.refused_changes = "No space left on device"
     assert admin.ask("drop-db d") == ["error not stored: No space left on device \n"]
     assert visitor.ask("get key-1") == ["value v\n", *OK]
 

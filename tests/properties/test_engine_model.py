@@ -189,7 +189,7 @@ class EngineAndModel(RuleBasedStateMachine):
         assert kept_by_engine(self.world.engine) == kept_by_model(self.model)
         for name, base in self.model.bases.items():
             database = self.world.engine.database(name)
-            count = self.world.engine.read(database, CONNECTIONS)
+            count = self.world.engine.keyspace.read(database, CONNECTIONS)
             assert (count and tuple(count)) == base.keys.get(CONNECTIONS)
 
     @invariant()

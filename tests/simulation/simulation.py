@@ -420,7 +420,7 @@ class Simulation:
         for name, base in self._model.bases.items():
             self._check_presence(base, numbers, model_numbers)
             database = engine.database(name)
-            count = engine.read(database, CONNECTIONS)
+            count = engine.keyspace.read(database, CONNECTIONS)
             assert (count and tuple(count)) == base.keys.get(CONNECTIONS), f"$connections of {name}: {count}"
             for key, entry in base.keys.items():
                 assert entry[0] != -2 or base.pending.get(key), f"{key} of {name}: a conflict that nobody can resolve"

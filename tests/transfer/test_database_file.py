@@ -92,7 +92,10 @@ def test_the_next_conflict_has_an_id_above_those_that_came_with_an_import(disk_f
                 write_notes(store, {LAST_CONFLICT: Entry(noted, "")})
         import_lines(folder, lines)
         with contextlib.closing(LmdbStore(folder)) as store:
-            assert World(cast("WritableStore", store)).engine.conflict_ids.following() == max(newest, noted or 0) + 1
+            assert (
+                World(cast("WritableStore", store)).engine.keyspace.conflict_ids.following()
+                == max(newest, noted or 0) + 1
+            )
 
 
 # --- there and back ---------------------------------------------------------------------------------------------

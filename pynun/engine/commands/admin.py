@@ -28,7 +28,7 @@ def wait_for_disk(session: Session) -> None:
     """The reply waits for the newest batch. Raises Refusal if there is none, and the store can't take changes."""
     session.view.depends = session.view.newest_unwritten
     if not session.view.depends:
-        session.engine.check_changeable()
+        session.keyspace.check_changeable()
 
 
 def cluster_state(session: Session) -> str:

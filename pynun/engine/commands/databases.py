@@ -23,7 +23,7 @@ def create_database(session: Session, name: str, token: str, strategy: str) -> S
     engine = session.engine
     if engine.find_database(name) is not None:
         raise messages.DATABASE_EXISTS
-    engine.check_changeable()
+    session.keyspace.check_changeable()
     hash_text = yield HashSecret(token)
     assert isinstance(hash_text, str)
     engine.create_database(name, hash_text, parse_strategy(strategy))

@@ -53,19 +53,19 @@ def change(session: Session, database: Database, key: str, given: int, value: st
     if key[:1] == "$":
         if is_secret_key(key):
             return _change_secret(session, database, key, given, value)
-        conflicts.check_writable(session.engine, database, key)
+        conflicts.check_writable(session.keyspace, database, key)
     change_now(session, database, key, given, value)
     return None
 
 
 def change_now(session: Session, database: Database, key: str, given: int, value: str) -> None:
     """Decide on the key's newest entry and change it. Raises Refusal if the change is a conflict that is not won."""
-    engine = session.engine
+    keyspace = session.keyspace
     if session.pace is not None:
         session.count_change(session.pace)
     entry = session.view.read(database.prefix + key.encode())
     if entry is None:
-        engine.check_new_key(key)
+        keyspace.check_new_key(key)
         version = next_version(None, given)
     elif entry[0] == IN_CONFLICT:
         version = None
@@ -73,8 +73,8 @@ def change_now(session: Session, database: Database, key: str, given: int, value
         version = next_version(entry[0], given)
     if version is None:
         assert entry is not None
-        version = conflicts.settle(engine, database, key, entry, given, value)
-    engine.put(database, key, Entry(version, value))
+        version = conflicts.apply_strategy(keyspace, database, key, entry, given, value)
+    keyspace.put(database, key, Entry(version, value))
 
 
 def _change_secret(session: Session, database: Database, key: str, given: int, value: str) -> Steps:
@@ -100,11 +100,11 @@ def remove_from(session: Session, database: Database, key: str) -> None:
     """Remove a key. Removing an absent one is a success, but no change."""
     if key == "$$token":
         raise messages.TOKEN_NOT_REMOVABLE
-    conflicts.check_writable(session.engine, database, key)
-    if session.engine.read(database, key) is not None:
+    conflicts.check_writable(session.keyspace, database, key)
+    if session.keyspace.read(database, key) is not None:
         if session.pace is not None:
             session.count_change(session.pace)
-        session.engine.remove(database, key)
+        session.keyspace.remove(database, key)
 
 
 def increment(session: Session, key: str, step: int) -> None:
@@ -115,14 +115,14 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
     """Add to a number of 64 bits; an absent key counts from 0 and gets version 1."""
     if is_secret_key(key):
         raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
-    engine = session.engine
-    conflicts.check_writable(engine, database, key)
+    keyspace = session.keyspace
+    conflicts.check_writable(keyspace, database, key)
     if session.pace is not None:
         session.count_change(session.pace)
-    entry = engine.read(database, key)
+    entry = keyspace.read(database, key)
     if entry is None:
-        engine.check_new_key(key)
-        engine.put(database, key, Entry(1, str(step)))
+        keyspace.check_new_key(key)
+        keyspace.put(database, key, Entry(1, str(step)))
         return
     number = parse_integer(entry.text)
     if number is None:
@@ -131,8 +131,8 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
     if not INT64_MIN <= total <= INT64_MAX:
         raise messages.OUT_OF_RANGE
     if entry.version == IN_CONFLICT:
-        conflicts.settle(engine, database, key, entry, UNCONDITIONAL, str(total))
-    engine.put(database, key, Entry(following(entry.version), str(total)))
+        conflicts.apply_strategy(keyspace, database, key, entry, UNCONDITIONAL, str(total))
+    keyspace.put(database, key, Entry(following(entry.version), str(total)))
 
 
 def keys(session: Session, pattern_text: str) -> Steps:

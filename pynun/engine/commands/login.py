@@ -64,7 +64,7 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
 
     def read_hash() -> str | None:
         # `all` is nobody's name: an older server may have stored a token for it, which lets nobody in.
-        entry = None if database is None or user == EVERYONE else engine.read(database, key)
+        entry = None if database is None or user == EVERYONE else session.keyspace.read(database, key)
         return None if entry is None else entry.text
 
     hash_text = yield from verified(session, token, read_hash, _attempt(session, account))
@@ -96,7 +96,7 @@ def set_password(session: Session, password: str) -> Steps:
     admin = engine.database(ADMIN_DATABASE)
     hash_text = yield from hashed(engine, admin, password)
     stay_admin(session, hash_text)
-    engine.change(admin, "$$token", hash_text)
+    session.keyspace.change(admin, "$$token", hash_text)
     return None
 
 

@@ -44,14 +44,14 @@ def create_user(session: Session, user: str, token: str) -> Steps:
     key = user_key(user)
 
     def read_hash() -> str | None:
-        entry = engine.read(database, key)
+        entry = session.keyspace.read(database, key)
         return None if entry is None else entry.text
 
     if read_hash() is not None and (yield from verified(session, token, read_hash)) is not None:
         return None  # the same token again: no change, and nobody who came in with it is put out
-    engine.check_new_key(key)
+    session.keyspace.check_new_key(key)
     hash_text = yield from hashed(engine, database, token)
-    engine.change(database, key, hash_text)
+    session.keyspace.change(database, key, hash_text)
     return None
 
 
@@ -76,7 +76,7 @@ def list_users(session: Session, name: str, after: str) -> Steps:
     rows = [
         {
             "user": user,
-            "has_token": user != EVERYONE and engine.read(database, user_key(user)) is not None,
+            "has_token": user != EVERYONE and session.keyspace.read(database, user_key(user)) is not None,
             "permissions": _permissions(session, database, user),
             "connections": connections.get(user, 0),
         }
@@ -92,10 +92,10 @@ def add_user(session: Session, name: str, user: str, token: str) -> Steps:
     database = engine.database(name)
     if user == EVERYONE:
         raise messages.RESERVED_USER
-    if engine.read(database, user_key(user)) is not None:
+    if session.keyspace.read(database, user_key(user)) is not None:
         raise messages.USER_EXISTS
     hash_text = yield from hashed(engine, database, token)
-    if engine.read(database, user_key(user)) is not None:
+    if session.keyspace.read(database, user_key(user)) is not None:
         raise messages.USER_EXISTS
     change_now(session, database, user_key(user), UNCONDITIONAL, hash_text)
     return None
@@ -108,10 +108,10 @@ def set_token(session: Session, name: str, user: str, token: str) -> Steps:
     if name == ADMIN_DATABASE and user == EVERYONE:
         return (yield from set_password(session, token))  # its token is the admin password
     key = "$$token" if user == EVERYONE else user_key(user)
-    if engine.read(database, key) is None:
+    if session.keyspace.read(database, key) is None:
         raise messages.NO_USER
     hash_text = yield from hashed(engine, database, token)
-    if engine.read(database, key) is None:
+    if session.keyspace.read(database, key) is None:
         raise messages.NO_USER
     change_now(session, database, key, UNCONDITIONAL, hash_text)
     return None
@@ -122,13 +122,13 @@ def remove_user(session: Session, name: str, user: str) -> None:
     engine = session.engine
     database = engine.database(name)
     # The token last, for it puts sessions out: whoever watches hears of what goes first, then of `$connections`.
-    keys = [key for key in (permission_key(user), user_key(user)) if engine.read(database, key) is not None]
+    keys = [key for key in (permission_key(user), user_key(user)) if session.keyspace.read(database, key) is not None]
     if user == EVERYONE:
         raise messages.RESERVED_USER
     if not keys:
         raise messages.NO_USER
     for key in keys:
-        engine.remove(database, key)
+        session.keyspace.remove(database, key)
 
 
 def grant(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
@@ -159,7 +159,7 @@ def explain(session: Session, name: str, user: str, letter: str, key: str) -> st
     ruling = None
     if is_security_key(key):
         allowed, reason = False, "administrator-only"
-    elif user != EVERYONE and engine.read(database, user_key(user)) is None:
+    elif user != EVERYONE and session.keyspace.read(database, user_key(user)) is None:
         allowed, reason = False, "no-such-user"
     elif rules is None:
         allowed, reason = True, "database-token"
@@ -181,13 +181,13 @@ def explain(session: Session, name: str, user: str, letter: str, key: str) -> st
 
 
 def _permissions(session: Session, database: Database, user: str) -> str | None:
-    entry = session.engine.read(database, permission_key(user))
+    entry = session.keyspace.read(database, permission_key(user))
     return None if entry is None else entry.text
 
 
 def _entry(session: Session, database: Database, user: str) -> str | None:
     """The permission entry of a user who exists. Raises Refusal."""
-    if user != EVERYONE and session.engine.read(database, user_key(user)) is None:
+    if user != EVERYONE and session.keyspace.read(database, user_key(user)) is None:
         raise messages.NO_USER
     return _permissions(session, database, user)
 

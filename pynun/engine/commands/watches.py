@@ -30,8 +30,8 @@ def watch(session: Session, key: str) -> None:
             session.watches_bytes + more > limits.WATCHES_BYTES_OWN
         ):
             raise messages.too_many_watches_of_all()
-        if 4 * len(key) > engine.context.key_bytes_max and engine.read(database, key) is None:
-            engine.check_new_key(key)  # a character has four bytes at most
+        if 4 * len(key) > engine.context.key_bytes_max and session.keyspace.read(database, key) is None:
+            session.keyspace.check_new_key(key)  # a character has four bytes at most
     database.watch(session, key)
 
 
@@ -46,17 +46,17 @@ def unwatch_all(session: Session) -> None:
 def arbiter(session: Session) -> Steps:
     """From now on an arbiter; sent every unresolved record of the database. It is a watch of `$conflicts`."""
     session.check_permission(Permission.READ, ARBITER_KEY)
-    database, engine = session.selected, session.engine
+    database, keyspace = session.selected, session.keyspace
     watch(session, ARBITER_KEY)
     newest = 0
-    yield from engine.conflict_ids.find_newest()
-    upcoming = engine.conflict_ids.upcoming  # of those from here on it is told as they come
+    yield from keyspace.conflict_ids.find_newest()
+    upcoming = keyspace.conflict_ids.upcoming  # of those from here on it is told as they come
     last: Event | None = None
     try:
-        while missing := (yield from conflicts.oldest_records(engine, database, newest, upcoming)):
+        while missing := (yield from conflicts.oldest_records(keyspace, database, newest, upcoming)):
             for identifier, record in missing:
                 newest = identifier
-                entry = engine.read(database, record)
+                entry = keyspace.read(database, record)
                 if entry is None or not is_unresolved(entry.text):
                     continue  # it was resolved or removed while others had their turn
                 if last is not None:
@@ -82,7 +82,7 @@ def resolve(session: Session, identifier: int, name: str, key: str, version: int
         if session.database is not database:
             raise messages.NOT_AUTH
         session.check_permission(Permission.WRITE, key)
-    conflicts.check_writable(session.engine, database, key)
+    conflicts.check_writable(session.keyspace, database, key)
     if session.pace is not None:
         session.count_change(session.pace)
-    conflicts.resolve(session.engine, database, identifier, key, version, value)
+    conflicts.resolve(session.keyspace, database, identifier, key, version, value)

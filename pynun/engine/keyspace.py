@@ -1,0 +1,146 @@
+"""The keys of all databases: reading them, and the one way in which they change, their watchers told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.engine.conflict_ids import ConflictIds
+from pynun.engine.key_layout import ADMIN_DATABASE, CONNECTIONS_KEY
+from pynun.engine.overlay import Entry
+from pynun.engine.permissions import is_security_key
+from pynun.engine.rooms import growth
+from pynun.engine.scans import scan_slices
+from pynun.engine.versions import VERSION_MAX, following
+from pynun.protocol import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pynun.engine.database import Database
+    from pynun.engine.overlay import View
+    from pynun.engine.rooms import Room
+
+
+class Keyspace:
+    """The keys of one engine's databases."""
+
+    def __init__(
+        self,
+        view: View,
+        time_ns: Callable[[], int],
+        key_bytes_max: int,
+        on_admin_password: Callable[[str | None], None],
+        on_security_change: Callable[[Database, str], None],
+    ) -> None:
+        """`on_admin_password` is told of the hash before the admin password changes, `on_security_change` of a `$$`
+        key after it has changed.
+        """
+        self.view = view
+        self.conflict_ids = ConflictIds(view, time_ns)
+        self.refused_changes: str | None = None
+        """Set while the store can't take changes: why. Commands that change data are refused with it."""
+        self._key_bytes_max = key_bytes_max
+        self._on_admin_password = on_admin_password
+        self._on_security_change = on_security_change
+
+    def read(self, database: Database, key: str) -> Entry | None:
+        """The newest entry of a key."""
+        return self.view.read(database.stored_key(key))
+
+    def scan(self, prefix: bytes, key_prefix: str = "") -> list[str]:
+        """The keys under a stored prefix that begin with `key_prefix`, in order, at once: only for short lists."""
+        steps = scan_slices(self.view, prefix, key_prefix.encode())
+        while True:
+            try:
+                next(steps)
+            except StopIteration as stop:
+                return [key.decode() for key in stop.value]
+
+    def check_changeable(self) -> None:
+        """Raises Refusal while the store can't take changes (docs/protocol.md section 9)."""
+        if self.refused_changes is not None:
+            raise messages.Refusal(messages.storage_failed(self.refused_changes))
+
+    def check_new_key(self, key: str) -> None:
+        """Raises Refusal if a key that does not exist is too long to be created (docs/protocol.md section 2)."""
+        if len(key.encode()) > self._key_bytes_max:
+            raise messages.key_too_long(self._key_bytes_max)
+
+    def check_room(self, database: Database, texts: Mapping[str, str]) -> None:
+        """Raises Refusal if a database can't hold these texts of keys beside the rest (docs/protocol.md section 9)."""
+        if database.room is not None:
+            database.room.check(sum(growth(key, self.read(database, key), text) for key, text in texts.items()))
+
+    def _count_change(self, database: Database, room: Room, key: str, text: str | None) -> None:
+        """Raises Refusal if a change makes a database too large. What the admin rules by (`$$`) never does."""
+        if key != CONNECTIONS_KEY:
+            more = growth(key, self.read(database, key), text)
+            if not is_security_key(key):
+                room.check(more)
+            room.take(more)
+
+    def change(self, database: Database, key: str, text: str) -> None:
+        """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
+        old = self.read(database, key)
+        self.put(database, key, Entry(0 if old is None else following(old.version), text))
+
+    def check_version(self, key: str, version: int) -> None:
+        """Raises Refusal if a change would give a key a version of more than 32 bits."""
+        if version > VERSION_MAX:
+            raise messages.version_out_of_range(key)
+
+    def put(self, database: Database, key: str, entry: Entry) -> None:
+        """The change of one key, its watchers told.
+
+        Raises Refusal while it can't be stored, and for a version of more than 32 bits.
+        """
+        if self.refused_changes is not None:
+            self.check_changeable()
+        if entry[0] > VERSION_MAX:
+            if key != "$$token":
+                raise messages.version_out_of_range(key)
+            entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
+        if database.room is not None:
+            self._count_change(database, database.room, key, entry.text)
+        if key[:1] == "$":
+            self.write(database, key, entry)
+        else:
+            self._put_plain(database, key, entry)
+        self.view.count_operation()
+
+    def write(self, database: Database, key: str, entry: Entry) -> None:
+        """What `put` does without its checks: changes of the server itself come this way."""
+        if key == CONNECTIONS_KEY:
+            self.view.volatile[database.stored_key(key)] = entry
+            database.notify(key, messages.changed(key, entry.version, entry.text), 0)
+            return
+        if key == "$$token" and database.name == ADMIN_DATABASE:
+            self._on_admin_password(entry.text)  # before they hear of it
+        self._put_plain(database, key, entry)
+        if key.startswith("$$"):
+            self._on_security_change(database, key)
+
+    def _put_plain(self, database: Database, key: str, entry: Entry) -> None:
+        """Put a key that means nothing to the server: nearly all there are."""
+        view = self.view
+        view.write(database.prefix + key.encode(), entry)
+        if key in database.watchers:
+            database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
+
+    def put_silently(self, stored: bytes, entry: Entry | None) -> None:
+        """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
+        self.check_changeable()
+        self.view.write(stored, entry)
+
+    def remove(self, database: Database, key: str) -> None:
+        """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
+        self.check_changeable()
+        if database.room is not None:
+            self._count_change(database, database.room, key, None)
+        view = self.view
+        stored = database.stored_key(key)
+        view.write(stored, None)
+        view.count_operation()
+        database.notify(key, messages.removed(key), view.depends)
+        if key.startswith("$$"):
+            self._on_security_change(database, key)
