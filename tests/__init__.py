@@ -1,1 +1,1 @@
-"""The tests of pynun; shared helpers live in tests/support."""
+"""The tests of pynun; shared helpers live in tests/support, and those that scripts use too in scripts/tools/clients."""

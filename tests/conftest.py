@@ -13,7 +13,7 @@ from tests.properties.effort import effort
 from tests.support.chromium import running_chromium
 from tests.support.node import TESTS
 from tests.support.packages import make_packages
-from tests.support.server import Server, new_folder
+from tools.clients.server import Server, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ from pynun import audit_file
 from pynun.audit_file import AuditTrail, audit_line
 from pynun.errors import SettingsError, StartError
 from pynun.settings import load_audit_trail
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from pynun.backup.make import make_backup
 from pynun.engine.overlay import Batch, Entry
 from pynun.storage.store import LmdbStore
-from tests.support.clients import HttpClient
-from tests.support.sessions import TOKEN, create_database
+from tools.clients.exact_clients import HttpClient
+from tools.clients.sessions import TOKEN, create_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.backup.make import Made
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 NAMES = ("one", "zwei", "trois")
 KEYS_EACH = 40

@@ -20,11 +20,11 @@ import pytest
 from pynun.storage import schema
 from tests.backup.data import BIG_DATABASE, BIG_KEYS, KEYS_EACH, NAMES, contents, fill, make_folder
 from tests.cli.command import TIMEOUT_SECONDS, command_line, run, run_at_terminal
-from tests.support.clients import http_post
-from tests.support.load import ConflictMaker, check_writer, read_states, start_writers
-from tests.support.server import REPOSITORY, Server, clean_environment, new_folder
-from tests.support.sessions import create_database
 from tests.support.system_calls import SETPRIORITY
+from tools.clients.exact_clients import http_post
+from tools.clients.load import ConflictMaker, check_writer, read_states, start_writers
+from tools.clients.server import REPOSITORY, Server, clean_environment, new_folder
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,14 +20,14 @@ from pynun.server import backup_schedule
 from pynun.settings import load
 from pynun.storage.files.atomic_file import AtomicFile, partial_name
 from tests.backup.data import fill, silent
-from tests.support.clients import http_post
-from tests.support.sessions import create_database
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 NOW = calendar.timegm((2026, 11, 24, 20, 45, 0))
 WAIT_SECONDS = 90.0

@@ -16,15 +16,15 @@ from pynun.backup.file_format import Contents, digest_line, trailer_text, verify
 from pynun.server import backup_schedule
 from pynun.settings import load
 from tests.backup.data import make_folder, silent
-from tests.support.clients import http_post
-from tests.support.sessions import create_database
 from tests.support.watched import Scrape
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 WAIT_SECONDS = 90.0
 YEAR_SECONDS = 365 * 86_400.0

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

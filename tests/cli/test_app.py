@@ -13,7 +13,7 @@ import pytest
 from pynun import __version__
 from tests.cli.command import run
 from tests.cli.peer import Peer, http_answer
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

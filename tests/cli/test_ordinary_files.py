@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.command import command_line
-from tests.support.server import clean_environment
+from tools.clients.server import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

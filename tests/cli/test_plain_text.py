@@ -12,7 +12,7 @@ from tests.cli.command import Result, run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Address, Server
+    from tools.clients.server import Address, Server
 
 WITHHELD = (
     "NUN_PWD is not sent to {url}, where others could read it on the way; use an encrypted address (https:// or"

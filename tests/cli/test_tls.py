@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.command import command_line, run
 from tests.support.certificates import Authority
-from tests.support.server import Server, clean_environment, new_folder
+from tools.clients.server import Server, clean_environment, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.command import Result, run, run_at_terminal
-from tests.support.server import CHEAP_PASSWORDS
+from tools.clients.server import CHEAP_PASSWORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 ANY_PORTS = ("-w", "127.0.0.1:0", "-h", "127.0.0.1:0", "-t", "127.0.0.1:0")

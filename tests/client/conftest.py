@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import http_post
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+from tools.clients.exact_clients import http_post
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 _numbers = itertools.count()
 

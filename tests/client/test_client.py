@@ -26,7 +26,7 @@ from pynun.client import (
     Versioned,
 )
 from tests.client.peer import trio_test
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import trio
 import pynun
 from pynun.client import Client, SyncClient, open_client
 from tests.client.conftest import make_database
-from tests.support.server import Server, new_folder
+from tools.clients.server import Server, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,11 @@ from pynun.client import (
 )
 from tests.client.conftest import make_database
 from tests.client.peer import trio_test
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
 
 if TYPE_CHECKING:
     from tests.client.conftest import Database
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 async def kill(server: Server) -> None:

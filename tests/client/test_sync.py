@@ -24,7 +24,7 @@ from pynun.client import (
     VersionConflict,
     Versioned,
 )
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
 
 if TYPE_CHECKING:
     from tests.client.conftest import Database

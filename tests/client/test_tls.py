@@ -9,8 +9,8 @@ import trio
 
 from pynun.client import Client, ConnectionFailed, SyncClient
 from tests.support.certificates import Authority
-from tests.support.clients import TcpClient
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, Server
+from tools.clients.exact_clients import TcpClient
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server
 
 if TYPE_CHECKING:
     from pathlib import Path

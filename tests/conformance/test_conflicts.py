@@ -13,13 +13,13 @@ from pynun.engine.key_layout import LAST_CONFLICT
 from pynun.engine.overlay import Entry
 from pynun.storage.store import LmdbStore
 from pynun.transfer.bulk_load import write_notes
-from tests.support.clients import http_post
-from tests.support.server import new_folder, running_server
-from tests.support.sessions import OK, admin_session, create_database, websocket_session
+from tools.clients.exact_clients import http_post
+from tools.clients.server import new_folder, running_server
+from tools.clients.sessions import OK, admin_session, create_database, websocket_session
 
 if TYPE_CHECKING:
-    from tests.support.clients import WebSocketClient
-    from tests.support.server import Server
+    from tools.clients.exact_clients import WebSocketClient
+    from tools.clients.server import Server
 
 NO_ARBITER = ["error An conflitct happend and there is no arbiter client not connected \n"]
 

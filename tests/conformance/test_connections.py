@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 def _wait_count(watcher: WebSocketClient, count: int) -> None:

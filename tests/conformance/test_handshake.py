@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient, WebSocketClient
-from tests.support.sessions import OK, create_database, tcp_session
+from tools.clients.exact_clients import HttpClient, WebSocketClient
+from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
-    from tests.support.clients import HttpResponse
-    from tests.support.server import Server
+    from tools.clients.exact_clients import HttpResponse
+    from tools.clients.server import Server
 
 KEY = ["Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"]
 UPGRADE = ["Connection: Upgrade", "Upgrade: websocket"]

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient, http_post
-from tests.support.sessions import create_database
+from tools.clients.exact_clients import HttpClient, http_post
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "http-requests"
 SELECT = f"use-db {DATABASE} pwd"

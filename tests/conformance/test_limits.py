@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import (
+from tests.support.watched import wait_until
+from tools.clients.exact_clients import (
     OPCODE_CONTINUATION,
     OPCODE_TEXT,
     HttpClient,
@@ -17,9 +18,8 @@ from tests.support.clients import (
     http_post,
     text_frames,
 )
-from tests.support.server import Server, new_folder
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
-from tests.support.watched import wait_until
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import Connection, http_post
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
+from tools.clients.exact_clients import Connection, http_post
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 MEBIBYTE = 1 << 20
 

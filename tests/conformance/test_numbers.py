@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import OK, create_database, websocket_session
+from tools.clients.sessions import OK, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.clients import WebSocketClient
-    from tests.support.server import Server
+    from tools.clients.exact_clients import WebSocketClient
+    from tools.clients.server import Server
 
 DATABASE = "numbers"
 INT64_MAX = 2**63 - 1

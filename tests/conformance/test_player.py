@@ -10,7 +10,7 @@ import pytest
 from tests.support.transcript import Scenario, Step, Target, load_scenarios, over_http, over_tcp, play_and_compare
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 FOLDER = Path(__file__).parent
 

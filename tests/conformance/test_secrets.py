@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import argon2
 import pytest
 
-from tests.support.clients import http_post, text_frames
-from tests.support.sessions import OK, admin_session, create_database, websocket_session
+from tools.clients.exact_clients import http_post, text_frames
+from tools.clients.sessions import OK, admin_session, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 def _may_enter(server: Server, database: str, credentials: str) -> bool:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import TcpClient
-from tests.support.sessions import OK, create_database, tcp_session
 from tests.support.watched import wait_until
+from tools.clients.exact_clients import TcpClient
+from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "tcp-lines"
 

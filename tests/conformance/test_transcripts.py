@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.server import new_folder, running_server
 from tests.support.transcript import (
     Scenario,
     Target,
@@ -21,6 +20,7 @@ from tests.support.transcript import (
     over_tcp,
     play_and_compare,
 )
+from tools.clients.server import new_folder, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

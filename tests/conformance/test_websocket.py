@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import (
+from tests.support.watched import wait_until
+from tools.clients.exact_clients import (
     OPCODE_CLOSE,
     OPCODE_CONTINUATION,
     OPCODE_PING,
@@ -21,13 +22,12 @@ from tests.support.clients import (
     encode_frame,
     text_frames,
 )
-from tests.support.sessions import OK, create_database, websocket_session
-from tests.support.watched import wait_until
+from tools.clients.sessions import OK, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "websocket-frames"
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from pynun.engine.key_layout import HOUSEKEEPING, prefixes
 from pynun.storage.store import LmdbStore
-from tests.support.clients import http_post
-from tests.support.sessions import create_database, tcp_session
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import create_database, tcp_session
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 KEYS = 30_000
 KILLS = 3

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.storage import schema
-from tests.support.server import REPOSITORY, Server, clean_environment, new_folder
-from tests.support.sessions import create_database
 from tests.support.traces import read_calls, traced, unsynced, why_no_trace
+from tools.clients.server import REPOSITORY, Server, clean_environment, new_folder
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

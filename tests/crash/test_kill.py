@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import http_post
-from tests.support.lives import Life
-from tests.support.load import States, check_writer, read_states, start_writers
-from tests.support.sessions import create_database
+from tools.clients.exact_clients import http_post
+from tools.clients.lives import Life
+from tools.clients.load import States, check_writer, read_states, start_writers
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 KILLS_PER_FOLDER = 5
 FOLDERS = -(-int(os.environ.get("NUN_TEST_KILLS", "20")) // KILLS_PER_FOLDER)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.load import Change, ChangeSource, HttpWriter, State, Writer, check_writer
+from tools.clients.load import Change, ChangeSource, HttpWriter, State, Writer, check_writer
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 @pytest.fixture(name="writer")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.clients import http_post
-from tests.support.server import Server, new_folder
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
 from tests.support.traces import Call, read_calls, why_no_trace
+from tools.clients.exact_clients import http_post
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

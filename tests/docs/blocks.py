@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import ast
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

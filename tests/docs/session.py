@@ -16,11 +16,11 @@ import contextlib
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.clients import Connection, TcpClient, WebSocketClient, http_post
+from tools.clients.exact_clients import Connection, TcpClient, WebSocketClient, http_post
 
 if TYPE_CHECKING:
     from tests.docs.blocks import Block
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 _LINE = re.compile(r"(?P<who>[wt][0-9]|http) (?P<way>[<>])(?: (?P<text>.*))?")
 _NUMBER = re.compile(r"(?<![0-9])[0-9]{17,20}(?![0-9])")

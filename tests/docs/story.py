@@ -16,7 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.docs import session
-from tests.support.server import REPOSITORY, Address, Server, clean_environment
+from tools.clients.server import REPOSITORY, Address, Server, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

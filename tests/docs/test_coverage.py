@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.docs.blocks import Block, blocks, documents, name
 from tests.docs.test_examples import is_run
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 RUN_BY: Final = {
     "container": "tests/system/container/test_page.py",

@@ -9,7 +9,7 @@ import tomllib
 from packaging.requirements import Requirement
 
 import dependency_sizes
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from pynun import limits
 from pynun.engine.commands.table import COMMANDS
 from pynun.settings import SETTINGS, load
 from tests.docs.blocks import blocks
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

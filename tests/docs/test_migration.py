@@ -12,9 +12,9 @@ from pynun.transfer import nundb_files, nundb_import
 from tests.docs.blocks import blocks
 from tests.docs.messages_in_code import FRAGMENT_CHARACTERS_MIN
 from tests.docs.story import Story
-from tests.support.clients import http_post
 from tests.support.nundb_files import REFERENCE_FOLDER
-from tests.support.server import REPOSITORY, Server
+from tools.clients.exact_clients import http_post
+from tools.clients.server import REPOSITORY, Server
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.server import REPOSITORY
 from tests.support.watched import request
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 PAGE = (REPOSITORY / "docs" / "monitoring.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import pytest
 
 from pynun import settings
 from tests.docs.blocks import blocks
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
 PROMISES = [line for line in PAGE.splitlines() if re.match(r"\| (?!promise|---)", line)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.docs.messages_in_code import Fragment, fragments, python_fragments, shell_fragments
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 PAGE = " ".join((REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8").split())
 

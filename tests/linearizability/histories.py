@@ -14,13 +14,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tests.support.clients import Connection, EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
-from tests.support.sessions import OK, TOKEN, select
+from tools.clients.exact_clients import Connection, EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
+from tools.clients.sessions import OK, TOKEN, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 Kind = Literal["get", "get-safe", "set", "set-safe", "increment", "remove"]
 KINDS: tuple[Kind, ...] = ("get", "get-safe", "set", "set-safe", "increment", "remove")

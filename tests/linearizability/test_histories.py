@@ -18,8 +18,8 @@ import pytest
 
 from tests.linearizability.checker import MissingCheckerError, Verdict, check, find_checker
 from tests.linearizability.histories import Operation, record
-from tests.support.server import Server
-from tests.support.sessions import create_database
+from tools.clients.server import Server
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -108,19 +108,25 @@ def complaints(found: list[Import]) -> list[str]:
     return broken
 
 
-def all_imports() -> list[Import]:
-    """Every import of the package."""
+def all_imports(folder: str) -> list[Import]:
+    """Every import of the Python files in a folder."""
     found = []
-    for file in sorted((REPOSITORY / "pynun").rglob("*.py")):
+    for file in sorted((REPOSITORY / folder).rglob("*.py")):
         path = file.relative_to(REPOSITORY).as_posix()
         found += imports_of(file.read_text(encoding="utf-8"), path)
     return found
 
 
 def test_no_import_breaks_the_order_of_the_layers() -> None:
-    found = all_imports()
+    found = all_imports("pynun")
     assert len(found) > 100
     assert complaints(found) == []
+
+
+def test_no_script_knows_a_test() -> None:
+    found = all_imports("scripts")
+    assert any(one.name.startswith("tools.") for one in found)
+    assert [str(one) for one in found if one.name.split(".")[0] == "tests"] == []
 
 
 def test_every_part_has_its_place() -> None:

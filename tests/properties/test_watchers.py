@@ -19,9 +19,9 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.properties.effort import effort
-from tests.support.clients import RECEIVE_BYTES_MAX, Connection, HttpClient, TcpClient, WebSocketClient
-from tests.support.server import Server, new_folder
-from tests.support.sessions import OK, TOKEN, create_database, select
+from tools.clients.exact_clients import RECEIVE_BYTES_MAX, Connection, HttpClient, TcpClient, WebSocketClient
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import OK, TOKEN, create_database, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

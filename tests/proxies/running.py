@@ -16,14 +16,14 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.node import leave_out
-from tests.support.server import REPOSITORY, Address, free_ports
+from tools.clients.server import REPOSITORY, Address, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.certificates import Authority
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 PACKAGES = {"nginx": "nginx-light", "caddy": "caddy", "haproxy": "haproxy", "apache": "apache2"}
 START_SECONDS_MAX = 60.0

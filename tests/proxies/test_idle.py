@@ -11,13 +11,13 @@ import pytest
 
 from tests.proxies.running import PACKAGES, blocks_of, running_proxy
 from tests.support.certificates import Authority
-from tests.support.clients import WebSocketClient
-from tests.support.sessions import OK, create_database
+from tools.clients.exact_clients import WebSocketClient
+from tools.clients.sessions import OK, create_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 IDLE_SECONDS = float(os.environ.get("NUN_TEST_IDLE_SECONDS", "0"))
 

@@ -10,16 +10,16 @@ import pytest
 
 from tests.proxies.running import PACKAGES, asking, running_proxy
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, HttpResponse, TcpClient, WebSocketClient
-from tests.support.server import Server, nun_db
-from tests.support.sessions import OK, create_database
+from tools.clients.exact_clients import HttpClient, HttpResponse, TcpClient, WebSocketClient
+from tools.clients.server import Server, nun_db
+from tools.clients.sessions import OK, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.proxies.running import Proxy
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 CLIENT = "127.0.0.5"
 """Not that of the proxy, which is the only one trusted."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient
-from tests.support.sessions import (
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
+from tools.clients.sessions import (
     OK,
     admin_session,
     become_admin,
@@ -22,7 +22,7 @@ from tests.support.sessions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 USERS = "create-user ana ana-pwd; create-user bob bob-pwd; set-permissions ana rwix *; set-permissions bob rwix *"
 

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient
-from tests.support.sessions import create_database
+from tools.clients.exact_clients import HttpClient
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ALLOWED = "https://viewer.example.org"
 
 
 @pytest.fixture(scope="module", name="guarded")
 def _guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    from tests.support.server import Server, new_folder
+    from tools.clients.server import Server, new_folder
 
     settings = {"NUN_ALLOWED_ORIGINS": f"{ALLOWED}, http://127.0.0.1:8080"}
     with new_folder() as folder, Server(folder / "dbs", environment=settings) as server:

@@ -20,16 +20,16 @@ from pynun.engine.overlay import View
 from pynun.server.audit_writer import AuditWriter
 from tests.storage.memory_store import MemoryStore
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, nun_db
-from tests.support.sessions import create_database
 from tests.support.watched import request
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, nun_db
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 class Somewhere(NamedTuple):

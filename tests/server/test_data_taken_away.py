@@ -21,10 +21,10 @@ from pynun.errors import BackupError, StartError
 from pynun.storage import schema
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
-from tests.support.clients import EndOfConnectionError, http_post
-from tests.support.server import Server, new_folder, nun_db
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
 from tests.support.watched import request, wait_until
+from tools.clients.exact_clients import EndOfConnectionError, http_post
+from tools.clients.server import Server, new_folder, nun_db
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.sessions import OK, create_database, select, tcp_session, websocket_session
 from tests.support.watched import wait_until
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.sessions import OK, create_database, select, tcp_session, websocket_session
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 def sessions(server: Server) -> list[dict[str, Any]]:

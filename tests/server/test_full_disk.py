@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient
-from tests.support.load import State, read_states
-from tests.support.server import Server
-from tests.support.sessions import OK, TOKEN, create_database, tcp_session, websocket_session
 from tests.support.watched import fill, small_disk, wait_until
+from tools.clients.exact_clients import HttpClient
+from tools.clients.load import State, read_states
+from tools.clients.server import Server
+from tools.clients.sessions import OK, TOKEN, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.sessions import create_database
-from tests.support.siege import besiege
+from tools.clients.sessions import create_database
+from tools.clients.siege import besiege
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 pytestmark = pytest.mark.system
 

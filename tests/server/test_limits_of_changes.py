@@ -7,14 +7,14 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.support.bystander import MemoryWatch
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.sessions import OK, create_database, select, tcp_session, websocket_session
 from tests.support.watched import wait_until
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.sessions import OK, create_database, select, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 FULL = "error database full: at most 1048576 bytes, remove something first \n"
 RECORDS = 20

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.bystander import Bystander, MemoryWatch
-from tests.support.clients import TcpClient, http_post
-from tests.support.server import Server, new_folder
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
 from tests.support.watched import Scrape, wait_until
+from tools.clients.exact_clients import TcpClient, http_post
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

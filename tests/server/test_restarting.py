@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import http_post
-from tests.support.sessions import OK, admin_session, create_database, websocket_session
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import OK, admin_session, create_database, websocket_session
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 QUESTIONS = [
     "keys",

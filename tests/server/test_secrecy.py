@@ -5,13 +5,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.sessions import become_admin, websocket_session
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.sessions import become_admin, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 class Secret(enum.StrEnum):

@@ -18,7 +18,8 @@ import typer.main
 from pynun.cli.app import app
 from pynun.stop_signals import OPTIONS_WITH_VALUE
 from tests.support.certificates import Authority
-from tests.support.server import (
+from tests.support.watched import request, wait_until
+from tools.clients.server import (
     ADMIN_PASSWORD,
     ADMIN_USER,
     CHEAP_PASSWORDS,
@@ -27,7 +28,6 @@ from tests.support.server import (
     clean_environment,
     free_ports,
 )
-from tests.support.watched import request, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,10 +14,10 @@ import pytest
 
 from pynun.transports.service import PROGRAM_PATIENCE, check_seconds
 from pynun.transports.sockets import CHECKS
-from tests.support.clients import TcpClient
-from tests.support.server import REPOSITORY, Address, Server, clean_environment
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
 from tests.support.watched import wait_until
+from tools.clients.exact_clients import TcpClient
+from tools.clients.server import REPOSITORY, Address, Server, clean_environment
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,8 +89,8 @@ def keepalive_seconds(address: Address) -> float:
 
 _FAR_CLIENT = """\
 import sys
-from tests.support.clients import TcpClient, WebSocketClient
-from tests.support.server import Address
+from tools.clients.exact_clients import TcpClient, WebSocketClient
+from tools.clients.server import Address
 host, *ports = sys.argv[1:4]
 tcp = TcpClient(Address(host, int(ports[0])))
 websocket = WebSocketClient(Address(host, int(ports[1])))

@@ -9,9 +9,9 @@ import lmdb
 import pytest
 
 from pynun.storage import schema
-from tests.support.clients import http_post
-from tests.support.server import Server, new_folder
-from tests.support.sessions import OK, create_database, websocket_session
+from tools.clients.exact_clients import http_post
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import OK, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import Connection, TcpClient, WebSocketClient
-from tests.support.sessions import OK, create_database, tcp_session
+from tools.clients.exact_clients import Connection, TcpClient, WebSocketClient
+from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "watched"
 WATCHERS = 10

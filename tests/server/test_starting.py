@@ -20,12 +20,12 @@ import pytest
 from pynun.errors import StartError
 from pynun.storage import schema
 from pynun.storage.store import LmdbStore
-from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
-from tests.support.load import read_states
-from tests.support.server import CHEAP_PASSWORDS, Address, Server, ServerDiedError, nun_db
-from tests.support.sessions import OK, create_database
 from tests.support.watched import small_disk
+from tools.clients.exact_clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.load import read_states
+from tools.clients.server import CHEAP_PASSWORDS, Address, Server, ServerDiedError, nun_db
+from tools.clients.sessions import OK, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post, text_frames
-from tests.support.load import PipeliningWriter, check_writer, read_states, start_writers
-from tests.support.sessions import OK, create_database, reading, tcp_session, websocket_session
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post, text_frames
+from tools.clients.load import PipeliningWriter, check_writer, read_states, start_writers
+from tools.clients.sessions import OK, create_database, reading, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "stopping"
 GOING_AWAY = 1001

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.clients import (
+from tests.support.watched import Scrape, wait_until
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CONTINUATION,
     OPCODE_TEXT,
@@ -22,14 +23,13 @@ from tests.support.clients import (
     encode_frame,
     http_post,
 )
-from tests.support.sessions import OK, create_database, tcp_session, websocket_session
-from tests.support.watched import Scrape, wait_until
+from tools.clients.sessions import OK, create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     import ssl
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 MESSAGE_BYTES = 15 << 20  # below the default limit of 16 MiB
 CLIENTS = 12  # with 180 MiB in all

@@ -21,7 +21,7 @@ from pynun.engine.session import Session
 from pynun.transports.outbox import Outbox
 from pynun.transports.tcp.lines import LineOutbox
 from tests.simulation.simulation import Simulation, SimulationError
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,11 +14,11 @@ from pynun.errors import DamageError
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
-from tests.support.clients import EndOfConnectionError, http_post
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
-from tests.support.server import REPOSITORY, Server, clean_environment
-from tests.support.sessions import create_database
 from tests.support.traces import why_no_trace
+from tools.clients.exact_clients import EndOfConnectionError, http_post
+from tools.clients.server import REPOSITORY, Server, clean_environment
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from pynun.errors import StartError
 from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name
 from pynun.storage.store import LmdbStore
-from tests.support.server import REPOSITORY, clean_environment
 from tests.support.traces import read_calls, unsynced, why_no_trace
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

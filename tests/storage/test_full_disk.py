@@ -13,7 +13,7 @@ import pytest
 from pynun.engine.overlay import Batch, Entry
 from pynun.storage.store import LmdbStore
 from tests.backup.data import make_folder
-from tests.support.server import nun_db
+from tools.clients.server import nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,7 @@ from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
 from tests.properties.effort import effort
 from tests.storage.memory_store import MemoryStore
-from tests.support.server import clean_environment, new_folder
+from tools.clients.server import clean_environment, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -14,7 +14,7 @@ from pynun.storage.store import LmdbStore
 from tests.properties.effort import effort
 from tests.storage.faulty_store import NO_ROOM, FaultyStore, WritableStore
 from tests.storage.memory_store import MemoryStore
-from tests.support.server import new_folder
+from tools.clients.server import new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,1 +1,1 @@
-"""Helpers of the tests: real server processes, exact clients, and the player of recorded conversations."""
+"""Helpers of the tests: the player of recorded conversations, what reads traces, browsers, certificates."""

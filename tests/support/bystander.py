@@ -6,12 +6,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from tests.support.sessions import tcp_session
+from tools.clients.sessions import tcp_session
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 class Bystander:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trustme
 
-from tests.support.clients import SERVER_NAME
+from tools.clients.exact_clients import SERVER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

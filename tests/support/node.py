@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pytest
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

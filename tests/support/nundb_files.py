@@ -6,7 +6,7 @@ import json
 import struct
 from typing import TYPE_CHECKING, Any
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,13 +19,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from tests.support.clients import Connection, TcpClient, WebSocketClient, http_post
+from tools.clients.exact_clients import Connection, TcpClient, WebSocketClient, http_post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.server import Address, Server
+    from tools.clients.server import Address, Server
 
 Received = dict[str, list[str]]
 Expected = Received | Literal["any"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from tests.support.server import Address, Server
+    from tools.clients.server import Address, Server
 
 ANSWER_SECONDS_MAX = 30.0
 

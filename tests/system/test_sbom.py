@@ -14,7 +14,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 from tools.sbom import EXIT_NOT_CHECKED, bill, name_of, verdict
 
 if TYPE_CHECKING:

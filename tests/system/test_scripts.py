@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from packaging.requirements import Requirement
 
-from tests.support.server import REPOSITORY, new_folder
+from tools.clients.server import REPOSITORY, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

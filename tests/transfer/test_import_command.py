@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.command import command_line, run, run_at_terminal
-from tests.support.clients import http_post
 from tests.support.nundb_files import REFERENCE_FOLDER, Key, write_database, write_folder
-from tests.support.server import CHEAP_PASSWORDS, Server, clean_environment
 from tests.transfer.folders import Content, content, fingerprints, stored_keys
+from tools.clients.exact_clients import http_post
+from tools.clients.server import CHEAP_PASSWORDS, Server, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

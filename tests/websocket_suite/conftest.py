@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.server import REPOSITORY, STOP_SECONDS_MAX, Address, clean_environment
+from tools.clients.server import REPOSITORY, STOP_SECONDS_MAX, Address, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import contextlib
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CLOSE,
     OPCODE_PONG,
@@ -18,7 +18,7 @@ from tests.support.clients import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 WHOLE: Final = 1 << 30
 

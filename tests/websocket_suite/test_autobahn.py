@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.support.server import REPOSITORY
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 pytestmark = pytest.mark.system
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import OPCODE_CLOSE, OPCODE_PING, OPCODE_TEXT, encode_frame
 from tests.websocket_suite.echo_client import WHOLE, check_echo, close_frame, closed, text
+from tools.clients.exact_clients import OPCODE_CLOSE, OPCODE_PING, OPCODE_TEXT, encode_frame
 
 if TYPE_CHECKING:
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 PROTOCOL_ERROR = closed(1002)
 INVALID_TEXT = closed(1007)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import (
+from tests.websocket_suite.echo_client import WHOLE, Frame, check_echo, close_frame, closed, pong, text
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CLOSE,
     OPCODE_CONTINUATION,
@@ -14,10 +15,9 @@ from tests.support.clients import (
     OPCODE_TEXT,
     encode_frame,
 )
-from tests.websocket_suite.echo_client import WHOLE, Frame, check_echo, close_frame, closed, pong, text
 
 if TYPE_CHECKING:
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 BYTEWISE = pytest.mark.parametrize("chunk_bytes", [WHOLE, 1], ids=["whole", "bytewise"])
 KINDS = pytest.mark.parametrize("opcode", [OPCODE_TEXT, OPCODE_BINARY], ids=["text", "binary"])

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import (
+from tests.websocket_suite.echo import MESSAGE_BYTES_MAX
+from tests.websocket_suite.echo_client import WHOLE, Frame, check_echo, closed, pong, text
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CONTINUATION,
     OPCODE_PING,
@@ -20,13 +22,11 @@ from tests.support.clients import (
     WebSocketClient,
     encode_frame,
 )
-from tests.websocket_suite.echo import MESSAGE_BYTES_MAX
-from tests.websocket_suite.echo_client import WHOLE, Frame, check_echo, closed, pong, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Address, Server
+    from tools.clients.server import Address, Server
 
 PROTOCOL_ERROR = closed(1002)
 TOO_BIG = closed(1009)

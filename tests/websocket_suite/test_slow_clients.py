@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CLOSE,
     OPCODE_PING,
@@ -25,12 +25,12 @@ from tests.support.clients import (
     encode_frame,
     text_frames,
 )
-from tests.support.sessions import OK, create_database, select, websocket_session
+from tools.clients.sessions import OK, create_database, select, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "slow-clients"
 BIG = "x" * 4_000_000  # the kernel's buffers for a connection on one machine hold less

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import OPCODE_CONTINUATION, OPCODE_PING, OPCODE_TEXT, encode_frame
 from tests.websocket_suite.echo_client import WHOLE, EchoClient, Frame, check_echo, closed, pong, text
+from tools.clients.exact_clients import OPCODE_CONTINUATION, OPCODE_PING, OPCODE_TEXT, encode_frame
 
 if TYPE_CHECKING:
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 INVALID_TEXT = closed(1007)
 

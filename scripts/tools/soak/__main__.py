@@ -14,8 +14,8 @@ import traceback
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.support.server import Server, real_disk_folder
 from tools.benchmark.machine import commit_id, describe_machine, versions
+from tools.clients.server import Server, real_disk_folder
 from tools.soak import killing, report, steady
 from tools.soak.run import Run
 

@@ -1,6 +1,6 @@
 """The second phase: the server is killed at random moments under load, and started again on the same folder.
 
-After each start everything acknowledged must be there, with its version, and no half of a change (`tests.support.lives`
+After each start everything acknowledged must be there, with its version, and no half of a change (`tools.clients.lives`
 says how that is checked), and what was there from earlier lives must be as it was. Some are killed again while they
 start, some stop cleanly. At each start the server is looked at: however often it was killed, it must not hold more.
 """
@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from tests.support.lives import Life
-from tests.support.load import States, read_states
-from tests.support.rough_clients import KeyWatcher
+from tools.clients.lives import Life
+from tools.clients.load import States, read_states
+from tools.clients.rough_clients import KeyWatcher
 from tools.soak.run import CONFLICTS, DATABASE, LossError
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from tests.support.clients import TcpClient, http_post
-from tests.support.sessions import TOKEN, create_database, select
+from tools.clients.exact_clients import TcpClient, http_post
+from tools.clients.sessions import TOKEN, create_database, select
 from tools.soak.samples import Sample, descriptor_count, take_sample
 
 if TYPE_CHECKING:
     import random
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
     from tools.soak.samples import Moment
 
 DATABASE: Final = "soak"

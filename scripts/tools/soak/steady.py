@@ -15,10 +15,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient
-from tests.support.load import TRANSPORTS, ConflictMaker, States, Writer, check_writer, new_writer, read_states
-from tests.support.rough_clients import Cutter, KeyWatcher, leave_without_a_word
-from tests.support.sessions import OK, TOKEN, select
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
+from tools.clients.load import TRANSPORTS, ConflictMaker, States, Writer, check_writer, new_writer, read_states
+from tools.clients.rough_clients import Cutter, KeyWatcher, leave_without_a_word
+from tools.clients.sessions import OK, TOKEN, select
 from tools.soak.run import CONFLICTS, DATABASE, LossError
 
 if TYPE_CHECKING:

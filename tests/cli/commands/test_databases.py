@@ -9,11 +9,11 @@ import pytest
 
 from tests.cli.command import Result, run, run_at_terminal
 from tests.cli.peer import Peer, http_answer
-from tests.support.clients import http_post
-from tests.support.sessions import OK, create_database, tcp_session
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.command import Result, command_line, run, run_at_terminal
 from tests.cli.peer import Peer, free_port, http_answer
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

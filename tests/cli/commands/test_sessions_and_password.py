@@ -6,13 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.cli.command import Result, run, run_at_terminal
-from tests.support.clients import http_post
-from tests.support.sessions import create_database, tcp_session, websocket_session
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import create_database, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 NOTE = "nun-db: put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time\n"

@@ -10,13 +10,13 @@ import pytest
 
 from tests.cli.commands.terminal import Terminal
 from tests.client.conftest import make_database
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.client.conftest import Database
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 TIMEOUT_S = 60.0
 NOTHING_THERE = "Connection refused; start the server, or give the address of its WebSocket port (usually 3012)"

@@ -14,9 +14,9 @@ import pytest
 from pynun.cli.commands.status import as_lines
 from pynun.cli.remote.metrics import Figures, Health
 from tests.support.certificates import Authority
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.server import Server, nun_db
 from tests.support.watched import growth_forbidden
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.server import Server, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ import pytest
 
 from pynun.cli.commands.top import Look, screen
 from pynun.cli.remote.metrics import Figures, Health
-from tests.support.clients import TcpClient, http_post
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, Server, clean_environment, nun_db
+from tools.clients.exact_clients import TcpClient, http_post
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, Server, clean_environment, nun_db
 
 if TYPE_CHECKING:
     from types import TracebackType

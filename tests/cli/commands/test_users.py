@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.command import Result, run
-from tests.support.clients import http_post
-from tests.support.sessions import OK, create_database, select, tcp_session
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import OK, create_database, select, tcp_session
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.backup.data import NAMES, back_up, contents, make_folder
 from tests.cli.command import run, run_at_terminal
 from tests.support.nundb_files import REFERENCE_FOLDER
-from tests.support.server import CHEAP_PASSWORDS
+from tools.clients.server import CHEAP_PASSWORDS
 
 if TYPE_CHECKING:
     from pathlib import Path

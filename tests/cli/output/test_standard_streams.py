@@ -12,10 +12,10 @@ import pytest
 
 from tests.cli.command import TIMEOUT_SECONDS, command_line
 from tests.cli.peer import Peer, http_answer
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.command import Result, run
-from tests.support.clients import TcpClient, http_post
-from tests.support.sessions import OK
+from tools.clients.exact_clients import TcpClient, http_post
+from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 ODD = ("a;b", "tab\tbed", "tab\t", "esc\x1b[2J", "no\u00a0break", "'quoted'", "-", "end;", "cr\rname")

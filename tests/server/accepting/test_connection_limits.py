@@ -13,7 +13,7 @@ import pytest
 from pynun.limits import DESCRIPTORS_RESERVED, REFUSALS_MAX
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from tests.support.certificates import Authority
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     TIMEOUT_SECONDS,
     EndOfConnectionError,
     HttpClient,
@@ -21,8 +21,8 @@ from tests.support.clients import (
     WebSocketClient,
     http_post,
 )
-from tests.support.server import Address, Server
-from tests.support.sessions import OK, create_database, select, tcp_session, websocket_session
+from tools.clients.server import Address, Server
+from tools.clients.sessions import OK, create_database, select, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,13 +19,13 @@ from pynun.setting_values import networks
 from pynun.settings import load
 from pynun.transports.clients import ForwardingError
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.support.server import Address, Server
+    from tools.clients.server import Address, Server
 
 PEER = "10.0.0.1"
 TRUSTED = TrustedProxies(networks("10.0.0.0/8, 2001:db8:1::/48"))

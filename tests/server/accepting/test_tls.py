@@ -14,7 +14,7 @@ import pytest
 
 from pynun.limits import STALLED_SECONDS, STOP_SECONDS
 from tests.support.certificates import Authority
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     SERVER_NAME,
     TIMEOUT_SECONDS,
     HttpClient,
@@ -22,8 +22,8 @@ from tests.support.clients import (
     WebSocketClient,
     text_frames,
 )
-from tests.support.server import ADMIN_PASSWORD, ADMIN_USER, CHEAP_PASSWORDS, Address, Server, new_folder, nun_db
-from tests.support.sessions import OK, reading
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, CHEAP_PASSWORDS, Address, Server, new_folder, nun_db
+from tools.clients.sessions import OK, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

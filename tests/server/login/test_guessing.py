@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
-from tests.support.sessions import OK
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 pytestmark = pytest.mark.system
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.server import Server, new_folder
-from tests.support.sessions import admin_session, create_database, tcp_session
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import admin_session, create_database, tcp_session
 
 pytestmark = pytest.mark.system
 

@@ -17,9 +17,9 @@ from pynun import limits
 from pynun.server.monitoring.health import DISK_SILENT, Health, Phase
 from tests.commit.committer_bench import Bench, run
 from tests.support.certificates import Authority
-from tests.support.clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
-from tests.support.server import Address, Server, free_ports
 from tests.support.watched import Scrape, fill, growth_forbidden, request, small_disk, wait_until
+from tools.clients.exact_clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
+from tools.clients.server import Address, Server, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,15 @@ import pytest
 
 from pynun import limits
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
-from tests.support.server import ADMIN_PASSWORD, Server
 from tests.support.watched import Scrape, growth_forbidden, request, wait_until
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.server import ADMIN_PASSWORD, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.clients import Connection
+    from tools.clients.exact_clients import Connection
 
 SECRET = "a-token-nobody-may-see"
 CPU_SHARE_MAX = 0.5

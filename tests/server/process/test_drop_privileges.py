@@ -11,7 +11,7 @@ import pytest
 
 from pynun.server.process import drop_privileges
 from pynun.setting_values import Identity
-from tests.support.server import Server
+from tools.clients.server import Server
 
 SOMEBODY = Identity(65532, 65532)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.server.process import logs
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.server import Server, nun_db
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.server import Server, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

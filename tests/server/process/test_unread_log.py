@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.support.clients import TcpClient, WebSocketClient, http_post
-from tests.support.server import (
+from tests.support.watched import Scrape, hanging_disk, request, wait_until
+from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.server import (
     ADMIN_PASSWORD,
     ADMIN_USER,
     CHEAP_PASSWORDS,
@@ -26,7 +27,6 @@ from tests.support.server import (
     clean_environment,
     free_ports,
 )
-from tests.support.watched import Scrape, hanging_disk, request, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,15 +14,15 @@ import pytest
 
 from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import imported_before
-from tests.support.clients import http_post
 from tests.support.nundb_files import REFERENCE_FOLDER, expected, write_database, write_folder
-from tests.support.server import REPOSITORY, ServerDiedError, nun_db
 from tests.transfer.folders import content, fingerprints
+from tools.clients.exact_clients import http_post
+from tools.clients.server import REPOSITORY, ServerDiedError, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 @pytest.fixture(name="at_reference")

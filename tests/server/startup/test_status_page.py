@@ -17,10 +17,10 @@ from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import existing_databases
 from tests.cli.command import run
 from tests.support.certificates import Authority
-from tests.support.clients import HttpClient, TcpClient, WebSocketClient, http_post
 from tests.support.nundb_files import Key, write_folder
-from tests.support.server import Address, Server, ServerDiedError, free_ports
 from tests.support.watched import request, wait_until
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.server import Address, Server, ServerDiedError, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

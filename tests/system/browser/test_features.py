@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import http_post
 from tests.support.node import INSTALL_SECONDS_MAX, TESTS, NodeScript
-from tests.support.sessions import TOKEN, create_database
+from tools.clients.exact_clients import http_post
+from tools.clients.sessions import TOKEN, create_database
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "react-application"
 

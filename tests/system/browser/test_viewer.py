@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.clients import http_post
 from tests.support.node import INSTALL_SECONDS_MAX, TESTS, NodeScript
-from tests.support.server import Server, new_folder
+from tools.clients.exact_clients import http_post
+from tools.clients.server import Server, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

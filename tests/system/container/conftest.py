@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.support.server import REPOSITORY
 from tests.system.container.engine import Engine, docker_program, running_engine
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

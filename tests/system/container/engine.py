@@ -23,7 +23,7 @@ import pytest
 
 from tests.support.control_groups import remove_group
 from tests.support.node import leave_out
-from tests.support.server import clean_environment
+from tools.clients.server import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

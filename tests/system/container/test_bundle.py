@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun import __version__
-from tests.support.server import REPOSITORY
 from tests.system.container.conftest import BASE
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

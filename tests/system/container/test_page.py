@@ -13,9 +13,9 @@ import pytest
 from tests.docs.blocks import blocks
 from tests.support.certificates import Authority
 from tests.support.node import leave_out
-from tests.support.server import REPOSITORY
 from tests.system.container.conftest import BASE, TUTORIALS_IMAGE
 from tests.system.container.test_tutorial import EXEC, RUN
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tests.support.server import REPOSITORY, clean_environment, free_ports
+from tools.clients.server import REPOSITORY, clean_environment, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Demo:
         self.options = options
         self.has_default_ports = has_default_ports
         self.environment = dict(environment or {})
-        # As those of tests.support.server: of the machine's own range, another program could get one while it is away.
+        # As those of tools.clients.server: of the machine's own range, another program could get one while it is away.
         self.port, self.websocket_port = free_ports(2)
         self.greeting = ""
         self._process: subprocess.Popen[str] | None = None

@@ -13,9 +13,9 @@ import pytest
 
 from pynun.demo.addresses import list_addresses
 from tests.cli.command import run
-from tests.support.clients import WebSocketClient
-from tests.support.server import REPOSITORY, Address, clean_environment
 from tests.system.demo.running import Demo
+from tools.clients.exact_clients import WebSocketClient
+from tools.clients.server import REPOSITORY, Address, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.clients import WebSocketClient
 from tests.support.node import NodeScript, require_node
-from tests.support.server import Address
 from tests.system.demo.running import Demo
+from tools.clients.exact_clients import WebSocketClient
+from tools.clients.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

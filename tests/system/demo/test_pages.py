@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.docs.blocks import Block, blocks, documents
-from tests.support.server import clean_environment
 from tests.system.demo.running import STOP_SECONDS_MAX
+from tools.clients.server import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

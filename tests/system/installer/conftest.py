@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.server import REPOSITORY, clean_environment
 from tests.system.installer.machine import Machine, running_machine
 from tests.system.installer.systemd import running_systemd
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

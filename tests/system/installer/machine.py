@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from tests.support.node import leave_out
-from tests.support.server import clean_environment
+from tools.clients.server import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

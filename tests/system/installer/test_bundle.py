@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.node import leave_out
 from tests.support.packages import PYTHONS, make_packages
-from tests.support.server import REPOSITORY, clean_environment
 from tests.system.installer.conftest import make_bundle, names_in, unpack
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.docs.blocks import Block, blocks
-from tests.support.server import REPOSITORY
 from tests.system.installer.conftest import NEWER
 from tests.system.installer.test_install import administer, how_to_start, version_of
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import pytest
 from tests.docs.blocks import blocks
 from tests.support.certificates import Authority
 from tests.support.nundb_files import REFERENCE_FOLDER
-from tests.support.server import REPOSITORY
 from tests.system.installer.conftest import NEWER
 from tests.system.installer.test_install import DATA, READ, SETTINGS, TUTORIAL, administer, version_of
 from tests.system.installer.test_pages import commands
 from tests.system.installer.test_services import is_ready, journal, wait_until
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

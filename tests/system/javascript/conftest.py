@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.node import INSTALL_SECONDS_MAX, TESTS, NodeScript, require_node
-from tests.support.sessions import TOKEN
+from tools.clients.sessions import TOKEN
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 SCRIPTS = Path(__file__).parent
 

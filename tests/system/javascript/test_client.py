@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.clients import http_post
 from tests.support.node import run_script
-from tests.support.server import Server
-from tests.support.sessions import TOKEN, create_database
 from tests.system.javascript.conftest import SCRIPTS
+from tools.clients.exact_clients import http_post
+from tools.clients.server import Server
+from tools.clients.sessions import TOKEN, create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

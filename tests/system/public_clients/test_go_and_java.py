@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.clients import WebSocketClient
-from tests.support.sessions import OK
+from tools.clients.exact_clients import WebSocketClient
+from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 DATABASE = "appointments"
 TOKEN = "appointments-token"

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.node import INSTALL_SECONDS_MAX, leave_out
-from tests.support.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 FOLDER = Path(__file__).parent
 LOCK = FOLDER / "python.lock"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.support.load import ConflictMaker, Reader, States, check_writer, read_states, start_writers
-from tests.support.rough_clients import Cutter
+from tools.clients.load import ConflictMaker, Reader, States, check_writer, read_states, start_writers
+from tools.clients.rough_clients import Cutter
 
 if TYPE_CHECKING:
     import threading
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 
 class Life:

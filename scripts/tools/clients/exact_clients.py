@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from tests.support.server import Address
+    from tools.clients.server import Address
 
 TIMEOUT_SECONDS = 30.0
 SERVER_NAME = "localhost"  # what a server's certificate names, where there is one

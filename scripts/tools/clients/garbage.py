@@ -1,6 +1,6 @@
 """Clients that send rubbish to a port: a process of its own, so that it takes no time of an honest client's.
 
-    python -m tests.support.garbage {websocket|http|tcp} HOST PORT SEED VISITS_PER_SECOND
+    python -m tools.clients.garbage {websocket|http|tcp} HOST PORT SEED VISITS_PER_SECOND
 
 It begins when a line `go` comes on standard input, pauses at `rest`, and ends at `end` or the end of the input, when it
 prints one line of JSON: how many visits there were, how many of them the server ended, how many bytes were sent.
@@ -22,7 +22,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CLOSE,
     OPCODE_CONTINUATION,

@@ -6,12 +6,12 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from tests.support.clients import Connection, TcpClient, WebSocketClient, http_post
+from tools.clients.exact_clients import Connection, TcpClient, WebSocketClient, http_post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 OK = "ok \n"
 TOKEN = "pwd"

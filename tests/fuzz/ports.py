@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.server import Server, new_folder
-from tests.support.sessions import create_database
-from tests.support.siege import besiege
+from tools.clients.server import Server, new_folder
+from tools.clients.sessions import create_database
+from tools.clients.siege import besiege
 
 P99_RATIO_MAX = 2.0
 GROWTH_MIB_MAX = 16

@@ -17,14 +17,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tests.support.server import REPOSITORY, clean_environment
-from tests.support.sessions import OK, tcp_session, websocket_session
+from tools.clients.server import REPOSITORY, clean_environment
+from tools.clients.sessions import OK, tcp_session, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.support.clients import Connection
-    from tests.support.server import Address, Server
+    from tools.clients.exact_clients import Connection
+    from tools.clients.server import Address, Server
 
 KIB = 1024
 WINDOW_SECONDS = 0.5
@@ -85,10 +85,10 @@ class _Crowd:
     """The process that throws garbage at one port."""
 
     def __init__(self, kind: str, address: Address, seed: int, visits_per_second: float) -> None:
-        command = [sys.executable, "-P", "-m", "tests.support.garbage", kind, address.host, str(address.port)]
+        command = [sys.executable, "-P", "-m", "tools.clients.garbage", kind, address.host, str(address.port)]
         self._process = subprocess.Popen(
             [*command, str(seed), str(visits_per_second)],
-            env=clean_environment({}),
+            env=clean_environment({"PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"}),
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

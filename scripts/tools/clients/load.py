@@ -18,7 +18,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     Connection,
     EndOfConnectionError,
     HttpClient,
@@ -26,12 +26,12 @@ from tests.support.clients import (
     WebSocketClient,
     text_frames,
 )
-from tests.support.sessions import OK, TOKEN, select
+from tools.clients.sessions import OK, TOKEN, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 _REFUSED = "error Invalid version! \n"
 _ENDED = (OSError, EndOfConnectionError)

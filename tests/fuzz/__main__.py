@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.fuzz.minimise import renew
+from tests.fuzz.places import CORPUS, FOUND, REPOSITORY, WRITTEN
 from tests.fuzz.targets import CANARY, TARGETS
-from tools.fuzz.minimise import renew
-from tools.fuzz.places import CORPUS, FOUND, REPOSITORY, WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.seconds < 1:
         parser.error("--seconds must be at least 1")
     if asked.ports:
-        from tools.fuzz.ports import run_ports
+        from tests.fuzz.ports import run_ports
 
         return run_ports(asked.seconds)
     if asked.replay is not None:
@@ -92,7 +92,7 @@ def look(name: str, seconds: int) -> int:
                 sys.executable,
                 "-P",
                 "-m",
-                "tools.fuzz.search",
+                "tests.fuzz.search",
                 name,
                 *map(str, folders),
                 f"-max_total_time={seconds}",

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tests.support.clients import (
+from tools.clients.exact_clients import (
     OPCODE_TEXT,
     Connection,
     EndOfConnectionError,
@@ -24,13 +24,13 @@ from tests.support.clients import (
     WebSocketClient,
     encode_frame,
 )
-from tests.support.load import TRANSPORTS, State
-from tests.support.sessions import OK, TOKEN, select
+from tools.clients.load import TRANSPORTS, State
+from tools.clients.sessions import OK, TOKEN, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.support.server import Server
+    from tools.clients.server import Server
 
 ENDED = (OSError, EndOfConnectionError)
 """What a client meets whose server was killed."""

@@ -1,8 +1,8 @@
 """One process that looks for an input of one target: atheris, guided by what the code in pynun/ does.
 
-    python -m tools.fuzz.search TARGET [libFuzzer's arguments]
+    python -m tests.fuzz.search TARGET [libFuzzer's arguments]
 
-It ends itself when it has found one, as libFuzzer does; so it is started by `tools.fuzz`, which tells.
+It ends itself when it has found one, as libFuzzer does; so it is started by `tests.fuzz`, which tells.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 import atheris
 
-from tools.fuzz.places import FOUND, WRITTEN
+from tests.fuzz.places import FOUND, WRITTEN
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import hashlib
 import sys
 from typing import TYPE_CHECKING
 
-from tools.fuzz.places import REPOSITORY
+from tests.fuzz.places import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -1,1 +1,0 @@
-"""The fuzzer behind scripts/fuzz: finds inputs that break the invariants of tests/fuzz."""
