@@ -26,7 +26,7 @@ from pynun.settings import SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pynun.engine.commands.table import Command
+    from pynun.engine.commands.command import Command
     from pynun.setting import Setting
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pynun.engine.commands.table import COMMANDS
-
 
 class Counters:
     """The counters of one engine. Commands are counted at the place of their row in the command table."""
 
     __slots__ = ("done", "failed_logins", "refused", "unknown")
 
-    def __init__(self) -> None:
-        self.done = [0] * len(COMMANDS)
+    def __init__(self, commands: int) -> None:
+        """`commands` is how many rows the table has."""
+        self.done = [0] * commands
         """Commands that were answered, by their row."""
-        self.refused = [0] * len(COMMANDS)
+        self.refused = [0] * commands
         """Commands that were answered with an error, by their row."""
         self.unknown = 0
         """Texts that are no command."""

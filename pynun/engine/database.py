@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
 from pynun.engine.key_layout import ARBITER_KEY, prefixes
 
 if TYPE_CHECKING:
-    from pynun.engine.events import Watcher
+    from pynun.engine.events import Outbox, Watcher
     from pynun.engine.key_layout import Strategy
+    from pynun.engine.peer import Peer
     from pynun.engine.permissions import Rules
     from pynun.engine.rooms import Room
-    from pynun.engine.session import Session
+    from pynun.engine.sleeper import News, Sleeper
 
 
 def watch_weight(key: str) -> int:
@@ -24,6 +25,47 @@ def watch_weight(key: str) -> int:
 def watch_bytes(key: str) -> int:
     """About how much memory the watch of a key takes."""
     return 500 + len(key) * (1 if key.isascii() else 4)
+
+
+class Member(Protocol):
+    """What databases and the engine know of a session (`pynun.engine.session.Session`)."""
+
+    identifier: int
+    since_ns: int
+    peer: Peer | None
+    outbox: Outbox
+    is_admin: bool
+    admin_hashes: tuple[str, ...]
+    database: Database | None
+    user: str
+    watches: dict[str, None]
+    watches_weight: int
+    sleeper: Sleeper | None
+
+    @property
+    def selected(self) -> Database:
+        """The selected database; only if there is one."""
+
+    def hold_watches(self, more: int) -> None:
+        """The watches take so many more bytes, or fewer."""
+
+    def may_read(self, key: str) -> bool:
+        """Whether this session may read that key of its database."""
+
+    def set_rules(self, rules: Rules | None, newest: News | None = None) -> None:
+        """Other rules from now on."""
+
+    def lose_admin(self, newest: News | None = None) -> None:
+        """Admin no more."""
+
+    def lose_database(self) -> None:
+        """The selected database was dropped."""
+
+    def leave(self) -> None:
+        """Give up the selected database."""
+
+    def leave_if_revoked(self) -> None:
+        """Give up the database if what it was selected with is in force no more."""
 
 
 class Database:
@@ -39,7 +81,7 @@ class Database:
         """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
         self.room: Room | None = None
         """How much it may hold; None: any number of bytes."""
-        self.sessions: dict[Session, None] = {}
+        self.sessions: dict[Member, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
         """The rules of the users who are here, shared by their sessions."""
@@ -55,7 +97,7 @@ class Database:
             for watcher in watchers:
                 watcher.outbox.event(event)
 
-    def watch(self, session: Session, key: str) -> None:
+    def watch(self, session: Member, key: str) -> None:
         """Watching twice is one watch."""
         if key not in session.watches:
             self.watchers.setdefault(key, {})[session] = None
@@ -63,7 +105,7 @@ class Database:
             session.watches_weight += watch_weight(key)
             session.hold_watches(watch_bytes(key))
 
-    def unwatch(self, session: Session, key: str) -> None:
+    def unwatch(self, session: Member, key: str) -> None:
         if key not in session.watches:
             return
         del session.watches[key]
@@ -85,7 +127,7 @@ class Database:
         del watchers[old]
         watchers[new] = None
 
-    def unwatch_all(self, session: Session) -> None:
+    def unwatch_all(self, session: Member) -> None:
         for key in list(session.watches):
             self.unwatch(session, key)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from pynun.engine.events import Result
+
 if TYPE_CHECKING:
     from pynun.engine.events import Outbox
     from pynun.engine.peer import Attempt
@@ -55,9 +57,6 @@ class Drain:
 
 Need = VerifySecret | HashSecret | Pause | Turn | Drain
 Answer = bool | str | None
-Result = str | bytes | list[str] | None
-"""A command's own messages: none, one (bytes: encoded already, for very long ones), or several."""
-
 Steps = Generator[Need, Answer, Result]
 """A command on its way to its result."""
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import tombstones
 from pynun.engine.audit_events import NoAudit
-from pynun.engine.counters import Counters
 from pynun.engine.database import Database
 from pynun.engine.key_layout import (
     ADMIN_DATABASE,
@@ -46,9 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.audit_events import Audit
+    from pynun.engine.counters import Counters
+    from pynun.engine.database import Member
     from pynun.engine.effects import Credentials
     from pynun.engine.overlay import Store
-    from pynun.engine.session import Session
 
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
 """The stored key of the hash of the admin password that was given at the last start."""
@@ -89,13 +89,15 @@ class Context:
 class Engine:
     """All databases of one server."""
 
-    def __init__(self, store: Store, context: Context, *, revision: int, operations: int, is_relaxed: bool) -> None:
+    def __init__(
+        self, store: Store, context: Context, counters: Counters, *, revision: int, operations: int, is_relaxed: bool
+    ) -> None:
         self.context = context
         self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
-        self.counters = Counters()
+        self.counters = counters
         self.listings = Listings(context.listing_bytes_max)
         self._databases: dict[str, Database] = {}
-        self.sessions: dict[int, Session] = {}
+        self.sessions: dict[int, Member] = {}
         """Those that are open, by their number, which grows."""
         self.watches_bytes = 0
         """About the memory that all their watches take."""
@@ -227,7 +229,7 @@ class Engine:
 
     # --- presence and permissions ------------------------------------------------------------------------------
 
-    def enter(self, session: Session) -> int:
+    def enter(self, session: Member) -> int:
         """A session opens; the number that it gets."""
         self._sessions_entered += 1
         self.sessions[self._sessions_entered] = session

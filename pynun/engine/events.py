@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.effects import Result
+
+Result = str | bytes | list[str] | None
+"""A command's own messages: none, one (bytes: encoded already, for very long ones), or several."""
 
 
 class Event:

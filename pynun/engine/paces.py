@@ -16,7 +16,7 @@ from pynun.protocol import messages
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.engine.session import Session
+    from pynun.engine.database import Member
 
 
 class Bucket:
@@ -58,7 +58,7 @@ class Paces:
         """The bucket of a session that is opened now."""
         return Bucket(0, self._clock())
 
-    def take(self, session: Session, own: Bucket) -> None:
+    def take(self, session: Member, own: Bucket) -> None:
         """A session makes a change. Raises Refusal if it makes too many."""
         now, per_second = self._clock(), self._per_second
         if own.take(per_second, now):

@@ -13,42 +13,13 @@ from pynun import limits
 from pynun.engine import conflicts
 from pynun.engine.events import Event
 from pynun.engine.key_layout import ARBITER_KEY
+from pynun.engine.sleeper import Sleeper
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from pynun.engine.database import Database
+    from pynun.engine.database import Database, Member
     from pynun.engine.keyspace import Keyspace
-    from pynun.engine.session import Session
-
-
-class Sleeper:
-    """The sleeping watches of one session."""
-
-    __slots__ = ("conflict_id", "known", "missed")
-
-    def __init__(self) -> None:
-        self.known: dict[str, int | None] = {}
-        """The keys, each with a hash of its entry when its watch fell asleep; None: not known, any change is news."""
-        self.missed: set[str | None] = set()
-        """Keys that changed since then; None: there was a conflict."""
-        self.conflict_id = 0
-        """Later conflicts, by their ids, are news to a sleeping arbiter."""
-
-    @property
-    def outbox(self) -> Sleeper:
-        """Where events for its session go: here."""
-        return self
-
-    def event(self, event: Event) -> None:
-        """A key changed, or there is a conflict."""
-        self.missed.add(event.key)
-
-    def forget(self, key: str) -> None:
-        """That watch does not sleep any more."""
-        del self.known[key]
-        self.missed.discard(key)
-        if key == ARBITER_KEY:
-            self.missed.discard(None)
+    from pynun.engine.sleeper import News
 
 
 class TooMuchError(Exception):
@@ -126,7 +97,7 @@ class Newest:
             sleeper.conflict_id = self._keyspace.conflict_ids.upcoming - 1
 
 
-def review(session: Session, newest: Newest) -> None:
+def review(session: Member, newest: News) -> None:
     """Let a session's watches sleep that it may not have, and wake those that it may have again."""
     database, sleeper = session.selected, session.sleeper
     for key in session.watches:
@@ -146,7 +117,7 @@ def review(session: Session, newest: Newest) -> None:
                 newest.note_conflicts(sleeper)
 
 
-def _wake(session: Session, database: Database, sleeper: Sleeper, key: str, newest: Newest) -> None:
+def _wake(session: Member, database: Database, sleeper: Sleeper, key: str, newest: News) -> None:
     news: list[Event] = []
     try:
         news = newest.events(sleeper, key)

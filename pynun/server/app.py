@@ -21,6 +21,8 @@ from pynun import __version__, limits, stop_signals
 from pynun.commit.committer import Committer
 from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED, OK
+from pynun.engine.commands.table import COMMANDS
+from pynun.engine.counters import Counters
 from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
@@ -217,6 +219,7 @@ class _Server:
         self._engine = Engine(
             store,
             context,
+            Counters(len(COMMANDS)),
             revision=store.revision,
             operations=store.operations,
             is_relaxed=settings.durability is Durability.RELAXED,

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from pynun.engine.effects import Result
-    from pynun.engine.events import Event
+    from pynun.engine.events import Event, Result
     from pynun.engine.overlay import View
 
 _TLS_PIECE_BYTES: Final = 16 * 1024

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from pynun import limits
+from pynun.engine.dispatch import CommandSession
 from pynun.engine.effects import Drain
-from pynun.engine.session import Session
 from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.input_budget import InputBudget
@@ -153,8 +153,8 @@ class Service:
                 WHAT_PROXIES_FORWARD,
             )
 
-    def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> Session:
-        return Session(self.engine, outbox, peer)
+    def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> CommandSession:
+        return CommandSession(self.engine, outbox, peer)
 
     def is_behind(self, outbox: Outbox) -> bool:
         """Send what has gathered; True if so much is left, for client or disk, that its sender must wait."""

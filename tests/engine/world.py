@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.engine.commands.table import COMMANDS
+from pynun.engine.counters import Counters
+from pynun.engine.dispatch import CommandSession
 from pynun.engine.effects import HashSecret, VerifySecret
 from pynun.engine.engine import Context, Engine
 from pynun.engine.secret_hashes import USUAL_LIMIT
-from pynun.engine.session import Session
 from pynun.protocol import messages
 from tests.storage.memory_store import MemoryStore
 
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pynun.engine.audit_events import Fact
-    from pynun.engine.effects import Answer, Need, Result, Suspension
-    from pynun.engine.events import Event
+    from pynun.engine.effects import Answer, Need, Suspension
+    from pynun.engine.events import Event, Result
     from pynun.engine.overlay import Batch, View
     from pynun.engine.peer import Attempt, Peer
     from tests.storage.faulty_store import WritableStore
@@ -151,7 +153,7 @@ class Client:
     def __init__(self, world: World, peer: Peer | None = None) -> None:
         self.world = world
         self.outbox = RecordingOutbox(world.engine.view)
-        self.session = Session(world.engine, self.outbox, peer)
+        self.session = CommandSession(world.engine, self.outbox, peer)
 
     def ask(self, text: str) -> list[str]:
         """Run one command to its end; everything that this client was told since it asked last."""
@@ -197,6 +199,7 @@ class World:
         engine = Engine(
             self.store,
             self.context,
+            Counters(len(COMMANDS)),
             revision=self.store.revision,
             operations=self.store.operations,
             is_relaxed=self.is_relaxed,

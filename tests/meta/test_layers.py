@@ -1,8 +1,10 @@
-"""Who may import whom: reads the imports of the source and says which line breaks the order."""
+"""Who may import whom: reads the imports of the source, and says which line breaks the order or closes a circle."""
 
 from __future__ import annotations
 
 import ast
+import re
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -174,3 +176,87 @@ def test_a_line_that_breaks_it_is_named(path: str, source: str, complaint: str) 
 )
 def test_a_line_that_keeps_it_is_not(path: str, source: str) -> None:
     assert complaints(imports_of(source, path)) == []
+
+
+# --- within the folders: no cycle, and the order of docs/architecture.md -------------------------------------------
+
+
+def modules_of(sources: dict[str, str]) -> dict[str, set[str]]:
+    """For each module the modules that it imports, for types and within functions too."""
+    known = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in sources}
+    found = {}
+    for module, path in known.items():
+        names = set()
+        for node in ast.walk(ast.parse(sources[path])):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                longer = {f"{node.module}.{alias.name}" for alias in node.names}
+                names |= (longer & known.keys()) or {node.module}
+        found[module] = (names & known.keys()) - {module}
+    return found
+
+
+def cycle_of(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one cycle, the first again at the end; [] if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def all_modules() -> dict[str, set[str]]:
+    """Every module of the package with those that it imports."""
+    files = sorted((REPOSITORY / "pynun").rglob("*.py"))
+    return modules_of({file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in files})
+
+
+def rows_of(page: str) -> dict[str, list[list[str]]]:
+    """For each folder that has a table of its own, the names in the rows, the uppermost first."""
+    tables = re.findall(r"^\| `pynun/(\w+)/` \| what it is \|\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    return {folder: [re.findall(r"`(\w+)", row.split("|")[1]) for row in rows.splitlines()] for folder, rows in tables}
+
+
+def upward(folder: str, rows: list[list[str]], graph: dict[str, set[str]]) -> list[str]:
+    """The imports within a folder that go up or stay in a row, and the modules that no row names."""
+    level = {name: -number for number, names in enumerate(rows) for name in names}
+    wrong = []
+    for module, imported in graph.items():
+        parts = module.split(".")
+        if parts[:2] != ["pynun", folder] or len(parts) < 3:
+            continue
+        if parts[2] not in level:
+            wrong.append(f"{module} is in no row")
+            continue
+        inside = {name for name in imported if name.startswith(f"pynun.{folder}.") and name.split(".")[2] != parts[2]}
+        wrong += [f"{module} imports {name}" for name in inside if level.get(name.split(".")[2], 1) >= level[parts[2]]]
+    return sorted(wrong)
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    assert cycle_of(all_modules()) == []
+
+
+@pytest.mark.parametrize("folder", ["engine", "transports", "server"])
+def test_a_folder_keeps_the_order_that_the_architecture_shows(folder: str) -> None:
+    rows = rows_of((REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert upward(folder, rows[folder], all_modules()) == []
+
+
+def test_a_cycle_is_found_also_of_types() -> None:
+    graph = modules_of(
+        {
+            "pynun/a.py": "if TYPE_CHECKING:\n    from pynun.b import B",
+            "pynun/b.py": "def f():\n    from pynun import c",
+            "pynun/c.py": "import pynun.a",
+            "pynun/__init__.py": "",
+        }
+    )
+    assert sorted(set(cycle_of(graph))) == ["pynun.a", "pynun.b", "pynun.c"]
+
+
+def test_an_import_that_goes_up_is_found() -> None:
+    (rows,) = rows_of("| `pynun/x/` | what it is |\n|---|---|\n| `a.py`, `s/` | one |\n| `b.py` | two |\n").values()
+    graph = {"pynun.x.a": {"pynun.x.b"}, "pynun.x.b": {"pynun.x.s.t"}, "pynun.x.s.t": set(), "pynun.x.c": set()}
+    assert upward("x", rows, graph) == ["pynun.x.b imports pynun.x.s.t", "pynun.x.c is in no row"]

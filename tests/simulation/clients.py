@@ -9,7 +9,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from pynun.engine.session import Session
+from pynun.engine.dispatch import CommandSession
 from pynun.transports.tcp.lines import LineOutbox
 from tests.engine.model_sessions import Client as ModelClient
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from pynun.engine.effects import Need, Result, Suspension
+    from pynun.engine.effects import Need, Suspension
     from pynun.engine.engine import Engine
-    from pynun.engine.events import Event
+    from pynun.engine.events import Event, Result
     from pynun.transports.outbox import Flusher
 
 SLOW_OUTBOX_BYTES = 2 * 1024
@@ -94,7 +94,7 @@ class SimulatedClient:
         self.is_slow = is_slow
         self.socket = SimulatedSocket(64 if is_slow else None)
         self.outbox = NotedOutbox(self.socket, flusher, SLOW_OUTBOX_BYTES if is_slow else FAST_OUTBOX_BYTES)
-        self.session = Session(engine, self.outbox)
+        self.session = CommandSession(engine, self.outbox)
         self.model = ModelClient()
         self.due: deque[Item] = deque()  # of a slow client: all that ever was
         self.suspension: Suspension | None = None

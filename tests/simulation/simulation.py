@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     import trio
 
+    from pynun.engine.database import Member
     from pynun.engine.effects import Need
-    from pynun.engine.session import Session
     from pynun.storage.store import LmdbStore
     from tests.engine.model import Base
 
@@ -415,7 +415,7 @@ class Simulation:
         assert found == kept, f"the engine has {found}, the model {kept}"
         stored = kept_by_engine(World(deepcopy(self._world.store), is_prepared=False).engine)
         assert stored == self._durable, f"on disk is {stored}, should be {self._durable}"
-        numbers = {client.session: client.number for client in self._clients}
+        numbers: dict[Member, int] = {client.session: client.number for client in self._clients}
         model_numbers: dict[ModelClient, int] = {client.model: client.number for client in self._clients}
         for name, base in self._model.bases.items():
             self._check_presence(base, numbers, model_numbers)
@@ -430,7 +430,7 @@ class Simulation:
                     assert record[1].startswith(f"resolve {identifier} {name} "), f"{key} of {name}: {record}"
         self._note("state", sorted((name, sorted(one.keys.items())) for name, one in found.items()))
 
-    def _check_presence(self, base: Base, numbers: dict[Session, int], model_numbers: dict[ModelClient, int]) -> None:
+    def _check_presence(self, base: Base, numbers: dict[Member, int], model_numbers: dict[ModelClient, int]) -> None:
         database = self._world.engine.database(base.name)
         here = {numbers.get(session, 0) for session in database.sessions}
         expected = {model_numbers[watcher] for watcher in base.watchers}

@@ -18,7 +18,7 @@ from tests.transports.outbox_bench import OutboxBench, run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.effects import Result
+    from pynun.engine.events import Result
 
 LOST = "error not stored: why \n"
 

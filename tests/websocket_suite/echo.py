@@ -16,6 +16,8 @@ from pathlib import Path
 import trio
 
 from pynun.commit.committer import Committer
+from pynun.engine.commands.table import COMMANDS
+from pynun.engine.counters import Counters
 from pynun.engine.engine import Context, Engine
 from pynun.server.login.passwords import Passwords
 from pynun.storage.store import LmdbStore
@@ -80,7 +82,9 @@ async def _run(folder: Path) -> None:
     store = LmdbStore(folder)
     passwords = Passwords(memory_kib=8, passes=1, lanes=1)
     context = Context("", "", os.getpid(), time.time_ns, passwords)
-    engine = Engine(store, context, revision=store.revision, operations=store.operations, is_relaxed=False)
+    engine = Engine(
+        store, context, Counters(len(COMMANDS)), revision=store.revision, operations=store.operations, is_relaxed=False
+    )
     async with trio.open_nursery() as nursery:
         service = Service(
             engine,

@@ -40,12 +40,6 @@ def metrics_state(session: Session) -> str:
     return messages.metrics_state(engine.view.operations, engine.measure_get_ms())
 
 
-def list_commands(_session: Session) -> str:
-    from pynun.engine.commands.table import COMMANDS  # the table names this handler
-
-    return messages.commands_list(sorted(name for command in COMMANDS for name in (command.name, *command.aliases)))
-
-
 def _pending_conflicts(session: Session, command: str) -> Steps:
     engine = session.engine
     databases = [session.database] if session.database else list(map(engine.database, engine.database_names()))

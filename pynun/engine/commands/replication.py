@@ -11,7 +11,9 @@ from pynun.protocol import messages
 from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
-    from pynun.engine.effects import Result, Steps
+    from pynun.engine.commands.command import Perform
+    from pynun.engine.effects import Steps
+    from pynun.engine.events import Result
     from pynun.engine.session import Session
 
 
@@ -19,13 +21,13 @@ def accept(_session: Session) -> None:
     """Cluster membership and elections: accepted from an admin, without effect on one node."""
 
 
-def operation(session: Session, identifier: int, text: str) -> Steps:
+def operation(session: Session, identifier: int, text: str, perform: Perform) -> Steps:
     """Acknowledge an operation, then run it: its messages follow the acknowledgement's."""
     acknowledgement = messages.acknowledgement(identifier, session.engine.context.address)
     if text.startswith("rp "):
         raise Refusal("rp can't hold another rp", (acknowledgement,))
     try:
-        result: Result | Steps = session.perform(text)
+        result: Result | Steps = perform(text)
         if isinstance(result, GeneratorType):
             result = yield from result
     except Refusal as refusal:

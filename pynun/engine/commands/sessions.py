@@ -10,6 +10,7 @@ from pynun.protocol import messages
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:
+    from pynun.engine.database import Member
     from pynun.engine.session import Session
 
 
@@ -26,7 +27,7 @@ def list_sessions(session: Session, after: int) -> str:
     )
 
 
-def _row(one: Session, asking: Session) -> dict[str, Any]:
+def _row(one: Member, asking: Member) -> dict[str, Any]:
     peer, database = one.peer, one.database
     return {
         "id": one.identifier,

@@ -6,112 +6,39 @@ from it. Rows stand in the order of the reference.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pynun.engine import audit_events
-from pynun.engine.commands import admin, databases, keys, login, replication, sessions, users, watches
+from pynun.engine.commands import admin, audit_facts, databases, keys, login, replication, sessions, users, watches
+from pynun.engine.commands.command import row
 from pynun.engine.permissions import Permission
 from pynun.protocol import arguments as shapes
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pynun.engine.commands.command import Command
     from pynun.engine.session import Session
-    from pynun.protocol.arguments import Shape
-
-    Describe = Callable[[Session, tuple[Any, ...]], audit_events.Fact | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command. Its handler gets the session and the shape's arguments, after the gates."""
-
-    name: str
-    shape: Shape
-    handler: Callable[..., Any]
-    help: str
-    aliases: tuple[str, ...] = ()
-    needs_admin: bool = False
-    denial: messages.Refusal = messages.NOT_AUTH  # what others than the admin are told
-    needs_database: bool = False
-    permission: Permission | None = None
-    """The kind checked on the key, which is then the first argument; implies that a database is needed."""
-    differs: str | None = None
-    """How it deliberately differs from the original, for docs/differences.md."""
-    parse: Callable[[list[str]], tuple[Any, ...]] = lambda _words: ()
-    place: int = 0
-    """Which row of the table it is: where the command is counted (`pynun/engine/counters.py`)."""
-    describe: Describe | None = None
-    """What the audit trail is told; keys of a command with a permission decide for themselves (`$$`)."""
-    is_recorded: bool = False
-    """Whether the audit trail may have to be told of it."""
-
-    def fact(self, session: Session, arguments: tuple[Any, ...]) -> audit_events.Fact | None:
-        """What the audit trail is told of the command with these arguments, if anything."""
-        if self.describe is not None:
-            return self.describe(session, arguments)
-        if self.permission is not None and arguments[0].startswith("$$"):
-            return audit_events.security_key(session, self.name, arguments)
-        return None
-
-    @property
-    def usage(self) -> str:
-        """Name and arguments, as in the reference."""
-        return f"{self.name} {self.shape.usage}".rstrip()
-
-
-def _row(
-    name: str,
-    shape: Shape,
-    handler: Callable[..., Any],
-    help: str,
-    *aliases: str,
-    admin: bool = False,
-    denial: messages.Refusal = messages.NOT_AUTH,
-    database: bool = False,
-    permission: Permission | None = None,
-    differs: str | None = None,
-    audit: Describe | None = None,
-) -> Command:
-    return Command(
-        name,
-        shape,
-        handler,
-        help,
-        aliases,
-        needs_admin=admin,
-        denial=denial,
-        needs_database=database or permission is not None,
-        permission=permission,
-        differs=differs,
-        parse=shape.parse,
-        place=next(_places),
-        describe=audit,
-        is_recorded=admin or audit is not None,
-    )
-
-
-_places = itertools.count()
 
 
 _OURS = "Not in the original."
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
 
+
+def _list_commands(_session: Session) -> str:
+    return messages.commands_list(sorted(BY_NAME))
+
+
 COMMANDS: tuple[Command, ...] = (
     # --- logging in
-    _row(
+    row(
         "auth",
         shapes.CREDENTIALS,
         login.auth,
         "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
         differs="A failed login on a session that was admin says `invalid auth` and takes the admin "
         "rights away; the original says `valid auth`.",
-        audit=audit_events.auth,
+        audit=audit_facts.auth,
     ),
-    _row(
+    row(
         "create-db",
         shapes.CREATE_DATABASE,
         databases.create_database,
@@ -119,9 +46,9 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs="Every command works from the first moment after the start; the original refuses "
         "`create-db` for a second. The token is stored only as an Argon2id hash.",
-        audit=audit_events.create_database,
+        audit=audit_facts.create_database,
     ),
-    _row(
+    row(
         "use-db",
         shapes.USE,
         login.use,
@@ -129,9 +56,9 @@ COMMANDS: tuple[Command, ...] = (
         "use",
         differs="A second `use-db` on a session moves its place in `$connections` and its user; in "
         "the original both leak.",
-        audit=audit_events.use,
+        audit=audit_facts.use,
     ),
-    _row(
+    row(
         "create-user",
         shapes.USER_TOKEN,
         users.create_user,
@@ -142,9 +69,9 @@ COMMANDS: tuple[Command, ...] = (
         differs="Without a user or a token it is refused; the original says `ok` and makes a user "
         "whose token is empty. The name `all` is refused too: it would be a second token of the database, which "
         "`set-token` does not change. The token is stored only as an Argon2id hash.",
-        audit=audit_events.create_user,
+        audit=audit_facts.create_user,
     ),
-    _row(
+    row(
         "set-permissions",
         shapes.USER_PERMISSIONS,
         users.set_permissions,
@@ -153,24 +80,24 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         denial=messages.SECURITY_KEY,
         database=True,
-        audit=audit_events.set_permissions,
+        audit=audit_facts.set_permissions,
     ),
     # --- keys
-    _row(
+    row(
         "get",
         shapes.KEY,
         keys.get,
         "Read a key: `value VALUE`, or `value <Empty>` if it is absent.",
         permission=Permission.READ,
     ),
-    _row(
+    row(
         "get-safe",
         shapes.KEY,
         keys.get_safe,
         "Read a key with its version: `value-version VERSION VALUE`, or `value-version 1 <Empty>` if it is absent.",
         permission=Permission.READ,
     ),
-    _row(
+    row(
         "set",
         shapes.KEY_VALUE,
         keys.set_value,
@@ -178,7 +105,7 @@ COMMANDS: tuple[Command, ...] = (
         permission=Permission.WRITE,
         differs='An empty key is refused (as in every command on a key); the original takes it as the key "".',
     ),
-    _row(
+    row(
         "set-safe",
         shapes.KEY_VERSION_VALUE,
         keys.set_safe,
@@ -187,7 +114,7 @@ COMMANDS: tuple[Command, ...] = (
         permission=Permission.WRITE,
         differs="A refused version is an error on TCP too; there the original says `ok`.",
     ),
-    _row(
+    row(
         "increment",
         shapes.KEY_STEP,
         keys.increment,
@@ -197,14 +124,14 @@ COMMANDS: tuple[Command, ...] = (
         "resets it to 1 and sends -1. "
         "Numbers out of 64 bits are refused.",
     ),
-    _row(
+    row(
         "remove",
         shapes.KEY,
         keys.remove,
         "Remove a key. Removing an absent one is a success.",
         permission=Permission.REMOVE,
     ),
-    _row(
+    row(
         "keys",
         shapes.PATTERN,
         keys.keys,
@@ -214,7 +141,7 @@ COMMANDS: tuple[Command, ...] = (
         database=True,
     ),
     # --- watching
-    _row(
+    row(
         "watch",
         shapes.KEY,
         watches.watch,
@@ -224,10 +151,10 @@ COMMANDS: tuple[Command, ...] = (
         differs="Watching twice is one watch. A watch without read permission sleeps: it hears nothing. When the "
         "permission is back, it wakes and is sent what it missed.",
     ),
-    _row("unwatch", shapes.KEY, watches.unwatch, "Stop watching a key.", database=True),
-    _row("unwatch-all", shapes.NOTHING, watches.unwatch_all, "Stop watching every key.", database=True),
+    row("unwatch", shapes.KEY, watches.unwatch, "Stop watching a key.", database=True),
+    row("unwatch-all", shapes.NOTHING, watches.unwatch_all, "Stop watching every key.", database=True),
     # --- conflicts
-    _row(
+    row(
         "arbiter",
         shapes.NOTHING,
         watches.arbiter,
@@ -237,17 +164,17 @@ COMMANDS: tuple[Command, ...] = (
         differs="An arbiter that left does not count as connected. A user needs the permission to read `$conflicts`, "
         "for it hears the values of every key in conflict; the original asks for none.",
     ),
-    _row(
+    row(
         "resolve",
         shapes.RESOLVE,
         watches.resolve,
         "An arbiter's decision on a conflict. The key gets the value; with its last conflict it leaves conflict.",
         differs="A session that is not admin must have selected that database and be allowed to "
         "write the key; the original asks for neither permission.",
-        audit=audit_events.resolve,
+        audit=audit_facts.resolve,
     ),
     # --- administration
-    _row(
+    row(
         "snapshot",
         shapes.SNAPSHOT,
         admin.snapshot,
@@ -255,17 +182,15 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs="The original only queues the write for its next interval, and can lose what it answered for.",
     ),
-    _row(
-        "cluster-state", shapes.NOTHING, admin.cluster_state, "This node, as the only and primary member.", admin=True
-    ),
-    _row(
+    row("cluster-state", shapes.NOTHING, admin.cluster_state, "This node, as the only and primary member.", admin=True),
+    row(
         "metrics-state",
         shapes.NOTHING,
         admin.metrics_state,
         "Counters in the original's format: one operation of 25 bytes for each change; times in milliseconds.",
         admin=True,
     ),
-    _row(
+    row(
         "debug",
         shapes.DEBUG,
         admin.debug,
@@ -275,9 +200,9 @@ COMMANDS: tuple[Command, ...] = (
         differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the "
         "unresolved records; the original lists nothing.",
     ),
-    _row("list-commands", shapes.NOTHING, admin.list_commands, "The names of all commands.", admin=True),
+    row("list-commands", shapes.NOTHING, _list_commands, "The names of all commands.", admin=True),
     # --- administration, of this server's own
-    _row(
+    row(
         "list-dbs",
         shapes.AFTER,
         databases.list_databases,
@@ -288,7 +213,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs=_OURS,
     ),
-    _row(
+    row(
         "db-size",
         shapes.DATABASE,
         databases.measure_database,
@@ -297,7 +222,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs=_OURS,
     ),
-    _row(
+    row(
         "drop-db",
         shapes.DATABASE,
         databases.drop_database,
@@ -305,9 +230,9 @@ COMMANDS: tuple[Command, ...] = (
         "are told nothing and have none selected then. The disk's room is given back behind the answer.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.drop_database,
+        audit=audit_facts.drop_database,
     ),
-    _row(
+    row(
         "list-users",
         shapes.DATABASE_AFTER,
         users.list_users,
@@ -317,16 +242,16 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs=_OURS,
     ),
-    _row(
+    row(
         "add-user",
         shapes.DATABASE_USER_TOKEN,
         users.add_user,
         "Create a user of a named database; refused if there is one.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.add_user,
+        audit=audit_facts.add_user,
     ),
-    _row(
+    row(
         "set-token",
         shapes.DATABASE_USER_TOKEN,
         users.set_token,
@@ -334,27 +259,27 @@ COMMANDS: tuple[Command, ...] = (
         "with the old one is out.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.set_token,
+        audit=audit_facts.set_token,
     ),
-    _row(
+    row(
         "remove-user",
         shapes.DATABASE_USER,
         users.remove_user,
         "Remove a user of a named database, with its permissions. Whoever came in as the user is out.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.remove_user,
+        audit=audit_facts.remove_user,
     ),
-    _row(
+    row(
         "grant",
         shapes.GRANT,
         users.grant,
         "Add to what a user of a named database may do, and say what that is now: `permissions JSON`.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.grant,
+        audit=audit_facts.grant,
     ),
-    _row(
+    row(
         "revoke",
         shapes.GRANT,
         users.revoke,
@@ -362,9 +287,9 @@ COMMANDS: tuple[Command, ...] = (
         "`still_allowed` names what wider patterns allow all the same.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.revoke,
+        audit=audit_facts.revoke,
     ),
-    _row(
+    row(
         "explain-permission",
         shapes.QUESTION,
         users.explain,
@@ -372,7 +297,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs=_OURS,
     ),
-    _row(
+    row(
         "list-sessions",
         shapes.AFTER_SESSION,
         sessions.list_sessions,
@@ -381,7 +306,7 @@ COMMANDS: tuple[Command, ...] = (
         admin=True,
         differs=_OURS,
     ),
-    _row(
+    row(
         "disconnect",
         shapes.SESSION,
         sessions.disconnect,
@@ -389,9 +314,9 @@ COMMANDS: tuple[Command, ...] = (
         "`error disconnected by the administrator`.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.disconnect,
+        audit=audit_facts.disconnect,
     ),
-    _row(
+    row(
         "set-password",
         shapes.PASSWORD,
         login.set_password,
@@ -399,49 +324,49 @@ COMMANDS: tuple[Command, ...] = (
         "it selected with a token or as a user that is not valid any more.",
         admin=True,
         differs=_OURS,
-        audit=audit_events.set_password,
+        audit=audit_facts.set_password,
     ),
     # --- the original's cluster protocol
-    _row(
+    row(
         "rp",
         shapes.OPERATION,
         replication.operation,
         "Acknowledge an operation by `ack ID ADDRESS`, then run its command.",
         admin=True,
-        audit=audit_events.operation,
+        envelope=True,
     ),
-    _row(
+    row(
         "replicate",
         shapes.REPLICATE,
         replication.replicate,
         "`set-safe` in a named database.",
         admin=True,
-        audit=audit_events.replicate,
+        audit=audit_facts.replicate,
     ),
-    _row(
+    row(
         "replicate-increment",
         shapes.REPLICATE_INCREMENT,
         replication.replicate_increment,
         "`increment` in a named database.",
         admin=True,
-        audit=audit_events.replicate_increment,
+        audit=audit_facts.replicate_increment,
     ),
-    _row(
+    row(
         "replicate-remove",
         shapes.REPLICATE_REMOVE,
         replication.replicate_remove,
         "`remove` in a named database.",
         admin=True,
-        audit=audit_events.replicate_remove,
+        audit=audit_facts.replicate_remove,
     ),
-    _row(
+    row(
         "replicate-snapshot", shapes.REPLICATE_SNAPSHOT, replication.replicate_snapshot, "Like `snapshot`.", admin=True
     ),
-    _row("ack", shapes.ACKNOWLEDGEMENT, replication.accept, _NO_EFFECT, admin=True),
-    _row("election", shapes.ELECTION, replication.accept, _NO_EFFECT, admin=True),
-    _row("replicate-since", shapes.NODE_SINCE, replication.accept, _NO_EFFECT, admin=True),
+    row("ack", shapes.ACKNOWLEDGEMENT, replication.accept, _NO_EFFECT, admin=True),
+    row("election", shapes.ELECTION, replication.accept, _NO_EFFECT, admin=True),
+    row("replicate-since", shapes.NODE_SINCE, replication.accept, _NO_EFFECT, admin=True),
     *(
-        _row(name, shapes.NODE, replication.accept, _NO_EFFECT, admin=True)
+        row(name, shapes.NODE, replication.accept, _NO_EFFECT, admin=True)
         for name in ("join", "leave", "replicate-join", "replicate-leave", "set-primary", "set-secoundary")
     ),
 )

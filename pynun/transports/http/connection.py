@@ -28,7 +28,7 @@ from pynun.transports.sockets import linger, receive, send
 if TYPE_CHECKING:
     import socket
 
-    from pynun.engine.session import Session
+    from pynun.engine.dispatch import CommandSession
     from pynun.transports.clients import Client
     from pynun.transports.http.request_reader import Request
     from pynun.transports.service import Service
@@ -71,7 +71,7 @@ class _Requests:
         self._reader = RequestReader(service.message_bytes_max, wanted)
         self._scope = trio.CancelScope()
         self._reservation = Reservation(service.input_budget, client, self._is_authenticated, self._give_up)
-        self._session: Session | None = None  # of the request that runs
+        self._session: CommandSession | None = None  # of the request that runs
         self._had_logged_in = False  # the session of the request before
         self.is_answering = False
         """Whether the answers to some requests are on their way, and not complete."""

@@ -11,8 +11,7 @@ from pynun.protocol import messages
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.effects import Result
-    from pynun.engine.events import Event
+    from pynun.engine.events import Event, Result
     from pynun.engine.overlay import View
 
 _EMPTY_RESULT: Final = "empty"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.engine.session import Session
+    from pynun.engine.dispatch import CommandSession
     from pynun.transports.clients import Client
     from pynun.transports.service import Service
 
@@ -74,14 +74,14 @@ async def serve_tcp(
         service.flusher.flush()
 
 
-def _end(session: Session, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
+def _end(session: CommandSession, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
     """It leaves its session at once, and is told why."""
     session.close()
     tell(messages.error(why).encode())
     scope.cancel()
 
 
-def _disconnect(session: Session, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
+def _disconnect(session: CommandSession, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
     """The administrator wants it ended."""
     reader.forget()
     _end(session, scope, outbox.complete, messages.DISCONNECTED)

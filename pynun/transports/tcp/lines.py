@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from pynun.engine.effects import Result
-    from pynun.engine.events import Event
+    from pynun.engine.events import Event, Result
     from pynun.transports.clients import Client
     from pynun.transports.service import Receiver, Service
 

@@ -10,8 +10,7 @@ from pynun.transports.outbox import Outbox
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pynun.engine.effects import Result
-    from pynun.engine.events import Event
+    from pynun.engine.events import Event, Result
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from pynun.engine.commands.table import BY_NAME, COMMANDS, Command
+from pynun.engine.commands.table import BY_NAME, COMMANDS
 from pynun.protocol import messages
 from pynun.protocol.messages import Refusal
 from tests.engine.commands.cases import CASES, OK, WHO, Case, prepared_world
 from tests.engine.world import Client, World
+
+if TYPE_CHECKING:
+    from pynun.engine.commands.command import Command
 
 DENIED = ["permission denied\n", "error permission denied\n \n"]
 SECURITY = ["error To read security keys you must auth as an admin! \n"]

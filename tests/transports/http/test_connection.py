@@ -25,7 +25,7 @@ from tests.transports.service_bench import converse, cut, open_service
 if TYPE_CHECKING:
     import socket
 
-    from pynun.engine.effects import Result
+    from pynun.engine.events import Result
     from pynun.transports.service import Service
 
 pytestmark = pytest.mark.timeout(300)

@@ -1,0 +1,243 @@
+"""What the audit trail is told of each command that it has to do with, without a secret: one function for a row.
+
+Each gets the session and the arguments of its row.
+
+What stands in the place of a name may be a secret that was typed there. So only names that there are are shown, as
+login(1) does it (LOG_UNKFAIL_ENAB in login.defs(5)): of databases, users, `$$` keys, sessions, and patterns of
+permissions. Of names that a command makes or takes away, see `clearer`. Values and numbers of operations never are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pynun.engine.audit_events import HIDDEN, LOGIN, READ_SECURITY_KEY, Fact
+from pynun.engine.key_layout import STRATEGIES
+from pynun.engine.permissions import (
+    EVERYONE,
+    is_secret_key,
+    parse_grants,
+    permission_key,
+    permitted_user,
+    user_key,
+    user_of_secret,
+)
+
+if TYPE_CHECKING:
+    from pynun.engine.database import Database
+    from pynun.engine.session import Session
+
+CREATE_DATABASE: Final = "create-db"
+DROP_DATABASE: Final = "drop-db"
+DISCONNECT: Final = "disconnect"
+CREATE_USER: Final = "create-user"
+REMOVE_USER: Final = "remove-user"
+CHANGE_TOKEN: Final = "change-token"
+SET_PERMISSIONS: Final = "set-permissions"
+CHANGE_SECURITY_KEY: Final = "change-security-key"
+
+
+def actor(session: Session) -> str | None:
+    """Who gives a command: the administrator, or the user that selected the database; None: nobody yet."""
+    if session.is_admin:
+        return session.engine.context.admin_user
+    return None if session.database is None else session.user
+
+
+def _selected(session: Session) -> str | None:
+    return None if session.database is None else session.database.name
+
+
+def _database(session: Session, name: str) -> tuple[Database | None, str | None, str]:
+    """The database of a name, its name if there is one, and what is shown."""
+    database = session.engine.find_database(name)
+    return (None, None, HIDDEN) if database is None else (database, name, name)
+
+
+def _user(session: Session, database: Database | None, user: str) -> str:
+    """A user's name, if there is one of that name."""
+    if database is None:
+        return HIDDEN
+    names = (user_key(user), permission_key(user))
+    is_there = user == EVERYONE or any(session.keyspace.read(database, name) is not None for name in names)
+    return user if is_there else HIDDEN
+
+
+def _key(session: Session, database: Database | None, key: str) -> str:
+    """A `$$` key, if there is one of that name or it is of a user that there is."""
+    if key == "$$token":
+        return key
+    for user, key_of in ((user_of_secret(key), user_key), (permitted_user(key), permission_key)):
+        if user is not None:
+            return key_of(_user(session, database, user))
+    is_there = database is not None and session.keyspace.read(database, key) is not None
+    return key if is_there else f"$${HIDDEN}"
+
+
+def _grants(session: Session, database: Database | None, user: str, text: str) -> str:
+    """Permissions as they are read, of the patterns those that the user's entry has."""
+    entry = None if database is None else session.keyspace.read(database, permission_key(user))
+    known = {"*"}
+    if entry is not None:
+        known |= {str(pattern) for grant in parse_grants(entry.text) for pattern in grant.patterns}
+    shown = []
+    for grant in parse_grants(text):
+        kinds, _, patterns = str(grant).partition(" ")
+        words = [str(pattern) if str(pattern) in known else HIDDEN for pattern in grant.patterns]
+        shown.append(f"{kinds} {','.join(words)}" if patterns else kinds)
+    return "|".join(shown)
+
+
+def auth(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Logging in as the administrator."""
+    user, password = arguments
+    if not password:
+        return Fact(LOGIN, None, None, f"auth {HIDDEN}")
+    if user != session.engine.context.admin_user:
+        return Fact(LOGIN, None, None, f"auth {HIDDEN} {HIDDEN}")
+    return Fact(LOGIN, None, user, f"auth {user} {HIDDEN}")
+
+
+def use(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Logging in to a database."""
+    name, user, _ = arguments
+    database, known, shown = _database(session, name)
+    words = [shown]
+    who = None if database is None else EVERYONE
+    if user is not None:
+        words.append(_user(session, database, user))
+        who = None if words[-1] == HIDDEN else user
+    return Fact(LOGIN, known, who, " ".join(("use-db", *words, HIDDEN)))
+
+
+def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Making a database. A third word that names no strategy may be the rest of a token typed with a blank."""
+    name, _, strategy = arguments
+    _, known, shown = _database(session, name)
+    kind = strategy if strategy in STRATEGIES else HIDDEN if strategy else ""
+    return Fact(CREATE_DATABASE, known, actor(session), f"create-db {shown} {HIDDEN} {kind}".rstrip())
+
+
+def create_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Making a user, or giving it another token."""
+    shown = _user(session, session.database, arguments[0])
+    return Fact(CREATE_USER, _selected(session), actor(session), f"create-user {shown} {HIDDEN}")
+
+
+def set_permissions(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Saying what a user may do."""
+    user, permissions = arguments
+    database = session.database
+    shown = f"{_user(session, database, user)} {_grants(session, database, user, permissions)}".rstrip()
+    return Fact(SET_PERMISSIONS, _selected(session), actor(session), f"set-permissions {shown}")
+
+
+def drop_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Taking a database away."""
+    _, known, shown = _database(session, arguments[0])
+    return Fact(DROP_DATABASE, known, actor(session), f"drop-db {shown}")
+
+
+def add_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Making a user of a named database."""
+    return _of_user(session, CREATE_USER, "add-user", *arguments[:2], HIDDEN)
+
+
+def set_token(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Giving a user of a named database another token."""
+    return _of_user(session, CHANGE_TOKEN, "set-token", *arguments[:2], HIDDEN)
+
+
+def remove_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Removing a user of a named database."""
+    return _of_user(session, REMOVE_USER, "remove-user", *arguments)
+
+
+def grant(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Adding to what a user of a named database may do."""
+    return _of_grant(session, "grant", *arguments)
+
+
+def revoke(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Taking from what a user of a named database may do."""
+    return _of_grant(session, "revoke", *arguments)
+
+
+def _of_user(session: Session, event: str, command: str, name: str, user: str, *more: str) -> Fact:
+    database, known, shown = _database(session, name)
+    return Fact(event, known, actor(session), " ".join((command, shown, _user(session, database, user), *more)))
+
+
+def _of_grant(session: Session, command: str, name: str, user: str, kinds: str, patterns: str) -> Fact:
+    permissions = _grants(session, session.engine.find_database(name), user, f"{kinds} {patterns}")
+    return _of_user(session, SET_PERMISSIONS, command, name, user, permissions)
+
+
+def disconnect(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Ending the connection of a session."""
+    shown = arguments[0] if arguments[0] in session.engine.sessions else HIDDEN
+    return Fact(DISCONNECT, None, actor(session), f"disconnect {shown}")
+
+
+def set_password(session: Session, _arguments: tuple[Any, ...]) -> Fact:
+    """Changing the administrator's password."""
+    return Fact(CHANGE_TOKEN, None, actor(session), f"set-password {HIDDEN}")
+
+
+def security_key(session: Session, command: str, arguments: tuple[Any, ...]) -> Fact:
+    """Reading, watching or changing a `$$` key of the selected database."""
+    key, *rest = arguments
+    shown = _shown(session, session.database, key, rest)
+    return Fact(_event(command, key), _selected(session), actor(session), f"{command} {shown}")
+
+
+def replicate(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """`replicate`: changing a key of a named database."""
+    return _named(session, "replicate", "set", arguments)
+
+
+def replicate_remove(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """`replicate-remove`: removing a key of a named database."""
+    return _named(session, "replicate-remove", "remove", arguments)
+
+
+def replicate_increment(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """`replicate-increment`: changing a key of a named database."""
+    return _named(session, "replicate-increment", "increment", arguments)
+
+
+def resolve(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """`resolve`: changing a key of a named database that is in conflict."""
+    _, *rest = arguments
+    return _named(session, f"resolve {HIDDEN}", "set", tuple(rest))
+
+
+def _named(session: Session, command: str, like: str, arguments: tuple[Any, ...]) -> Fact | None:
+    name, key, *rest = arguments
+    if not key.startswith("$$"):
+        return None
+    database, known, shown = _database(session, name)
+    words = f"{command} {shown} {_shown(session, database, key, rest)}"
+    return Fact(_event(like, key), known, actor(session), words)
+
+
+def _event(command: str, key: str) -> str:
+    if command in ("get", "get-safe", "watch"):
+        return READ_SECURITY_KEY
+    if permitted_user(key) is not None:
+        return SET_PERMISSIONS
+    if is_secret_key(key):
+        return REMOVE_USER if command == "remove" else CHANGE_TOKEN
+    return CHANGE_SECURITY_KEY
+
+
+def _shown(session: Session, database: Database | None, key: str, rest: list[Any]) -> str:
+    """A key and the words behind it: numbers, and a value, of which only permissions are shown."""
+    words = [_key(session, database, key)]
+    user = permitted_user(key)
+    for part in rest:
+        if isinstance(part, int):
+            words.append(str(part))
+        else:
+            words.append(HIDDEN if user is None else _grants(session, database, user, part))
+    return " ".join(words).rstrip()
