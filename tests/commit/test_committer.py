@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pynun.commit import committer as committer_module
-from pynun.commit.committer import Committer
+from pynun.commit.committer import RELAXED_DELAY_SECONDS, Committer
 from pynun.engine.overlay import Entry
 from pynun.storage import environment
 from pynun.storage.store import LmdbStore
@@ -173,6 +173,24 @@ def test_relaxed_the_delay_begins_with_the_first_change_also_under_load() -> Non
             number += 1
             await trio.sleep(0.001)
         assert trio.current_time() - began <= 0.1
+
+    run_relaxed(test)
+
+
+def test_relaxed_time_that_the_disk_took_is_not_waited_again() -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.hold()
+        bench.client.ask("set a v")
+        await bench.write_begins()
+        bench.client.ask("set b v")
+        # The committer measures this by the real clock.
+        await trio.to_thread.run_sync(time.sleep, RELAXED_DELAY_SECONDS)
+        began = trio.current_time()
+        bench.store.let_go()
+        await bench.released.wait()
+        await bench.released.wait()
+        assert bench.stored("b")
+        assert trio.current_time() == began
 
     run_relaxed(test)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.protocol import messages
 from tests.support.watched import wait_until
 from tools.clients.exact_clients import TcpClient
-from tools.clients.sessions import OK, create_database, tcp_session
+from tools.clients.sessions import OK, TOKEN, create_database, tcp_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,3 +88,14 @@ def test_what_is_no_command_is_an_error_and_nothing_more(shared_server: Server, 
         assert answer[0].startswith("error "), answer
     with tcp_session(shared_server, DATABASE) as other:  # a client of another test may be leaving just now
         wait_until(lambda: other.ask("get $connections") == ["value 1\n", OK])
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "x"])
+def test_nothing_is_run_of_an_http_request(shared_server: Server, method: str) -> None:
+    """Any web page can have a browser send one to any port, with lines of its choice in it."""
+    with TcpClient(shared_server.tcp) as client:
+        client.send_bytes(f"{method} / HTTP/1.1\r\n\r\nuse-db {DATABASE} {TOKEN}\nset by-http 1\n".encode())
+        assert client.take_answer() == [messages.error(messages.NOT_FOR_HTTP)]
+        assert client.wait_end()
+    with tcp_session(shared_server, DATABASE) as other:
+        assert other.ask("get by-http") == ["value <Empty>\n", OK]

@@ -205,6 +205,13 @@ def test_a_decision_is_the_same_when_it_is_remembered() -> None:
     assert [rules.allow(Permission.READ, key) for key in ("a1", "b", "a1", "b")] == [True, False, True, False]
 
 
+@pytest.mark.parametrize("granted", Permission)
+def test_a_decision_on_one_kind_is_remembered_for_no_other(granted: Permission) -> None:
+    rules = Rules(parse_grants(f"{granted.value} k"))
+    for kind in (*Permission, *reversed(Permission)):
+        assert rules.allow(kind, "k") is (kind is granted)
+
+
 def test_the_names_of_entries() -> None:
     assert permission_key("ana") == "$$permission_$ana"
     assert permitted_user("$$permission_$ana") == "ana"

@@ -339,6 +339,16 @@ def test_a_scan_while_its_keys_become_durable_lists_each_once(client: Client) ->
     assert client.outbox.take() == [f"keys {expected}\n", *OK]
 
 
+def test_a_list_waits_for_what_its_first_slice_showed(client: Client) -> None:
+    world = client.world
+    for number in range(5000):
+        client.ask(f"set many-{number:04} v")
+    world.commit()
+    client.ask("set many-0000x v")
+    assert list(client.start("keys many-*"))
+    assert client.depends == world.view.batch.revision
+
+
 @pytest.mark.parametrize("at", [1, 3, -1])
 def test_a_scan_during_which_changes_were_lost_does_not_list_them(client: Client, at: int) -> None:
     world = client.world

@@ -28,6 +28,18 @@ def test_what_it_has_open_can_be_read_by_its_user(disk_folder: Path) -> None:
         assert Path(f"/proc/{server.pid}/fd").stat().st_uid == SOMEBODY.user
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+def test_nothing_of_root_is_left_to_go_back_to(disk_folder: Path) -> None:
+    """Real, effective, saved and file system's user (proc(5)); with a saved one it could be root again."""
+    disk_folder.chmod(0o755)
+    with Server(disk_folder / "dbs", environment={"NUN_RUN_AS": str(SOMEBODY)}) as server:
+        status = Path(f"/proc/{server.pid}/status").read_text(encoding="utf-8")
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    assert fields["Uid"].split() == fields["Gid"].split() == [str(SOMEBODY.user)] * 4
+    assert fields["Groups"].split() == []
+    assert int(fields["CapPrm"], 16) == 0
+
+
 def test_a_disk_that_does_not_answer_costs_a_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
