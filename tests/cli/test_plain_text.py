@@ -86,6 +86,7 @@ def test_commands_of_the_original_are_as_they_were(shared_server: Server) -> Non
         ("http://[::1]:3013/nun", True),
         ("http://0.0.0.0:3013", True),
         ("http://localhost.example.org:3013", False),
+        ("http://my-localhost:3013", False),
         ("http://127.1:3013", False),
         ("http://192.0.2.7:3013", False),
         ("http://[2001:db8::1]:3013", False),
