@@ -7,13 +7,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import cli_reference
 import pytest
 
 from pynun import __version__
 from tests.cli.command import run
 from tests.cli.peer import Peer, http_answer
 from tools.clients.server import REPOSITORY, clean_environment
+from tools.docs import cli_reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def test_the_help_lists_every_command_and_exit_code() -> None:
 
 def test_the_reference_is_what_help_prints_today() -> None:
     written = cli_reference.REFERENCE.read_text(encoding="utf-8")
-    assert written == cli_reference.render(), "run: .venv/bin/python scripts/cli_reference.py"
+    assert written == cli_reference.render(), "run: .venv/bin/python scripts/tools/docs/cli_reference.py"
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["--version"]])

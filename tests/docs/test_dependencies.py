@@ -8,8 +8,8 @@ import tomllib
 
 from packaging.requirements import Requirement
 
-import dependency_sizes
 from tools.clients.server import REPOSITORY
+from tools.docs import dependency_sizes
 
 PAGE = (REPOSITORY / "docs" / "dependencies.md").read_text(encoding="utf-8")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import docs_reference
 import pytest
 
 from pynun import limits
@@ -13,6 +12,7 @@ from pynun.engine.commands.table import COMMANDS
 from pynun.settings import SETTINGS, load
 from tests.docs.blocks import blocks
 from tools.clients.server import REPOSITORY
+from tools.docs import reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,14 @@ def read(name: str) -> str:
 
 
 def test_no_page_is_stale() -> None:
-    assert docs_reference.stale_pages(DOCS) == [], "run scripts/docs_reference.py"
+    assert reference.stale_pages(DOCS) == [], "run scripts/tools/docs/reference.py"
 
 
 def test_a_stale_or_missing_page_is_noticed(tmp_path: Path) -> None:
-    for name in docs_reference.PAGES:
+    for name in reference.PAGES:
         (tmp_path / name).write_text(read(name) + "\n")
     (tmp_path / "commands.md").unlink()
-    assert docs_reference.stale_pages(tmp_path) == list(docs_reference.PAGES)
+    assert reference.stale_pages(tmp_path) == list(reference.PAGES)
 
 
 def test_every_command_has_a_section_that_names_its_aliases() -> None:
@@ -116,6 +116,6 @@ def test_the_example_configuration_sets_every_setting_and_is_accepted() -> None:
 )
 def test_refusals_of_missing_arguments_are_found_by_trying(name: str, expected: list[str]) -> None:
     command = next(command for command in COMMANDS if command.name == name)
-    found = docs_reference.refusals_of_arguments(command)
+    found = reference.refusals_of_arguments(command)
     assert len(found) == len(expected)
     assert all(part in text for part, text in zip(expected, found, strict=True))

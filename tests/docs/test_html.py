@@ -21,7 +21,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("html") / "docs"
     done = subprocess.run(
-        [sys.executable, "-P", "scripts/tools/docs.py", "--output", str(folder)],
+        [sys.executable, "-P", "scripts/tools/docs/as_html.py", "--output", str(folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=250, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,7 @@ def make_bundle(output: Path, architecture: str, *, packages: Path | None, base:
 
 def _add_documentation(folder: Path) -> None:
     say("making the documentation")
-    _run_tool("tools.docs", folder / "docs", "making the documentation")
+    _run_tool("tools.docs.as_html", folder / "docs", "making the documentation")
 
 
 def _add_parts_list(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 For the table in docs/dependencies.md. Make a clean environment first, so that nothing else is counted:
 
-    scripts/run version && .venv/bin/python scripts/dependency_sizes.py
+    scripts/run version && .venv/bin/python scripts/tools/docs/dependency_sizes.py
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Final
 
 from sphinx.application import Sphinx
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+ROOT: Final = Path(__file__).resolve().parents[3]
 
 _NAMED_BY_FILE: Final = re.compile(r"\[`?[\w/-]+\.md`?\]\((?P<path>[\w./-]+\.md)(?P<anchor>#[\w-]+)?\)")
 

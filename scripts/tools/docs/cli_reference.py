@@ -1,7 +1,7 @@
 """Writes docs/cli.md, the reference of the nun-db command, from the real output of its --help.
 
-Run it after a change of an option: `.venv/bin/python scripts/cli_reference.py`. A test compares the file with what this
-would write, so it can't grow stale.
+Run it after a change of an option: `.venv/bin/python scripts/tools/docs/cli_reference.py`. A test compares the file
+with what this would write, so it can't grow stale.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
 COMMANDS = (
     "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore",
@@ -31,7 +31,7 @@ COLUMNS = 100
 INTRODUCTION = """\
 # The nun-db command
 
-<!-- Written by scripts/cli_reference.py from the real --help: change it there or in pynun/cli, not here. -->
+<!-- Written by scripts/tools/docs/cli_reference.py from the real --help: change it there or in pynun/cli, not here. -->
 
 `nun-db` starts the server and administers a running one. Options before the command say who you are and where the
 server is; note that `-h` names a host or an address, as in the original, and that help is `--help`.

@@ -1,7 +1,7 @@
 """Writes the reference pages that follow from the code: docs/commands.md, docs/configuration.md, docs/differences.md.
 
-    .venv/bin/python scripts/docs_reference.py            writes the pages
-    .venv/bin/python scripts/docs_reference.py --check    says which of them are stale; exit code 1 if any is
+    .venv/bin/python scripts/tools/docs/reference.py            writes the pages
+    .venv/bin/python scripts/tools/docs/reference.py --check    says which of them are stale; exit code 1 if any is
 
 Commands, their help and their differences come from `pynun.engine.commands.table`, settings from `pynun.settings`,
 bounds from `pynun.limits`. What is said here by hand is what no row of a table holds. A test does what --check does.
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pynun.engine.commands.command import Command
     from pynun.setting import Setting
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
+REPOSITORY: Final = Path(__file__).resolve().parents[3]
 
-_NOTE = "<!-- Written by scripts/docs_reference.py: change {source}, then run it again. -->"
+_NOTE = "<!-- Written by scripts/tools/docs/reference.py: change {source}, then run it again. -->"
 
 # --- commands
 
@@ -627,7 +627,7 @@ def main() -> int:
     stale = stale_pages(folder)
     if parser.parse_args().check:
         for name in stale:
-            print(f"docs/{name} is stale: run scripts/docs_reference.py", file=sys.stderr)
+            print(f"docs/{name} is stale: run scripts/tools/docs/reference.py", file=sys.stderr)
         return 1 if stale else 0
     for name in stale:
         (folder / name).write_text(PAGES[name](), encoding="utf-8")

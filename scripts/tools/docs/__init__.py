@@ -1,0 +1,1 @@
+"""The documentation: the pages that follow from the code, and all of it as HTML."""
