@@ -1,10 +1,15 @@
-"""How a command that talks to a server ends when it fails: one line on standard error, one exit code."""
+"""How a command ends when it fails: one line on standard error, one exit code."""
 
 from __future__ import annotations
 
+import contextlib
 import enum
+from typing import TYPE_CHECKING
 
 from pynun.errors import PynunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class ExitCode(enum.IntEnum):
@@ -46,3 +51,15 @@ class NoConnectionError(CommandError):
     """There was no answer, or not one of a Nun-db server."""
 
     exit_code = ExitCode.NO_CONNECTION
+
+
+@contextlib.contextmanager
+def failures_shown() -> Iterator[None]:
+    """Trouble that a person has to read becomes one line on standard error and the exit code that fits."""
+    try:
+        yield
+    except PynunError as error:
+        import typer  # takes time, and the standard streams are prepared before that
+
+        typer.echo(f"nun-db: {error}", err=True)
+        raise typer.Exit(error.exit_code if isinstance(error, CommandError) else ExitCode.REFUSED) from None

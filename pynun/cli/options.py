@@ -1,23 +1,80 @@
-"""Arguments and options that several of the administrator's commands have."""
+"""Arguments and options that several commands have, and what the options before the command gave."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_MAX
+from pynun.cli.errors import UsageError
 
-DatabaseName = Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on one line, for programs.")]
+if TYPE_CHECKING:
+    from pynun.cli.authority import Authority
+
+DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
+DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
+TIMEOUT_SECONDS_DEFAULT = 30
+TIMEOUT_SECONDS_MAX = 24 * 60 * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The options before the command."""
+
+    user: str | None
+    password: str | None
+    password_file: str | None
+    host: str | None
+    authority: Authority
+
+    @property
+    def http_url(self) -> str:
+        """The server's HTTP address, as it was given or by default."""
+        return self.host or DEFAULT_HTTP_URL
+
+    @property
+    def websocket_url(self) -> str:
+        """The server's WebSocket address. Raises UsageError."""
+        if not self.host:
+            return DEFAULT_WEBSOCKET_URL
+        if self.host.startswith(("ws://", "wss://")):
+            return self.host
+        if "://" not in self.host and "/" not in self.host:
+            has_port = self.host.rpartition("]")[2].rpartition(":")[1]
+            return f"ws://{self.host}" if has_port else f"ws://{self.host}:3012"
+        raise UsageError(
+            f"{self.host!r} is not the server's WebSocket address; give one such as -h {DEFAULT_WEBSOCKET_URL}"
+        )
+
+
+class Strategy(StrEnum):
+    """What a database does with conflicting changes (docs/protocol.md section 5)."""
+
+    none = "none"
+    newer = "newer"
+    arbiter = "arbiter"
+
+
 Timeout = Annotated[
     int,
     typer.Option(
         "--timeout", metavar="SECONDS", min=1, max=TIMEOUT_SECONDS_MAX, help="How long to wait for the server."
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on one line, for programs.")]
+DatabaseName = Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name.")]
+DatabaseUser = Annotated[
+    str | None,
+    typer.Option("--database-user", metavar="USER", help="Select it as this user, whose token is then needed."),
+]
 Token = Annotated[
+    str | None,
+    typer.Option("-t", "--token", metavar="TOKEN", help="Its token; else --token-file, NUN_TOKEN or a prompt."),
+]
+NewToken = Annotated[
     str | None,
     typer.Option("-t", "--token", metavar="TOKEN", help="The new token; else --token-file, NUN_TOKEN or a prompt."),
 ]

@@ -1,6 +1,6 @@
 """The client's public face: what can be asked of a Nun-db server, as methods with types and checked arguments.
 
-`Keeper` does the work; nothing here knows of connections.
+`Supervisor` does the work; nothing here knows of connections.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pynun.client.frames import (
     use_command,
 )
 from pynun.client.session import raise_refusal
-from pynun.client.supervisor import Keeper
+from pynun.client.supervisor import Supervisor
 from pynun.client.watches import Events, Watch
 
 if TYPE_CHECKING:
@@ -126,23 +126,23 @@ class Client:
                 raise ValueError("ca and ssl_context exclude each other")
             ssl_context = context_trusting(ca)
         target = Target(url, ssl_context, connect_timeout_s, keepalive_s, message_bytes_max)
-        self._keeper = Keeper(target, commands, is_reconnecting=reconnect, jitter=jitter)
+        self._supervisor = Supervisor(target, commands, is_reconnecting=reconnect, jitter=jitter)
 
     def __repr__(self) -> str:
-        return f"<pynun.Client {self._keeper.target.url} database={self.database!r}>"
+        return f"<pynun.Client {self._supervisor.target.url} database={self.database!r}>"
 
     async def __aenter__(self) -> Self:
-        await self._keeper.open()
+        await self._supervisor.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._keeper.close(error)
+        await self._supervisor.close(error)
 
     async def _ask(self, command: str) -> tuple[str, ...]:
         """The own messages of a command. Raises what the server refuses."""
-        reply = await self._keeper.request(command)
+        reply = await self._supervisor.request(command)
         raise_refusal(reply)
         return reply.messages
 
@@ -288,7 +288,7 @@ class Client:
         if not keys:
             raise ValueError("name a key to watch")
         return Watch(
-            self._keeper, tuple(checked_word("the key", key) for key in keys), current=current, catch_up=catch_up
+            self._supervisor, tuple(checked_word("the key", key) for key in keys), current=current, catch_up=catch_up
         )
 
     async def unwatch(self, key: str) -> None:
@@ -321,7 +321,7 @@ class Client:
             assert (event.key, event.value) == ("camera", "up")
         ```
         """
-        return self._keeper.events()
+        return self._supervisor.events()
 
     # Administration
 
@@ -386,17 +386,17 @@ class Client:
             assert reply == pynun.client.Reply(messages=(), error="Not auth")
         ```
         """
-        return await self._keeper.request(checked_text("the command", command))
+        return await self._supervisor.request(checked_text("the command", command))
 
     @property
     def database(self) -> str | None:
         """The name of the selected database."""
-        return self._keeper.session.database
+        return self._supervisor.session.database
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection now; methods wait for one while the client is reconnecting."""
-        return self._keeper.is_connected
+        return self._supervisor.is_connected
 
 
 def open_client(url: str, **options: Unpack[ClientOptions]) -> Client:

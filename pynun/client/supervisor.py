@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pynun.client.connecting import Target
 
 
-class Keeper:
+class Supervisor:
     """A session with the server at `target` that begins with `first_commands`; `Client` describes its behaviour."""
 
     def __init__(

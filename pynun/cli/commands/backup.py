@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.failures import failures_shown
+from pynun.cli.errors import failures_shown
 from pynun.cli.offline.data_folder import DirectoryToChange, DirectoryToRead, folder_to_change, folder_to_read
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import counted, size
@@ -24,13 +24,10 @@ if TYPE_CHECKING:
 _Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, for scripts.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(backup)
-    app.command()(verify)
-    app.command()(restore)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+@app.command()
 def backup(
     file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
     data_dir: DirectoryToRead = None,
@@ -63,6 +60,7 @@ def backup(
             )
 
 
+@app.command()
 def verify(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
     as_json: _Json = False,
@@ -85,6 +83,7 @@ def verify(
                 typer.echo(f"  {printable(name)}: {counted(keys, 'key')}")
 
 
+@app.command()
 def restore(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
     data_dir: DirectoryToChange = None,

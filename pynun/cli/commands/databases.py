@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT, Strategy
-from pynun.cli.errors import CommandError, UsageError
-from pynun.cli.failures import failures_shown
-from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile
+from pynun.cli.errors import CommandError, UsageError, failures_shown
+from pynun.cli.options import (
+    TIMEOUT_SECONDS_DEFAULT,
+    AsJson,
+    DatabaseName,
+    Generate,
+    NewToken,
+    Strategy,
+    Timeout,
+    TokenFile,
+)
 from pynun.cli.output.escape import shown_name
 from pynun.cli.output.tables import note, show, show_json, show_table
 from pynun.cli.remote import credentials
-from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http, is_http_word
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -36,7 +43,7 @@ def list_all(
 ) -> None:
     """Show all databases: name, strategy, sessions that have it selected, keys, bytes of keys and values."""
     with failures_shown():
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         rows = list(server.rows("databases", "list-dbs"))
         if sizes:
             rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
@@ -49,7 +56,7 @@ def list_all(
         show_table(columns, ([row[column] for column in columns] for row in rows))
 
 
-def _size_if_there(server: Administrator, name: str) -> dict[str, object] | None:
+def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
     """The size of a database, of None where the name can't be sent; None if somebody has dropped it meanwhile."""
     if not is_http_word(name):
         return {"keys": None, "bytes": None}
@@ -68,7 +75,7 @@ def size(
     """Count a database's keys, those of users and permissions too, and the bytes of keys and values."""
     with failures_shown():
         check_for_http(name)
-        report = Administrator(context.obj, timeout).report("db-size", name)
+        report = AdminClient(context.obj, timeout).report("db-size", name)
         if as_json:
             show_json(report)
         else:
@@ -82,7 +89,7 @@ def create(
     strategy: Annotated[
         Strategy, typer.Option("--strategy", help="What happens to conflicting changes.")
     ] = Strategy.none,
-    token: Token = None,
+    token: NewToken = None,
     token_file: TokenFile = None,
     generate: Generate = False,
     as_json: AsJson = False,
@@ -91,7 +98,7 @@ def create(
     """Create a database."""
     with failures_shown():
         check_for_http(name)
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         secret = credentials.new_token(token, token_file, generate, f"the database {name}")
         server.ask("create-db", name, secret, strategy.value)
         shown = secret if generate else None
@@ -117,7 +124,7 @@ def drop(
     """
     with failures_shown():
         check_for_http(name)
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         if not yes:
             _confirm(server, name)
         server.ask("drop-db", name)
@@ -127,7 +134,7 @@ def drop(
             show(f"dropped the database {name}")
 
 
-def _confirm(server: Administrator, name: str) -> None:
+def _confirm(server: AdminClient, name: str) -> None:
     """Ask on the terminal for the name. Raises UsageError if there is none, CommandError if another one is typed."""
     if not sys.stdin.isatty():
         raise UsageError("there is no terminal to ask on whether to drop it: say so with --yes")

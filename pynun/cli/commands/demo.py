@@ -5,17 +5,56 @@ from __future__ import annotations
 import ipaddress
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import UsageError
-from pynun.demo.demo import HERE, DemoOptions, Running, run_demo
+from pynun.cli.errors import UsageError, failures_shown
 
+if TYPE_CHECKING:
+    from pynun.demo.demo import Running
+
+HERE = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-def run(host: str | None, is_lan: bool, port: int | None, websocket_port: int | None, data_dir: str | None) -> None:
+
+@app.command()
+def demo(
+    lan: Annotated[
+        bool, typer.Option("--lan", help="Let other devices of the network take part, such as a phone: --host 0.0.0.0.")
+    ] = False,
+    host: Annotated[
+        str | None, typer.Option("--host", metavar="IP", help="The address to listen on; else 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", metavar="PORT", min=0, max=65535, help="The page's port; else 3015 or a free one."),
+    ] = None,
+    websocket_port: Annotated[
+        int | None,
+        typer.Option("--ws-port", metavar="PORT", min=0, max=65535, help="The server's port; else 3016 or a free one."),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--data-dir", metavar="FOLDER", help="Keep the data in this folder; else in one that is removed at the end."
+        ),
+    ] = None,
+) -> None:
+    """Show it: a picture that all who open a page see move together.
+
+    It starts a server of its own and serves the page, without internet, until Ctrl-C.
+    """
+    with failures_shown():
+        _run(host, lan, port, websocket_port, data_dir)
+
+
+def _run(host: str | None, is_lan: bool, port: int | None, websocket_port: int | None, data_dir: str | None) -> None:
     """Run the demo until Ctrl-C. Raises UsageError for options that make no sense, StartError if it can't start."""
+    from pynun.demo.demo import DemoOptions, run_demo  # with the server
+
     if is_lan and host is not None:
         raise UsageError("--lan and --host exclude each other: --lan is --host 0.0.0.0")
     host = _checked_address(host) if host is not None else (EVERYWHERE if is_lan else HERE)

@@ -3,28 +3,91 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, UsageError
+import typer
+
+from pynun.cli.errors import CommandError, UsageError, failures_shown
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Strategy, Timeout, TokenFile
 from pynun.cli.output.nundb_format import log_line, quoted
 from pynun.cli.output.standard_streams import Unwritten
+from pynun.cli.remote import credentials
+from pynun.cli.remote.admin_client import check_login, one_line
 from pynun.cli.remote.http_request import Response, Target, parse_target, post
-from pynun.cli.remote.http_results import INVALID_AUTH, VALID_AUTH, find_failures, split_results
+from pynun.cli.remote.http_results import find_failures
+from pynun.cli.remote.sendable import check_for_http
 
 if TYPE_CHECKING:
     from pynun.cli.authority import Authority
+    from pynun.cli.options import Connection
 
-HTTP_OK = 200
-HTTP_UNAVAILABLE = 503
-"""Often said by a proxy whose server is down; by the server itself only with its text."""
-HTTP_REFUSED = (400, 413)
-"""Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
-NOT_READY = "not ready: "
-"""How the server's answer begins while it takes data over, before it runs any command."""
-UNKNOWN_REPLY_CHARACTERS_MAX = 60
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-def run_commands(
+@app.command("create-db")
+def create_db(
+    context: typer.Context,
+    database: Annotated[str, typer.Option("-d", "--database", metavar="NAME", help="The database's name.")],
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "-t",
+            "--token",
+            metavar="TOKEN",
+            help="The database's token; else --token-file, NUN_TOKEN or a prompt.",
+        ),
+    ] = None,
+    token_file: TokenFile = None,
+    strategy: Annotated[
+        Strategy | None,
+        typer.Option("--strategy", help="What happens to conflicting changes; the server's default is none."),
+    ] = None,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Create a database on a running server."""
+    given: Connection = context.obj
+    with failures_shown():
+        check_for_http(database, what="a database's name")
+        user, password = credentials.require_administrator(given.user, given.password, given.password_file)
+        token = credentials.require_token(token, token_file, f"the database {database}")
+        command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
+        _run_commands(given.http_url, user, password, command, timeout, given.authority)
+
+
+@app.command("exec")
+def execute(
+    context: typer.Context,
+    commands: Annotated[
+        str,
+        typer.Argument(metavar="COMMANDS", help="Commands separated by semicolons; - reads them from standard input."),
+    ],
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Run commands on a running server, as the administrator.
+
+    All commands run, also those behind one that fails; the exit code is then 1, and the line on standard error names
+    the first that failed. Within double quotes the shell puts its process id in place of $$ (as in $$token): use single
+    quotes. What stands on the command line can be read in the list of processes: hand over commands with tokens in
+    them on standard input.
+    """
+    given: Connection = context.obj
+    with failures_shown():
+        if commands == "-":
+            commands = _read_standard_input()
+        if not commands.strip(" ;\r\n"):
+            raise UsageError('no commands given; write for example: nun-db exec "use-db NAME TOKEN; keys"')
+        user, password = credentials.require_administrator(given.user, given.password, given.password_file)
+        _run_commands(given.http_url, user, password, commands, timeout, given.authority)
+
+
+def _read_standard_input() -> str:
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")  # some editors begin a file with a byte order mark
+    except UnicodeDecodeError:
+        raise UsageError("what came on standard input is not UTF-8 text") from None
+
+
+def _run_commands(
     host: str, user: str, password: str, commands: str, timeout_seconds: int, authority: Authority
 ) -> None:
     """Log in, run the commands and print the reply on standard output.
@@ -48,30 +111,6 @@ def run_commands(
     unwritten.tell()
 
 
-def check_login(target: Target, response: Response) -> list[str]:
-    """The results of a reply whose first is that of a login that was accepted. Raises CommandError for any other."""
-    if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
-        raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
-    if response.status == HTTP_UNAVAILABLE and response.text.startswith(NOT_READY):
-        reason = one_line(response.text.removeprefix(NOT_READY).strip())
-        raise NoConnectionError(f"{target.url} is not ready ({reason}): wait, and try again; nothing was done")
-    if response.status != HTTP_OK:
-        status = f"{response.status} {response.reason}".rstrip()
-        raise NoConnectionError(
-            f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (its port is"
-            " usually 3013), and does a proxy before it reach it?"
-        )
-    results = split_results(response.text)
-    if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
-        shown = quoted(response.text[:UNKNOWN_REPLY_CHARACTERS_MAX])
-        raise NoConnectionError(f"{target.url} does not answer like a Nun-db server: its reply begins with {shown}")
-    if results[0] == INVALID_AUTH:
-        raise NotAuthenticatedError(
-            "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
-        )
-    return results
-
-
 def _check(target: Target, body: str, response: Response) -> None:
     """Raise the CommandError that the reply amounts to, if it is not one of success."""
     failures = find_failures(body, check_login(target, response))
@@ -81,18 +120,6 @@ def _check(target: Target, body: str, response: Response) -> None:
         place = f"command {first.position - 1} ({first.command})" if first.command else "a command"
         more = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
         raise CommandError(f"{place} failed: {one_line(first.error)}{more}")
-
-
-def _is_full(response: Response) -> bool:
-    """Whether the server itself has no room, and not a proxy no server."""
-    from pynun.protocol.messages import TOO_MANY_CONNECTIONS  # seldom needed
-
-    return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
-
-
-def one_line(text: str) -> str:
-    """Text from the server, safe to show on a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _print(line: str) -> None:

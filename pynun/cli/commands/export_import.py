@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from pynun.cli.errors import UsageError
-from pynun.cli.failures import failures_shown
+from pynun.cli.errors import UsageError, failures_shown
 from pynun.cli.offline.data_folder import (
     DirectoryToChange,
     DirectoryToRead,
@@ -33,12 +32,10 @@ STANDARD_STREAM = "-"
 PIECE_BYTES = 1024 * 1024
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("export")(export)
-    app.command("import")(import_)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+@app.command("export")
 def export(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")],
     file: Annotated[
@@ -79,6 +76,7 @@ def export(
         typer.echo(f"{file}: {database}, {counted(count, 'key')}")
 
 
+@app.command("import")
 def import_(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="The name that it gets, whatever the file says.")],
     file: Annotated[

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import ExitCode
-from pynun.cli.failures import failures_shown
+from pynun.cli.errors import ExitCode, failures_shown
 from pynun.cli.offline.data_folder import (
     DirectoryToChange,
     folder_to_change,
@@ -32,11 +31,10 @@ if TYPE_CHECKING:
     from pynun.transfer.nundb_import import Summary
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("import-nundb")(import_nundb)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
+@app.command()
 def import_nundb(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder that was NUN_DBS_DIR of the original.")],
     data_dir: DirectoryToChange = None,

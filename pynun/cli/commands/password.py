@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
-from pynun.cli.failures import failures_shown
-from pynun.cli.options import AsJson, Timeout
+from pynun.cli.errors import failures_shown
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
 from pynun.cli.output.tables import note, show, show_json
 from pynun.cli.remote import credentials
-from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.admin_client import AdminClient
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -33,7 +32,7 @@ def password(
     more. Put the new one into NUN_PWD, or its file, for the commands and the server.
     """
     with failures_shown():
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         secret = credentials.new_password(new_password_file, generate)
         server.ask("set-password", secret)
         if as_json:

@@ -6,13 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
 from pynun.cli.commands.users import EVERYONE
-from pynun.cli.errors import CommandError, ExitCode
-from pynun.cli.failures import failures_shown
-from pynun.cli.options import AsJson, DatabaseName, Timeout, UserName
+from pynun.cli.errors import CommandError, ExitCode, failures_shown
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.output.tables import note, show, show_json, show_table
-from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -46,7 +44,7 @@ def show_permissions(
         check_for_http(database)
         rows = [
             {"user": row["user"], "permissions": row["permissions"]}
-            for row in Administrator(context.obj, timeout).rows("users", "list-users", database)
+            for row in AdminClient(context.obj, timeout).rows("users", "list-users", database)
             if user in (None, row["user"])
         ]
         if user is not None and not rows:
@@ -82,7 +80,7 @@ def grant(
     """Add to what a user may do; all else stays as it is."""
     with failures_shown():
         check_for_http(database, user, kinds, *patterns)
-        report = Administrator(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
+        report = AdminClient(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
         if user == EVERYONE and report["is_first"]:
             note(f"{_NOBODY_ELSE} could do everything until now, and can do only this from now on")
         _tell(report, as_json)
@@ -104,7 +102,7 @@ def revoke(
     """
     with failures_shown():
         check_for_http(database, user, kinds, *patterns)
-        report = Administrator(context.obj, timeout).report("revoke", database, user, kinds, ",".join(patterns))
+        report = AdminClient(context.obj, timeout).report("revoke", database, user, kinds, ",".join(patterns))
         if report["still_allowed"]:
             note(f"another rule still allows {'; '.join(report['still_allowed'])}")
         _tell(report, as_json)
@@ -135,7 +133,7 @@ def can(
     """
     with failures_shown():
         check_for_http(database, user, kind, key)
-        report = Administrator(context.obj, timeout).report("explain-permission", database, user, kind, key)
+        report = AdminClient(context.obj, timeout).report("explain-permission", database, user, kind, key)
         if as_json:
             show_json(report)
         else:

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
-from pynun.cli.failures import failures_shown
-from pynun.cli.options import AsJson, Timeout
+from pynun.cli.errors import failures_shown
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
 from pynun.cli.output.tables import show, show_json, show_table
-from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.admin_client import AdminClient
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -39,7 +38,7 @@ def list_all(
     with failures_shown():
         rows = [
             {column: row[column] for column in COLUMNS}
-            for row in Administrator(context.obj, timeout).rows("sessions", "list-sessions")
+            for row in AdminClient(context.obj, timeout).rows("sessions", "list-sessions")
             if not row["is_this"] and database in (None, row["database"])
         ]
         if as_json:
@@ -67,7 +66,7 @@ def disconnect(
 ) -> None:
     """End connections. Clients may connect again: to keep somebody out, change the token (nun-db users token)."""
     with failures_shown():
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         for identifier in identifiers:
             server.ask("disconnect", str(identifier))
         if as_json:

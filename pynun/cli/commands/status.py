@@ -9,18 +9,21 @@ import json
 import math
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pynun.cli.errors import ExitCode
+import typer
+
+from pynun.cli.errors import ExitCode, failures_shown
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Timeout
 from pynun.cli.output.escape import prepare_output, printable_for, shown_name
 from pynun.cli.output.numbers import count, duration, size
 from pynun.cli.output.standard_streams import Unwritten
-from pynun.cli.remote.metrics import Figures, Health, LoginRefusedError, ask_figures, ask_health
+from pynun.cli.remote.credentials import optional_login
+from pynun.cli.remote.http_request import parse_target
+from pynun.cli.remote.metrics import Health, LoginRefusedError, Metrics, ask_health, ask_metrics
 
 if TYPE_CHECKING:
-    from pynun.cli.remote.http_request import Login
-
-if TYPE_CHECKING:
+    from pynun.cli.options import Connection
     from pynun.cli.remote.http_request import Login, Target
 
 _DATABASES_SHOWN = 20
@@ -28,21 +31,43 @@ _START_SECONDS_USUAL = 10.0
 _NAME_CHARACTERS_MAX = 36
 
 
-def run_status(target: Target, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts.")] = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
+) -> None:
+    """Show whether a running server is ready, and what it does.
+
+    The exit code is 0 when it is ready, 1 when it is not, 4 when there is no answer. No password is needed; the
+    administrator's login, if it is given, adds the names of databases.
+    """
+    given: Connection = context.obj
+    with failures_shown():
+        target = parse_target(given.http_url, given.authority)
+        login = optional_login(given.user, given.password, given.password_file, target.url)
+        code = _run_status(target, login, timeout, as_json)
+    raise typer.Exit(code)
+
+
+def _run_status(target: Target, login: Login | None, timeout_seconds: int, as_json: bool) -> int:
     """Print the status and return the exit code. Raises CommandError.
 
     A login is for names of databases only: if it is refused, that is told, and all else is shown.
     """
     health = ask_health(target, timeout_seconds)
     try:
-        figures = ask_figures(target, timeout_seconds, login)
+        metrics = ask_metrics(target, timeout_seconds, login)
     except LoginRefusedError as error:
         print(f"nun-db: {error}", file=sys.stderr)
-        figures = ask_figures(target, timeout_seconds, None)
+        metrics = ask_metrics(target, timeout_seconds, None)
     if as_json:
-        text = as_object(target.url, health, figures)
+        text = as_object(target.url, health, metrics)
     else:
-        text = "\n".join(printable_for(sys.stdout, line) for line in as_lines(target.url, health, figures))
+        text = "\n".join(printable_for(sys.stdout, line) for line in as_lines(target.url, health, metrics))
     prepare_output()
     unwritten = Unwritten()
     with unwritten.kept():
@@ -51,15 +76,15 @@ def run_status(target: Target, login: Login | None, timeout_seconds: int, as_jso
     return 0 if health.is_ready else ExitCode.REFUSED
 
 
-def as_object(url: str, health: Health, figures: Figures | str) -> str:
+def as_object(url: str, health: Health, metrics: Metrics | str) -> str:
     """One JSON object; `metrics` has a list of labels and values for each name, and is null where there are none."""
-    metrics = None
-    if isinstance(figures, Figures):
-        metrics = {
+    samples_of = None
+    if isinstance(metrics, Metrics):
+        samples_of = {
             name: [{"labels": sample.labels, "value": _number(sample.value)} for sample in samples]
-            for name, samples in figures.samples.items()
+            for name, samples in metrics.samples.items()
         }
-    return json.dumps({"url": url, "ready": health.is_ready, "reason": health.reason or None, "metrics": metrics})
+    return json.dumps({"url": url, "ready": health.is_ready, "reason": health.reason or None, "metrics": samples_of})
 
 
 def _number(value: float) -> float | int | None:
@@ -69,30 +94,30 @@ def _number(value: float) -> float | int | None:
     return int(value) if value.is_integer() else value
 
 
-def as_lines(url: str, health: Health, figures: Figures | str) -> list[str]:
+def as_lines(url: str, health: Health, metrics: Metrics | str) -> list[str]:
     """The lines for a person."""
     state = "ready" if health.is_ready else f"NOT READY: {health.reason}"
-    if isinstance(figures, str):
-        return [f"{url}: {state}", f"no figures: {figures}"]
-    version = figures.label("nun_db_build_info", "version")
-    return [f"{url}: {state}, version {version}{_age(figures)}", "", *summary(figures), "", *database_lines(figures)]
+    if isinstance(metrics, str):
+        return [f"{url}: {state}", f"no figures: {metrics}"]
+    version = metrics.label("nun_db_build_info", "version")
+    return [f"{url}: {state}, version {version}{_age(metrics)}", "", *summary(metrics), "", *database_lines(metrics)]
 
 
-def _age(figures: Figures) -> str:
+def _age(metrics: Metrics) -> str:
     """How long clients have been served, and how long the start took if it was longer than one without an import."""
-    since = figures.total("nun_db_serving_since_timestamp_seconds")
+    since = metrics.total("nun_db_serving_since_timestamp_seconds")
     if not since:
         return ""
-    start_seconds = since - figures.total("process_start_time_seconds")
+    start_seconds = since - metrics.total("process_start_time_seconds")
     start = f", after a start of {duration(start_seconds)}" if start_seconds > _START_SECONDS_USUAL else ""
     return f", serving for {duration(max(0.0, time.time() - since))}{start}"
 
 
-def summary(figures: Figures) -> list[str]:
+def summary(metrics: Metrics) -> list[str]:
     """What the server does, a line for each side of it."""
-    total = figures.total
+    total = metrics.total
     connections = "  ".join(
-        f"{transport} {count(number)}" for transport, number in figures.by("nun_db_connections", "transport").items()
+        f"{transport} {count(number)}" for transport, number in metrics.by("nun_db_connections", "transport").items()
     )
     commits = total("nun_db_commit_seconds_count")
     entries = total("nun_db_commit_entries_sum") / commits if commits else 0.0
@@ -113,13 +138,13 @@ def summary(figures: Figures) -> list[str]:
         ),
         _line(
             "commits",
-            f"{count(commits)} of {entries:.1f} keys in {_mean(figures, 'commit')} on average;"
+            f"{count(commits)} of {entries:.1f} keys in {_mean(metrics, 'commit')} on average;"
             f" {count(total('nun_db_commit_failures_total'))} failed",
         ),
         _line(
             "mean times",
-            f"turn {_mean(figures, 'turn')}, HTTP {_mean(figures, 'http_request')},"
-            f" to disk {_mean(figures, 'durable')}, password {_mean(figures, 'password')}",
+            f"turn {_mean(metrics, 'turn')}, HTTP {_mean(metrics, 'http_request')},"
+            f" to disk {_mean(metrics, 'durable')}, password {_mean(metrics, 'password')}",
         ),
         _line(
             "data",
@@ -127,7 +152,7 @@ def summary(figures: Figures) -> list[str]:
             f" {size(total('nun_db_data_file_bytes'))}; {size(total('nun_db_disk_free_bytes'))} of"
             f" {size(total('nun_db_disk_bytes'))} free",
         ),
-        *_backups(figures),
+        *_backups(metrics),
         _line(
             "process",
             f"{size(total('process_resident_memory_bytes'))} memory,"
@@ -137,16 +162,16 @@ def summary(figures: Figures) -> list[str]:
     ]
 
 
-def _mean(figures: Figures, what: str) -> str:
+def _mean(metrics: Metrics, what: str) -> str:
     """How long something took on average since the start of the process."""
-    number = figures.total(f"nun_db_{what}_seconds_count")
-    return duration(figures.total(f"nun_db_{what}_seconds_sum") / number if number else math.nan)
+    number = metrics.total(f"nun_db_{what}_seconds_count")
+    return duration(metrics.total(f"nun_db_{what}_seconds_sum") / number if number else math.nan)
 
 
-def _backups(figures: Figures) -> list[str]:
+def _backups(metrics: Metrics) -> list[str]:
     """A line about the backups on a schedule; none where there is no schedule."""
-    newest = figures.total("nun_db_last_backup_timestamp_seconds")
-    failures = figures.total("nun_db_backup_failures_total")
+    newest = metrics.total("nun_db_last_backup_timestamp_seconds")
+    failures = metrics.total("nun_db_backup_failures_total")
     if not newest and not failures:
         return []
     age = f"the newest was begun {duration(max(0.0, time.time() - newest))} ago" if newest else "none"
@@ -157,11 +182,11 @@ def _line(name: str, text: str) -> str:
     return f"{name:<13}{text}"
 
 
-def database_lines(figures: Figures, most: int = _DATABASES_SHOWN) -> list[str]:
+def database_lines(metrics: Metrics, most: int = _DATABASES_SHOWN) -> list[str]:
     """A table of the databases with the most sessions and bytes."""
-    keys = figures.by("nun_db_database_keys", "database")
-    stored = figures.by("nun_db_database_bytes", "database")
-    sessions = figures.by("nun_db_sessions", "database")
+    keys = metrics.by("nun_db_database_keys", "database")
+    stored = metrics.by("nun_db_database_bytes", "database")
+    sessions = metrics.by("nun_db_sessions", "database")
     names = sorted({*keys, *sessions}, key=lambda name: (-sessions.get(name, 0.0), -stored.get(name, 0.0), name))
     shown = [name for name in names if " " not in name or keys.get(name) or sessions.get(name)]
     lines = [f"{'database':<{_NAME_CHARACTERS_MAX}} {'sessions':>9} {'keys':>12} {'bytes':>12}"]

@@ -15,16 +15,21 @@ import time
 import tty
 from typing import TYPE_CHECKING, NamedTuple
 
+import typer
+
 from pynun.cli.commands.status import database_lines
-from pynun.cli.errors import NoConnectionError, UsageError
+from pynun.cli.errors import NoConnectionError, UsageError, failures_shown
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import count, duration, rate, size
-from pynun.cli.remote.metrics import Figures, Health, ask_figures, ask_health
+from pynun.cli.remote.credentials import optional_login
+from pynun.cli.remote.http_request import parse_target
+from pynun.cli.remote.metrics import Health, Metrics, ask_health, ask_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from pynun.cli.options import Connection
     from pynun.cli.remote.http_request import Login, Target
 
 _PERIOD_SECONDS = 1.0
@@ -36,16 +41,31 @@ _LEAVE = "\x1b[?25h\x1b[?1049l"
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def top(context: typer.Context) -> None:
+    """Show what a running server does, live, until q or Ctrl-C.
+
+    No password is needed; the administrator's login, if it is given, adds the names of databases.
+    """
+    given: Connection = context.obj
+    with failures_shown():
+        target = parse_target(given.http_url, given.authority)
+        _run_top(target, optional_login(given.user, given.password, given.password_file, target.url))
+
+
 class Look(NamedTuple):
     """What the server said at one time."""
 
     at: float
     """Seconds of a clock that only goes forward."""
     health: Health
-    figures: Figures
+    metrics: Metrics
 
 
-def run_top(target: Target, login: Login | None) -> None:
+def _run_top(target: Target, login: Login | None) -> None:
     """Show it until q or Ctrl-C.
 
     Raises UsageError without a terminal, NoConnectionError if there is no first look, and LoginRefusedError: it would
@@ -68,10 +88,10 @@ def run_top(target: Target, login: Login | None) -> None:
 
 def _look(target: Target, login: Login | None) -> Look:
     health = ask_health(target, _TIMEOUT_SECONDS)
-    figures = ask_figures(target, _TIMEOUT_SECONDS, login)
-    if isinstance(figures, str):
-        raise UsageError(f"there is nothing to show: {figures}")
-    return Look(time.monotonic(), health, figures)
+    metrics = ask_metrics(target, _TIMEOUT_SECONDS, login)
+    if isinstance(metrics, str):
+        raise UsageError(f"there is nothing to show: {metrics}")
+    return Look(time.monotonic(), health, metrics)
 
 
 def _show(target: Target, before: Look, now: Look, trouble: str) -> None:
@@ -90,22 +110,22 @@ def _write(text: str) -> None:
 
 def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[str]:
     """The lines of one screen."""
-    figures, seconds = now.figures, max(now.at - before.at, 1e-9)
+    metrics, seconds = now.metrics, max(now.at - before.at, 1e-9)
 
     def a_second(name: str, **labels: str) -> float:
-        return max(0.0, figures.total(name, **labels) - before.figures.total(name, **labels)) / seconds
+        return max(0.0, metrics.total(name, **labels) - before.metrics.total(name, **labels)) / seconds
 
     def mean(name: str) -> str:
         number = a_second(f"{name}_count")
         return duration(a_second(f"{name}_sum") / number if number else float("nan"))
 
-    total = figures.total
+    total = metrics.total
     state = trouble or ("ready" if now.health.is_ready else f"NOT READY: {now.health.reason}")
     connections = "  ".join(
-        f"{transport} {count(number)}" for transport, number in figures.by("nun_db_connections", "transport").items()
+        f"{transport} {count(number)}" for transport, number in metrics.by("nun_db_connections", "transport").items()
     )
     lines = [
-        f"nun-db {figures.label('nun_db_build_info', 'version')} at {url}   {time.strftime('%H:%M:%S')}   q quits",
+        f"nun-db {metrics.label('nun_db_build_info', 'version')} at {url}   {time.strftime('%H:%M:%S')}   q quits",
         state,
         "",
         f"connections  {connections}   sessions {count(total('nun_db_sessions'))}"
@@ -127,14 +147,14 @@ def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[s
         f"   free {size(total('nun_db_disk_free_bytes'))} of {size(total('nun_db_disk_bytes'))}",
         "",
         f"{'command':<24} {'a second':>10} {'so far':>15}",
-        *_command_lines(before.figures, figures, seconds),
+        *_command_lines(before.metrics, metrics, seconds),
         "",
     ]
-    return lines + database_lines(figures, max(1, rows - 3 - len(lines)))
+    return lines + database_lines(metrics, max(1, rows - 3 - len(lines)))
 
 
-def _command_lines(before: Figures, figures: Figures, seconds: float) -> Iterator[str]:
-    so_far = figures.by("nun_db_commands_total", "command")
+def _command_lines(before: Metrics, metrics: Metrics, seconds: float) -> Iterator[str]:
+    so_far = metrics.by("nun_db_commands_total", "command")
     earlier = before.by("nun_db_commands_total", "command")
     rates = {name: max(0.0, number - earlier.get(name, 0.0)) / seconds for name, number in so_far.items()}
     busiest = sorted(so_far, key=lambda name: (-rates[name], -so_far[name], name))[:_COMMANDS_SHOWN]

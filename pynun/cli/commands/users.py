@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.app import TIMEOUT_SECONDS_DEFAULT
-from pynun.cli.failures import failures_shown
-from pynun.cli.options import AsJson, DatabaseName, Generate, Timeout, Token, TokenFile, UserName
+from pynun.cli.errors import failures_shown
+from pynun.cli.options import (
+    TIMEOUT_SECONDS_DEFAULT,
+    AsJson,
+    DatabaseName,
+    Generate,
+    NewToken,
+    Timeout,
+    TokenFile,
+    UserName,
+)
 from pynun.cli.output.tables import show, show_json, show_table
 from pynun.cli.remote import credentials
-from pynun.cli.remote.admin_client import Administrator
+from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
 
 EVERYONE = "all"
@@ -35,7 +43,7 @@ def list_all(
     """
     with failures_shown():
         check_for_http(database)
-        rows = list(Administrator(context.obj, timeout).rows("users", "list-users", database))
+        rows = list(AdminClient(context.obj, timeout).rows("users", "list-users", database))
         if as_json:
             show_json(rows)
         else:
@@ -48,7 +56,7 @@ def create(
     context: typer.Context,
     database: DatabaseName,
     user: UserName,
-    token: Token = None,
+    token: NewToken = None,
     token_file: TokenFile = None,
     generate: Generate = False,
     as_json: AsJson = False,
@@ -57,7 +65,7 @@ def create(
     """Create a user, who may do nothing until something is granted (nun-db permissions grant)."""
     with failures_shown():
         check_for_http(database, user)
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         secret = credentials.new_token(token, token_file, generate, f"the user {user} of {database}")
         server.ask("add-user", database, user, secret)
         _tell(f"created the user {user} of {database}", database, user, secret if generate else None, as_json)
@@ -74,7 +82,7 @@ def remove(
     """Remove a user with its permissions. Whoever came in as the user is out at once."""
     with failures_shown():
         check_for_http(database, user)
-        Administrator(context.obj, timeout).ask("remove-user", database, user)
+        AdminClient(context.obj, timeout).ask("remove-user", database, user)
         if as_json:
             show_json({"database": database, "user": user, "removed": True})
         else:
@@ -88,7 +96,7 @@ def change_token(
     user: Annotated[
         str, typer.Argument(metavar="[USER]", help="The user; without one, the database's own token is changed.")
     ] = EVERYONE,
-    token: Token = None,
+    token: NewToken = None,
     token_file: TokenFile = None,
     generate: Generate = False,
     as_json: AsJson = False,
@@ -97,7 +105,7 @@ def change_token(
     """Give a user, or the database itself, another token. Whoever came in with the old one is out at once."""
     with failures_shown():
         check_for_http(database, user)
-        server = Administrator(context.obj, timeout)
+        server = AdminClient(context.obj, timeout)
         whose = f"the database {database}" if user == EVERYONE else f"the user {user} of {database}"
         secret = credentials.new_token(token, token_file, generate, whose)
         server.ask("set-token", database, user, secret)

@@ -5,24 +5,32 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pynun.cli.app import DEFAULT_HTTP_URL
-from pynun.cli.commands.exec import check_login, one_line
-from pynun.cli.errors import CommandError, UsageError
+from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, UsageError
+from pynun.cli.output.nundb_format import quoted
 from pynun.cli.remote import credentials
-from pynun.cli.remote.http_request import parse_target, post
-from pynun.cli.remote.http_results import VALID_AUTH, is_failure
+from pynun.cli.remote.http_request import Response, Target, parse_target, post
+from pynun.cli.remote.http_results import INVALID_AUTH, VALID_AUTH, is_failure, split_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pynun.cli.app import Connection
+    from pynun.cli.options import Connection
+
+HTTP_OK = 200
+HTTP_UNAVAILABLE = 503
+"""Often said by a proxy whose server is down; by the server itself only with its text."""
+HTTP_REFUSED = (400, 413)
+"""Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
+NOT_READY = "not ready: "
+"""How the server's answer begins while it takes data over, before it runs any command."""
+UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
-class Administrator:
+class AdminClient:
     """A server, and who asks it. Everything raises a CommandError of the kind that the exit code needs."""
 
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
-        self._target = parse_target(given.host or DEFAULT_HTTP_URL, given.authority)
+        self._target = parse_target(given.http_url, given.authority)
         self._user, self._password = credentials.require_administrator(
             given.user, given.password, given.password_file, self._target.url
         )
@@ -67,3 +75,39 @@ class Administrator:
             if report["next"] is None:
                 return
             after = [str(report["next"])]
+
+
+def check_login(target: Target, response: Response) -> list[str]:
+    """The results of a reply whose first is that of a login that was accepted. Raises CommandError for any other."""
+    if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
+        raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
+    if response.status == HTTP_UNAVAILABLE and response.text.startswith(NOT_READY):
+        reason = one_line(response.text.removeprefix(NOT_READY).strip())
+        raise NoConnectionError(f"{target.url} is not ready ({reason}): wait, and try again; nothing was done")
+    if response.status != HTTP_OK:
+        status = f"{response.status} {response.reason}".rstrip()
+        raise NoConnectionError(
+            f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (its port is"
+            " usually 3013), and does a proxy before it reach it?"
+        )
+    results = split_results(response.text)
+    if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
+        shown = quoted(response.text[:UNKNOWN_REPLY_CHARACTERS_MAX])
+        raise NoConnectionError(f"{target.url} does not answer like a Nun-db server: its reply begins with {shown}")
+    if results[0] == INVALID_AUTH:
+        raise NotAuthenticatedError(
+            "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
+        )
+    return results
+
+
+def _is_full(response: Response) -> bool:
+    """Whether the server itself has no room, and not a proxy no server."""
+    from pynun.protocol.messages import TOO_MANY_CONNECTIONS  # seldom needed
+
+    return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
+
+
+def one_line(text: str) -> str:
+    """Text from the server, safe to show on a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)

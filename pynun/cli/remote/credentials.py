@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pynun.cli.errors import UsageError
 from pynun.cli.output.tables import note
-from pynun.cli.remote.sendable import is_http_word
+from pynun.cli.remote.sendable import check_for_websocket, is_http_word
 from pynun.errors import SettingsError
 from pynun.secret_file import read_secret_file
 from pynun.setting_values import carriers_of_password
@@ -157,6 +157,13 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
     if not is_http_word(token):
         raise UsageError("a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends")
     return token
+
+
+def require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:
+    """The token that selects the database over WebSocket, as this user if one is named. Raises UsageError."""
+    check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
+    of = f"the user {database_user} of {database}" if database_user else f"the database {database}"
+    return require_token(token, token_file, of)
 
 
 def new_token(token: str | None, token_file: str | None, generate: bool, of: str) -> str:

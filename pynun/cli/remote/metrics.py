@@ -39,7 +39,7 @@ class Sample(NamedTuple):
     value: float
 
 
-class Figures:
+class Metrics:
     """The metrics, by name."""
 
     def __init__(self, text: str) -> None:
@@ -87,7 +87,7 @@ def ask_health(target: Target, timeout_seconds: int) -> Health:
     )
 
 
-def ask_figures(target: Target, timeout_seconds: int, login: Login | None) -> Figures | str:
+def ask_metrics(target: Target, timeout_seconds: int, login: Login | None) -> Metrics | str:
     """The metrics, or the server's words why there are none. Raises NoConnectionError, LoginRefusedError."""
     answer = get(target, "/metrics", timeout_seconds, login)
     if answer.status == HTTPStatus.UNAUTHORIZED:
@@ -97,6 +97,6 @@ def ask_figures(target: Target, timeout_seconds: int, login: Login | None) -> Fi
     if answer.status != HTTPStatus.OK:
         return answer.text.strip() or f"HTTP status {answer.status}"
     try:
-        return Figures(answer.text)
+        return Metrics(answer.text)
     except (ValueError, KeyError, IndexError):
         raise NoConnectionError(f"what {target.url} says at /metrics is not in the format of Prometheus") from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.cli.commands.status import as_lines
-from pynun.cli.remote.metrics import Figures, Health
+from pynun.cli.remote.metrics import Health, Metrics
 from tests.support.certificates import Authority
 from tests.support.watched import growth_forbidden
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
@@ -64,7 +64,7 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
 def test_backups_on_a_schedule_are_shown() -> None:
     def shown(newest: float, failures: int) -> list[str]:
         text = f"nun_db_last_backup_timestamp_seconds {newest}\nnun_db_backup_failures_total {failures}\n"
-        return [line for line in as_lines("URL", Health(True, ""), Figures(text)) if line.startswith("backups ")]
+        return [line for line in as_lines("URL", Health(True, ""), Metrics(text)) if line.startswith("backups ")]
 
     assert shown(time.time() - 3 * 3600 - 90, 2) == ["backups      the newest was begun 3 h 1 min ago; 2 failed"]
     assert shown(0, 1) == ["backups      none; 1 failed"]
@@ -74,17 +74,17 @@ def test_backups_on_a_schedule_are_shown() -> None:
 def first_line(age_seconds: float, start_seconds: float) -> str:
     """What is said of a server that has served for so long, after a start that took so long."""
     since = time.time() - age_seconds
-    figures = Figures(
+    metrics = Metrics(
         f"nun_db_serving_since_timestamp_seconds {since}\nprocess_start_time_seconds {since - start_seconds}\n"
         'nun_db_build_info{version="1.0"} 1\n'
     )
-    return as_lines("URL", Health(True, ""), figures)[0]
+    return as_lines("URL", Health(True, ""), metrics)[0]
 
 
 def test_the_time_of_an_import_is_not_taken_for_time_of_serving() -> None:
     assert first_line(120.5, 1900) == "URL: ready, version 1.0, serving for 2 min, after a start of 31 min"
     assert first_line(90_000, 1.5) == "URL: ready, version 1.0, serving for 1 d 1 h"
-    assert as_lines("URL", Health(True, ""), Figures(""))[0] == "URL: ready, version "
+    assert as_lines("URL", Health(True, ""), Metrics(""))[0] == "URL: ready, version "
 
 
 def test_scripts_get_one_object(shared_server: Server) -> None:

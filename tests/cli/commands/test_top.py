@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from pynun.cli.commands.top import Look, screen
-from pynun.cli.remote.metrics import Figures, Health
+from pynun.cli.remote.metrics import Health, Metrics
 from tools.clients.exact_clients import TcpClient, http_post
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, Server, clean_environment, nun_db
 
@@ -166,7 +166,7 @@ def test_without_a_server_it_is_exit_code_4_and_no_screen() -> None:
 def test_rates_are_differences_and_no_counter_that_began_anew_is_negative() -> None:
     def look(at: float, commands: int) -> Look:
         text = f'# TYPE nun_db_commands_total counter\nnun_db_commands_total{{command="set",outcome="ok"}} {commands}\n'
-        return Look(at, Health(True, ""), Figures(text))
+        return Look(at, Health(True, ""), Metrics(text))
 
     lines = screen("http://x", look(10.0, 1000), look(12.0, 3000), "", ROWS)
     assert any(line.startswith("commands/s   1,000 ") for line in lines)

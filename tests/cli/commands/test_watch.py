@@ -184,7 +184,7 @@ def test_no_server_at_the_beginning(database: Database) -> None:
 
 
 def test_key_that_cannot_be_sent_is_refused_before_connecting() -> None:
-    from pynun.cli.commands.watch import run_watch
+    from pynun.cli.commands.watch_session import run_watch
 
     assert run_watch("ws://127.0.0.1:1", None, None, None, "d", None, "t", ["a\nb"], "text", False) == 2
 

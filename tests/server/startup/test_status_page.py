@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun.cli.remote.metrics import Figures
+from pynun.cli.remote.metrics import Metrics
 from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import existing_databases
 from tests.cli.command import run
@@ -132,11 +132,11 @@ def test_the_address_of_its_own_says_it_too(starting: Starting) -> None:
     assert request(starting.metrics, "/").status == 404
     starting.ended()
     assert request(starting.metrics, "/healthz").text == "ok\n"
-    figures = Figures(request(starting.metrics, "/metrics").text)
-    assert figures.total("nun_db_connections_opened_total", transport="http") == 0
-    since = figures.total("nun_db_serving_since_timestamp_seconds")
+    metrics = Metrics(request(starting.metrics, "/metrics").text)
+    assert metrics.total("nun_db_connections_opened_total", transport="http") == 0
+    since = metrics.total("nun_db_serving_since_timestamp_seconds")
     # `since` is rounded to whole seconds.
-    assert figures.total("process_start_time_seconds") + 1.0 < since < time.time() + 1
+    assert metrics.total("process_start_time_seconds") + 1.0 < since < time.time() + 1
 
 
 @pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
