@@ -6,52 +6,45 @@ the connection is closed and every call that was waiting in another thread has r
 
 from __future__ import annotations
 
+import functools
+import math
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import trio
 
 from pynun.client.client import Client, ClientOptions
 from pynun.client.errors import ClientError, CommandTimeout, ConnectionClosed
+from pynun.client.frames import ChangeEvent
+from pynun.client.watches import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
-    from pynun.client.frames import ChangeEvent, Reply, Versioned
-    from pynun.client.watches import Event, Events, Watch
+    from pynun.client.watches import Events, Watch
 
 CALL_TIMEOUT_S = 30.0
 
+Item = TypeVar("Item")
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class _Call(Generic[Result]):
-    """One call on its way through the background thread. Its result, of whatever kind, ends up in `future`."""
+def _waiting(
+    method: Callable[Concatenate[Client, Parameters], Awaitable[Result]],
+) -> Callable[Concatenate[SyncClient, Parameters], Result]:
+    """A method of `Client` as one of `SyncClient`, with the same parameters and result, that waits."""
 
-    def __init__(self, function: Callable[[], Awaitable[Result]], timeout_s: float | None) -> None:
-        self._function = function
-        self._timeout_s = timeout_s
-        self._scope = trio.CancelScope()
-        self.future: Future[Result] = Future()
+    @functools.wraps(method)
+    def wait(self: SyncClient, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return self._call(lambda: method(self._client, *args, **kwargs), self._timeout_s)
 
-    async def run(self) -> None:
-        """Runs in the background thread and never raises, except what ends the thread itself."""
-        try:
-            with self._scope, trio.fail_after(float("inf") if self._timeout_s is None else self._timeout_s):
-                self.future.set_result(await self._function())
-        except trio.TooSlowError:
-            self.future.set_exception(CommandTimeout(f"nothing came within {self._timeout_s:g} s"))
-        except Exception as error:  # raised in the caller's thread
-            self.future.set_exception(error)
-        finally:
-            if not self.future.done():
-                self.future.set_exception(ConnectionClosed("the call was given up"))
-
-    def cancel(self) -> None:
-        """Runs in the background thread."""
-        self._scope.cancel()
+    wait.__module__ = __name__
+    wait.__qualname__ = f"Sync{method.__qualname__}"
+    wait.__doc__ = f"See `{method.__qualname__}`."
+    return wait
 
 
 class SyncClient:
@@ -109,26 +102,40 @@ class SyncClient:
                     raise
                 self._opened.set_exception(error)
 
-    def _start_call(self, call: _Call[Result]) -> None:
-        if self._calls is None:
-            call.future.set_exception(ConnectionClosed("the client is closed"))
-        else:
-            self._calls.start_soon(call.run)
-
     def _call(self, function: Callable[[], Awaitable[Result]], timeout_s: float | None) -> Result:
         """Run `function` in the background thread and wait for its result; an interrupted wait cancels it."""
         if self._token is None:
             raise RuntimeError("open the client first: with SyncClient(…) as client")
-        call = _Call(function, timeout_s)
+        future: Future[Result] = Future()
+        scope = trio.CancelScope()
+
+        async def run() -> None:  # never raises, except what ends the thread itself
+            try:
+                with scope, trio.fail_after(math.inf if timeout_s is None else timeout_s):
+                    future.set_result(await function())
+            except trio.TooSlowError:
+                future.set_exception(CommandTimeout(f"nothing came within {timeout_s:g} s"))
+            except Exception as error:  # raised in the caller's thread
+                future.set_exception(error)
+            finally:
+                if not future.done():
+                    future.set_exception(ConnectionClosed("the call was given up"))
+
+        def start() -> None:
+            if self._calls is None:
+                future.set_exception(ConnectionClosed("the client is closed"))
+            else:
+                self._calls.start_soon(run)
+
         try:
-            self._token.run_sync_soon(self._start_call, call)
+            self._token.run_sync_soon(start)
         except trio.RunFinishedError:
             raise ConnectionClosed("the client is closed") from None
         try:
-            return call.future.result()
+            return future.result()
         except BaseException:
-            if not call.future.done():  # Ctrl-C: nobody waits for the result, and no event may be lost to it
-                self._tell(call.cancel)
+            if not future.done():  # Ctrl-C: nobody waits for the result, and no event may be lost to it
+                self._tell(scope.cancel)
             raise
 
     def _tell(self, function: Callable[[], object]) -> None:
@@ -166,33 +173,19 @@ class SyncClient:
 
     # The methods of Client
 
-    def get(self, key: str) -> str | None:
-        """See `Client.get`."""
-        return self._call(lambda: self._client.get(key), self._timeout_s)
-
-    def get_safe(self, key: str) -> Versioned | None:
-        """See `Client.get_safe`."""
-        return self._call(lambda: self._client.get_safe(key), self._timeout_s)
-
-    def set(self, key: str, value: str) -> None:
-        """See `Client.set`."""
-        self._call(lambda: self._client.set(key, value), self._timeout_s)
-
-    def set_safe(self, key: str, version: int, value: str) -> None:
-        """See `Client.set_safe`."""
-        self._call(lambda: self._client.set_safe(key, version, value), self._timeout_s)
-
-    def increment(self, key: str, step: int = 1) -> None:
-        """See `Client.increment`."""
-        self._call(lambda: self._client.increment(key, step), self._timeout_s)
-
-    def remove(self, key: str) -> None:
-        """See `Client.remove`."""
-        self._call(lambda: self._client.remove(key), self._timeout_s)
-
-    def keys(self, pattern: str = "") -> list[str]:
-        """See `Client.keys`."""
-        return self._call(lambda: self._client.keys(pattern), self._timeout_s)
+    get = _waiting(Client.get)
+    get_safe = _waiting(Client.get_safe)
+    set = _waiting(Client.set)
+    set_safe = _waiting(Client.set_safe)
+    increment = _waiting(Client.increment)
+    remove = _waiting(Client.remove)
+    keys = _waiting(Client.keys)
+    unwatch = _waiting(Client.unwatch)
+    authenticate = _waiting(Client.authenticate)
+    use_database = _waiting(Client.use_database)
+    create_db = _waiting(Client.create_db)
+    snapshot = _waiting(Client.snapshot)
+    execute = _waiting(Client.execute)
 
     def watch(self, *keys: str, current: bool = False, catch_up: bool = True) -> SyncWatch:
         """See `Client.watch`; the iteration waits without a limit, `SyncWatch.get` can have one.
@@ -206,10 +199,6 @@ class SyncClient:
         """
         return SyncWatch(self, self._client.watch(*keys, current=current, catch_up=catch_up))
 
-    def unwatch(self, key: str) -> None:
-        """See `Client.unwatch`."""
-        self._call(lambda: self._client.unwatch(key), self._timeout_s)
-
     def events(self) -> SyncEvents:
         """See `Client.events`."""
 
@@ -217,26 +206,6 @@ class SyncClient:
             return self._client.events()
 
         return SyncEvents(self, self._call(make, self._timeout_s))
-
-    def authenticate(self, user: str, password: str) -> None:
-        """See `Client.authenticate`."""
-        self._call(lambda: self._client.authenticate(user, password), self._timeout_s)
-
-    def use_database(self, database: str, token: str, user: str | None = None) -> None:
-        """See `Client.use_database`."""
-        self._call(lambda: self._client.use_database(database, token, user), self._timeout_s)
-
-    def create_db(self, name: str, token: str, strategy: str = "none") -> None:
-        """See `Client.create_db`."""
-        self._call(lambda: self._client.create_db(name, token, strategy), self._timeout_s)
-
-    def snapshot(self, databases: Sequence[str] = ()) -> None:
-        """See `Client.snapshot`."""
-        self._call(lambda: self._client.snapshot(databases), self._timeout_s)
-
-    def execute(self, command: str) -> Reply:
-        """See `Client.execute`."""
-        return self._call(lambda: self._client.execute(command), self._timeout_s)
 
     @property
     def database(self) -> str | None:
@@ -249,26 +218,44 @@ class SyncClient:
         return self._client.is_connected
 
 
-class SyncWatch:
+class _SyncIterator(Generic[Item]):
+    """What an asynchronous iterator of the client gives, for callers that wait."""
+
+    def __init__(self, client: SyncClient, get: Callable[[], Awaitable[Item]], close: Callable[[], object]) -> None:
+        self._client = client
+        self._get = get
+        self._close = close
+
+    def get(self, timeout_s: float | None = None) -> Item:
+        """The next one, waiting up to `timeout_s` seconds, or for ever.
+
+        Raises CommandTimeout (which is a TimeoutError) if none came, and StopIteration at the end.
+        """
+        try:
+            return self._client._call(self._get, timeout_s)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def close(self) -> None:
+        """End the iteration; what had come can still be taken. Never waits."""
+        self._client._tell(self._close)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Item:
+        return self.get()
+
+
+class SyncWatch(_SyncIterator[ChangeEvent]):
     """The changes of some keys as an iterator; made by `SyncClient.watch`. Give it to one thread at a time."""
 
     def __init__(self, client: SyncClient, watch: Watch) -> None:
-        self._client = client
-        self._watch = watch
-
-    def get(self, timeout_s: float | None = None) -> ChangeEvent:
-        """The next change, waiting up to `timeout_s` seconds, or for ever.
-
-        Raises CommandTimeout (which is a TimeoutError) if none came, and StopIteration when the watch has ended.
-        """
-        return _next(self._client, self._watch.__anext__, timeout_s)
-
-    def close(self) -> None:
-        """End the watch; what had come can still be taken. Never waits."""
-        self._client._tell(self._watch.close)
+        super().__init__(client, watch.__anext__, watch.close)
+        self._start = watch.start
 
     def __enter__(self) -> Self:
-        self._client._call(self._watch.start, self._client._timeout_s)
+        self._client._call(self._start, self._client._timeout_s)
         return self
 
     def __exit__(
@@ -276,23 +263,13 @@ class SyncWatch:
     ) -> None:
         self.close()
 
-    def __iter__(self) -> Self:
-        return self
 
-    def __next__(self) -> ChangeEvent:
-        return self.get()
-
-
-class SyncEvents:
+class SyncEvents(_SyncIterator[Event]):
     """What the server sends unasked as an iterator; made by `SyncClient.events`."""
 
     def __init__(self, client: SyncClient, events: Events) -> None:
-        self._client = client
+        super().__init__(client, events.__anext__, events.close)
         self._events = events
-
-    def get(self, timeout_s: float | None = None) -> Event:
-        """The next event; waits and raises as `SyncWatch.get` does."""
-        return _next(self._client, self._events.__anext__, timeout_s)
 
     def take_waiting(self) -> list[Event]:
         """What has come and not been taken; everything that came before the last reply is there."""
@@ -301,20 +278,3 @@ class SyncEvents:
             return self._events.take_waiting()
 
         return self._client._call(take, self._client._timeout_s)
-
-    def close(self) -> None:
-        """End the iteration; what had come can still be taken. Never waits."""
-        self._client._tell(self._events.close)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        return self.get()
-
-
-def _next(client: SyncClient, function: Callable[[], Awaitable[Result]], timeout_s: float | None) -> Result:
-    try:
-        return client._call(function, timeout_s)
-    except StopAsyncIteration:
-        raise StopIteration from None
