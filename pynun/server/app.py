@@ -68,14 +68,13 @@ _DURABILITY_MEANING: Final = {
 }
 
 _THREAD_SWITCH_SECONDS: Final = 0.0005
-"""How long the loop's thread may keep the interpreter from the thread that writes, which gives it up at each put; with
-Python's own 5 ms commits took a tenth to a quarter longer under load."""
+"""How long the loop's thread may keep the GIL from the writing thread, which releases it at each put. With Python's
+default of 5 ms, commits took 10 to 25 % longer under load."""
 
 
 def run(settings: Settings) -> None:
-    """Run the server until SIGTERM or SIGINT; returns after a clean stop.
-
-    Raises StartError, and Stopped for a signal before anybody was served.
+    """Run the server until SIGTERM or SIGINT; returns after a clean stop. Raises StartError, and Stopped for a signal
+    before clients are served.
     """
     stop_signals.begin()
     sys.setswitchinterval(_THREAD_SWITCH_SECONDS)
@@ -162,7 +161,7 @@ def _run(settings: Settings) -> None:
 
 
 def _raise_descriptor_limit() -> int:
-    """As many open files as this process may have: the usual default of 1024 would be its limit of connections."""
+    """Raise the limit of open files to its maximum: the usual 1024 would limit connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -244,7 +243,7 @@ class _Server:
 
     async def _serve(self) -> None:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            if stop_signals.is_received():  # before signals were received here
+            if stop_signals.is_received():  # before this task received signals
                 return
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._monitoring.run)
@@ -254,7 +253,7 @@ class _Server:
                 watching.cancel_scope.cancel()
 
     async def _serve_data(self, signals: AsyncIterator[int]) -> None:
-        """Make the data ready, then serve it until a signal."""
+        """Prepare the data, then serve it until a signal."""
         committer = self._monitoring.health.committer = Committer(self._engine, self._store)
         self._store.on_damage = committer.fail
         with trio.CancelScope() as preparing:
@@ -274,12 +273,12 @@ class _Server:
             auditing.cancel_scope.cancel()
 
     async def _end_on_signal(self, signals: AsyncIterator[int], preparing: trio.CancelScope) -> None:
-        """Nobody is served yet: there is nothing to wait for."""
+        """No client is served yet, so there is nothing to wait for."""
         stop_signals.note(await self._wait_for_stop(signals))
         preparing.cancel()
 
     async def _prepare(self) -> None:
-        """See to it that the administrator's password is in force. Raises StartError."""
+        """Put the administrator's password into effect. Raises StartError."""
         engine = self._engine
         password = self._settings.password
         in_force, given = await self._passwords.admin_token_hash(
@@ -294,10 +293,7 @@ class _Server:
         await self._store_admin_password(engine)
 
     async def _store_admin_password(self, engine: Engine) -> None:
-        """On disk before anybody is served: else a password that was changed because it leaked would go on to be valid.
-
-        Raises StartError if it can't be stored.
-        """
+        """Store the hash before serving clients, so that a leaked password is never valid again. Raises StartError."""
         if engine.view.batch.entries:
             batch = engine.view.take_batch()
             try:
@@ -312,7 +308,7 @@ class _Server:
             engine.view.written()
 
     async def _serve_connections(self, committer: Committer, signals: AsyncIterator[int]) -> None:
-        """Accept and serve until a signal; returns when the last connection is gone, or its time is up."""
+        """Accept and serve until a signal; returns when the last connection has closed or the deadline has passed."""
         settings = self._settings
         stopping = trio.Event()
         async with trio.open_nursery() as connections:
@@ -350,7 +346,7 @@ class _Server:
             connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
 
     async def _make_backups(self, committer: Committer) -> None:
-        """Make backups while the data is where it belongs: backups of other data would take the place of good ones."""
+        """Make backups while the data is in place: backups of other data would displace good ones."""
         async with trio.open_nursery() as backing_up:
             backing_up.start_soon(make_backups, self._settings, self._monitoring.backups)
             await watch_data(self._store, committer, self._monitoring.health.disk)
@@ -399,7 +395,7 @@ class _Server:
         logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
-        """The signal that stops the server; SIGHUP has the certificate read again meanwhile."""
+        """Wait for the signal that stops the server; reload the certificate on SIGHUP."""
         if stop_signals.take_hang_up():
             self._hang_up()
         async for received in signals:
@@ -409,7 +405,7 @@ class _Server:
         raise AssertionError("signals never end")
 
     def _hang_up(self) -> None:
-        """SIGHUP: a renewed certificate is read."""
+        """Reload the certificate on SIGHUP."""
         if self._certificate is not None:
             reason = self._certificate.renew()
             self._audit_writer.note("renew-certificate", OK if reason is None else FAILED, reason=reason)

@@ -1,13 +1,10 @@
-"""The server's side of the audit trail: adds where a client is, merges what repeats, and keeps the disk off the loop.
-
-`record` and `note` cost microseconds; one task hands the lines, as many as have gathered, to a worker thread. So a line
-is in the file some milliseconds after what it tells of, or after the batch that made a change durable: a change that
-was lost is in the trail as failed. What is not written when the process is killed is missing.
-
-Anybody can cause failures, at the speed of the network, so they are bounded: the first of one kind and address get a
-line each, further ones within a minute are counted and become one line (`count`, `since`); of too many addresses,
-one line for all. Logging in and reading again and again, as HTTP clients do, is merged from the second time on. Changes
-are never merged.
+"""Write the server's audit trail: add client addresses, merge repeated events, and keep disk writes off the loop.
+`record` and `note` take microseconds. One task hands all gathered lines to a worker thread. A line is written some
+milliseconds after its event, or after the batch that made a change durable. A lost change is recorded as failed. Lines
+not yet written when the process is killed are missing.  Anyone can cause failures at network speed, so their lines are
+limited. The first failures of one kind and address get a line each. Further ones within a minute are counted and become
+one line (`count`, `since`). Beyond a number of addresses, all share one line. Repeated logins and reads, as HTTP
+clients make, are merged from the second on. Changes are never merged.
 """
 
 from __future__ import annotations
@@ -38,16 +35,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _MERGED: Final = frozenset({audit_events.LOGIN, audit_events.READ_SECURITY_KEY})
-"""Successes that change nothing and may be many."""
+"""Frequent successes that change nothing."""
 
 _SWEEP_SECONDS: Final = 5.0
 
 _CHARACTERS_KEPT: Final = 2048
-"""Of a text: more than a line shows (`pynun.audit_file`)."""
+"""Longer than the text that a line shows (`pynun.audit_file`)."""
 
 
 class _Event(NamedTuple):
-    """Something that the engine told."""
+    """An event that the engine reported."""
 
     time_ns: int
     address: str
@@ -73,14 +70,14 @@ class _Event(NamedTuple):
 
 
 class _FailuresOf(NamedTuple):
-    """Failures that are counted together: one kind, one address; None: of all addresses beyond so many."""
+    """Failures counted together: one kind and one address; None for all addresses beyond the limit."""
 
     kind: str
     network: str | None
 
 
 class _Repeats:
-    """What repeats: how many lines it got, how many it did not get, and the last of these."""
+    """A repeated event: how many lines were written, how many were only counted, and the last of those."""
 
     __slots__ = ("count", "ends_at", "last", "lines_left", "since_ns")
 
@@ -93,7 +90,7 @@ class _Repeats:
 
 
 def open_trail(settings: Settings) -> AuditTrail:
-    """The trail of a server's settings, opened once to see that it can be. Raises StartError."""
+    """The audit trail that the settings name, opened once as a test. Raises StartError."""
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
     trail = AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep)
     trail.prepare()
@@ -104,42 +101,42 @@ class AuditWriter:
     """The trail, as the engine and the server see it."""
 
     def __init__(self, trail: AuditTrail, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds, from any point in time on."""
+        """`clock` returns seconds since any fixed time."""
         self._trail = trail
         self._clock = clock
         self._view: View | None = None
         self._lines: list[str] = []
         self._missing = 0
         self._repeats: dict[Hashable, _Repeats] = {}
-        self._failures = 0  # how many of them are of failures
+        self._failures = 0  # how many of them are failures
         self._bell = trio.Event()
         self.writing = trio.CapacityLimiter(1)
-        """Held by the thread that writes."""
+        """Held by the writing thread."""
 
     def follow(self, view: View) -> None:
-        """From now on, what depends on a batch of that view waits for it."""
+        """From now on, hold events until the batch of this view that they depend on is on disk."""
         self._view = view
 
-    # --- what is told --------------------------------------------------------------------------------------------
+    # --- events come in -------------------------------------------------------------------------------------------
 
     def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
-        """Told by the engine (`pynun.engine.audit_events.Audit`)."""
+        """Record an event of the engine (`pynun.engine.audit_events.Audit`)."""
         address, transport = ("", "") if peer is None else (peer.address, peer.transport)
         event = _Event(time.time_ns(), address, transport, _bounded(fact), outcome, reason)
         if not depends or self._view is None or not self._view.add_waiter(depends, _HeldEvent(self, event)):
             self.take(event)
 
     def note(self, event: str, outcome: str, **fields: object) -> None:
-        """Told by the server itself: what it does, or does to a client's address."""
+        """Record an event of the server itself, or one about a client's address."""
         self._put(audit_line({"event": event, "outcome": outcome, **fields}))
 
     def note_end(self, event: str, outcome: str, reason: str | None) -> None:
-        """The last that is told; what was only counted stands before it."""
+        """Record the last event, after the lines for events that were only counted."""
         self._end_repeats(math.inf)
         self.note(event, outcome, reason=reason)
 
     def take(self, event: _Event) -> None:
-        """It happened, or failed: one line, unless it is one too many of its kind."""
+        """Write a line for a success or failure, unless its kind has reached its limit."""
         if event.outcome != audit_events.OK:
             repeats = self._failures_like(event)
         elif event.fact.event in _MERGED:
@@ -171,7 +168,7 @@ class AuditWriter:
             repeats = self._repeats[key] = _Repeats(self._clock() + limits.AUDIT_REPEAT_SECONDS, lines)
         return repeats
 
-    # --- what is written -----------------------------------------------------------------------------------------
+    # --- lines go out ---------------------------------------------------------------------------------------------
 
     def _put(self, line: str) -> None:
         if len(self._lines) >= limits.AUDIT_LINES_WAITING_MAX:
@@ -181,7 +178,7 @@ class AuditWriter:
         self._bell.set()
 
     def _end_repeats(self, now: float) -> None:
-        """Write what was only counted, of those whose time is up."""
+        """Write the counts whose minute is over."""
         for key in [key for key, repeats in self._repeats.items() if repeats.ends_at <= now]:
             repeats = self._repeats.pop(key)
             is_of_many = isinstance(key, _FailuresOf) and key.network is None
@@ -200,23 +197,23 @@ class AuditWriter:
         return lines
 
     async def run(self) -> None:
-        """Write what is told, until cancelled."""
+        """Write lines until cancelled."""
         while True:
             with trio.move_on_after(_SWEEP_SECONDS):
                 await self._bell.wait()
             self._bell = trio.Event()
             self._end_repeats(self._clock())
-            await trio.lowlevel.checkpoint_if_cancelled()  # else what is taken next would be lost with this task
+            await trio.lowlevel.checkpoint_if_cancelled()  # else the next lines would be lost with this task
             lines = self._take_lines()
             if lines:
-                # A stop does not wait for a disk that hangs: `__exit__` does, for a time.
+                # Don't wait here for a hanging disk: `__exit__` does, for a limited time.
                 await trio.to_thread.run_sync(self._trail.write, lines, limiter=self.writing, abandon_on_cancel=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write all that is left, counts included, and close the file: nothing more can happen."""
+        """Write all remaining lines and counts, and close the file."""
         self._end_repeats(math.inf)
         last = threading.Thread(target=self._write_last, args=(self._take_lines(),), daemon=True)
         last.start()
@@ -230,9 +227,10 @@ class AuditWriter:
 
 
 def _bounded(fact: Fact) -> Fact:
-    """With texts that are still too long for a line, and no longer: what is counted is kept, and may be a message."""
+    """Truncate texts, but keep them too long for a line. Counted events stay in memory, and a text may be a whole
+    message."""
     if len(fact.command) <= _CHARACTERS_KEPT:
-        return fact  # it holds the others
+        return fact  # it contains the others
     most = _CHARACTERS_KEPT
     return audit_events.Fact(
         fact.event, fact.database and fact.database[:most], fact.user and fact.user[:most], fact.command[:most]
@@ -240,7 +238,7 @@ def _bounded(fact: Fact) -> Fact:
 
 
 class _HeldEvent:
-    """Something that happened once its batch is on disk."""
+    """An event that takes effect when its batch is on disk."""
 
     __slots__ = ("_event", "_writer")
 
@@ -249,11 +247,11 @@ class _HeldEvent:
         self._event = event
 
     def released(self, _revision: int) -> None:
-        """It is on disk."""
+        """The batch is on disk."""
         self._writer.take(self._event)
 
     def failed(self, _revision: int, reason: str) -> None:
-        """It is lost: nothing happened."""
+        """The batch is lost, so the change failed."""
         event = self._event
         if event.outcome == audit_events.OK:
             event = event._replace(outcome=audit_events.FAILED, reason=messages.storage_failed(reason))

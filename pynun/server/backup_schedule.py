@@ -1,10 +1,7 @@
-"""Backups on a schedule (NUN_BACKUP_DIR). Each is made by a process of its own, at the lowest priority.
-
-The time of day is asked once, at the start, for the age of the newest backup. After that a clock that nobody can set
-counts the interval: setting the time of day makes no backup come sooner, or never.
-
-A backup that fails is a warning and is tried again; it never stops the server, nor does a folder that is not there:
-the disk of the backups may come back later than the server does.
+"""Make backups on a schedule (NUN_BACKUP_DIR), each in its own process at the lowest priority.  The time of day is read
+once, at the start, to find the age of the newest backup. After that a monotonic clock counts the interval, so setting
+the time of day has no effect.  A failed backup is logged as a warning and tried again. Neither it nor a missing folder
+stops the server: the disk for backups may become available later than the server.
 """
 
 from __future__ import annotations
@@ -42,26 +39,26 @@ _Result = TypeVar("_Result")
 _NAMES_TOLD_MAX: Final = 10
 
 _LOOK_SECONDS_MAX: Final = 3600.0
-"""Wait no longer without a look at the folder, which may be gone; and while the machine sleeps, timers stand still."""
+"""Check the folder at least this often: it may disappear, and timers stop while the machine sleeps."""
 
 
 @dataclass(slots=True)
 class BackupFigures:
-    """What the schedule has done, for whoever watches the server."""
+    """What the schedule has done, for monitoring."""
 
     newest_steady: float | None = None
-    """When the newest backup was begun (`steady_seconds`); None: there is none, or no schedule."""
+    """Start of the newest backup (`steady_seconds`); None without a backup or a schedule."""
     failures: int = 0
-    """Backups that were not made when they were due, each try counted."""
+    """Failed attempts to make a backup that was due."""
 
     @property
     def newest_at(self) -> float:
-        """When the newest backup was begun, in seconds since 1970; 0: there is none, or no schedule."""
+        """Start of the newest backup, in seconds since 1970; 0 without a backup or a schedule."""
         return 0.0 if self.newest_steady is None else time_of_day(self.newest_steady)
 
 
 class _Look(NamedTuple):
-    """What a look at the folder shows."""
+    """The state of the backup folder."""
 
     newest_at: float | None
     due_seconds: float
@@ -69,14 +66,14 @@ class _Look(NamedTuple):
 
 
 async def clear_dead_readers(store: LmdbStore) -> None:
-    """Forget, for ever again, readers of the data that were killed."""
+    """Periodically clear readers of the data that were killed."""
     while True:
         await trio.sleep(limits.DEAD_READERS_SECONDS)
         store.clear_dead_readers()
 
 
 async def make_backups(settings: Settings, figures: BackupFigures) -> None:
-    """Make backups on the schedule until cancelled; a backup that is being made then is given up."""
+    """Make backups on the schedule until cancelled; a backup in progress is then abandoned."""
     folder = settings.backup_dir
     if folder is None:
         return
@@ -122,7 +119,7 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
 
 
 def _tell_of_the_future(folder: Path, names: list[str], told: set[str]) -> set[str]:
-    """Warn, once, of backups with a wrong time; returns those that were told of."""
+    """Warn once of backups with a time in the future; returns all that were warned of."""
     if set(names) - told:
         _log.warning(
             "backups in %s have names in the future (%s): the clock was wrong when they were made, or is wrong now."
@@ -151,17 +148,17 @@ async def _remove_oldest(folder: Path, keep: int, newest: Path) -> None:
 
 
 def _shielded() -> trio.CancelScope:
-    """A stop waits for what is done in it, but not for ever."""
+    """A stop waits for work in this scope, for a limited time."""
     return trio.CancelScope(shield=True, deadline=trio.current_time() + limits.BACKUP_END_SECONDS)
 
 
 async def _apart(function: Callable[[Path, int], _Result], folder: Path, number: int) -> _Result:
-    """Call it in a thread: the folder may be on a disk of the network that does not answer."""
+    """Call it in a thread: the folder may be on a network disk that does not answer."""
     return await trio.to_thread.run_sync(function, folder, number, abandon_on_cancel=True)
 
 
 def _look(folder: Path, interval_seconds: int) -> _Look:
-    """How the backups are. Raises OSError if none could be made."""
+    """The state of the backup folder. Raises OSError if no backup could be made there."""
     backup_folder.remove_leftovers(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         code = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
@@ -176,13 +173,13 @@ def _look(folder: Path, interval_seconds: int) -> _Look:
 
 def _cure(error: OSError) -> str:
     if error.errno == errno.EROFS:
-        # What a service of systemd may not write looks so to it, whoever owns the folder.
+        # To a systemd service, a folder outside ReadWritePaths= looks read-only, whoever owns it.
         return "as a service of systemd, the unit needs ReadWritePaths= for it"
     return "make it, writable for the server's user"
 
 
 async def _make(data_dir: Path, file: Path) -> str | None:
-    """Have a process make a backup. Returns why it did not."""
+    """Make a backup in a child process. Returns the reason if it failed."""
     process = await trio.lowlevel.open_process(
         command("pynun.backup.make", str(data_dir), str(file)),
         env=environment(),
@@ -193,14 +190,14 @@ async def _make(data_dir: Path, file: Path) -> str | None:
     )
     output, errors = bytearray(), bytearray()
     try:
-        # Not trio.run_process: it waits for ever for a process that was killed and hangs in a write.
+        # Not trio.run_process: it would wait for ever for a killed process that hangs in a write.
         async with trio.open_nursery() as reading:
             reading.start_soon(_read, process.stdout, output)
             reading.start_soon(_read, process.stderr, errors)
             await process.wait()
     except BaseException:  # cancelled
         with _shielded():
-            process.kill()  # a child of its own ends when nobody reads its pipe
+            process.kill()  # its own child ends when nobody reads the pipe
             await process.wait()
             await trio.to_thread.run_sync(_remove_partial, file, abandon_on_cancel=True)
         raise

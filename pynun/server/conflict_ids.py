@@ -1,4 +1,4 @@
-"""Looks up the highest id that a conflict was given before this start, before a conflict needs it."""
+"""Look up the highest conflict id given before this start, ahead of the first conflict that needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def find_newest_conflict(engine: Engine) -> None:
-    """Read what an older server has left, in slices, with as long pauses."""
+    """Read the conflicts of earlier servers in slices, with pauses of the same length."""
     began = trio.current_time()
     for _ in engine.keyspace.conflict_ids.find_newest():
         await trio.sleep(trio.current_time() - began)

@@ -1,4 +1,4 @@
-"""Measures the databases that have a limit of their size, after a start and after changes were lost."""
+"""Measure the databases with a size limit, after a start and after lost changes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SLICE_ENTRIES: Final = 1024
 """Less than a millisecond."""
 
 _TRIES: Final = 3
-"""What was changed during a measurement may be counted twice or not at all: then it is measured again, so often."""
+"""A key changed during a measurement may be counted twice or not at all. Then measure again, at most this often."""
 
 
 class RoomMeasurer:
-    """The task that measures one engine's databases when they are first used."""
+    """Measures one engine's databases when they are first used."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -33,7 +33,7 @@ class RoomMeasurer:
         self._bell.set()
 
     async def run(self) -> None:
-        """Measure what comes; runs until it is cancelled."""
+        """Measure requested databases until cancelled."""
         while True:
             await self._bell.wait()
             while self._waiting:
@@ -45,11 +45,11 @@ class RoomMeasurer:
             self._bell = trio.Event()
 
     async def _measure(self, database: Database) -> bool:
-        """Whether nothing was changed in the meantime."""
+        """Whether nothing changed meanwhile."""
         room, store = database.room, self._engine.view.store
         assert room is not None
         changes = room.changes
-        await until_on_disk(self._engine.view)  # what was changed before is a part of what is measured
+        await until_on_disk(self._engine.view)  # the measurement includes earlier changes
         before = room.bytes
         measured = 0
         position: bytes | None = b""

@@ -1,4 +1,4 @@
-"""How an accepted connection gets to its transport: counted, over TLS where there is a certificate, or refused."""
+"""Hand accepted connections to their transport: check the limits, read PROXY headers, do the TLS handshake."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _REFUSALS_LOGGED: Final = 100
-"""One line in the log for so many refused connections."""
+"""Log one line for this many refused connections."""
 
 
 class Host(Protocol):
-    """What is needed of whoever serves connections."""
+    """What a transport must offer to serve connections."""
 
     @property
     def counters(self) -> Counters: ...
@@ -88,7 +88,7 @@ class Acceptor:
     async def handle(
         self, transport: Transport[_Host], service: _Host, stopping: trio.Event, connection: Connection
     ) -> None:
-        """One connection. A fault of ours ends that connection, with its trace in the log, and nobody else's."""
+        """Serve one connection. A bug ends only that connection and logs its traceback."""
         proxied: ProxiedClient | None = None
         if self._proxies and self._proxies.has(connection.address):
             proxied = ProxiedClient(connection.address, self._proxies, self._connection_limits)
@@ -123,7 +123,7 @@ class Acceptor:
     async def _meet_proxy(
         self, connection: Connection, transport: Transport[_Host], service: _Host, client: ProxiedClient
     ) -> bool:
-        """Read the PROXY header of a connection from a trusted proxy, if there is one; False if it ends here."""
+        """Read the PROXY header, if a trusted proxy sends one; False if the connection must be closed."""
         if self._proxy_protocol == "off":
             return True
         must = self._proxy_protocol == "on"
@@ -164,7 +164,7 @@ class Acceptor:
     async def _encrypt(
         self, connection: Connection, transport: Transport[_Host], service: _Host, certificate: Certificate
     ) -> bool:
-        """Do the TLS handshake; False if there is nobody to serve."""
+        """Do the TLS handshake; False if it failed."""
         with trio.CancelScope(deadline=trio.current_time() + service.handshake_seconds) as waiting:
             service.waits_to_cancel.add(waiting)
             try:
@@ -180,7 +180,7 @@ class Acceptor:
         return False
 
     async def _refuse(self, connection: Connection, refusal: bytes, address: str = "") -> None:
-        """Say why, where that can be said without a handshake, and let the caller close."""
+        """Send the reason where that needs no handshake. The caller closes."""
         if self._connection_limits.refused % _REFUSALS_LOGGED == 1:
             _log.warning(
                 "a connection from %s was refused (%d so far): %s; see NUN_MAX_CONNECTIONS",
@@ -191,7 +191,7 @@ class Acceptor:
         await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)
 
     async def _say_last(self, connected: socket.socket, text: bytes) -> None:
-        """Say something before the caller closes, unless that is being done with many already."""
+        """Send a text before the caller closes, unless many connections are being told already."""
         if self._refusing >= limits.REFUSALS_MAX:
             return
         self._refusing += 1
@@ -204,5 +204,5 @@ class Acceptor:
 
 
 def _is_damage(error: Exception) -> bool:
-    """Whether all that went wrong is that the data file is damaged."""
+    """Whether every failure in the group is a damaged data file."""
     return isinstance(error, DamageError) or (isinstance(error, ExceptionGroup) and error.split(DamageError)[1] is None)

@@ -1,4 +1,4 @@
-"""Which addresses count as one: whoever has an IPv6 network of /64 has all the addresses in it."""
+"""Group addresses for limits: one client usually has a whole IPv6 /64 network."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from functools import lru_cache
 _PREFIX_BITS = 64
 
 
-@lru_cache(maxsize=4096)  # asked for with every login, also with those that cost microseconds
+@lru_cache(maxsize=4096)  # every login needs it, also those that cost microseconds
 def client_network(address: str) -> str:
-    """`192.0.2.7` for itself and for `::ffff:192.0.2.7`; `2001:db8::/64` for every address in that network.
-
-    What is no address is a network of its own.
+    """`192.0.2.7` for itself and for `::ffff:192.0.2.7`; `2001:db8::/64` for every address in that network. A text that
+    is not an address is returned as it is.
     """
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])

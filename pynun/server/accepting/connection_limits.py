@@ -19,9 +19,9 @@ class ConnectionLimits:
         """Connections refused so far."""
 
     def enter(self, address: str | None) -> bool:
-        """Count a connection from an address; False if it is one too many, and not counted.
+        """Count a connection from an address; False, without counting it, if it exceeds a limit.
 
-        Without an address it counts in all only: that of a proxy whose client is not known yet.
+        Without an address (a proxy's connection whose client is not known yet) only the total counts.
         """
         if self.connections >= self._connections_max:
             self.refused += 1
@@ -32,14 +32,14 @@ class ConnectionLimits:
         return True
 
     def leave(self, address: str | None) -> None:
-        """A counted connection has ended."""
+        """Stop counting a connection that ended."""
         self.connections -= 1
         if address is not None:
             self.leave_address(address)
 
     def enter_address(self, address: str) -> bool:
-        """Count a connection for an address, and not in all; False if it is one too many."""
-        network = client_network(address)  # else whoever has an IPv6 network would have as many limits as it likes
+        """Count a connection for an address only; False if it exceeds the limit."""
+        network = client_network(address)  # else the owner of an IPv6 network would evade the limit
         if self._per_address[network] >= self._per_address_max:
             self.refused += 1
             return False
@@ -47,7 +47,7 @@ class ConnectionLimits:
         return True
 
     def leave_address(self, address: str) -> None:
-        """A connection counts no more for an address."""
+        """Stop counting a connection for an address."""
         network = client_network(address)
         self._per_address[network] -= 1
         if not self._per_address[network]:

@@ -1,7 +1,7 @@
-"""Whom proxies name as their client: X-Forwarded-For, and Forwarded (RFC 7239).
+"""The client that proxies name in X-Forwarded-For or Forwarded (RFC 7239).
 
-Each proxy adds the machine that it got the request from, at the end. So the lists are read from their end, as long as
-the proxies found there are trusted: what stands before that may be anybody's invention.
+Each proxy appends the address that sent it the request. So the lists are read from the end, as long as the proxies
+found there are trusted: anyone can invent what stands before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PAIR: Final = re.compile(rf'[ \t]*({_TOKEN})=([^\s;,"\\]+|"(?:[^"\\]|\\.)*")[ \
 
 
 def plain_address(text: str) -> str | None:
-    """The address without brackets and port, an IPv4 address as such also if it is written as IPv6; None if it is none.
+    """The address without brackets and port, IPv4-mapped IPv6 as IPv4; None if it is not an address.
 
     `192.0.2.7`, `192.0.2.7:4711`, `2001:db8::1`, `[2001:db8::1]:4711`.
     """
@@ -42,10 +42,10 @@ def plain_address(text: str) -> str | None:
 
 
 def client_address(peer: str, headers: Iterable[tuple[bytes, bytes]], is_trusted: Callable[[str], bool]) -> str:
-    """The address of who sent a request that came from `peer`, a trusted proxy: the last one that is no such proxy.
+    """The client's address of a request from `peer`, a trusted proxy: the last one that is not a trusted proxy.
 
-    Where a trusted proxy does not name an address, it counts as the client. Raises ForwardingError if `Forwarded` is
-    not valid, or the two headers differ: whichever of them the proxy leaves as it came would be the client's choice.
+    A trusted proxy that names no address counts as the client. Raises ForwardingError if `Forwarded` is invalid or the
+    two headers differ: the client could choose the one that the proxy does not set.
     """
     lines = [(name, value.decode("latin-1")) for name, value in headers]
     older = [value for name, value in lines if name == b"x-forwarded-for"]
@@ -70,7 +70,7 @@ def _last_untrusted(peer: str, hops: Iterator[str], is_trusted: Callable[[str], 
 
 
 def _hops_of_older(lines: list[str]) -> Iterator[str]:
-    """From the end; several lines are one list (RFC 9110 section 5.3)."""
+    """The elements from the end; several lines form one list (RFC 9110 section 5.3)."""
     for line in reversed(lines):
         for hop in reversed(line.split(",")):
             if stripped := hop.strip(" \t"):
@@ -83,7 +83,7 @@ def _hops_of_newer(lines: list[str]) -> Iterator[str]:
 
 
 def _elements(line: str) -> list[str]:
-    """What `for` says in each element of a line; empty where it is missing. Raises ForwardingError."""
+    """The `for` value of each element of a line; empty if missing. Raises ForwardingError."""
     found: list[str] = []
     hop, is_empty, position = "", True, 0
     while True:

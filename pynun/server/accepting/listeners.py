@@ -1,4 +1,4 @@
-"""Listening sockets, and the sockets they accept: of the standard library, for the transports read them themselves."""
+"""Listening sockets and accepted sockets, of the standard library: the transports read them directly."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _BACKLOG: Final = 4096
-"""Connections the kernel holds until they are accepted: all viewers of a hospital may come back at once."""
+"""Length of the kernel's accept queue: all clients of a site may reconnect at once."""
 
 _OURS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.EFAULT, errno.ENOTSOCK})
-"""Errors of accept(2) that are faults of ours. All others concern one client or pass: the next one may be waiting."""
+"""Errors of accept(2) that are our bugs. All others concern one client or are temporary."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""There is no descriptor or memory for another connection: clients that leave make room."""
+"""No file descriptor or memory is left until other clients disconnect."""
 
 _RETRY_SECONDS: Final = 0.1
 _COMPLAINT_SECONDS: Final = 60.0
@@ -37,7 +37,7 @@ class Connection(trio.abc.AsyncResource):
     def __init__(self, accepted: socket.socket, address: str) -> None:
         self.socket = accepted
         self.address = address
-        """The peer's, without the port."""
+        """The peer's address without the port."""
 
     async def aclose(self) -> None:
         if self.socket.fileno() >= 0:
@@ -74,19 +74,19 @@ class SocketListener(trio.abc.Listener[Connection]):
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._keep_alive(accepted)
             except OSError:
-                accepted.close()  # it was reset meanwhile
+                accepted.close()  # reset meanwhile
                 continue
             return Connection(accepted, peer[0])
 
     async def _wait_for_descriptors(self, error: OSError) -> None:
-        """Let the next client wait in the kernel's queue, until there may be a descriptor for it."""
+        """Leave the next client in the kernel's queue until a descriptor may be free."""
         if trio.current_time() >= self._complains_at:
             self._complains_at = trio.current_time() + _COMPLAINT_SECONDS
             _log.error("no more connections can be accepted (%s): trying again", error.strerror)
         await trio.sleep(_RETRY_SECONDS)
 
     def _keep_alive(self, accepted: socket.socket) -> None:
-        """Have the kernel ask a silent machine whether it is there (tcp(7)); `check_peers` does the rest."""
+        """Turn on TCP keepalive (tcp(7)) to find machines that are gone; `check_peers` does the rest."""
         probe_seconds = max(1, self._idle_seconds // 3)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, probe_seconds)
@@ -94,7 +94,7 @@ class SocketListener(trio.abc.Listener[Connection]):
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
 
     def duplicate(self) -> SocketListener:
-        """Another one for the same connections. Listening ends when both are closed."""
+        """Duplicate the listener. Listening ends when both are closed."""
         return SocketListener(self._socket.dup(), self._idle_seconds)
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class SocketListener(trio.abc.Listener[Connection]):
 
 
 def listen(name: str, variable: str, address: Address, idle_seconds: int) -> SocketListener:
-    """Open a listening socket. Raises StartError that names the transport, the address, why, and what to do."""
+    """Open a listening socket. The StartError it raises names transport, address, cause and remedy."""
     try:
         family, kind, protocol, _, resolved = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -138,7 +138,7 @@ def _cannot_listen(name: str, variable: str, address: Address, error: OSError) -
 
 
 class Listeners:
-    """All listeners of a server, opened before anything else: a port that is taken is the commonest failure."""
+    """All listeners of a server. They open first, because a port in use is the most common failure."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises StartError."""

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 
 def too_wide(networks: Iterable[Network]) -> list[Network]:
-    """The networks that hold more than any private one, also if they were given in parts.
-
-    Whoever connects from there chooses an address for itself, so these hardly name proxies alone.
+    """The networks larger than any private one, also if given in parts. They contain more than proxies, and every
+    machine in them could choose the address it is counted under.
     """
     found: list[Network] = []
     for version, largest_private_bits in ((4, 8), (6, 7)):  # 10.0.0.0/8, fc00::/7
@@ -33,7 +32,7 @@ def too_wide(networks: Iterable[Network]) -> list[Network]:
 
 
 class TrustedProxies:
-    """Whose word on other addresses is taken."""
+    """The networks of the trusted proxies."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
@@ -51,9 +50,8 @@ class TrustedProxies:
 
 
 class ProxiedClient(Client):
-    """Whoever is behind a connection from a trusted proxy; the proxy itself until it says more.
-
-    The connection counts for the address that used it last, and for none as long as that is a proxy's own.
+    """The client behind a connection from a trusted proxy; the proxy itself until it names one. The connection counts
+    for the client that used it last, and for no address while only the proxy is known.
     """
 
     __slots__ = ("_connection_limits", "_counted", "_peer", "_proxies")
@@ -75,12 +73,12 @@ class ProxiedClient(Client):
         return self._become(client_address(self._peer, headers, self._proxies.has))
 
     def arrive(self, address: str) -> bool:
-        """The proxy names its client before anything else (the PROXY protocol); False if that is one too many."""
+        """Set the client that a PROXY header named; False if it exceeds its limit."""
         self._peer = plain_address(address) or address
         return self._become(self._peer)
 
     def leave(self) -> None:
-        """The connection has ended."""
+        """Stop counting the connection."""
         if self._counted is not None:
             self._connection_limits.leave_address(self._counted)
             self._counted = None

@@ -20,33 +20,33 @@ _PORT_MAX: Final = 65535
 _V2_START: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_HEAD: Final = struct.Struct("!12sBBH")
 _V2_BYTES_MAX: Final = 4096
-"""Of addresses and what else a proxy may add; certificates and the like, in which nobody is interested here."""
+"""Of addresses and of further fields, such as certificates, which are ignored."""
 _V2_ADDRESSES_BYTES: Final = {0: 0, 1: 12, 2: 36, 3: 216}
 """Both addresses with their ports, by family: none, IPv4, IPv6, Unix. There are no other families."""
 _V2_PROTOCOL_MAX: Final = 2
 _V2_ADDRESS_BYTES: Final = {0x11: 4, 0x21: 16}
-"""By family and protocol: of TCP over IPv4, and over IPv6. What comes otherwise has no address that counts here."""
+"""By family and protocol: TCP over IPv4 and IPv6. Others carry no address that is used here."""
 _V2_LOCAL, _V2_PROXY = 0x20, 0x21
 
 _LOOK_SECONDS: Final = 0.02
-"""How long to wait for more of a header that has begun: it nearly always comes in one piece."""
+"""How long to wait for the rest of a header. It nearly always comes in one piece."""
 
 
 class ProxyHeaderError(Exception):
-    """There is no valid header where one has to be."""
+    """A required header is missing or invalid."""
 
 
 class ProxyHeader(NamedTuple):
-    """What a connection begins with."""
+    """The PROXY header of a connection."""
 
     size: int
     """0: with no header."""
     address: str | None
-    """The client's; None if the proxy does not say, or speaks for itself."""
+    """The client's; None if the proxy names none or connects for itself."""
 
 
 def parse_proxy_header(data: bytes) -> ProxyHeader | None:
-    """The header that the bytes begin with; None if more of it has to come. Raises ProxyHeaderError if it is broken."""
+    """The header at the start of the bytes; None if it is incomplete. Raises ProxyHeaderError if it is invalid."""
     if data.startswith(_V1_START):
         line, end, _ = data[:_V1_BYTES_MAX].partition(b"\r\n")
         if not end:
@@ -97,7 +97,7 @@ def _address(text: str, protocol: bytes) -> str:
 
 
 async def read_proxy_header(accepted: socket.socket) -> ProxyHeader:
-    """Read the header from the start of a connection, and not a byte more. Raises ProxyHeaderError and OSError."""
+    """Read the header, and no byte after it, from a new connection. Raises ProxyHeaderError and OSError."""
     while True:
         await trio.lowlevel.wait_readable(accepted)
         data = accepted.recv(_V2_HEAD.size + _V2_BYTES_MAX, socket.MSG_PEEK)
@@ -106,4 +106,4 @@ async def read_proxy_header(accepted: socket.socket) -> ProxyHeader:
             if header.size:
                 accepted.recv(header.size)
             return header
-        await trio.sleep(_LOOK_SECONDS)  # else what is there would be looked at without end
+        await trio.sleep(_LOOK_SECONDS)  # else the loop would peek at the same bytes for ever

@@ -1,7 +1,7 @@
 """TLS for the listeners: the certificate, its renewal, and the handshake of an accepted socket.
 
-The sockets stay what they are without TLS, non-blocking sockets of the standard library (`ssl.SSLSocket` is one), so
-that the readers and outboxes are the same code.
+TLS sockets are non-blocking sockets of the standard library too (`ssl.SSLSocket`), so readers and outboxes share their
+code with plain ones.
 """
 
 from __future__ import annotations
@@ -28,16 +28,13 @@ class Certificate:
     """The certificate in use; new connections get what `renew` read last."""
 
     def __init__(self, cert: Path, key: Path) -> None:
-        """Read the files. Raises StartError that says what is wrong with which file."""
+        """Read the files. Raises StartError that names the file and the cause."""
         self._cert = cert
         self._key = key
         self.context = self._read()
 
     def renew(self) -> str | None:
-        """Read the files again, for new connections. If they are not valid, the old certificate stays in use.
-
-        Returns None, or what is wrong with the files.
-        """
+        """Read the files again, for new connections. Returns None, or why the old certificate stays in use."""
         try:
             self.context = self._read()
         except StartError as error:
@@ -56,7 +53,7 @@ class Certificate:
             except OSError as error:
                 raise StartError(f"the TLS file {path} can't be read: {error.strerror}") from None
         try:
-            # Without a passphrase: a server must be able to start with nobody there.
+            # Without a passphrase: a server must start unattended.
             context.load_cert_chain(self._cert, self._key, password=lambda: "")
         except ssl.SSLError as error:
             raise StartError(
@@ -67,14 +64,12 @@ class Certificate:
 
 
 class PlainTextError(OSError):
-    """The client does not speak TLS at all."""
+    """The client does not use TLS."""
 
 
 async def shake_hands(accepted: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """The socket with TLS on it.
-
-    Raises PlainTextError if what comes is no TLS, the socket being as it was; OSError (ssl.SSLError) if the handshake
-    fails, the socket being closed.
+    """Do the handshake and return the TLS socket. Raises PlainTextError if the client does not use TLS (the socket is
+    unchanged), and OSError (ssl.SSLError) if the handshake fails (the socket is closed).
     """
     await trio.lowlevel.wait_readable(accepted)
     if accepted.recv(1, socket.MSG_PEEK) not in (_HANDSHAKE_RECORD, b""):

@@ -1,1 +1,1 @@
-"""Passwords are checked here, and guessers slowed down."""
+"""Check passwords and throttle guessing."""

@@ -1,8 +1,8 @@
 """Argon2id in bounded threads, and the memory of what was verified (docs/protocol.md sections 3 and 9).
 
-A right password costs its tens of milliseconds once: the pair of hash and secret is then remembered by a digest keyed
-with a secret of this process, so memory holds no password and nothing outlives the process. A wrong one costs every
-time, and the time of an unknown name is that of a wrong password.
+Checking a correct password takes tens of milliseconds once. After that, a digest of hash and secret, keyed with a
+random secret of this process, is remembered: memory holds no password. A wrong password, or an unknown name, takes the
+full time every time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class Passwords:
-    """Hashes and verifies secrets; the resolver of the engine's needs and its memory of verified credentials."""
+    """Hashes and verifies secrets for the engine, and remembers the verified ones."""
 
     def __init__(self, *, memory_kib: int, passes: int, lanes: int) -> None:
         self._hasher = argon2.PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
@@ -49,14 +49,14 @@ class Passwords:
         self._running: dict[bytes, trio.Event] = {}
         self._stand_in: str | None = None
         self.check_seconds = Histogram()
-        """How long commands waited for a hash to be computed, those before it included."""
+        """How long commands waited for a hash, time in the queue included."""
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None = None) -> bool:
-        """True if this pair has been verified or made in this process, whoever asks. Takes about a microsecond."""
+        """True if this process has verified or made the pair, for any client. Takes about a microsecond."""
         return self.is_remembered(self.fingerprint(hash_text, secret))
 
     def is_remembered(self, fingerprint: bytes) -> bool:
-        """True if the pair that has this fingerprint has been verified or made in this process."""
+        """True if this process has verified or made the pair with this fingerprint."""
         if fingerprint not in self._verified:
             return False
         self._verified.move_to_end(fingerprint)
@@ -75,11 +75,11 @@ class Passwords:
         return True
 
     async def admin_token_hash(self, stored: str | None, at_last_start: str | None, password: str) -> tuple[str, str]:
-        """Which hash the admin password has from this start on, and which the password given at this start has.
+        """The hash of the admin password from now on, and that of the password given at this start.
 
         `stored` is the hash in force, `at_last_start` that of the password given at the last start. A password that is
-        given for the first time rules. One that was given before does not undo what was changed since: else the next
-        restart would bring back a password that was changed because it leaked.
+        new takes precedence. One that was given at the last start too does not undo later changes: a restart must not
+        bring back a leaked password.
         """
         if stored is not None and await self._verify(VerifySecret(stored, password)):
             return stored, stored
@@ -97,7 +97,7 @@ class Passwords:
     async def answer(self, need: Need) -> Answer:
         """The answer to a need of the engine."""
         if isinstance(need, Pause):
-            # One after another: between two turns of the loop one slice of one scan runs, however many clients scan.
+            # One at a time: between two turns of the loop, one slice of one scan runs, however many clients scan.
             await self._pausing.acquire()
             self._pausing.release()
             return None
@@ -127,15 +127,15 @@ class Passwords:
         hash_text = need.hash
         if hash_text is not None and not self.hash_limit.allows(hash_text):
             self._tell_cost(hash_text)
-            hash_text = None  # and takes the time of any other
+            hash_text = None  # and takes as long as any other
         if hash_text is None:
-            if self._stand_in is None:  # to hash costs what it costs to verify: the first try takes no longer either
+            if self._stand_in is None:  # hashing takes as long as verifying: timing reveals nothing
                 self._stand_in = await self._apart(self._hasher.hash, os.urandom(16).hex())
                 return False
             await self._apart(self.verify_now, self._stand_in, need.secret)
             return False
         digest = self.fingerprint(hash_text, need.secret)
-        # A hundred browsers that come back at once with one token cost one computation, not a hundred.
+        # A hundred browsers that reconnect with one token need one computation, not a hundred.
         running = self._running.get(digest)
         if running is not None:
             await running.wait()
@@ -153,7 +153,7 @@ class Passwords:
                 del self._running[digest]
 
     async def _apart(self, function: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
-        """Call it in a thread, of which there are so many at once. A stop does not wait for it."""
+        """Call it in one of a limited number of threads. A stop does not wait for it."""
         return await trio.to_thread.run_sync(function, *arguments, limiter=self._limiter, abandon_on_cancel=True)
 
     def _tell_cost(self, hash_text: str) -> None:
@@ -167,7 +167,7 @@ class Passwords:
             )
 
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
-        """What stands for a pair of hash and secret: a digest, keyed with a secret of this process."""
+        """A keyed digest (with a random secret of this process) of a hash and its secret."""
         text = f"{len(hash_text)}:{hash_text}{secret}".encode()
         return hashlib.blake2b(text, key=self._key, digest_size=16).digest()
 

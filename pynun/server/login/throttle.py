@@ -1,22 +1,22 @@
 """Wrong secrets make the next tries wait, by address and by account (docs/security.md, "Guessing").
 
-A secret that is known already (`is_verified`) does not wait: the engine does not ask for it. Every other try to log
-in, on whatever transport and connection, passes a bucket of its address and one of its account. A bucket counts
-failures, and forgets one in `LOGIN_RECOVERY_SECONDS`. Below the burst nobody waits; from there on, tries pass one at a
-time, each so long after the last failure: 1 s, 2, 4, … up to the maximum.
+A secret that was verified before (`is_verified`) does not wait: the engine does not ask for it. Every other login
+attempt, on any transport, passes the bucket of its address and that of its account. A bucket counts failures and
+forgets one every `LOGIN_RECOVERY_SECONDS`. Below the burst nobody waits. From there on attempts pass one at a time,
+delayed after the last failure by 1 s, 2, 4, … up to the maximum.
 
-- The tries of one address pass in the order they came, whatever they try. Of an address that has to wait, so many are
-  kept waiting and no more; further ones are told at once, unchecked, that they are wrong. Who leaves loses its place.
-- An account's bucket must not lock out whom it belongs to. An address that has hardly failed itself (a newcomer) has to
-  wait for it only when the failures are several times the burst, which one guesser can't reach, for its own address
-  makes it wait first; and then but seconds. All others that try the account share its delay like one guesser.
-- A try counts as a failure while it is being checked, so that many at once are no more than many in a row. The wait
-  comes before the check: who waits costs neither memory nor processor.
-- That known secrets do not wait tells a guesser at once that a try which does is wrong, without its being checked: it
-  could hang up and try the next. So an address whose tries fail, wait or leave in numbers of a burst has only those
-  secrets known that were right from this very address; and none while several of its tries wait or have left unchecked.
-- A success does not forget failures: else whoever has one account could guess all others with it.
-- Buckets are made for names that do not exist too: a delay tells nothing of what exists.
+- Attempts of one address pass in order of arrival. Only a limited number may wait per address. Further ones are
+  rejected at once, unchecked. A client that disconnects loses its place.
+- An account's bucket must not lock out its owner. An address with few failures (a newcomer) waits for it only once the
+  failures are several times the burst, and then only seconds. One guesser can't cause that, because its own address
+  makes it wait first. All other addresses that try the account share its delay as if they were one guesser.
+- An attempt counts as a failure while it is checked, so parallel attempts gain nothing. It waits before the check, so
+  waiting costs neither memory nor CPU time.
+- Verified secrets do not wait, so a guesser could take any wait as "wrong", hang up and try the next. Therefore, once a
+  burst of attempts from an address fail, wait or leave, only secrets verified from that same address skip the wait; and
+  none do while several of its attempts wait or have left unchecked.
+- A success does not reset failures, else the owner of one account could guess all others.
+- Names that do not exist have buckets too, so a delay does not reveal which names exist.
 """
 
 from __future__ import annotations
@@ -46,50 +46,50 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _NEWCOMER_FAILURES_MAX: Final = 3
-"""An address with fewer failures is a newcomer: somebody who mistyped, most likely."""
+"""An address with fewer failures is a newcomer, who most likely mistyped."""
 _NEWCOMER_BURSTS: Final = 3
 _NEWCOMER_DELAY_SECONDS_MAX: Final = 6.0
 
 _UNCHECKED_MAX: Final = 3
-"""Tries of one address that wait, or left unchecked within minutes, before known secrets have to wait with them."""
+"""Attempts of one address that wait, or recently left unchecked, before verified secrets wait too."""
 
 _HALF: Final = 0.5
-"""Failures fade from the moment they happen: ten in a few seconds are 9.9, and count as ten."""
+"""Failures fade from the moment they happen: ten within seconds are 9.9 and must count as ten."""
 
 
 class Checker(Resolver, Protocol):
-    """Whoever knows whether a secret is right: `Passwords`."""
+    """Checks secrets: `Passwords`."""
 
     @property
     def hash_limit(self) -> HashLimit:
-        """How much a hash may cost that a secret is checked against."""
+        """The highest cost a hash may have to be checked."""
 
     def fingerprint(self, hash_text: str, secret: str) -> bytes:
-        """What stands for a pair of hash and secret, and tells nothing of it."""
+        """A keyed digest of a hash and its secret; reveals neither."""
 
     def is_remembered(self, fingerprint: bytes) -> bool:
-        """True if the pair that has this fingerprint was right before."""
+        """True if the pair with this fingerprint was verified before."""
 
 
 class _Turn(enum.Enum):
     """How a wait ended."""
 
     CHECK = enum.auto()
-    """The try may be checked now."""
+    """The attempt may be checked now."""
     KNOWN = enum.auto()
-    """Somebody else was let in with the same secret, from the same address, meanwhile."""
+    """Another attempt with the same secret, from the same address, succeeded meanwhile."""
     REFUSED = enum.auto()
-    """Too many wait, nobody waits for the answer any more, or the server stops."""
+    """Too many wait, the client left, or the server stops."""
 
 
 class _WaitingAttempt:
-    """A try that waits for its turn."""
+    """An attempt that waits for its turn."""
 
     __slots__ = ("fingerprint", "is_known", "is_refused", "moved")
 
     def __init__(self, fingerprint: bytes | None) -> None:
         self.fingerprint = fingerprint
-        """Of its pair of hash and secret; None: the name is unknown, so there is no hash."""
+        """Of hash and secret; None if the name is unknown and so has no hash."""
         self.moved = trio.Event()
         self.is_known = False
         self.is_refused = False
@@ -97,10 +97,10 @@ class _WaitingAttempt:
 
 @dataclass(slots=True)
 class _DecayingCount:
-    """A number that grows by one at a time, and fades by one in `LOGIN_RECOVERY_SECONDS`."""
+    """A count that falls by one every `LOGIN_RECOVERY_SECONDS`."""
 
     number: float = 0.0
-    """What it was at the time `updated_at`."""
+    """The value at `updated_at`."""
     updated_at: float = -math.inf
 
     def value(self, now: float) -> float:
@@ -113,14 +113,14 @@ class _DecayingCount:
 
 @dataclass(slots=True, eq=False)
 class _Bucket:
-    """The failures of one address or account, and who is being checked or waits because of them."""
+    """The failures of one address or account, and the attempts that run or wait."""
 
     failures: _DecayingCount = field(default_factory=_DecayingCount)
     left: _DecayingCount = field(default_factory=_DecayingCount)
-    """Tries that ended unchecked; of an address only."""
+    """Attempts that ended unchecked; of an address only."""
     running: int = 0
     waiting: dict[_WaitingAttempt, None] = field(default_factory=dict)
-    """In the order they came."""
+    """In order of arrival."""
 
     def failures_at(self, now: float) -> float:
         return self.failures.value(now)
@@ -129,12 +129,12 @@ class _Bucket:
         return len(self.waiting) + self.left.value(now)
 
     def seconds_to_wait(self, now: float, burst: int, delay_seconds_max: float) -> float:
-        """How long before a further try may be checked; infinite if one that is being checked has to end first."""
+        """Seconds until the next attempt may be checked; infinite while one that is running must end first."""
         if self.failures_at(now) + self.running < burst - _HALF:
             return 0.0
         if self.running:
             return math.inf
-        # By the failures there were at the last one: a wait does not get shorter while it lasts.
+        # By the count at the last failure: a wait does not get shorter while it lasts.
         delay_seconds = min(delay_seconds_max, 2.0 ** max(0, math.floor(self.failures.number - burst + _HALF)))
         return max(0.0, self.failures.updated_at + delay_seconds - now)
 
@@ -153,7 +153,7 @@ class _Bucket:
 
 
 class _Buckets:
-    """Buckets by name, of which the ones longest unused are forgotten when there are too many."""
+    """Buckets by name. When there are too many, the least recently used go."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[str | bytes, _Bucket] = OrderedDict()
@@ -175,21 +175,21 @@ class _Buckets:
         return bucket
 
     def _forget_one(self) -> None:
-        """There are no more busy ones than connections, so one that is not is found soon."""
+        """At most one bucket per connection is busy, so an idle one is found soon."""
         for name, bucket in self._buckets.items():
             if not bucket.is_busy:
                 del self._buckets[name]
                 return
 
     def tidy(self, name: str | bytes, bucket: _Bucket, now: float) -> None:
-        """Forget a bucket that says nothing any more."""
+        """Forget a bucket that has become empty."""
         is_blank = not (bucket.is_busy or bucket.failures.value(now) or bucket.left.value(now))
         if is_blank and self._buckets.get(name) is bucket:
             del self._buckets[name]
 
 
 class LoginThrottle:
-    """The resolver of the engine's needs, which lets guessers wait before it gives their tries to `Passwords`."""
+    """Resolves the engine's needs; makes guessers wait before it passes their attempts to `Passwords`."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class LoginThrottle:
         delay_seconds_max: float,
         on_slowed: Callable[[str], None] = lambda _address: None,
     ) -> None:
-        """`on_slowed` is called with an address whenever its failures have reached the burst."""
+        """`on_slowed` is called with an address when its failures reach the burst."""
         self._passwords = passwords
         self._burst = burst
         self._delay_seconds_max = delay_seconds_max
@@ -208,7 +208,7 @@ class LoginThrottle:
         self._addresses = _Buckets()
         self._accounts = _Buckets()
         self._known: OrderedDict[tuple[str, bytes], None] = OrderedDict()
-        """Pairs of address and fingerprint: secrets that were right from there."""
+        """Pairs of address and fingerprint: secrets verified from there."""
         self._waiting: set[_WaitingAttempt] = set()
         self._is_stopped = False
 
@@ -217,13 +217,13 @@ class LoginThrottle:
         return self._passwords.hash_limit
 
     async def answer(self, need: Need) -> Answer:
-        """The answer to a need of the engine, after the wait that is due if it is a try to log in."""
+        """Answer a need of the engine; a login attempt waits first if it must."""
         if isinstance(need, VerifySecret) and need.attempt is not None:
             return await self._check(need, need.attempt)
         return await self._passwords.answer(need)
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
-        """True if the secret is known to be right, and may be told so at once."""
+        """True if the secret was verified before and may skip the wait."""
         fingerprint = self._passwords.fingerprint(hash_text, secret)
         if not self._passwords.is_remembered(fingerprint):
             return False
@@ -250,14 +250,14 @@ class LoginThrottle:
             self._known.popitem(last=False)
 
     def stop(self) -> None:
-        """The server stops: nobody waits any longer, and who would have to is told that the secret is wrong."""
+        """End all waits, because the server stops: these attempts are rejected as wrong."""
         self._is_stopped = True
         for waiting in self._waiting:
             waiting.moved.set()
 
     @property
     def waiting(self) -> int:
-        """How many tries wait."""
+        """How many attempts wait."""
         return len(self._waiting)
 
     @property
@@ -267,7 +267,7 @@ class LoginThrottle:
 
     async def _check(self, need: VerifySecret, attempt: Attempt) -> bool:
         network = client_network(attempt.address)
-        # A name may be as long as a message: its digest stands for it.
+        # A name may be as long as a message, so keep its digest.
         account_name = hashlib.blake2b(attempt.account.encode(), digest_size=16).digest()
         address, account = self._addresses.get(network), self._accounts.get(account_name)
         fingerprint = None if need.hash is None else self._passwords.fingerprint(need.hash, need.secret)
@@ -292,7 +292,7 @@ class LoginThrottle:
             self._accounts.tidy(account_name, account, now)
 
     def _let_in(self, network: str, address: _Bucket, fingerprint: bytes) -> None:
-        """Whoever waits at the same address with the same secret need not wait any longer."""
+        """End the waits of attempts with the same secret from the same address."""
         self._remember((network, fingerprint))
         for waiting in address.waiting:
             if waiting.fingerprint == fingerprint:
@@ -302,10 +302,10 @@ class LoginThrottle:
     async def _check_now(
         self, need: VerifySecret, fingerprint: bytes | None, attempt: Attempt, address: _Bucket, account: _Bucket
     ) -> bool:
-        """Have the secret checked; the try counts as running on both buckets already."""
+        """Check the secret. Both buckets count the attempt as running already."""
         is_right: Answer = None
         try:
-            # Whoever had to wait with a secret that is known pays with the wait alone.
+            # A verified secret that had to wait has no further cost.
             is_known = fingerprint is not None and self._passwords.is_remembered(fingerprint)
             is_right = is_known or await self._passwords.answer(need)
             return is_right is True
@@ -344,7 +344,7 @@ class LoginThrottle:
     async def _wait_for_turn(
         self, mine: _WaitingAttempt, attempt: Attempt, address: _Bucket, account: _Bucket
     ) -> _Turn:
-        """Wait until the try may be checked, and count it as running; or until it need not be."""
+        """Wait until the attempt may be checked and count it as running, or until it need not be checked."""
         if self._is_slowed(address, trio.current_time()) and len(address.waiting) >= limits.LOGIN_TRIES_WAITING_MAX:
             return _Turn.REFUSED
         address.waiting[mine] = None

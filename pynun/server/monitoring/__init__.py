@@ -1,1 +1,1 @@
-"""What the server shows of itself: health and metrics."""
+"""Health checks and metrics."""

@@ -1,8 +1,7 @@
-"""How many keys and bytes each database has: measured now and then, beside the work, when somebody wants to know.
-
-LMDB knows only the sum of all databases, and counting with every change would cost every change. So the data is read
-through in a thread, in small slices with pauses five times as long, and not again before a minute is over, or fifty
-times what it took: it never takes more than a few hundredths of one core.
+"""Count the keys and bytes of each database in the background, when somebody asks.  LMDB knows only the total of all
+databases, and counting at each change would slow every change. So a thread reads the data in small slices with pauses
+five times as long. It starts again only after a minute, or fifty times the duration of the last run. So it never uses
+more than a few percent of one core.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ _SLICE_KEYS: Final = 1000
 """About a millisecond."""
 
 _PAUSES: Final = 5
-"""Pauses are so many times as long as what they follow."""
+"""A pause lasts this many times the slice before it."""
 
 _AGE_SECONDS_MIN: Final = 60.0
 _AGE_MIN: Final = 50
-"""What was measured counts as new for so many seconds, and for so many times what it took."""
+"""A measurement is valid for this many seconds, and this many times its duration."""
 
 
 class Size(NamedTuple):
@@ -36,7 +35,7 @@ class Size(NamedTuple):
 
     keys: int
     stored_bytes: int
-    """Keys and values as they are stored, without what LMDB adds."""
+    """Keys and values as stored, without LMDB's overhead."""
 
 
 class DatabaseSizes:
@@ -52,18 +51,18 @@ class DatabaseSizes:
 
     @property
     def measured_at(self) -> float:
-        """When they were measured, in seconds since 1970; 0 before the first time."""
+        """Time of the measurement, in seconds since 1970; 0 before the first."""
         return 0.0 if self._measured is None else time_of_day(self._measured)
 
     async def want(self) -> None:
-        """Have what is old measured again. Waits for the first time to end, for a second at most."""
+        """Request a new measurement if the last is old. Waits for the very first one, for a second at most."""
         if trio.current_time() >= self._new_until:
             self._is_wanted.set()
         with trio.move_on_after(1.0):
             await self._is_known.wait()
 
     async def run(self) -> None:
-        """Measure when it is wanted, for ever."""
+        """Measure on request, until cancelled."""
         while True:
             await self._is_wanted.wait()
             began = trio.current_time()
@@ -71,7 +70,7 @@ class DatabaseSizes:
                 self.by_name = await self._measure()
             except StorageError as error:
                 _log.debug("the sizes of the databases could not be measured: %s", error)
-            except Exception:  # figures are not worth ending the server for
+            except Exception:  # a failed measurement must not end the server
                 _log.exception("the sizes of the databases could not be measured; please report this")
             else:
                 self._measured = steady_seconds()

@@ -1,7 +1,6 @@
-"""Asking the system about the disk of the data, which may not answer: a file server that is gone, a disk that hangs.
-
-Each question is asked in a thread, never on the loop, and given up after a time. A thread that waits for such a disk
-can't be ended, so there is one at most: what is asked meanwhile waits for it, and is given up too.
+"""Ask the OS about the data's disk, which may not answer: a lost file server, a hanging disk.  Each question runs in a
+thread, never on the loop, with a time limit. A thread that waits for such a disk can't be ended, so there is at most
+one: further questions wait for it, with the same limit.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _Arguments = TypeVarTuple("_Arguments")
 
 
 class DiskProbe:
-    """The questions about one disk."""
+    """Asks questions about one disk."""
 
     def __init__(self) -> None:
         self._limiter = trio.CapacityLimiter(1)

@@ -1,7 +1,5 @@
-"""How the server is watched: /livez, /readyz, /healthz and /metrics, and the address that NUN_METRICS may name.
-
-That address answers from the time the loop runs to the end of the stop, so also while the server is starting and
-stopping; there no commands are run, and connections do not count as clients.
+"""Serve /livez, /readyz, /healthz and /metrics, also at the address in NUN_METRICS.  That address answers from the
+start of the loop to the end of the stop. It runs no commands, and its connections do not count as clients.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _DELAY_SECONDS: Final = 1.0
-"""How often the delay of the loop is measured."""
+"""Interval for measuring the loop's delay."""
 
 _OFF: Final = Page(404, b"metrics are off (NUN_METRICS=off)\n")
 _ELSEWHERE: Final = Page(404, b"metrics have an address of their own (NUN_METRICS)\n")
@@ -45,7 +43,7 @@ _NOT_YET: Final = Page(503, b"not ready: starting\n")
 
 
 class Monitoring:
-    """What one server shows of itself."""
+    """The monitoring pages of one server."""
 
     def __init__(self, settings: Settings, store: LmdbStore, passwords: Passwords) -> None:
         self._handshake_seconds = settings.handshake_seconds
@@ -53,7 +51,7 @@ class Monitoring:
         self._passwords = passwords
         self._connections = 0
         self._waits: dict[trio.CancelScope, None] = {}
-        """Of connections whose client is waited for, the longest first."""
+        """Of connections that wait for their client, the longest first."""
         self._sizes = DatabaseSizes(store)
         self._loop_delay_seconds = Histogram()
         self.backups = BackupFigures()
@@ -62,24 +60,24 @@ class Monitoring:
         self.health = Health(settings.data_dir)
         ready = self.health.page
         self.health_pages: Pages = {b"/livez": self.health.live_page, b"/readyz": ready, b"/healthz": ready}
-        """What the WebSocket port answers too."""
+        """The pages that the WebSocket port answers too."""
         named: Pages = {b"/metrics": partial(self._metrics_page, with_names=True)}
         self._own_pages: Pages = {**self.health_pages, **named}
         self.pages: Pages = {**self.health_pages, b"/metrics": partial(self._metrics_page, with_names=False)}
-        """The pages of the HTTP port, for anybody."""
+        """The pages of the HTTP port, without login."""
         self._admin_pages = named
         if settings.metrics is not True:
             self._admin_pages = {}
             self.pages = {**self.pages, b"/metrics": partial(_always, _ELSEWHERE if settings.metrics else _OFF)}
 
     def watch(self, service: Service) -> None:
-        """From now on there is something to measure."""
+        """Start measuring: the server has its data."""
         self._service = service
         service.pages, service.admin_pages = self.pages, self._admin_pages
         service.health_pages = self.health_pages
 
     async def run(self) -> None:
-        """Measure what only a task can, for ever."""
+        """Measure the loop's delay and the databases, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._sizes.run)
             while True:
@@ -88,7 +86,7 @@ class Monitoring:
                 self._loop_delay_seconds.observe(trio.current_time() - due)
 
     async def serve(self, listener: SocketListener, certificate: Certificate | None) -> None:
-        """Answer on an address of its own, for ever."""
+        """Serve the address in NUN_METRICS, until cancelled."""
         async with trio.open_nursery() as nursery:
             handler = partial(self._handle, certificate)
             await trio.serve_listeners(handler, [listener], handler_nursery=nursery)
@@ -102,7 +100,7 @@ class Monitoring:
         return await self._metrics.page(self.health, with_names=with_names)
 
     def _make_metrics(self, service: Service) -> Metrics:
-        """Only who is watched pays for the library: its time, in a thread, and its memory."""
+        """Import the library at the first scrape, in a thread: unmonitored servers save its memory."""
         from pynun.server.monitoring.metrics import Metrics, Sources
 
         assert self.health.committer is not None
@@ -120,7 +118,7 @@ class Monitoring:
 
     async def _handle(self, certificate: Certificate | None, connection: Connection) -> None:
         if self._connections >= limits.MONITORS_MAX:
-            # Whoever is waited for longest makes room: so nobody keeps a monitor out by holding connections.
+            # Close the one that waits longest, so that nobody blocks a monitor by holding connections.
             oldest = next(iter(self._waits), None)
             if oldest is None:
                 return
@@ -146,7 +144,7 @@ class Monitoring:
 
     @contextlib.contextmanager
     def _wait_until(self, deadline: float) -> Iterator[trio.CancelScope]:
-        """A wait for a client: ended at a time, or when another one needs its place."""
+        """A wait for a client, ended by a time limit or when another client needs its place."""
         with trio.move_on_at(deadline) as scope:
             self._waits[scope] = None
             try:

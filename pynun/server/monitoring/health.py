@@ -1,6 +1,5 @@
-"""Whether the server is alive, and whether it can do its work now: /livez, /readyz and /healthz (docs/monitoring.md).
-
-Ready means: connections are accepted and changes can be stored. The pages are plain text: `ok`, or `not ready: REASON`.
+"""Answer /livez, /readyz and /healthz: is the server alive, and is it ready (docs/monitoring.md)?  Ready means that it
+accepts connections and can store changes. The pages are plain text: `ok`, or `not ready: REASON`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _OK: Final = Page(200, b"ok\n")
 
 
 class Phase(enum.Enum):
-    """Where in its life the server is; the value is why it is not ready then."""
+    """The state of the server; the value is the reason why it is not ready then."""
 
     STARTING = "starting"
     READY = ""
@@ -41,10 +40,10 @@ class Health:
         self._data_dir = data_dir
         self.phase = Phase.STARTING
         self.doing = ""
-        """What a start that takes long does, for everybody to read: no names in it. Set by the thread that does it."""
+        """The step of a long start, set by its thread. Anyone can read it, so it holds no names."""
         self._serving_since: float | None = None
         self.committer: Committer | None = None
-        """Known once the data is served."""
+        """Set once the data is served."""
         self.disk = DiskProbe()
 
     def begin_serving(self) -> None:
@@ -54,7 +53,7 @@ class Health:
 
     @property
     def serving_since(self) -> float:
-        """When clients were served first, in seconds since 1970; 0: not yet."""
+        """When the first clients were served, in seconds since 1970; 0 before that."""
         return 0.0 if self._serving_since is None else time_of_day(self._serving_since)
 
     async def reason(self) -> str | None:
@@ -82,9 +81,8 @@ class Health:
         return _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
 
     async def live_page(self) -> Page:
-        """The page /livez: 200 whenever the loop can answer at all.
-
-        It asks nothing of the disk: a full or hanging disk is not cured by a restart, which is what follows a failure
-        of this page. A committer that failed for good ends the server by itself.
+        """The page /livez: 200 whenever the loop can answer.          It ignores the disk: a failure of this page leads
+        to a restart, which does not cure a full or hanging disk. A committer that failed for good ends the server by
+        itself.
         """
         return _OK

@@ -1,9 +1,7 @@
-"""The page /metrics: what the server counts, in the text format of Prometheus (docs/monitoring.md).
-
-Whatever is counted where it must be cheap is a plain number there; here it is read when somebody asks, on the loop,
-in a few milliseconds. What needs the system is asked in a thread. No label holds a key, a value or a user, and each
-label has a bounded number of values: of databases the largest are named, and the others are one. Names of databases
-are for the administrator: who has not logged in is told of all of them as one.
+"""Serve /metrics in the text format of Prometheus (docs/monitoring.md).  Hot code counts in plain numbers. A scrape
+reads them on the loop, in a few milliseconds, and asks the OS in a thread. No label holds a key, a value or a user, and
+each has a bounded number of values: only the largest databases are named. Only the administrator sees the names of
+databases; without a login all count as one.
 """
 
 from __future__ import annotations
@@ -52,19 +50,19 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
 OTHER_DATABASES: Final = "all others"
-"""The label of those that are not named: with a space in it, as no database has."""
+"""The label of unnamed databases. No database name has a space."""
 
 UNKNOWN_COMMAND: Final = "unknown"
-"""The label of everything that is no command, whatever it was."""
+"""The label of everything that is not a command."""
 
 _PAUSES: Final = 5
-"""Between two pages, so many times as long as making one keeps the loop from all else."""
+"""A pause after each page: this many times as long as making the page blocked the loop."""
 
 _TRANSPORT_OF: Final = {FrameOutbox: "websocket", LineOutbox: "tcp", ResultsOutbox: "http"}
 
 
 class Sources(NamedTuple):
-    """What is read."""
+    """The parts of the server that metrics are read from."""
 
     store: LmdbStore
     committer: Committer
@@ -76,7 +74,7 @@ class Sources(NamedTuple):
 
 
 class System(NamedTuple):
-    """What the system says, asked in a thread; what can't be known is not a number."""
+    """Facts from the OS, read in a thread; NaN where unknown."""
 
     reason: str | None
     """Why the server is not ready."""
@@ -87,7 +85,7 @@ class System(NamedTuple):
 
 
 def ask_system(folder: Path, reason: str | None) -> System:
-    """Look at the disk."""
+    """Read the facts about the disk."""
     try:
         usage = shutil.disk_usage(folder)
         file = os.stat(folder / DATA_FILE)
@@ -97,7 +95,7 @@ def ask_system(folder: Path, reason: str | None) -> System:
 
 
 class _Reading(Collector):
-    """What one page shows: the sources, and what several metrics are made of."""
+    """The values of one page: the sources, and values that several metrics share."""
 
     def __init__(self, sources: Sources, system: System, serving_since: float, *, with_names: bool) -> None:
         self.system = system
@@ -113,7 +111,7 @@ class _Reading(Collector):
         return (row.metric(self) for row in _METRICS)
 
     def _named(self, sizes: Mapping[str, int]) -> list[str]:
-        """The names that get series of their own, in order: the largest."""
+        """The names of the largest databases, sorted; each gets its own series."""
         return sorted(heapq.nlargest(self._names_max, sizes, key=lambda name: (sizes[name], name)))
 
     @cached_property
@@ -124,7 +122,7 @@ class _Reading(Collector):
 
     @cached_property
     def outboxes(self) -> list[Outbox]:
-        """Of all sessions that last."""
+        """Of all WebSocket and TCP sessions."""
         return [peer.outbox for peer in self.service.peers]
 
     def answered(self) -> Iterator[tuple[tuple[str, str], int]]:
@@ -154,7 +152,7 @@ class _Reading(Collector):
 
     @cached_property
     def database_sizes(self) -> dict[str, Size]:
-        """Of the largest databases, and of all others together."""
+        """Of the largest databases, and the total of all others."""
         sizes = self.sizes.by_name
         named = self._named({name: size.stored_bytes for name, size in sizes.items()})
         others = [size for name, size in sizes.items() if name not in named]
@@ -169,11 +167,11 @@ class _Row(NamedTuple):
     name: str
     help: str
     get: Callable[[_Reading], Any]
-    """Its number or Histogram; with labels, pairs of their value (several: values) and a number."""
+    """Returns a number or Histogram; with labels, pairs of their value (or values) and a number."""
     labels: tuple[str, ...]
 
     def metric(self, reading: _Reading) -> Metric:
-        """The metric as the library wants it."""
+        """The metric in the library's form."""
         family = self.family(self.name, self.help, labels=self.labels)
         found = self.get(reading)
         if isinstance(family, HistogramMetricFamily):
@@ -200,88 +198,89 @@ def _histogram(name: str, help: str, get: Callable[[_Reading], Histogram]) -> _R
 
 # fmt: off
 _METRICS: Final = (
-    _gauge("nun_db_build_info", "Always 1; the labels say what runs.",
+    _gauge("nun_db_build_info", "Always 1; the labels give the versions.",
         lambda _now: [((__version__, platform.python_version()), 1)], "version", "python"),
-    _gauge("nun_db_ready", "1 when GET /readyz says ok, else 0.", lambda now: 1 if now.system.reason is None else 0),
-    _gauge("nun_db_serving_since_timestamp_seconds", "When clients were served first, after a start that may have"
-        " taken long (process_start_time_seconds).", lambda now: now.serving_since),
-    _gauge("nun_db_connections", "Connections that are open, by transport.",
+    _gauge("nun_db_ready", "1 if GET /readyz answers ok, else 0.", lambda now: 1 if now.system.reason is None else 0),
+    _gauge("nun_db_serving_since_timestamp_seconds", "When the server began to serve clients. An import at the"
+        " start can delay it (see process_start_time_seconds).", lambda now: now.serving_since),
+    _gauge("nun_db_connections", "Open connections, by transport.",
         lambda now: now.counters.open.items(), "transport"),
     _counter("nun_db_connections_opened", "Connections accepted, by transport.",
         lambda now: now.counters.opened.items(), "transport"),
-    _counter("nun_db_connections_refused", "Connections that were not served, by reason: limit (NUN_MAX_CONNECTIONS),"
-        " tls (none, or not to its end), proxy (no valid PROXY header), handshake (no WebSocket, or not in time),"
+    _counter("nun_db_connections_refused", "Refused connections, by reason: limit (NUN_MAX_CONNECTIONS), tls (no"
+        " TLS, or a failed handshake), proxy (no valid PROXY header), handshake (no valid WebSocket handshake in time),"
         " origin (NUN_ALLOWED_ORIGINS).", lambda now: now.counters.refused.items(), "reason"),
-    _gauge("nun_db_sessions", "Sessions that have a database selected, by database and transport; the"
-        f" {limits.METRICS_DATABASES_MAX} databases with the most, and '{OTHER_DATABASES}'.",
+    _gauge("nun_db_sessions", "Sessions with a selected database, by database and transport: the"
+        f" {limits.METRICS_DATABASES_MAX} databases with the most sessions, and '{OTHER_DATABASES}'.",
         lambda now: now.sessions(), "database", "transport"),
-    _gauge("nun_db_watches", "Keys that sessions watch; a key counts for each of them.", lambda now: now.watches()),
-    _counter("nun_db_commands", "Commands answered, by name and outcome (ok, or refused with an error); all that is"
-        f" no command is '{UNKNOWN_COMMAND}'.", lambda now: now.answered(), "command", "outcome"),
+    _gauge("nun_db_watches", "Watched keys; a key counts once for each session that watches it.",
+        lambda now: now.watches()),
+    _counter("nun_db_commands", "Answered commands, by name and outcome (ok, or refused with an error). Everything"
+        f" that is not a command counts as '{UNKNOWN_COMMAND}'.", lambda now: now.answered(), "command", "outcome"),
     _counter("nun_db_failed_logins", "Wrong passwords and tokens: admin (auth), database (use-db).",
         lambda now: now.commands.failed_logins.items(), "kind"),
-    _counter("nun_db_http_answers", "Answers on the HTTP port, by status.",
+    _counter("nun_db_http_answers", "Responses on the HTTP port, by status.",
         lambda now: [(str(status), number) for status, number in sorted(now.counters.http_answers.items())], "status"),
-    _histogram("nun_db_turn_seconds", "How long the server worked at a stretch on what had arrived by WebSocket and"
-        " TCP: read it, ran the commands, sent the answers that wait for nothing. A command waits for one such turn,"
-        " at most two.", lambda now: now.counters.turn_seconds),
-    _histogram("nun_db_loop_delay_seconds", "How much later than asked a task of the server went on, measured once a"
-        " second: what every client waits in addition.", lambda now: now.loop_delay_seconds),
-    _histogram("nun_db_durable_seconds", "From the first change of a batch until the batch was on disk: with"
-        " NUN_DURABILITY=always the longest that an answer in it waited.", lambda now: now.committer.durable_seconds),
-    _histogram("nun_db_http_request_seconds", "From a complete HTTP request of commands to its answer, the disk"
+    _histogram("nun_db_turn_seconds", "Duration of a turn: the server reads what arrived by WebSocket and TCP, runs the"
+        " commands and sends the answers that need not wait for the disk. A command waits for one turn, at most two.",
+        lambda now: now.counters.turn_seconds),
+    _histogram("nun_db_loop_delay_seconds", "How late a timer of the server fires, measured once a second. Every client"
+        " waits this much longer.", lambda now: now.loop_delay_seconds),
+    _histogram("nun_db_durable_seconds", "From the first change of a batch until the batch is on disk. With"
+        " NUN_DURABILITY=always, no answer of the batch waits longer.", lambda now: now.committer.durable_seconds),
+    _histogram("nun_db_http_request_seconds", "From a complete HTTP request with commands to its response, disk writes"
         " included.", lambda now: now.counters.http_request_seconds),
-    _histogram("nun_db_password_seconds", "How long commands waited for a password or token to be checked or hashed;"
-        " those that were checked before wait for nothing and are not counted.",
+    _histogram("nun_db_password_seconds", "How long commands waited until a password or token was checked or hashed."
+        " Secrets that were verified before need no wait and are not counted.",
         lambda now: now.passwords.check_seconds),
-    _histogram("nun_db_commit_seconds", "How long writing a batch of changes to the disk took, the sync included.",
+    _histogram("nun_db_commit_seconds", "Duration of writing a batch of changes to disk, sync included.",
         lambda now: now.committer.commit_seconds),
-    _histogram("nun_db_commit_entries", "How many changed keys a batch had that was written.",
+    _histogram("nun_db_commit_entries", "Changed keys in each written batch.",
         lambda now: now.committer.commit_entries),
-    _gauge("nun_db_log_entries", "Keys whose newest entry is in the log, and not in the data yet.",
+    _gauge("nun_db_log_entries", "Keys whose newest entry is in the log and not yet in the data.",
         lambda now: now.store.logged_entries),
-    _histogram("nun_db_checkpoint_seconds", "How long moving a slice of the log into the data took, the sync"
-        " included: changes of that moment wait so much longer.", lambda now: now.committer.checkpoint_seconds),
-    _counter("nun_db_commit_failures", "Batches that could not be written: no room.",
+    _histogram("nun_db_checkpoint_seconds", "Duration of moving a slice of the log into the data, sync"
+        " included. Changes at that time wait this much longer.", lambda now: now.committer.checkpoint_seconds),
+    _counter("nun_db_commit_failures", "Batches that could not be written, usually because the disk was full.",
         lambda now: now.committer.failures),
-    _gauge("nun_db_commit_queue_entries", "Changed keys that are not on disk yet.",
+    _gauge("nun_db_commit_queue_entries", "Changed keys that are not yet on disk.",
         lambda now: sum(len(batch.entries) for batch in now.batches)),
-    _gauge("nun_db_commit_queue_bytes", "About how many bytes these are.",
+    _gauge("nun_db_commit_queue_bytes", "Approximate size of these changes.",
         lambda now: sum(batch.bytes_estimated for batch in now.batches)),
-    _gauge("nun_db_outbox_bytes", "What waits for all clients to read it.",
+    _gauge("nun_db_outbox_bytes", "Output that waits for all clients to read it.",
         lambda now: sum(outbox.waiting_bytes for outbox in now.outboxes)),
-    _gauge("nun_db_outbox_largest_bytes", "What waits for the slowest client; at NUN_MAX_OUTBOX_SIZE it is"
-        " disconnected.", lambda now: max((outbox.waiting_bytes for outbox in now.outboxes), default=0)),
-    _gauge("nun_db_stalled_clients", "Clients that do not read as fast as they are sent to, now.",
+    _gauge("nun_db_outbox_largest_bytes", "Output that waits for the slowest client. At NUN_MAX_OUTBOX_SIZE"
+        " the server disconnects it.", lambda now: max((outbox.waiting_bytes for outbox in now.outboxes), default=0)),
+    _gauge("nun_db_stalled_clients", "Clients that currently read more slowly than the server sends.",
         lambda now: sum(outbox.is_stalled for outbox in now.outboxes)),
-    _gauge("nun_db_unfinished_input_bytes", "What is held of messages and requests that are not complete or wait"
+    _gauge("nun_db_unfinished_input_bytes", "Memory for messages and requests that are incomplete or wait"
         " (NUN_MAX_UNFINISHED_SIZE).", lambda now: now.service.input_budget.bytes),
-    _counter("nun_db_conflated_events", "Events that a newer one of the same key replaced before a slow client read"
+    _counter("nun_db_conflated_events", "Events replaced by a newer one of the same key before a slow client read"
         " them.", lambda now: now.counters.conflated_events),
     _counter("nun_db_dropped_sessions", "Sessions that the server ended, by reason: slow_reader (read too slowly),"
-        " gone (answers nothing any more), message_too_big, unfinished_input (NUN_MAX_UNFINISHED_SIZE),"
+        " gone (no longer answers), message_too_big, unfinished_input (NUN_MAX_UNFINISHED_SIZE),"
         " internal_error.", lambda now: now.counters.dropped.items(), "reason"),
-    _counter("nun_db_log_lines_dropped", "Lines of the log that were not written: nobody read standard output, or it"
-        " could not be written.", lambda _now: logs.dropped_lines()),
-    _gauge("nun_db_stored_entries", "Keys on disk, of all databases and the server's own; without new ones that are"
-        " only in the log.", lambda now: now.store.entries),
-    _gauge("nun_db_databases", "Databases, $admin included.", lambda now: len(now.sizes.by_name)),
-    _gauge("nun_db_database_keys", f"Keys on disk; the {limits.METRICS_DATABASES_MAX} largest databases, and"
+    _counter("nun_db_log_lines_dropped", "Log lines that were dropped because nobody read standard output or it could"
+        " not be written.", lambda _now: logs.dropped_lines()),
+    _gauge("nun_db_stored_entries", "Keys in the data, of all databases and the server itself, without new keys that"
+        " are only in the log.", lambda now: now.store.entries),
+    _gauge("nun_db_databases", "Number of databases, $admin included.", lambda now: len(now.sizes.by_name)),
+    _gauge("nun_db_database_keys", f"Keys on disk: the {limits.METRICS_DATABASES_MAX} largest databases, and"
         f" '{OTHER_DATABASES}'.",
         lambda now: [(name, size.keys) for name, size in now.database_sizes.items()], "database"),
-    _gauge("nun_db_database_bytes", "Bytes of these keys and their values, without what the file adds.",
+    _gauge("nun_db_database_bytes", "Bytes of these keys and their values, without the overhead of the file.",
         lambda now: [(name, size.stored_bytes) for name, size in now.database_sizes.items()], "database"),
-    _gauge("nun_db_databases_measured_timestamp_seconds", "When the three before this were measured, at most once a"
-        " minute; 0: not yet.", lambda now: now.sizes.measured_at),
-    _gauge("nun_db_data_file_bytes", "The size of the data file.", lambda now: now.system.file_bytes),
-    _gauge("nun_db_data_used_bytes", "How far the data file has been used.", lambda now: now.store.used_bytes),
-    _gauge("nun_db_data_disk_bytes", "What the data file takes on the disk.", lambda now: now.system.allocated_bytes),
-    _gauge("nun_db_disk_free_bytes", "What is free on the disk of the data.", lambda now: now.system.disk_free_bytes),
-    _gauge("nun_db_disk_bytes", "How large the disk of the data is.", lambda now: now.system.disk_bytes),
-    _gauge("nun_db_last_backup_timestamp_seconds", "When the newest backup of the schedule (NUN_BACKUP_DIR) was"
-        " begun; 0: none, or no schedule.", lambda now: now.backups.newest_at),
-    _counter("nun_db_backup_failures", "Backups of the schedule that were not made when they were due, each try"
-        " counted.", lambda now: now.backups.failures),
+    _gauge("nun_db_databases_measured_timestamp_seconds", "When the three metrics above were measured, at most once a"
+        " minute; 0 before the first time.", lambda now: now.sizes.measured_at),
+    _gauge("nun_db_data_file_bytes", "Size of the data file.", lambda now: now.system.file_bytes),
+    _gauge("nun_db_data_used_bytes", "Size of the data file's used part, with pages that are free again.",
+        lambda now: now.store.used_bytes),
+    _gauge("nun_db_data_disk_bytes", "Disk space that the data file occupies.", lambda now: now.system.allocated_bytes),
+    _gauge("nun_db_disk_free_bytes", "Free space on the disk of the data.", lambda now: now.system.disk_free_bytes),
+    _gauge("nun_db_disk_bytes", "Size of the disk of the data.", lambda now: now.system.disk_bytes),
+    _gauge("nun_db_last_backup_timestamp_seconds", "When the newest scheduled backup (NUN_BACKUP_DIR) was"
+        " started; 0 without a backup or a schedule.", lambda now: now.backups.newest_at),
+    _counter("nun_db_backup_failures", "Failed attempts to make a scheduled backup.", lambda now: now.backups.failures),
 )
 # fmt: on
 
@@ -293,13 +292,12 @@ class Metrics:
         self._sources = sources
         self._turn = trio.Lock()
         self._pages: dict[bool, tuple[float, Page]] = {}
-        """By whether it has names: when it was begun, and the page."""
+        """By `with_names`: the time when the page was started, and the page."""
         self._rested_at = -math.inf
 
     async def page(self, health: Health, *, with_names: bool) -> Page:
-        """The page, with names of databases or without.
-
-        Anybody may ask, as often as they like: whoever asks while a page is still to be begun gets that one.
+        """The page, with or without names of databases.          Requests that arrive before the next page is started
+        share that page, so frequent requests cost little.
         """
         await self._sources.sizes.want()
         asked_at = trio.current_time()
@@ -314,7 +312,7 @@ class Metrics:
                 began = trio.current_time()
                 registry = CollectorRegistry(auto_describe=False)
                 registry.register(_Reading(self._sources, system, health.serving_since, with_names=with_names))
-                ProcessCollector(registry=registry)  # a new one each time: each keeps the clock of its beginning
+                ProcessCollector(registry=registry)  # a new one each time: it keeps the clock of its start
                 page = Page(200, generate_latest(registry), CONTENT_TYPE)
                 ended = trio.current_time()
                 self._rested_at = ended + _PAUSES * (ended - began)

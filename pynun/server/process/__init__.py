@@ -1,1 +1,1 @@
-"""The process: its user, its memory, its log."""
+"""The process: user, memory and log."""

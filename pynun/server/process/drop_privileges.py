@@ -1,10 +1,8 @@
-"""Giving up root: a server that root starts hands its data folder to another user and goes on as that one.
-
-Meant for containers (NUN_RUN_AS is set in the image), where the process starts as root and the folder that is mounted
-belongs to root, or is missing. The folder of the backups is handed over likewise. Invariants: afterwards the process
-can't become root again; nothing is handed over that is not the server's own (a folder with other things in it is
-refused, links are not followed); a folder that the user can write already, such as /tmp, keeps its owner. Who is not
-root to begin with stays who it is.
+"""Give up root: a server started by root gives its data folder to another user and continues as that user.  Meant for
+containers (the image sets NUN_RUN_AS), where the process starts as root and the mounted folder belongs to root or is
+missing. The backup folder changes hands too. Invariants: afterwards the process can't become root again. Only the
+server's own files change owner: a folder with other content is refused, links are not followed. A folder that the user
+can write already, such as /tmp, keeps its owner. A process that does not start as root keeps its user.
 """
 
 from __future__ import annotations
@@ -32,15 +30,15 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _ORIGINALS_FILES: Final = (".data.keys", ".data.values", ".madadata", "keys-nun.keys")
-"""Ends of the names of the original's files (docs/protocol.md section 7): a folder with them is one of data, too."""
+"""Suffixes of the original's files (docs/protocol.md section 7). A folder with them is a data folder too."""
 
 BACKUPS_SECONDS_MAX: Final = 10.0
-_REASON_BYTES_MAX: Final = 4096  # what a pipe takes at once
+_REASON_BYTES_MAX: Final = 4096  # a pipe takes this much at once
 
 _PR_SET_DUMPABLE: Final = 4  # <linux/prctl.h>
 
 _OF_A_FILE_SYSTEM: Final = frozenset({"lost+found"})
-"""What is in an empty folder where a disk is mounted."""
+"""Content of an otherwise empty folder where a disk is mounted."""
 
 
 def drop_privileges(
@@ -50,11 +48,10 @@ def drop_privileges(
     files: Iterable[Path] = (),
     backup_dir: Path | None = None,
 ) -> None:
-    """Go on as another user, who owns the data folder from then on. Does nothing unless this process is root.
-
-    `audit_file` may lie in that folder, with older ones beside it. `files` are those that the server may have to read
-    again later (a renewed certificate's): the log says which it won't be able to. `backup_dir` is handed over like the
-    data folder, if it is there; if that can't be done, it is a warning. Raises StartError, with what to do.
+    """Continue as another user, who then owns the data folder. Does nothing unless this process is root.
+    `audit_file` may be in that folder, with older ones beside it. `files` are those that the server may read again
+    later (a renewed certificate); the log names those it won't be able to read. `backup_dir`, if it exists, is handed
+    over like the data folder; a failure is only a warning. Raises StartError with the remedy.
     """
     if os.geteuid() != 0:
         return
@@ -90,9 +87,8 @@ def drop_privileges(
 
 
 def _allow_looking() -> None:
-    """Let others of that user see what this process has open, as if it had been started as that user.
-
-    Linux hides it after a change of users (proc(5)). A backup of a data file that has no name any more needs it.
+    """Let other processes of that user see this process's open files, as if that user had started it.      Linux hides
+    them after a change of users (proc(5)). Backing up a data file that was removed needs them.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
@@ -106,11 +102,11 @@ def _cannot_change(identity: Identity, error: OSError) -> str:
 
 
 def _prepare_folder(identity: Identity, folder: Path, audit_file: Path | None, can_use: bool) -> None:
-    """See to it that the user has the folder, and in it the server's files. Raises OSError, and StartError."""
+    """Make the user the owner of the folder and the server's files in it. Raises OSError and StartError."""
     try:
         made = make_folder(folder)
     except OSError:
-        return  # opening the folder will tell, in its own words
+        return  # opening the folder will report it
     for path in made:
         os.chown(path, identity.user, identity.group)
     if not made and not can_use:
@@ -125,7 +121,7 @@ def _prepare_folder(identity: Identity, folder: Path, audit_file: Path | None, c
 
 
 def _can_use(identity: Identity, folder: Path) -> bool:
-    """Can the user list, enter and write the folder? Asked of the system, as that user: it knows of all rules."""
+    """Whether the user can list, enter and write the folder. Tested as that user, so that all rules apply."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(identity.group)
@@ -139,9 +135,8 @@ def _can_use(identity: Identity, folder: Path) -> bool:
 
 
 def _refuse_other_things(identity: Identity, folder: Path) -> None:
-    """Raise StartError if the folder is somebody else's: neither empty nor one of data.
-
-    A typing error in a mount (/var instead of /var/lib/nun-db) must not give the machine's files to the server.
+    """Raise StartError unless the folder is empty or a data folder.      A typing error in a mount (/var instead of
+    /var/lib/nun-db) must not give the machine's files to the server.
     """
     names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
     if names and not any(name in schema.FILES or name.endswith(_ORIGINALS_FILES) for name in names):
@@ -153,13 +148,12 @@ def _refuse_other_things(identity: Identity, folder: Path) -> None:
 
 
 def hand_over_backups(identity: Identity, folder: Path) -> None:
-    """Give the folder of the backups, and those in it, to the user; a warning if that can't be done.
-
-    In a child: its disk may be one that doesn't answer, and backups are never a reason not to start.
+    """Give the backup folder and the backups in it to the user, or log a warning.      In a child process: the disk may
+    not answer, and backups must never prevent a start.
     """
     reader, writer = os.pipe()
     child = os.fork()
-    if child == 0:  # pragma: no cover - leaves nothing behind that could be counted
+    if child == 0:  # pragma: no cover - the child records no coverage
         reason = "it is not known why"
         try:
             reason = prepare_backups(identity, folder)
@@ -187,12 +181,11 @@ def hand_over_backups(identity: Identity, folder: Path) -> None:
 
 
 def prepare_backups(identity: Identity, folder: Path) -> str:
-    """See to it that the user can write the folder; returns why it was not given to it. Raises OSError.
-
-    A folder that is missing is not made: it may be on a disk that comes later, and must not be hidden by it.
+    """Make sure that the user can write the folder; returns the reason if not. Raises OSError.      A missing folder is
+    not made: its disk may be mounted later, and would hide it.
     """
     if not folder.exists():
-        return ""  # the schedule will tell
+        return ""  # the schedule will report it
     if not _can_use(identity, folder):
         names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
         others = sorted(name for name in names if not backup_folder.is_ours(name))
@@ -211,11 +204,11 @@ def _some(names: list[str]) -> str:
 
 
 def _hand_over(identity: Identity, path: Path) -> None:
-    """Give one file of the server's to the user; not what a link, or a second name, lends its name to."""
+    """Give one of the server's files to the user, unless it is a link or has a second name."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return  # missing, or no file: opening the folder will tell
+        return  # missing or not a file: opening the folder will report it
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_uid != identity.user:

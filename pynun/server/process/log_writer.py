@@ -1,7 +1,6 @@
-"""Writes lines to standard output or standard error in a thread, so that serving never waits for whoever reads them.
-
-A pipe that nobody reads, a terminal with Ctrl-S or a disk that hangs block the thread alone. What waits is bounded in
-lines and in bytes. Further lines are dropped and counted, and a line says how many once others are written again.
+"""Write lines to standard output or standard error in a thread, so that the server never waits for their reader.  A
+pipe that nobody reads, a terminal with Ctrl-S or a hanging disk block only the thread. The queue is limited in lines
+and bytes. Further lines are dropped and counted; once writing works again, a line says how many.
 """
 
 from __future__ import annotations
@@ -19,20 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PIECE_BYTES: Final = select.PIPE_BUF
-"""Written at once: a pipe takes so much whole, so other processes' lines don't come between (POSIX, write)."""
+"""Largest single write: a pipe takes this much atomically, so other processes' lines can't come between (POSIX,
+write)."""
 
 
 class LogWriter:
-    """One descriptor's lines. May be used from several threads, and from a signal handler."""
+    """The lines of one descriptor. Safe to use from several threads and from signal handlers."""
 
     def __init__(self, descriptor: int, gap_line: Callable[[int], str]) -> None:
-        """`gap_line` makes the line that says how many are missing."""
+        """`gap_line` makes the line that says how many lines were dropped."""
         self.dropped = 0
-        """Lines that were never written, so far."""
+        """Lines dropped so far."""
         self._descriptor = descriptor
         self._gap_line = gap_line
         self._changed = threading.Condition(threading.RLock())
-        self._waiting: deque[bytes | int] = deque()  # lines; a number stands for so many that are missing
+        self._waiting: deque[bytes | int] = deque()  # lines; a number stands for that many dropped ones
         self._waiting_bytes = 0
         self._missing = 0  # since the last number in `_waiting`
         self._is_dropping = False
@@ -42,10 +42,10 @@ class LogWriter:
         self._thread: threading.Thread | None = None
 
     def put(self, text: str) -> None:
-        """Have whole lines written, soon. Never blocks."""
+        """Queue whole lines. Never blocks."""
         data = text.encode(errors="backslashreplace")
         with self._changed:
-            # Once lines are dropped, half of the room must be free again: one gap instead of many.
+            # After a drop, wait until half of the queue is free: one gap instead of many.
             share = 2 if self._is_dropping else 1
             if self._waiting and (
                 len(self._waiting) >= limits.LOG_LINES_WAITING_MAX // share
@@ -63,7 +63,7 @@ class LogWriter:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Wait until all is written, but for a second at most in which nobody reads anything."""
+        """Wait until all is written; give up after a second without progress."""
         ends_at = time.monotonic() + limits.LOG_END_SECONDS
         with self._changed:
             while (self._waiting or self._is_writing) and time.monotonic() < ends_at:
@@ -103,7 +103,7 @@ class LogWriter:
         return self._gap_line(part).encode() if isinstance(part, int) else part
 
     def _take(self) -> list[bytes | int]:
-        """What comes next: a piece of several short lines, or one line of any length."""
+        """The next text to write: several short lines, or one of any length."""
         taken: list[bytes | int] = []
         size = 0
         while self._waiting:
@@ -118,14 +118,14 @@ class LogWriter:
         return taken
 
     def _write(self, data: bytes) -> bool:
-        """Write it all; False if that can't be: nobody will read it (a closed pipe), or the disk is full."""
+        """Write it all; False if that is impossible: the pipe is closed or the disk is full."""
         if self._is_cut:
             data = b"\n" + data
         left = memoryview(data)
         while left:
             try:
                 left = left[os.write(self._descriptor, left) :]
-            except BlockingIOError:  # somebody else who has this pipe made it non-blocking
+            except BlockingIOError:  # another process that shares this pipe made it non-blocking
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll()

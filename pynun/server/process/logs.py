@@ -1,13 +1,10 @@
 """The log: one line per event on standard output, in the original's format with the level added, or as JSON.
 
-Levels: error, something failed that an administrator must look at; warn, it may need a look; info, starting, stopping
-and the like, nothing per command; debug, connections; trace, as debug. No level shows a password, token or value.
-
-Nothing that a client sends can begin a line or hide one: control characters are escaped, and in the text format the
-lines of a trace are indented. As JSON each line is one object with `time`, `level`, `logger` and `message`, a trace
-being the text `exception` in it (docs/monitoring.md).
-
-The lines are written in a thread, in their order: nothing here waits for whoever reads the log.
+Levels: error, an administrator must act; warn, somebody should look; info, start, stop and the like, nothing per
+command; debug and trace, connections. No level shows a password, token or value.  Clients can't forge or hide a line:
+control characters are escaped, and in the text format tracebacks are indented. As JSON each line is an object with
+`time`, `level`, `logger` and `message`, and a traceback is the text `exception` (docs/monitoring.md).  A thread writes
+the lines in order, so nothing here waits for the reader of the log.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ _ESCAPES: Final = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
 }
-"""Control characters, and what else ends a line for one program or another."""
+"""Control characters, and other characters that some programs take as line ends."""
 
 
 def _level_name(level: int) -> str:
@@ -65,7 +62,7 @@ class _JsonFormatter(logging.Formatter):
 
 
 def _json_line(seconds: float, level: str, logger: str, message: str, members: dict[str, str]) -> str:
-    """One object in one line, of ASCII only: what it is written to may have any encoding."""
+    """One JSON object per line, in ASCII, because the output may have any encoding."""
     time_text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return json.dumps({"time": time_text, "level": level, "logger": logger, "message": message, **members})
 
@@ -79,7 +76,7 @@ class _Handler(logging.Handler):
 
 
 class _Direct:
-    """Where standard output is no descriptor of the process (the demo, tests): written at once."""
+    """Writes directly, where standard output is not a file descriptor of the process (the demo, tests)."""
 
     dropped = 0
 
@@ -92,7 +89,7 @@ class _Direct:
 
 
 class _StandardError(io.TextIOBase):
-    """What Python and its libraries print as sys.stderr, in whole lines where they are written so."""
+    """Replaces sys.stderr for Python and libraries; keeps lines whole if they are written whole."""
 
     encoding = "utf-8"
     errors = "backslashreplace"
@@ -119,10 +116,9 @@ _output: LogWriter | _Direct = _Direct()
 
 
 def configure(level: str, log_format: str = "text") -> logging.Logger:
-    """Set up the process's log; returns the server's logger.
-
-    From now on nothing that is printed on standard output or standard error blocks (`pynun.server.process.log_writer`).
-    `level` is `off`, `error`, `warn`, `info`, `debug` or `trace`; `log_format` is `text` or `json`.
+    """Set up the log of the process; returns the server's logger.      From now on, printing to standard output or
+    standard error never blocks (`pynun.server.process.log_writer`). `level` is `off`, `error`, `warn`, `info`, `debug`
+    or `trace`; `log_format` is `text` or `json`.
     """
     global _is_json, _output
     _is_json = log_format == "json"
@@ -137,7 +133,7 @@ def configure(level: str, log_format: str = "text") -> logging.Logger:
     logger.handlers[:] = [handler]
     logger.setLevel(_LEVELS[level])
     logger.propagate = False
-    # trio-websocket logs every frame at debug: its checks cost nothing while its level is higher.
+    # trio-websocket logs every frame at debug; a higher level makes that cheap.
     logging.getLogger("trio-websocket").setLevel(logging.CRITICAL)
     return logger
 
@@ -150,9 +146,8 @@ def _is_descriptor(stream: TextIO, descriptor: int) -> bool:
 
 
 def announce(text: str, **members: str) -> None:
-    """A line that is printed whatever the level: that the server starts, where it listens, how to stop it.
-
-    `members` are further members of the object, for programs that read the log as JSON.
+    """Print a line at every level: that the server starts, where it listens, how to stop it.      `members` are further
+    members of the JSON object.
     """
     line = f"[{timestamp()} {_LOGGER}] {text.translate(_ESCAPES)}"
     if _is_json:
@@ -161,12 +156,12 @@ def announce(text: str, **members: str) -> None:
 
 
 def dropped_lines() -> int:
-    """Lines of the log that were never written, so far: nobody read them, or they could not be written."""
+    """Log lines dropped so far because nobody read them or they could not be written."""
     return _output.dropped
 
 
 def finish() -> None:
-    """Wait until the log is written, but for a second at most in which nobody reads anything of it."""
+    """Wait until the log is written; give up after a second without progress."""
     _output.finish()
 
 

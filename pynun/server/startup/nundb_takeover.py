@@ -1,10 +1,7 @@
-"""A server that is started on the data folder of the original Nun-db takes its data over, once (docs/migration.md).
-
-Whoever replaces the container keeps the folder: the new server then has to have everything, without anybody doing
-anything, or nothing: data that can't all be read must be somebody's decision, so it stops the start.
-
-All this is before clients are served, in a thread of its own (`status_page`). So a signal to stop is looked at between
-two steps of the work (`pynun.stop_signals`).
+"""Import the data of the original Nun-db once, when started on its data folder (docs/migration.md).  If you replace the
+container and keep the folder, the new server has all data without further steps. If some data can't be read, the start
+fails and imports nothing: accepting the loss is the administrator's decision.  The import runs in its own thread before
+clients are served (`status_page`), and checks for stop signals between steps (`pynun.stop_signals`).
 """
 
 from __future__ import annotations
@@ -46,10 +43,9 @@ _log = logging.getLogger("nun_db")
 
 
 def take_over(store: LmdbStore, passwords: Passwords, trail: AuditTrail, start: StatusPage) -> Summary | None:
-    """Import what the original left in the store's folder, unless that was done. Takes as long as the data is large.
-
-    Says what it did, or what a person ought to know. Returns the summary of an import. Raises StartError if not
-    everything can be read; nothing is imported then. Raises Stopped when the server is told to stop.
+    """Import the original's data in the store's folder, unless that was done. Takes time in proportion to the data.
+    Logs what it did and what an administrator should know. Returns the summary of an import. Raises StartError, without
+    importing anything, if some data can't be read. Raises Stopped when the server is told to stop.
     """
     if not holds_databases(store.folder):
         return None
@@ -68,7 +64,7 @@ def _take_over(
     if before is not None:
         changed, now = compare_files(folder, before, lambda _: stop_signals.check())
         if now != before:
-            note_imported(store, now)  # else the whole files would be read again at each start
+            note_imported(store, now)  # else each start would read the whole files again
         if changed:
             _log.warning(
                 "files of the original Nun-db in %s changed after they were imported (%s): what was changed in them is"
@@ -99,7 +95,7 @@ def _take_over(
 
 
 def _into_itself(folder: Path) -> str:
-    """What import-nundb is told so that it imports into the folder where the files are, wherever it is run."""
+    """Arguments that make import-nundb import into the folder of the files, from any current folder."""
     return f"{folder.absolute()} --data-dir {folder.absolute()}"
 
 
@@ -121,7 +117,7 @@ def _import(store: LmdbStore, passwords: Passwords, tell: Callable[[str], None])
         nonlocal next_time
         stop_signals.check()
         share = f": {100 * done // total} %" if total else ""
-        # Not which database: whoever may ask for /healthz need not know their names.
+        # No database names: anyone may ask for /healthz.
         tell(f"{_IMPORTING if step.startswith('importing ') else step}{share}")
         if time.monotonic() >= next_time:
             next_time = time.monotonic() + _PROGRESS_SECONDS

@@ -1,6 +1,5 @@
-"""NUN_REPLICATE_ADDR on a single node: a list of servers that names others promises copies that nobody makes.
-
-Set-ups of one server often name that server itself; there nothing is promised, and it starts.
+"""Refuse a NUN_REPLICATE_ADDR that names other servers: this single node would not replicate to them.  Set-ups of one
+server often list only that server itself. That is accepted.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def refuse_other_servers(settings: Settings) -> None:
-    """Raise StartError if the list names another server than this one. May ask the system's resolver."""
+    """Raise StartError if the list names a server other than this one. May query DNS."""
     others = [address for address in settings.replicate_addresses if not _is_own(address, settings)]
     if others:
         raise StartError(
@@ -36,7 +35,7 @@ def _is_own(address: str, settings: Settings) -> bool:
 
 
 def _is_of_this_machine(host: str) -> bool:
-    """Whether it is a name or address of this machine, and of no other one besides."""
+    """Whether it is a name or address of this machine only."""
     if host.lower() in ("", "0.0.0.0", "::", "localhost", socket.gethostname().lower()):
         return True
     try:
@@ -47,7 +46,7 @@ def _is_of_this_machine(host: str) -> bool:
 
 
 def _is_own_source(family: int, ip: object, address: tuple[Any, ...]) -> bool:
-    """Whether the system would send from an address to that same address. Nothing is sent. Raises OSError."""
+    """Whether the address is local: the system would send to it from itself. Sends nothing. Raises OSError."""
     if str(ip).startswith("127."):
         return True
     with socket.socket(family, socket.SOCK_DGRAM) as one:

@@ -1,8 +1,7 @@
-"""A start that takes long, because it takes data over first: that is said to whoever asks meanwhile.
-
-The work is done in a thread, and the loop that runs beside it answers the server's pages, on the HTTP and WebSocket
-ports and on the address of their own that NUN_METRICS may name. Any other request to these ports, a WebSocket handshake
-too, is answered with what /readyz says. TCP clients wait, connected by the kernel, until the data is there.
+"""Answer health checks during a long start that imports data.  A thread does the work. Meanwhile a loop serves the
+server's pages on the HTTP and WebSocket ports and on the address in NUN_METRICS, if any. Every other request to these
+ports, WebSocket handshakes too, gets the answer of /readyz. TCP clients are connected by the kernel and wait until the
+data is ready.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _Result = TypeVar("_Result")
 
 
 class StatusPage:
-    """What of a server is there before its data."""
+    """The parts of a server that exist before its data."""
 
     def __init__(
         self,
@@ -49,15 +48,15 @@ class StatusPage:
         self.monitoring = monitoring
         self.handshake_seconds: float = settings.handshake_seconds
         self.counters = Counters()
-        """Not among the figures: they begin when clients are served."""
+        """Not in the metrics, which begin when clients are served."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
 
     def tell(self, doing: str) -> None:
-        """Have it said what is being done. From whatever thread; everybody may read it, so no names."""
+        """Set the current step. Any thread may call it. Anyone can read the text, so it must hold no names."""
         self.monitoring.health.doing = doing
 
     def run(self, work: Callable[[], _Result]) -> _Result:
-        """Do the work, in a thread, and answer meanwhile. Returns or raises what the work does, once it has ended."""
+        """Do the work in a thread and answer meanwhile. Returns or raises what the work does."""
         try:
             return trio.run(self._run, work)
         finally:
@@ -67,7 +66,7 @@ class StatusPage:
         async with trio.open_nursery() as answering:
             for opened, transport in ((self._listeners.http, _HTTP), (self._listeners.websocket, _WEBSOCKET)):
                 handler = partial(self._acceptor.handle, transport, self, trio.Event())
-                # Duplicates, for `serve_listeners` closes what it is given.
+                # Duplicates, because `serve_listeners` closes its listeners.
                 listener = opened.duplicate()
                 answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
             if self._listeners.metrics is not None:
