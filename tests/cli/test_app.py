@@ -72,6 +72,8 @@ def test_unknown_or_incomplete_arguments_are_a_usage_error(arguments: list[str])
         (["databases", "-u", "a", "list"], "No such option: -u (-u stands before the command)"),
         (["password", "-p", "a"], "No such option: -p (-p stands before the command)"),
         (["databases", "nonsense"], "No such command 'nonsense'."),
+        (["database"], "No such command 'database'. Did you mean 'databases'?"),
+        (["wacth"], "No such command 'wacth'. Did you mean 'watch'?"),
         (["-u"], "Option '-u' requires an argument."),
         (["exec", "--nonsense"], "No such option: --nonsense"),
     ],
