@@ -1,15 +1,11 @@
-"""Group commit: the batch being filled becomes durable as soon as the one before it is.
-
-One task. It takes the view's batch, writes it in a worker thread (one LMDB transaction with a sync) while the loop
-goes on filling the next, then releases whoever waits for it. In relaxed durability nobody waits, and a batch gathers
-for up to `RELAXED_DELAY_SECONDS` first.
-
-Batches go into the store's log. Between them, and when nothing comes, the same thread moves what the log has gathered
-into the data (`pynun.storage.memtable`), in slices, so that whoever comes meanwhile waits for one slice at most.
-
-When a batch can't be written (no room), `always` drops it and the one filled meanwhile, which may have read it, and
-tells exactly those who waited for them; `relaxed` has acknowledged it already, so it keeps it, refuses further changes
-and tries again until it is on disk.
+"""Group commit: each batch is written as soon as the one before it is on disk.  One task takes the view's batch and
+writes it in a worker thread (one LMDB transaction with a sync) while the loop fills the next. Then it releases the
+replies that wait for the batch. In relaxed durability none wait, and a batch first gathers changes for up to
+`RELAXED_DELAY_SECONDS`.  Batches go into the store's log. Between batches and when idle, the same thread moves the log
+into the data (`pynun.storage.memtable`), in slices, so that a new batch waits for one slice at most.  If a batch can't
+be written (a full disk), `always` drops it and the one filled meanwhile, which may depend on it, and tells exactly the
+clients that wait for them. `relaxed` has acknowledged it already: it keeps the batch, refuses further changes and
+retries until the batch is on disk.
 """
 
 from __future__ import annotations
@@ -34,38 +30,37 @@ if TYPE_CHECKING:
     from pynun.storage.store import LmdbStore
 
 RELAXED_DELAY_SECONDS: Final = 0.05
-"""At most 100 ms of changes may be lost by a crash in relaxed durability: half of it for gathering, half to write."""
+"""A crash in relaxed durability may lose at most 100 ms of changes: half for gathering, half for writing."""
 
 RETRY_SECONDS: Final = 0.5
 
 PROBE_SECONDS: Final = 2.0
-"""After a batch was lost, and while nothing comes to be written, an empty one is tried so often: is there room now?"""
+"""After a lost batch and without new changes, write an empty batch at this interval to test for free space."""
 
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 2048
-"""A batch beyond either bound makes those who fill it wait for the disk (`Committer.wait_for_room`). The entries
-bound the memory that LMDB takes for changed pages, and keeps: 4 KiB for each, if they are far apart."""
+"""Beyond either bound, clients that fill the batch wait for the disk (`Committer.wait_for_room`). The bound on entries
+limits the memory that LMDB takes for changed pages and keeps: 4 KiB for each, if they are far apart."""
 
 MOVES_PER_CHANGE: Final = 2
-"""While a checkpoint is due: so many entries are moved for each that is written. More than one, or it never ends."""
+"""Entries moved for each entry written, while a checkpoint is due. Must exceed one, or it never ends."""
 
 SLICE_BATCHES: Final = 16
 SLICE_ENTRIES: Final = range(128, 1025)
-"""How many batches' worth of entries are moved at once, and at least and at most how many entries. The more at once,
-the less each costs, but the longer the next batch waits, and the more memory LMDB takes for pages, and keeps: with many
-connections the batches are large, and so may slices be (measured: 25 µs of waiting an entry at 256 a slice, 15 at
-2048)."""
+"""Size of a slice in batches, and its bounds in entries. A larger slice costs less per entry, but the next batch waits
+longer, and LMDB takes and keeps more memory for pages. With many connections batches are large, so slices may be too
+(measured: 25 µs per entry in slices of 256, 15 µs in slices of 2048)."""
 
 IDLE_SECONDS: Final = 1.0
-"""After so long without a change the log is moved into the data, whether that is due or not."""
+"""After this long without a change, the log is moved into the data even if no checkpoint is due."""
 
 IDLE_SLICE_ENTRIES: Final = 256
 """About five milliseconds."""
 
 DRAIN_SECONDS: Final = 1.0
 DRAIN_SLICE_ENTRIES: Final = 512
-"""A stop moves the log into the data for so long, in slices of so many: on a slow disk all of it could take longer than
-whoever stops the server waits before it is killed."""
+"""A stop moves the log into the data for at most this long, in slices of this size: on a slow disk the whole log could
+take longer than a supervisor waits before it kills the server."""
 
 ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -87,13 +82,13 @@ class Committer:
         self._is_stopping = False
         self.durable_revision = store.revision
         self.commit_seconds = Histogram()
-        """How long writing a batch to the disk took."""
+        """Duration of writing a batch to disk."""
         self.commit_entries = Histogram(ENTRIES_BOUNDS)
-        """How many changed keys a batch that was written had."""
+        """Changed keys in each written batch."""
         self.durable_seconds = Histogram()
-        """From a batch's first change to its being on disk."""
+        """From a batch's first change until it is on disk."""
         self.checkpoint_seconds = Histogram()
-        """How long moving a slice of the log into the data took."""
+        """Duration of moving a slice of the log into the data."""
         self.failures = 0
         """Batches that could not be written."""
         self._first_change_at = 0.0  # of the batch being filled
@@ -101,11 +96,11 @@ class Committer:
         self._write_began_at = 0.0
         self._damage: DamageError | None = None
         self.failure: str | None = None
-        """Why the last commit failed; None when it did not."""
+        """Why the last commit failed; None if it succeeded."""
         self.is_over = False
-        """Whether the data was taken away: changes are refused, and only what was answered is still written."""
+        """Whether the data was taken away. Then changes are refused, and only acknowledged ones are still written."""
         self.on_released: Callable[[], None] = lambda: None
-        """Called after the waiters of a batch were told: what they held back may leave now."""
+        """Called after the waiters of a batch were told, to send the replies they held."""
         self._view.on_first_change = self._ring
 
     def _ring(self) -> None:
@@ -120,20 +115,18 @@ class Committer:
 
     @property
     def writing_seconds(self) -> float:
-        """How long the batch being written has been with the disk; 0 when none is."""
+        """How long the current write has lasted; 0 without one."""
         return 0.0 if self._view.writing is None else time.perf_counter() - self._write_began_at
 
     async def wait_for_room(self) -> None:
-        """Return when the batch being filled is not too large any more, or refuses changes, which it may for long."""
+        """Return when the batch being filled has room again, or refuses changes, possibly for long."""
         while self.is_full and self._engine.keyspace.refused_changes is None:
             self._hurry.set()
             await self._room.wait()
 
     async def run(self) -> None:
-        """Write batches until `stop`, and then what is left.
-
-        Raises StorageError if the last batch of relaxed durability can't be written, TakenAwayError if the data was
-        taken away meanwhile, and DamageError.
+        """Write batches until `stop`, then the last one.          Raises StorageError if the last batch of relaxed
+        durability can't be written, TakenAwayError if the data was taken away, and DamageError.
         """
         with self._writer:
             await self._run()
@@ -162,7 +155,7 @@ class Committer:
                 return
 
     async def _wait_for_changes(self) -> None:
-        """Return when there are some, or when it is time for a probe; the log is drained meanwhile."""
+        """Return when there are changes or a probe is due; drain the log meanwhile."""
         if self.failure is not None and not self.is_over:
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
@@ -176,7 +169,7 @@ class Committer:
         await self._bell.wait()
 
     def _gathering_seconds(self) -> float:
-        """How long a batch of relaxed durability may still gather: a checkpoint may have taken a part of the time."""
+        """How long a relaxed batch may still gather changes, minus the time a checkpoint took."""
         return max(0.0, RELAXED_DELAY_SECONDS - (time.perf_counter() - self._first_change_at))
 
     async def _keep_up(self, entries: int) -> None:
@@ -191,14 +184,14 @@ class Committer:
             await self._checkpoint(count)
 
     async def _drain(self) -> None:
-        """Before the end, as far as time allows: the next start then has little to read."""
+        """Drain the log before the end, as far as time allows, so that the next start reads little."""
         deadline = time.perf_counter() + DRAIN_SECONDS
         while not self._store.is_drained and time.perf_counter() < deadline:
             if not await self._checkpoint(DRAIN_SLICE_ENTRIES):
                 break
 
     async def _checkpoint(self, count: int) -> bool:
-        """Move a slice of the log into the data; False if there is no room for it, and then nothing is lost either."""
+        """Move a slice of the log into the data; False, without loss, if the disk is full."""
         if self.is_over:
             return False
         began = time.perf_counter()
@@ -217,12 +210,12 @@ class Committer:
         self._hurry.set()
 
     def fail(self, damage: DamageError) -> None:
-        """Let `run` raise this: somebody has found that the file can't be relied on."""
+        """Make `run` raise this error: the file was found unreliable."""
         self._damage = damage
         self._bell.set()
 
     def give_up(self, why: str) -> None:
-        """The data was taken away: refuse changes until the end, and say so, once."""
+        """Refuse changes for good because the data was taken away, and log it once."""
         if not self.is_over:
             self.is_over = True
             self.failure = self._engine.keyspace.refused_changes = why
@@ -237,7 +230,7 @@ class Committer:
         return batch
 
     async def _probe(self) -> None:
-        """Find out whether commits work again, by one without changes."""
+        """Test with an empty commit whether commits work again."""
         batch = self._view.take_batch()
         try:
             await self._growing(partial(self._store.append, batch, self._view.operations - self._view.batch.operations))
@@ -269,7 +262,7 @@ class Committer:
                     return
                 self._refuse_changes(batch, str(error))
                 if isinstance(error, TakenAwayError):
-                    # It was answered, and can still be saved from the open file.
+                    # It was acknowledged, and can still be saved from the open file.
                     append = partial(self._store.append, batch, operations, is_rescue=True)
                     continue
                 if self._is_stopping:
@@ -285,7 +278,7 @@ class Committer:
         self.finish(batch)
 
     def finish(self, batch: Batch) -> None:
-        """The batch is on disk: whoever waits for it is released."""
+        """The batch is on disk: release its waiters."""
         self._view.written()
         self.durable_revision = batch.revision
         self._make_room()
@@ -294,7 +287,7 @@ class Committer:
         self.on_released()
 
     async def _growing(self, write: Callable[[], None]) -> None:
-        """Have something written. A memory map that is full grows first, here on the loop, where nothing reads then."""
+        """Write in the thread. If the memory map is full, grow it first, on the loop, where nothing reads meanwhile."""
         while True:
             try:
                 await self._writer.run(write)
@@ -317,7 +310,7 @@ class Committer:
         self.on_released()
 
     def lose(self, reason: str) -> None:
-        """The batch can't be written: it and the one filled meanwhile are forgotten, and whoever waits is told."""
+        """Drop a batch that can't be written and the one filled meanwhile, and tell the waiters."""
         _log.error("changes can't be stored (%s): they were refused", reason)
         self.failure = reason
         lost = self._view.drop()

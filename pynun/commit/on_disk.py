@@ -1,4 +1,4 @@
-"""Waiting until what has changed so far is on disk."""
+"""Wait until all changes so far are on disk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def until_on_disk(view: View) -> bool:
 
 
 class _Waiter:
-    """Hears what becomes of one batch."""
+    """Learns whether a batch was written or lost."""
 
     def __init__(self) -> None:
         self.decided = trio.Event()

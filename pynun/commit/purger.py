@@ -1,8 +1,6 @@
-"""Removes the keys of dropped databases from the disk, in small batches behind everybody's changes.
-
-One task beside the committer. A slice waits until the one before it is on disk, and then as long as that took: so the
-changes of clients share a batch with at most one slice. It only removes what `tombstones` names, so it may be stopped
-at any moment and goes on at the next start.
+"""Remove the keys of dropped databases from disk in small batches.  One task beside the committer. After each slice it
+waits until the slice is on disk, and then as long again, so a batch of client changes contains at most one slice. It
+removes only what `tombstones` names, so it may stop at any moment and continues at the next start.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ SLICE_KEYS: Final = 512
 """Keys removed in one batch: two or three milliseconds of a commit."""
 
 RETRY_SECONDS: Final = 1.0
-"""When nothing can be stored."""
+"""Retry interval while changes can't be stored."""
 
 
 class Purger:
@@ -37,7 +35,7 @@ class Purger:
         self._bell.set()
 
     async def run(self) -> None:
-        """Remove what an earlier process left, then whatever is dropped; runs until it is cancelled."""
+        """Remove the leftovers of earlier processes, then newly dropped databases, until cancelled."""
         while True:
             self._bell = trio.Event()
             await self._purge()
@@ -57,6 +55,6 @@ class Purger:
                 slice_keys = SLICE_KEYS
                 await trio.sleep(trio.current_time() - began)
             else:
-                # To remove takes a little room too: a full disk shall not refuse clients because of it.
+                # Removing takes some space too. On a full disk it must not make the server refuse clients.
                 slice_keys = max(1, slice_keys // 8)
                 await trio.sleep(RETRY_SECONDS)

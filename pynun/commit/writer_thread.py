@@ -1,7 +1,7 @@
-"""The thread that writes to the store: one for the life of the committer.
+"""The one thread that writes to the store, for the life of the committer.
 
-`trio.to_thread` finds or starts a thread for each call, under a limiter and with a copied context: 60 to 70 µs of both
-processor time and latency for each commit more than a queue and a wake-up (measured, docs/performance.md).
+`trio.to_thread` takes a limiter, a copied context and perhaps a new thread for each call. That costs 60 to 70 µs of CPU
+time and latency per commit more than a queue and a wake-up (measured, docs/performance.md).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class WriterThread:
 
     def __enter__(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        # A daemon: if the loop dies from a fault while the disk hangs, the process ends all the same.
+        # A daemon thread: if the loop crashes while the disk hangs, the process still ends.
         threading.Thread(target=self._run, name="nun-db writer", daemon=True).start()
 
     def __exit__(
@@ -38,9 +38,8 @@ class WriterThread:
         self._orders.put(None)
 
     async def run(self, write: Callable[[], None]) -> None:
-        """Have something written; raises what writing it raised.
-
-        Not to be cancelled: what is being written may be on disk, so whoever waits has to learn how it ended.
+        """Write in the thread; raises what the write raised.          Can't be cancelled: the data may already be on
+        disk, so the caller must learn the result.
         """
         self._orders.put((trio.lowlevel.current_task(), write))
         await trio.lowlevel.wait_task_rescheduled(lambda _raise_cancel: trio.lowlevel.Abort.FAILED)

@@ -1,1 +1,1 @@
-"""The data on disk: LMDB, one batch a transaction, read while it is written. Synchronous: it knows no task."""
+"""The data on disk: LMDB, one transaction per batch, readers beside one writer. Synchronous, without tasks."""

@@ -1,8 +1,6 @@
-"""Whether the disk of the data folder has free space for a log, looked at now and then.
-
-A log that has taken the last free page can't be moved into the data any more, for that takes free pages; nothing would
-be lost, but every change refused until somebody frees space. Without a log, changes of what is there go on for ever in
-the pages that the file has.
+"""Check from time to time whether the disk of the data folder has free space for a log.  A log that has taken the last
+free page can't be moved into the data, because that takes free pages. Nothing would be lost, but every change would be
+refused until somebody frees space. Without a log, existing keys can still be changed in the pages that the file has.
 """
 
 from __future__ import annotations
@@ -11,25 +9,25 @@ import os
 from typing import Final
 
 ROOM_BYTES_MIN: Final = 16 * 1024 * 1024
-"""With less free space a log is too much: about what the log takes at most."""
+"""With less free space no log is kept: about the largest size of the log."""
 
 _BATCHES: Final = 64
 _BYTES: Final = 1024 * 1024
-"""Looked at again after so many batches, or so many bytes of them."""
+"""Check again after this many batches, or bytes of batches."""
 
 
 class DiskRoom:
     """The free space on the disk of one folder."""
 
     def __init__(self, folder: int) -> None:
-        """`folder` is a descriptor of it, so that it may lose its name."""
+        """`folder` is an open descriptor, so the folder may be renamed or removed."""
         self._folder = folder
         self._batches = _BATCHES
         self._bytes = 0
         self._is_short = False
 
     def is_short_for(self, batch_bytes: int) -> bool:
-        """Whether the disk has little free space, before a batch of so many bytes is written."""
+        """Whether the disk is short of space for a batch of this size."""
         self._batches += 1
         self._bytes += batch_bytes
         if self._batches > _BATCHES or self._bytes > _BYTES:
@@ -40,6 +38,6 @@ class DiskRoom:
         return self._is_short
 
     def ran_out(self) -> None:
-        """A write found no free space, whatever the disk says (a quota): it counts as short for some time."""
+        """Count the disk as short for some time: a write failed, whatever the disk reports (a quota)."""
         self._is_short = True
         self._batches = self._bytes = 0

@@ -1,7 +1,5 @@
-"""The files of a data folder, opened safely: the lock of the one server, LMDB's environment, and what is said of them.
-
-LMDB is always opened with its full sync, in which a commit is on disk when it returns and no power loss can corrupt the
-file (LMDB manual, MDB_NOSYNC).
+"""Open the files of a data folder safely, and explain failures to the administrator.  LMDB always runs with full sync:
+a commit is on disk when it returns, and a power loss can't corrupt the file (LMDB manual, MDB_NOSYNC).
 """
 
 from __future__ import annotations
@@ -23,15 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
-"""Sizes of the memory map to try, largest first: it is address space, not memory or disk. Where a limit on address
-space refuses the first, the map grows by doubling when it is full."""
+"""Sizes of the memory map to try, largest first. It is address space, not memory or disk. Where a limit refuses the
+first, the map doubles when full."""
 
 KEPT_NAME: Final = "data-before-%Y%m%dT%H%M%SZ.mdb"
-"""What a restore makes of the data that it replaces; the time is that of the restore, UTC."""
+"""Name for data that a restore replaced, with the time of the restore (UTC)."""
 KEPT_GLOB: Final = "data-before-*.mdb"
 
 READERS_MAX: Final = 16
-"""Readers at once, in all processes. Whoever comes first makes the table: so everybody asks for as many."""
+"""Simultaneous readers in all processes. The first process makes the table, so all ask for the same size."""
 
 NO_ROOM: Final = os.strerror(errno.ENOSPC)
 
@@ -39,20 +37,19 @@ _FULL_BYTES: Final = 1 << 20
 """A disk with less free space than this counts as full when a write failed."""
 
 _READERS_BYTES_MAX: Final = 4096
-"""What the table of readers may take on the disk."""
+"""Disk space that the table of readers may take."""
 
 DAMAGE: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
-"""What LMDB says when it meets a page that makes no sense."""
+"""LMDB's errors for an invalid page."""
 
 FATAL: Final = (*DAMAGE, lmdb.PanicError, lmdb.BadTxnError)
-"""What LMDB says when it can't go on. After a write of its first pages that failed, it can't until it is opened again;
-the file then has what was committed before, and is not damaged."""
+"""LMDB's error when it can't continue. After a failed write of its first pages it must be opened again. The file is
+then not damaged and has all earlier commits."""
 
 
 def remove_second_names(folder: Path) -> None:
-    """Remove what a restore that was killed has left: a second name of the data, beside which it put no new data yet.
-
-    What is written to the data would be in both. The folder must be locked. Raises OSError.
+    """Remove what a killed restore left: a second name of the data, if it put no new data in place yet.      Otherwise
+    writes would change both. The folder must be locked. Raises OSError.
     """
     with contextlib.suppress(FileNotFoundError):
         data = (folder / schema.DATA_FILE).lstat()
@@ -67,12 +64,12 @@ def end_killed_restore(folder: Path) -> None:
         remove_second_names(folder)
     except OSError as error:
         raise StartError(unusable(folder, error)) from None
-    with contextlib.suppress(OSError, BackupError):  # it takes room, and harms nothing
+    with contextlib.suppress(OSError, BackupError):  # it only takes space
         remove_leftover(folder / partial_name(schema.DATA_FILE))
 
 
 def odd_file(folder: Path) -> str | None:
-    """What is wrong if a file of the store is none, or a link, by which root would be led to what others point at."""
+    """What is wrong if a store file is a link, which could lead root to any file, or not a regular file."""
     for name in schema.FILES:
         with contextlib.suppress(FileNotFoundError):
             kind = (folder / name).lstat().st_mode
@@ -92,7 +89,7 @@ def refuse_odd_files(folder: Path) -> None:
 def open_to_write(folder: Path) -> lmdb.Environment:
     if not _has_room_for_readers(folder):
         raise StartError(unusable(folder, OSError(errno.ENOSPC, NO_ROOM)))
-    if not (folder / schema.DATA_FILE).stat().st_size:  # LMDB would take it for a new one
+    if not (folder / schema.DATA_FILE).stat().st_size:  # LMDB would treat it as new
         raise StartError(empty(folder))
     for size in MAP_BYTES:
         try:
@@ -137,7 +134,8 @@ def open_to_read(folder: Path) -> lmdb.Environment:
 
 
 def _has_room_for_readers(folder: Path) -> bool:
-    """LMDB writes its table of readers through a memory map: on a full disk that kills the process (SIGBUS)."""
+    """Reserve space: LMDB writes its reader table through a memory map, so a full disk would kill the process
+    (SIGBUS)."""
     try:
         table = (folder / schema.READERS_FILE).stat()
         if 0 < table.st_size <= table.st_blocks * 512:
@@ -186,19 +184,19 @@ def unusable(folder: Path, error: Exception) -> str:
 
 def why_not_written(folder: Path, error: Exception) -> Exception:
     """Why a write failed. LMDB calls one that was cut short by a full disk an input/output error."""
-    with contextlib.suppress(OSError):  # the folder may have been taken away
+    with contextlib.suppress(OSError):  # the folder may be gone
         if shutil.disk_usage(folder).free < _FULL_BYTES:
             return OSError(errno.ENOSPC, NO_ROOM)
     return error
 
 
 def fatal_reason(error: Exception, refused: str) -> str:
-    """Why LMDB can't go on. After a write that failed it only says that much: `refused` is why that one failed."""
+    """Why LMDB can't continue. After a failed write it gives no cause; `refused` is the cause of that failure."""
     return f"{reason(error)}; before it: {refused}" if refused and isinstance(error, lmdb.PanicError) else reason(error)
 
 
 def reason(error: Exception) -> str:
-    """Why, in the system's words: `No space left on device`, without LMDB's prefixes and paths."""
+    """The OS's reason, such as `No space left on device`, without LMDB's prefixes and paths."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).rpartition(": ")[2] or type(error).__name__

@@ -1,6 +1,5 @@
-"""Makes the data file of a new folder, which has its name only when it is whole and on disk.
-
-A start that is cut off at any moment leaves no data file, or one that works. So one that is empty or cut is damage.
+"""Make the data file of a new folder, which gets its name only when complete and on disk.  A start killed at any moment
+leaves no data file, or a valid one. So an empty or truncated file is always damage.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from pynun.storage.folder_lock import FolderLock
 
 _MAP_BYTES: Final = 1 << 20
-"""Enough for a file of a few pages; whoever opens it asks for more."""
+"""Enough for a file of a few pages; the server opens it with a larger map."""
 
 _log = logging.getLogger("nun_db")
 
@@ -46,7 +45,7 @@ def make_store(folder: Path, lock: FolderLock) -> None:
 
 
 def _signs(folder: Path, lock: FolderLock) -> list[str]:
-    """Files which show that there was a data file."""
+    """Files that prove an earlier data file."""
     signs = [schema.LOCK_FILE] if lock.was_locked else []
     for pattern in (schema.READERS_FILE, KEPT_GLOB, "audit.jsonl*"):
         signs += sorted(path.name for path in folder.glob(pattern))[:1]

@@ -1,4 +1,4 @@
-"""The lock on a data folder, of which one server, restore or import at a time has it.
+"""The lock on a data folder: one server, restore or import at a time.
 
 The folder itself is locked (flock(2)): that lock stays when files in it are removed, and systemd-tmpfiles, which
 cleans /tmp, leaves a locked folder alone. `server.lock` is locked as well: it holds the process id, versions before
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FOREIGN_SECONDS: Final = 2.0
-"""So long a lock of the folder is waited for that no server seems to have: a cleaner of /tmp takes it for moments."""
+"""How long to wait for a folder lock that no server seems to hold: a cleaner of /tmp takes it briefly."""
 
 _RETRY_SECONDS: Final = 0.05
 
 _CANNOT_LOCK: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
-"""NFS, for one, makes a lock of bytes of it, for which the folder would have to be open for writing (flock(2))."""
+"""NFS, for one, emulates it by a byte-range lock, which needs a file opened for writing (flock(2))."""
 
 
 class FolderLock:
@@ -57,13 +57,13 @@ class FolderLock:
             raise
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         for descriptor in (self.file, self.folder):
             if descriptor >= 0:
                 os.close(descriptor)
 
     def forget(self) -> None:
-        """Nothing was put into the folder: who locks it next is told that nobody did before. Raises OSError."""
+        """Mark the folder as never locked, because nothing was put into it. Raises OSError."""
         os.ftruncate(self.file, 0)
 
     def _lock_folder(self) -> None:
@@ -74,7 +74,7 @@ class FolderLock:
             time.sleep(_RETRY_SECONDS)
 
     def _lock_file(self) -> None:
-        # Followed, a link would have root, in a restore, overwrite what another user points at.
+        # Following a link in a restore would let another user make root overwrite any file.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.file = os.open(schema.LOCK_FILE, flags, 0o600, dir_fd=self.folder)
         if not _locks(self.file):
@@ -84,7 +84,7 @@ class FolderLock:
         os.pwrite(self.file, f"{os.getpid()}\n".encode(), 0)
 
     def _is_file_locked(self) -> bool:
-        """Whether a server has the folder, for it has the lock of the file too."""
+        """Whether a server has the folder: it then holds the file's lock too."""
         with contextlib.suppress(OSError):
             descriptor = os.open(schema.LOCK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.folder)
             try:
@@ -110,7 +110,7 @@ def _locks(descriptor: int) -> bool:
 
 
 def _locks_folder(descriptor: int) -> bool:
-    """As `_locks`. Where a folder can't be locked, `server.lock` has to do."""
+    """As `_locks`. Where folders can't be locked, the lock on `server.lock` must suffice."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -122,7 +122,7 @@ def _locks_folder(descriptor: int) -> bool:
 
 
 def _owner_of_folder(descriptor: int) -> str:
-    """The process that has the folder locked, from /proc/locks; empty if that does not say."""
+    """The process that locked the folder, from /proc/locks; empty if unknown."""
     about = os.fstat(descriptor)
     place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
     with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:

@@ -1,17 +1,13 @@
-"""What is on disk in the write-ahead log and not in the data yet, in memory; and how it gets into the data.
-
-LMDB copies each page that a commit changes. Keys spread over a large database have pages of their own, so ten changes
-cost twenty pages; in the log they cost three (measured: docs/performance.md). A checkpoint moves entries from the log
-into the data, many at once and in the order of the keys: so neighbours share their pages, and a key that changed a
-hundred times is put once. The log is in the same LMDB file, so each commit still is all or nothing, and a reader
-of one commit sees log and data as they belong together.
-
-What the log holds beyond the data is in memory too (`entries`, bounded): reading never looks into the log on disk.
-
-A checkpoint has rounds. A round begins with the keys that the log holds then, and puts them into the data, slice by
-slice, as they are when their turn comes. When it is through, rows up to its beginning say nothing new: the number
-`checkpoint` says so, in the commit of the last slice. After a crash all rows beyond that number are read again; it does
-no harm that some of them are in the data already, for a row says what a key is, not how it changes.
+"""The write-ahead log's entries in memory, and the checkpoints that move them into the data.  LMDB copies each page
+that a commit changes. Scattered keys of a large database are on separate pages, so ten changes cost twenty pages; in
+the log they cost three (measured: docs/performance.md). A checkpoint moves many entries at once into the data, in key
+order: neighbours share pages, and a key changed a hundred times is written once. The log is in the same LMDB file, so
+each commit is still all or nothing, and a reader of one commit sees matching log and data.  Entries of the log that are
+not in the data yet are in memory too (`entries`, bounded). Reads never use the log on disk.  A checkpoint works in
+rounds. A round takes the keys in the log at its start and writes their current entries into the data, slice by slice.
+The commit of the last slice sets the number `checkpoint`: rows up to the start of the round are obsolete. After a
+crash, all later rows are read again. Some may already be in the data, which is harmless: a row holds a key's whole
+entry, not a difference.
 """
 
 from __future__ import annotations
@@ -38,30 +34,30 @@ if TYPE_CHECKING:
 
 ENTRIES_DUE: Final = 16_384
 BYTES_DUE: Final = 4 * 1024 * 1024
-"""With so many keys in memory, or so many bytes in rows, a checkpoint is due: the former bound memory, the latter the
-file and the time that a start takes to read the log."""
+"""With this many keys in memory, or bytes in rows, a checkpoint is due. The keys bound memory; the bytes bound the file
+and the time to read the log at a start."""
 
 ENTRIES_MAX: Final = 2 * ENTRIES_DUE
 BYTES_MAX: Final = 3 * BYTES_DUE
-"""With so much, the next batch waits for one."""
+"""From here on, the next batch waits for a checkpoint."""
 
-NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the log says nothing of the key"
+NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the key is not in the log"
 
 ENTRIES_ALL: Final = sys.maxsize - 1
 
 _FEW: Final = 50
-"""So many new keys cost less when each is put into its place than when all are sorted."""
+"""Up to this many new keys, inserting each is cheaper than sorting all."""
 
 
 class Under(NamedTuple):
-    """What the log says of a part of the keys."""
+    """The log's entries for a range of keys."""
 
     entries: dict[bytes, Entry | None]
-    """By LMDB key, in order; None means removed."""
+    """Sorted by LMDB key; None means removed."""
     full_keys: dict[bytes, bytes]
-    """Of those whose LMDB key is not the whole key."""
+    """Full keys of entries whose LMDB key is shortened."""
     following: bytes | None
-    """From this key on the log was not asked; None: it says nothing more."""
+    """The first key not looked up in the log; None if all were."""
 
 
 class Appended(NamedTuple):
@@ -69,11 +65,11 @@ class Appended(NamedTuple):
 
     record_bytes: int
     rows: int
-    """How many more rows there are now."""
+    """Rows added."""
 
 
 class Checkpointed(NamedTuple):
-    """A slice of the log in the data."""
+    """A slice of the log that was put into the data."""
 
     keys: list[bytes]
     checkpoint: int
@@ -81,17 +77,17 @@ class Checkpointed(NamedTuple):
 
 
 class Memtable:
-    """That of one store, and its log. Changed by the one thread that writes; read by others meanwhile."""
+    """The memtable and log of one store. The writing thread changes them; others may read meanwhile."""
 
     def __init__(self, database: _Database) -> None:
         self._database: Final = database
         self.entries: dict[bytes, Entry | None] = {}
-        """By LMDB key, what the data does not have yet; None means removed."""
-        self._full_keys: dict[bytes, bytes] = {}  # of those whose LMDB key is not the whole key
-        self._looking: Final = threading.Lock()  # held by whoever uses the index
+        """By LMDB key, entries not in the data yet; None means removed."""
+        self._full_keys: dict[bytes, bytes] = {}  # of entries whose LMDB key is shortened
+        self._looking: Final = threading.Lock()  # held while the index is used
         self._index: KeyIndex | None = None
         self._bytes = 0  # of rows since the last checkpoint
-        self._rows = 0  # on disk, those that say nothing any more too
+        self._rows = 0  # on disk, obsolete ones too
         self._newest = 0  # revision of the last batch
         self._checkpoint = 0
         self._round: list[bytes] = []  # LMDB keys still to be put, last one first
@@ -99,7 +95,7 @@ class Memtable:
         self._round_bytes = 0
 
     def load(self, transaction: lmdb.Transaction, checkpoint: int) -> None:
-        """Read what the data does not have yet. Raises lmdb.Error, struct.error, UnicodeDecodeError: it is damaged."""
+        """Read the log. Raises lmdb.Error, struct.error, UnicodeDecodeError if it is damaged."""
         self._checkpoint = self._newest = checkpoint
         self._rows = transaction.stat(self._database)["entries"]
         for revision, record in _records(transaction, self._database, checkpoint):
@@ -109,9 +105,8 @@ class Memtable:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def under(self, start: bytes, first: bytes = b"", count_max: int = ENTRIES_ALL) -> Under:
-        """The entries whose LMDB keys begin with `start`, from `first` on: to be asked before the data is.
-
-        What is put into the data meanwhile may be missing: whoever then begins a transaction finds it there.
+        """The entries whose LMDB keys begin with `start`, from `first` on. Call it before reading the data: entries
+        moved meanwhile may be missing, and a later transaction finds them in the data.
         """
         entries: dict[bytes, Entry | None] = {}
         full_keys: dict[bytes, bytes] = {}
@@ -134,7 +129,7 @@ class Memtable:
     def pairs(
         self, start: bytes, first: bytes = b"", count_max: int = ENTRIES_ALL
     ) -> tuple[list[Logged], bytes | None]:
-        """The same as LMDB would hold them, None instead of a value for what was removed; and what is behind them."""
+        """The entries in LMDB's form, with None for removed ones, and the key after them."""
         entries, full_keys, following = self.under(start, first, count_max)
         return [
             (stored, None if entry is None else schema.encode_value(full_keys.get(stored, stored), entry))
@@ -144,7 +139,7 @@ class Memtable:
     def _ordered(self) -> KeyIndex:
         index = self._index
         if index is None:
-            # First to be seen by the thread that writes, then filled: a key that comes meanwhile is in one or in both.
+            # Publish it to the writing thread first, then fill it: a key added meanwhile is in one or both.
             index = self._index = KeyIndex()
             index.fill(self.entries.copy())
         return index
@@ -152,7 +147,7 @@ class Memtable:
     # --- appending ---------------------------------------------------------------------------------------------
 
     def append(self, transaction: lmdb.Transaction, batch: Batch) -> Appended:
-        """Put a batch into the log; what it returns is for `appended`, when the transaction is on disk."""
+        """Put a batch into the log. Pass the result to `appended` when the transaction is on disk."""
         record = schema.encode_changes(batch.entries)
         size = schema.LOG_ROW_BYTES
         rows = [
@@ -172,13 +167,13 @@ class Memtable:
 
     def _take(self, changes: Iterable[tuple[bytes, Entry | None]], record_bytes: int) -> None:
         entries = self.entries
-        # One by one, in the order in which they came: the note that a database was dropped comes last in its batch, and
-        # must not be seen before what it speaks of (`pynun.engine.tombstones`).
+        # One by one, in order: the note of a dropped database comes last in its batch, and must not
+        # become visible before the changes it refers to (`pynun.engine.tombstones`).
         for key, entry in changes:
             stored = key
             if len(key) > schema.KEY_BYTES_MAX:
                 stored = schema.stored_key(key)
-                self._full_keys[stored] = key  # first: whoever finds the entry looks here next
+                self._full_keys[stored] = key  # first: readers that find the entry look here next
             is_new = stored not in entries
             entries[stored] = entry
             if is_new and (index := self._index) is not None:
@@ -186,11 +181,11 @@ class Memtable:
         self._bytes += record_bytes
 
     def _remove_old(self, transaction: lmdb.Transaction, count_max: int) -> int:
-        """Remove rows that say nothing any more, few at a time: what a commit frees, LMDB has to note in the next."""
+        """Remove obsolete rows, few at a time: LMDB must record in the next commit what this one frees."""
         count = 0
         with transaction.cursor(self._database) as cursor:
             cursor.first()
-            # The key is empty behind the last one.
+            # After the last row the key is empty.
             while count < count_max and (key := cast("bytes", cursor.key())):
                 if schema.log_revision(key) > self._checkpoint:
                     break
@@ -202,23 +197,23 @@ class Memtable:
 
     @property
     def is_due(self) -> bool:
-        """Whether there is so much in the log that a part of it should be put into the data now."""
+        """Whether the log is so large that a slice should move into the data now."""
         return bool(self._round) or len(self.entries) >= ENTRIES_DUE or self._bytes >= BYTES_DUE
 
     @property
     def is_full(self) -> bool:
-        """Whether there is so much in the log that the next batch has to wait."""
+        """Whether the log is so large that the next batch must wait."""
         return len(self.entries) >= ENTRIES_MAX or self._bytes >= BYTES_MAX
 
     @property
     def is_empty(self) -> bool:
-        """Whether the data has everything, and nothing is left to be removed."""
+        """Whether the data has everything and no obsolete row is left."""
         return not self.entries and not self._rows
 
     def checkpoint(
         self, transaction: lmdb.Transaction, meta: _Database, data: _Database, count_max: int, rows_max: int
     ) -> Checkpointed:
-        """Put a slice into the data; what it returns is for `checkpointed`, when the transaction is on disk."""
+        """Put a slice into the data. Pass the result to `checkpointed` when the transaction is on disk."""
         if not self._round:
             self._round = sorted(self.entries, reverse=True)
             self._round_revision = self._newest
@@ -235,8 +230,8 @@ class Memtable:
             cursor.putmulti(puts)
         checkpoint = self._checkpoint
         if len(keys) == len(self._round):
-            # Without this, a row whose entry was put by this round already could be read again over a newer entry that
-            # never was in the log.
+            # Otherwise, after a crash, a row already put into the data could overwrite a newer entry that
+            # was never in the log.
             checkpoint = self._newest if len(keys) == len(self.entries) else self._round_revision
             transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(checkpoint), db=meta)
         return Checkpointed(keys, checkpoint, self._remove_old(transaction, rows_max))
@@ -251,29 +246,27 @@ class Memtable:
         self._checkpoint = done.checkpoint
         if not self._round:
             self._bytes = self._bytes - self._round_bytes if self.entries else 0
-            self._index = None  # most of its keys are gone
+            self._index = None  # most of its keys are obsolete
 
 
 class KeyIndex:
-    """The keys in order, so that a part of them is found without looking at all of them.
-
-    Made when somebody first asks, and dropped now and then: so it costs changes next to nothing while nobody asks. It
-    may hold keys that the memtable has no more, and holds all that it had when the index was made and all that were
-    added since. `add` is called by the one thread that writes, the rest by one other at a time.
+    """A sorted index of the keys, for range lookups.      It is made at the first lookup and dropped from time to time,
+    so changes cost next to nothing without lookups. It may hold keys that the memtable has lost, and holds all present
+    ones. The writing thread calls `add`; one other thread at a time calls the rest.
     """
 
     def __init__(self) -> None:
         self._ordered: list[bytes] = []
-        self._added: list[bytes] = []  # not in order yet; the thread that writes only ever appends
+        self._added: list[bytes] = []  # unsorted; the writing thread only appends
         self.add: Final = self._added.append
-        """Take a key, which may be there already."""
+        """Add a key, which may exist already."""
 
     def fill(self, keys: Iterable[bytes]) -> None:
-        """Take the keys that were there before anybody called `add`; each once."""
+        """Add the keys from before the first `add`, each once."""
         self._ordered = sorted(keys)
 
     def between(self, start: bytes, first: bytes, count_max: int) -> tuple[list[bytes], bytes | None]:
-        """The keys that begin with `start`, from `first` on, in order, and the one behind them if there are more."""
+        """The sorted keys that begin with `start`, from `first` on, and the one after them if there are more."""
         self._put_in_order()
         ordered = self._ordered
         low = bisect_left(ordered, max(start, first))
@@ -285,7 +278,7 @@ class KeyIndex:
         return found[:end], None
 
     def _put_in_order(self) -> None:
-        # A copy, and then as many are removed: the thread that writes may append at any moment.
+        # Copy, then remove as many: the writing thread may append at any moment.
         added = self._added[:]
         if not added:
             return
@@ -306,9 +299,8 @@ class KeyIndex:
 
 
 def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
-    """What the log of a data file says beyond its data, as LMDB would hold it, in order.
-
-    Raises lmdb.Error, struct.error, UnicodeDecodeError: the file is damaged.
+    """The log's newer entries of a data file, in LMDB's form, sorted.      Raises lmdb.Error, struct.error,
+    UnicodeDecodeError if the file is damaged.
     """
     checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
     if checkpoint is None:  # format 1
@@ -319,7 +311,7 @@ def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta:
 
 
 def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
-    """Pairs of the data in order, and what the log says, which wins."""
+    """Sorted pairs of the data merged with the log's, which win."""
     at, end = 0, len(logged)
     for pair in pairs:
         stored = pair[0]
@@ -328,7 +320,7 @@ def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
                 yield logged[at][0], value
             at += 1
         if at < end and logged[at][0] == stored:
-            continue  # told in the next turn
+            continue  # yielded in the next turn
         yield pair
     for stored, value in logged[at:]:
         if value is not None:
@@ -336,7 +328,7 @@ def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
 
 
 def _records(transaction: lmdb.Transaction, database: _Database, after: int) -> Iterator[tuple[int, bytes]]:
-    """What the log holds of the batches after a revision."""
+    """The log's entries of the batches after a revision."""
     with transaction.cursor(database) as cursor:
         if cursor.set_range(schema.log_key(after + 1)):
             rows = cast("Iterator[Pair]", cursor.iternext())

@@ -1,8 +1,6 @@
-"""Whether the files of a data folder are still those that the server has open.
-
-A file that was removed, or replaced by another one, stays as it was for whoever has it open: the server would go on,
-answer, and all would be gone with its end. So what is open is compared with what the paths name, every few seconds
-(`why_elsewhere`), and the data file itself before each write (`check`).
+"""Check that the files of a data folder are still those that the server has open.  A file that was removed or replaced
+stays usable for the process that has it open: the server would go on and lose everything at its end. So the open files
+are compared with their paths every few seconds (`why_elsewhere`), and the data file before each write (`check`).
 """
 
 from __future__ import annotations
@@ -25,21 +23,21 @@ WRITTEN: Final = f"{schema.DATA_FILE} was written by another program"
 
 
 class OpenFiles:
-    """What one server has open."""
+    """The open files of one server."""
 
     def __init__(self, folder: Path, lock: FolderLock, page_bytes: int) -> None:
-        """Note what LMDB has opened just now. Raises OSError."""
+        """Record the files that LMDB just opened. Raises OSError."""
         self._folder = folder
         self._data = os.open(schema.DATA_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=lock.folder)
         self._opened = {
             folder: os.fstat(lock.folder),
             folder / schema.DATA_FILE: os.fstat(self._data),
             folder / schema.LOCK_FILE: os.fstat(lock.file),
-            # Not opened: to close it would take LMDB's locks of it away from this process (fcntl(2)).
+            # Not opened: closing it would drop this process's LMDB locks (fcntl(2)).
             folder / schema.READERS_FILE: (folder / schema.READERS_FILE).stat(),
         }
         self._heads = mmap.mmap(self._data, 2 * page_bytes, prot=mmap.PROT_READ)
-        self._numbers = memoryview(self._heads).cast("Q")  # of the processor's own order, as LMDB writes them
+        self._numbers = memoryview(self._heads).cast("Q")  # in native byte order, as LMDB writes them
         self._first = TRANSACTION_AT // 8
         self._second = (page_bytes + TRANSACTION_AT) // 8
         self._bytes = 0
@@ -47,18 +45,18 @@ class OpenFiles:
         self._is_in_doubt = True
 
     def wrote(self) -> None:
-        """The newest commit is this process's own."""
+        """Record that this process made the newest commit."""
         self._newest = self._newest_transaction()
         self._bytes = os.lseek(self._data, 0, os.SEEK_END)
         self._is_in_doubt = False
 
     def failed(self) -> None:
-        """A commit of this process failed: whether it is in the file is not known."""
+        """Record that a commit failed, so it may or may not be in the file."""
         self._is_in_doubt = True
 
     @property
     def data_path(self) -> str:
-        """Where the open data file can be read while this process lives, whether it still has a name or not."""
+        """A path to the open data file while this process lives, even if the file was removed."""
         return f"/proc/{os.getpid()}/fd/{self._data}"
 
     @property
@@ -71,11 +69,11 @@ class OpenFiles:
 
     @property
     def is_data_removed(self) -> bool:
-        """Whether the open data file has no name any more, wherever, and so ends with this process."""
+        """Whether the open data file was removed, so that it disappears with this process."""
         return not os.fstat(self._data).st_nlink
 
     def how_to_rescue(self, why: str) -> str:
-        """What to do when something of the folder is not in its place any more, for the administrator."""
+        """Tell the administrator what to do after a file was taken away."""
         folder = self._folder.absolute()
         told = f"{why} under the running server (its folder: {folder}): changes are refused from now on"
         if self.is_data_in_place:
@@ -87,7 +85,7 @@ class OpenFiles:
         )
 
     def after_loss(self, why: str) -> str:
-        """What to do when the server stops after that."""
+        """Tell the administrator what to do when the server stops after that."""
         told = f"{why} while the server ran, and changes were refused from then on"
         if self.is_data_in_place:
             return f"{told}. No data is lost: start the server again"
@@ -102,10 +100,9 @@ class OpenFiles:
         os.close(self._data)
 
     def check(self, *, is_rescue: bool = False) -> None:
-        """Look whether the data file may be written, which the caller is about to do; `is_rescue`: without a name, too.
-
-        Raises TakenAwayError, and DamageError if somebody else has written it: LMDB would mix both, or be killed by a
-        page that is gone.
+        """Check, before a write, that the data file may be written; with `is_rescue`, even if it was removed.
+        Raises TakenAwayError, and DamageError if another process wrote it: LMDB would mix both, or crash on a missing
+        page.
         """
         about = self._check_size()
         if not self._is_in_doubt and self._newest_transaction() != self._newest:
@@ -114,14 +111,13 @@ class OpenFiles:
             raise TakenAwayError(REMOVED)
 
     def look(self) -> str | None:
-        """What is not in its place any more, in words without a path. May be called in a thread.
-
-        What can't be looked at counts as being there. Raises DamageError as `check` does.
+        """Which file was taken away, in words without a path. May be called in a thread.          A file that can't be
+        checked counts as present. Raises DamageError as `check` does.
         """
         before = self._newest
         self._check_size()
         found = self._newest_transaction()
-        # Meanwhile the thread that writes may have committed, and not said so yet.
+        # The writing thread may just have committed without recording it yet.
         if not self._is_in_doubt and not before <= found <= self._newest + 1:
             raise DamageError(WRITTEN)
         for path, opened in self._opened.items():
@@ -144,7 +140,7 @@ class OpenFiles:
 
     def _check_size(self) -> os.stat_result:
         """The data file only ever grows."""
-        known = self._bytes  # before the size is asked for: the thread that writes may extend the file meanwhile
+        known = self._bytes  # before the size is read: the writing thread may extend the file meanwhile
         about = os.fstat(self._data)
         if about.st_size < known:
             raise DamageError(f"{schema.DATA_FILE} was cut by another program")

@@ -1,4 +1,4 @@
-"""Parts of the data as LMDB has it, and with what the log says of them."""
+"""Scan ranges of the data, merged with the log."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from pynun.storage.memtable import Logged, Pair, Under
 
 TOUCHED_BYTES: Final = 1024 * 1024
-"""Of values, a slice touches no more than this, or one: py-lmdb touches every page of a value that it is asked for."""
+"""A slice reads at most this many bytes of values, or one value: py-lmdb touches every page of a value it returns."""
 
 
 class Slice(NamedTuple):
-    """What was found in a part of the data."""
+    """Totals of a part of the data."""
 
     totals: dict[int, tuple[int, int]]
-    """Keys and bytes by the identifier of a database; the bytes with those of its index of conflicts."""
+    """Keys and bytes by database id; bytes include the conflict index."""
     names: dict[int, str]
-    """Names of databases by their identifier, as far as they were in this part."""
+    """Names by database id, as far as this part has them."""
     following: bytes | None
-    """Where the next part begins; None at the end."""
+    """Start of the next part; None at the end."""
 
 
 def entries_under(
@@ -47,7 +47,7 @@ def entries_under(
 
 
 def data_slice(cursor: lmdb.Cursor, start: bytes, first: bytes, count_max: int) -> tuple[list[bytes], bytes | None]:
-    """Keys of the data that begin with `start`, from `first` on, and the one behind them."""
+    """Keys of the data that begin with `start`, from `first` on, and the one after them."""
     if not cursor.set_range(first):
         return [], None
     stored = list(islice(cast("Iterator[bytes]", cursor.iternext(keys=True, values=False)), count_max + 1))
@@ -63,7 +63,7 @@ def data_slice(cursor: lmdb.Cursor, start: bytes, first: bytes, count_max: int) 
 def slice_with_log(
     stored: list[bytes], following: bytes | None, logged: Under, count_max: int
 ) -> tuple[list[bytes], bytes | None]:
-    """The same slice with what the log says of its range."""
+    """The same slice, merged with the log."""
     entries, _, behind = logged
     if behind is not None and (following is None or behind < following):
         following = behind

@@ -1,4 +1,4 @@
-"""Every byte that is written: file names, format number, key and value layouts, in one place.
+"""The complete on-disk format: file names, format number, key and value layouts.
 
 One LMDB environment in the data folder, with three named databases:
 
@@ -8,8 +8,8 @@ One LMDB environment in the data folder, with three named databases:
 - `log`: batches that are newer than that. A row's key is the revision of a batch (8 bytes) and the number of the row
   among its rows (4 bytes); the rows' values, one behind the other, are the changes of the batch. A change is the
   lengths of key and text (4 bytes each; all bits of the latter set: removed), a version (8 bytes, signed), key and
-  text. What the log says of a key, the newest row last, wins over `data`. Rows up to the revision `checkpoint` say
-  nothing any more: they are in `data`, and are removed by and by.
+  text. A key's newest row in the log takes precedence over `data`. Rows up to the revision `checkpoint` are obsolete:
+  `data` has them, and they are removed gradually.
 
 All integers are big endian. A stored key is four bytes and text:
 
@@ -41,15 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FORMAT: Final = 2
-"""Grows with every change of what is described here. A newer file is refused, an older one migrated: format 1 had no
-log."""
+"""Increases with every change of this format. A newer file is refused, an older one migrated (format 1 had no log)."""
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "server.lock"
 READERS_FILE: Final = "lock.mdb"
 """Made by LMDB."""
 FILES: Final = (DATA_FILE, READERS_FILE, LOCK_FILE)
-"""All that the store makes in the data folder."""
+"""All files that the store makes in the data folder."""
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"
@@ -60,8 +59,8 @@ STATE_KEY: Final = b"state"
 CHECKPOINT_KEY: Final = b"checkpoint"
 
 LOG_ROW_BYTES: Final = 4080
-"""Bytes of one row of the log: what fits, with LMDB's header, into one page of its own. Several pages would have to be
-neighbours, and a file in long use has none free: it would grow."""
+"""Bytes of one log row, so that it fits into one page with LMDB's header. Larger rows need adjacent free pages, which
+an old file lacks, so it would grow."""
 
 KEY_BYTES_MAX: Final = 511
 _DIGEST_BYTES: Final = 32
@@ -86,7 +85,7 @@ def stored_key(key: bytes) -> bytes:
 
 
 def is_long(stored: bytes | memoryview) -> bool:
-    """Whether an LMDB key stands for a longer key that is in the value."""
+    """Whether an LMDB key stands for a longer key stored in the value."""
     return len(stored) == KEY_BYTES_MAX and stored[PREFIX_BYTES] == _LONG_MARK
 
 
@@ -105,20 +104,20 @@ def decode_value(key: bytes, value: bytes) -> Entry:
 
 
 def long_key_bytes(value: bytes | memoryview) -> int:
-    """How long the full key (four bytes and text) in the value of a long one is."""
+    """Length of the full key (four bytes and text) stored in the value."""
     length: int = _long_head.unpack_from(value)[1]
     return length
 
 
 def long_key(value: bytes | memoryview, first: int = 0, size: int | None = None) -> bytes:
-    """The full key (four bytes and text) out of the value of a long one, or a part of it."""
+    """The full key (four bytes and text) stored in the value, or a part of it."""
     length = long_key_bytes(value)
     end = length if size is None else min(length, first + size)
     return bytes(value[_long_head.size + first : _long_head.size + end])
 
 
 def text_bytes(stored: bytes | memoryview, value: bytes | memoryview) -> int:
-    """How many bytes key and text of an entry have, without what is stored beside them."""
+    """Bytes of an entry's key and text, without overhead."""
     if is_long(stored):
         return len(value) - _long_head.size - ID_BYTES
     return len(stored) - ID_BYTES + len(value) - _version.size
@@ -160,13 +159,13 @@ def log_key(revision: int, row: int = 0) -> bytes:
 
 
 def log_revision(key: bytes) -> int:
-    """The revision in a key of the log. Raises struct.error if it is none."""
+    """The revision in a log key. Raises struct.error if it is invalid."""
     revision: int = _log_key.unpack(key)[0]
     return revision
 
 
 def encode_changes(entries: Mapping[bytes, Entry | None]) -> bytes:
-    """What the log holds of a batch."""
+    """A batch encoded for the log."""
     parts: list[bytes] = []
     for key, entry in entries.items():
         if entry is None:
