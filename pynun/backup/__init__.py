@@ -1,1 +1,1 @@
-"""Backups: made beside a running server, verified, kept in a folder, restored."""
+"""Backups: make them beside a running server, verify, keep and restore them."""

@@ -1,10 +1,7 @@
-"""Writes LMDB's own compacted copy of a data folder to standard output: `python -m pynun.backup.compact_copy FOLDER`.
-
-FOLDER may also be a data file by itself, which nobody may write meanwhile: there is no table of readers to register in.
-
-A process of its own: a damaged page may kill it, and a server's work is not slowed by it. The copy is that of one
-commit, whatever a server writes meanwhile. It registers as a reader in `lock.mdb`, so that the server leaves alone the
-pages that it still has to read.
+"""Write LMDB's compacted copy of a data folder to standard output: `python -m pynun.backup.compact_copy FOLDER`.
+FOLDER may also be a single data file. Nobody may write it meanwhile, because there is no reader table to register in.
+It runs as a child process, so a damaged page can't kill the caller, nor the copy slow a server. The copy is one commit,
+whatever a server writes meanwhile: it registers as a reader in `lock.mdb`, so the server keeps the pages it needs.
 """
 
 from __future__ import annotations
@@ -37,7 +34,7 @@ def copy_compact(folder: Path, descriptor: int) -> None:
 
 
 def copy_file_compact(path: Path, descriptor: int) -> None:
-    """As `copy_compact`, of a data file by itself. Raises StorageError if somebody writes it."""
+    """As `copy_compact`, for a single data file. Raises StorageError if a server writes it."""
     with open_regular(path) as file:
         about = os.fstat(file.fileno())
         _become_owner(about)
@@ -63,10 +60,8 @@ def _newest(descriptor: int) -> int:
 
 
 def _become_owner(owner: os.stat_result) -> None:
-    """Give up being root, as far as the system allows it.
-
-    A table of readers that root makes would lock the server's user out; and what that user put into the folder (a link)
-    must not be followed by root.
+    """Give up root as far as possible. A reader table made by root would lock out the server's user, and root must not
+    follow that user's links in the folder.
     """
     if os.geteuid() == 0:
         with contextlib.suppress(PermissionError):

@@ -1,9 +1,7 @@
-"""The file of a backup: LMDB's compacted copy of the data, and a trailer of text that says what it is.
-
-The trailer is the last `TRAILER_BYTES` of the file, so that LMDB's own tools read the file too, and `tail -c 1024`
-shows a person what it is: a line `pynun backup 1`, a line of JSON (`Contents`) filled up with spaces, and a line with
-the SHA-256 of everything before that line. So no bit of the file can change unnoticed. The last line stays what it is
-in every later version of the trailer.
+"""The backup file: LMDB's compacted copy of the data, and a text trailer that describes it.  The trailer is the last
+`TRAILER_BYTES` of the file, so LMDB's tools can read the file too, and `tail -c 1024` shows what it is. It has a line
+`pynun backup 1`, a line of JSON (`Contents`) padded with spaces, and a line with the SHA-256 of everything before that
+line, so any change is detected. The last line keeps its form in later versions of the trailer.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 TRAILER_BYTES: Final = 1024
 TRAILER_FORMAT: Final = 1
 PIECE_BYTES: Final = 1 << 20
-"""Read, hashed and written at once."""
+"""Size of one read, hash and write step."""
 
 DIGEST_LINE_BYTES: Final = 72
 _TEXT_BYTES: Final = TRAILER_BYTES - DIGEST_LINE_BYTES
@@ -41,26 +39,26 @@ _LMDB_MAGIC_AT: Final = 16
 
 if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
-    """Told what is being done, how many bytes of it are done, and of how many (0: not known)."""
+    """Called with the current step, the bytes done, and the total (0 if unknown)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """What the trailer says of the data before it."""
+    """The trailer's description of the data."""
 
     format: int
     """The format number of the data (`pynun.storage.schema`)."""
     data_bytes: int
     made: str
-    """When it was made, UTC: `2026-11-24T20:40:00Z`."""
+    """Time of the backup, UTC: `2026-11-24T20:40:00Z`."""
     version: str
-    """Of the program that made it."""
+    """Version of the program that made it."""
     revision: int
-    """The last commit that is in it."""
+    """The last commit in the backup."""
     databases: int
     keys: int
     number: int = 0
-    """The place in the order in which the backups of a folder were made; 0: not one of a schedule."""
+    """The backup's position in the order of its schedule; 0 without a schedule."""
 
 
 _TYPES: Final = {field.name: {"int": int, "str": str}[str(field.type)] for field in dataclasses.fields(Contents)}
@@ -68,7 +66,7 @@ _TYPES: Final = {field.name: {"int": int, "str": str}[str(field.type)] for field
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A backup that was found whole."""
+    """A verified backup."""
 
     contents: Contents
     counts: Counts
@@ -94,9 +92,8 @@ def digest_line(digest_hex: str) -> bytes:
 
 
 def verify_backup(path: Path, progress: Progress) -> Verified:
-    """Look at every byte and every entry of a backup, which is not touched.
-
-    Raises BackupError: it is not one, it is damaged, or a newer version is needed to read it.
+    """Verify every byte and entry of a backup without changing it.      Raises BackupError if it is not a backup, is
+    damaged, or needs a newer version.
     """
     try:
         with open_regular(path) as file:
@@ -127,7 +124,7 @@ def read_trailer(path: Path, descriptor: int) -> bytes:
 
 
 def read_number(path: Path) -> int:
-    """The number that the trailer of a file says, whose checksum is not looked at; 0 if it says none."""
+    """The schedule number in a file's trailer, without checking the checksum; 0 if it has none."""
     try:
         with open_regular(path) as file:
             trailer = read_trailer(path, file.fileno())
@@ -145,7 +142,7 @@ def hash_data(
     step: str = "reading",
     take: Callable[[bytes], None] | None = None,
 ) -> _Hash:
-    """The SHA-256 of the first `count` bytes of a file; `take` gets them too. Raises BackupError."""
+    """The SHA-256 of a file's first `count` bytes, which `take` also gets. Raises BackupError."""
     digest = hashlib.sha256()
     done = 0
     while True:
@@ -163,7 +160,7 @@ def hash_data(
 
 
 def read_contents(path: Path, trailer: bytes, digest: str, file_bytes: int) -> Contents:
-    """What the trailer says, once its checksum is known to be right. Raises BackupError."""
+    """Read the trailer after checking its checksum. Raises BackupError."""
     if trailer[_TEXT_BYTES:] != digest_line(digest):
         raise BackupError(
             f"{path} is damaged: its checksum is not the one that was written with it; take another backup"
@@ -186,7 +183,7 @@ def read_contents(path: Path, trailer: bytes, digest: str, file_bytes: int) -> C
 
 
 def _parse_contents(text: bytes) -> Contents | None:
-    """None if it makes no sense: whoever wrote it may have made the checksum right."""
+    """None if it is invalid: a correct checksum does not prove valid content."""
     try:
         contents = Contents(**json.loads(text))
     except (TypeError, ValueError, RecursionError):
@@ -196,12 +193,12 @@ def _parse_contents(text: bytes) -> Contents | None:
 
 
 def compare(path: Path, contents: Contents, counts: Counts) -> None:
-    """Raise BackupError if there is something else in a backup than when it was made."""
+    """Raise BackupError if a backup's content differs from its description."""
     found = (counts.format, counts.revision, len(counts.databases), counts.keys)
     if found != (contents.format, contents.revision, contents.databases, contents.keys):
         raise BackupError(f"{path} is damaged: it does not hold what was written with it; take another backup")
 
 
 def cannot_read(path: Path, error: OSError) -> str:
-    """A line for a file that the system does not let us read."""
+    """The error for an unreadable file."""
     return f"{path} can't be read: {error.strerror or error}"

@@ -1,8 +1,7 @@
-"""A folder of backups on a schedule: their names, when the next one is due, and which are removed.
-
-A name holds the time (UTC) at which the backup was begun, for people, and for when the next one is due after a restart.
-The time may be wrong: a clock can run ahead, or start in the past after its battery died. So the order in which backups
-were made is that of the numbers in their trailers. Files with other names are never touched.
+"""A folder of scheduled backups: their names, when the next one is due, and which to remove.  A name holds the start
+time of the backup (UTC), for people, and to find when the next one is due after a restart. The clock may be wrong, for
+example after its battery died, so numbers in the trailers give the order of backups. Files with other names are never
+touched.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLOCK_SECONDS: Final = 60.0
-"""A name that is ahead of the clock by less does not make it wrong: clocks are corrected by seconds all the time."""
+"""A name may be this far ahead of the clock: clocks are corrected by seconds all the time."""
 
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"nun-db-([0-9]{8}T[0-9]{6}Z)\.backup")
@@ -30,37 +29,37 @@ _PARTIAL_NAME: Final = re.compile(rf"\.{_NAME.pattern}{re.escape(SUFFIX)}")
 
 
 class Removal(NamedTuple):
-    """What became of the oldest backups."""
+    """The result of removing old backups."""
 
     removed: list[Path]
     failure: OSError | None
-    """Why one or more of them are still there."""
+    """Why some could not be removed."""
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file of that name is a backup of a schedule, or one half written."""
+    """Whether the name is that of a scheduled backup, complete or partial."""
     return bool(_NAME.fullmatch(name) or _PARTIAL_NAME.fullmatch(name))
 
 
 def new_name(now: float) -> str:
-    """The name of a backup that is begun at `now`, in seconds since 1970: `nun-db-20261124T204500Z.backup`."""
+    """The name of a backup started at `now`, in seconds since 1970: `nun-db-20261124T204500Z.backup`."""
     return f"nun-db-{time.strftime(_TIME, time.gmtime(now))}.backup"
 
 
 def new_file(folder: Path, now: float) -> Path:
-    """The file of a backup that is begun at `now`; of the next second if there is one: a clock can be set back."""
+    """The file of a backup started at `now`, or at the next free second, because clocks can be set back."""
     while os.path.lexists(file := folder / new_name(now)):
         now += 1
     return file
 
 
 def next_number(folder: Path) -> int:
-    """The number of a backup that is begun now. Raises OSError."""
+    """The number of the next backup. Raises OSError."""
     return 1 + max((read_number(path) for path in _ours(folder)), default=0)
 
 
 def backups(folder: Path) -> list[Path]:
-    """The backups of a folder, in the order in which they were made. Raises OSError.
+    """The backups of a folder, oldest first. Raises OSError.
 
     Those without a number come first, in the order of their names.
     """
@@ -68,31 +67,29 @@ def backups(folder: Path) -> list[Path]:
 
 
 def newest_at(folder: Path, now: float) -> float | None:
-    """When the newest backup was begun, in seconds since 1970; None if there is none. Raises OSError.
+    """Start of the newest backup, in seconds since 1970, ignoring names in the future; None without one.
 
-    Names that lie in the future say nothing: at that time none was begun.
+    Raises OSError.
     """
     made = [_made_at(path) for path in _ours(folder) if path.is_file()]
     return max((min(at, now) for at in made if at <= now + CLOCK_SECONDS), default=None)
 
 
 def seconds_until_due(folder: Path, interval_seconds: float, now: float) -> float:
-    """How long the next backup has time, counted from the newest one. Raises OSError."""
+    """Time until the next backup is due, counted from the newest one. Raises OSError."""
     newest = newest_at(folder, now)
     return 0.0 if newest is None else max(0.0, newest + interval_seconds - now)
 
 
 def from_the_future(folder: Path, now: float) -> list[str]:
-    """The names that lie in the future: the clock was wrong when those backups were made, or is now. Raises OSError."""
+    """The names in the future: the clock was wrong when those backups were made, or is wrong now. Raises OSError."""
     ahead = [path for path in _ours(folder) if _made_at(path) > now + CLOCK_SECONDS]
     return sorted(path.name for path in ahead if path.is_file())
 
 
 def remove_oldest(folder: Path, keep: int, newest: Path | None = None) -> Removal:
-    """Remove what is older than the `keep` backups that were made last; never `newest`. Raises OSError.
-
-    What is no file (a folder that has the name of one) is not counted. One that can't be removed keeps no other from
-    being removed.
+    """Remove all but the last `keep` backups, but never `newest`. Raises OSError.      Folders with such a name don't
+    count. If one can't be removed, the others still are.
     """
     removed: list[Path] = []
     failure: OSError | None = None
@@ -110,10 +107,10 @@ def remove_oldest(folder: Path, keep: int, newest: Path | None = None) -> Remova
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what backups that were killed left half written. Raises OSError."""
+    """Remove partial files of killed backups. Raises OSError."""
     for path in folder.iterdir():
         if _PARTIAL_NAME.fullmatch(path.name):
-            # Somebody is writing it, or it is another user's, or no file: a reason to leave it, not to make no backups.
+            # In progress, another user's, or not a file: leave it, and make backups all the same.
             with contextlib.suppress(BackupError, OSError):
                 remove_leftover(path)
 
@@ -127,5 +124,5 @@ def _made_at(path: Path) -> float:
     assert match is not None
     try:
         return calendar.timegm(time.strptime(match[1], _TIME))
-    except ValueError:  # the 99th of a month: not of our making
+    except ValueError:  # such as the 99th of a month: not our file
         return 0.0

@@ -1,10 +1,7 @@
-"""Makes the backup of a data folder, while a server writes it or not.
-
-A child copies the data as one commit left it (`pynun.backup.compact_copy`), through a pipe; here the copy is hashed,
-written beside the final name, synced, and read again from the disk. Only a file that was found whole gets its name.
-
-Also a program, which the server runs for backups on a schedule: `python -m pynun.backup.make FOLDER FILE` prints
-one line of JSON, `Made` or `{"failed": REASON}`.
+"""Back up a data folder, with or without a running server.  A child copies one commit of the data
+(`pynun.backup.compact_copy`) through a pipe. This process hashes the copy, writes it under a temporary name, syncs it
+and reads it back from disk. Only a verified file gets its final name.  The server runs it for scheduled backups:
+`python -m pynun.backup.make FOLDER FILE` prints one line of JSON, `Made` or `{"failed": REASON}`.
 """
 
 from __future__ import annotations
@@ -47,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
-    """A backup that was made and found whole."""
+    """A new, verified backup."""
 
     file: str
     bytes: int
@@ -59,12 +56,10 @@ class Made:
 
 
 def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False, number: int = 0) -> Made:
-    """Back up a data folder into a new file, which has its name only once it is whole and on disk.
-
-    `folder` may also be a data file by itself that nobody writes: what a server has open whose folder is gone.
-    `number` is which one of a schedule it is, 0 for none.
-    Raises BackupError: there is no data, it can't be read or is damaged, the file is there already or can't be
-    written. Nothing is left behind then, unless the process is killed.
+    """Back up a data folder into a new file, which gets its name only when complete and on disk.      `folder` may also
+    be a single data file that nobody writes, such as one a server still has open after its folder was removed. `number`
+    is its position in a schedule, or 0. Raises BackupError, and leaves nothing behind, if the data is missing,
+    unreadable or damaged, or the file exists already or can't be written.
     """
     began = time.monotonic()
     _check_data(folder)
@@ -76,7 +71,7 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
             partial.finish(is_replacing=is_replacing)
     except OSError as error:
         if isinstance(error, FileExistsError | IsADirectoryError):
-            _check_free(file, is_replacing)  # it was made meanwhile
+            _check_free(file, is_replacing)  # made by another process meanwhile
         raise BackupError(_cannot_write(file, error)) from None
     return dataclasses.replace(made, seconds=round(time.monotonic() - began, 3))
 
@@ -112,7 +107,7 @@ def _check_free(file: Path, is_replacing: bool) -> None:
 
 
 def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> tuple[int, str]:
-    """Copy the data; returns how many bytes it is and their SHA-256."""
+    """Copy the data; returns its size in bytes and its SHA-256."""
     expected = _data_file(folder).stat().st_size
     digest = hashlib.sha256()
     done = 0
@@ -138,10 +133,10 @@ def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> tuple[int, s
 
 
 def _complete(folder: Path, partial: AtomicFile, data_bytes: int, digest: str, progress: Progress, number: int) -> Made:
-    """Read what was written from the disk again, and add the trailer."""
+    """Verify the copy by reading it back from disk, and add the trailer."""
     descriptor = partial.descriptor
     os.fsync(descriptor)
-    # What comes next then reads the disk; and the copy does not push the server's own pages out of memory.
+    # So the next read comes from disk, and the copy does not evict the server's pages from memory.
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     progress("checking the entries", 0, 0)
     counts = check_entries(partial.path)

@@ -1,7 +1,6 @@
-"""Puts the data of a backup into a data folder whose server is stopped.
-
-The backup is copied into the folder under a name of its own, hashed on the way, and every entry of the copy is read;
-only then does it take the name of the data, in one step. Killed at any moment, the folder has the old data or the new.
+"""Restore a backup into the data folder of a stopped server.  The backup is copied into the folder under a temporary
+name and hashed, and every entry of the copy is read. Only then is it renamed to the data file, in one step. If killed
+at any moment, the folder has either the old data or the new.
 """
 
 from __future__ import annotations
@@ -40,18 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was put where."""
+    """The result of a restore."""
 
     verified: Verified
     kept: Path | None
-    """The data that was there before."""
+    """The file with the replaced data."""
 
 
 def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing: bool = False) -> Restored:
-    """Put a backup's data into a folder, which is made when missing. What it replaces is kept beside it.
-
-    Raises BackupError: the backup is not whole, the folder has data already, is in use, or can't be written. The
-    folder's data is then as it was, unless the error says that the new data is in its place.
+    """Restore a backup into a folder, which is made if missing. Replaced data is kept beside it.      Raises
+    BackupError if the backup is damaged, or the folder has data already, is in use or can't be written. The folder's
+    data is then unchanged, unless the error says that the new data is in place.
     """
     data = folder / schema.DATA_FILE
     try:
@@ -87,7 +85,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
 
 
 class _Folder:
-    """The folder, made when missing, and locked so that no server starts on it. Gives the owner of what is put in."""
+    """Lock the folder, made if missing, so that no server starts on it. Yields the owner for new files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -99,7 +97,7 @@ class _Folder:
         self._is_made = not folder.exists()
         try:
             lock = self._lock = FolderLock(folder)
-            # Run by root for a server with a user of its own, what is made is that user's, not root's.
+            # If root runs it for a server with its own user, that user must own the new files.
             status = folder.parent.stat() if self._is_made else folder.stat()
             owner = (status.st_uid, status.st_gid)
             if self._is_made:
@@ -132,7 +130,7 @@ def _has_data(data: Path) -> bool:
 
 
 def _copy(file: Path, source: int, partial: AtomicFile, progress: Progress) -> Verified:
-    """Copy the data of a backup and look at all of it. Raises BackupError and OSError."""
+    """Copy and verify the data of a backup. Raises BackupError and OSError."""
     trailer = read_trailer(file, source)
     file_bytes = os.fstat(source).st_size
     data_bytes = file_bytes - TRAILER_BYTES
@@ -148,7 +146,7 @@ def _copy(file: Path, source: int, partial: AtomicFile, progress: Progress) -> V
 
 
 def _keep(data: Path) -> Path:
-    """A second name for the data that is there, so that no moment is without data. Raises BackupError."""
+    """Give the existing data a second name, so that data exists at every moment. Raises BackupError."""
     kept = data.with_name(time.strftime(KEPT_NAME, time.gmtime()))
     try:
         if kept.exists():  # twice within a second
@@ -161,7 +159,7 @@ def _keep(data: Path) -> Path:
 
 
 def _forget_readers(folder: Path) -> None:
-    """Remove LMDB's table of readers, which belongs to the old data. Raises BackupError if somebody reads that."""
+    """Remove LMDB's reader table of the old data. Raises BackupError while another process reads that."""
     path = folder / schema.READERS_FILE
     with contextlib.suppress(FileNotFoundError):
         with path.open("r+b") as readers:

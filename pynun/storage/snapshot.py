@@ -1,7 +1,5 @@
-"""Reads a data folder as one commit left it, beside a running server or without one. It changes nothing.
-
-The reader registers in `lock.mdb`, so that a server leaves alone the pages that are still to be read: while it reads,
-the file may grow.
+"""Read one commit of a data folder, with or without a running server. Changes nothing.  The reader registers in
+`lock.mdb`, so a server keeps the pages that are still needed, and the file may grow meanwhile.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ class Found(NamedTuple):
 
 
 class Snapshot:
-    """The databases at one moment."""
+    """A consistent view of all databases."""
 
     def __init__(self, transaction: lmdb.Transaction, logged: Sequence[Logged]) -> None:
         self._transaction = transaction
@@ -59,7 +57,7 @@ class Snapshot:
 
 @contextlib.contextmanager
 def snapshot(folder: Path) -> Iterator[Snapshot]:
-    """What is in a data folder now. Raises TransferError: there is nothing, it can't be read, or is damaged."""
+    """The current content of a data folder. Raises TransferError if it is missing, unreadable or damaged."""
     _check_data(folder)
     try:
         _make_readers_file(folder)
@@ -108,7 +106,7 @@ def _check_format(folder: Path, value: bytes | None) -> None:
 
 
 def _make_readers_file(folder: Path) -> None:
-    """Where there is no table of readers, make it the data's owner's: root's would lock the server's user out."""
+    """Make a missing reader table as the data's owner: one made by root would lock out the server's user."""
     owner = (folder / schema.DATA_FILE).stat()
     try:
         descriptor = os.open(folder / schema.READERS_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,7 +1,6 @@
-"""The data folder as a store: reading entries, and writing batches into the log or into the data.
-
-Reads come from the loop's thread, each in a transaction of its own that ends before anything else runs, so that none
-pins old pages; the one writer is whatever thread calls `append`, `checkpoint` or `write`.
+"""The data folder as a store: read entries, and write batches into the log or the data.  The loop's thread reads. Each
+read has its own transaction, which ends before anything else runs, so none pins old pages. The thread that calls
+`append`, `checkpoint` or `write` is the only writer.
 """
 
 from __future__ import annotations
@@ -50,19 +49,19 @@ if TYPE_CHECKING:
     _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
 
 _LOGGED_BYTES_MAX: Final = 1 << 20
-"""A batch beyond it is put into the data at once: to write so much twice costs more than it saves."""
+"""A larger batch goes directly into the data: writing it twice would cost more than it saves."""
 
 _SLICE_KEYS: Final = 1024
-"""Keys that a checkpoint moves in one commit where nobody waits for the next."""
+"""Keys that a checkpoint moves in one commit while nobody waits for the next."""
 
 _OLD_ROWS: Final = 64
-"""Rows of the log that say nothing any more which a checkpoint removes with each slice of entries."""
+"""Obsolete log rows that a checkpoint removes with each slice of entries."""
 
 _SHORT_SECONDS: Final = 2.0
-"""So long a batch may wait for the log to be moved where space is short: with few free pages it is a key at a time."""
+"""How long a batch may wait for a checkpoint on a nearly full disk, where it may move one key at a time."""
 
 _SHORT_ENTRIES: Final = 16
-"""A batch of no more entries never is in the log where space is short."""
+"""On a nearly full disk, batches of up to this many entries skip the log."""
 
 _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
@@ -74,18 +73,18 @@ class Copy(NamedTuple):
     source: bytes
     target: bytes
     is_over: bool
-    """Whether they win over entries that are there."""
+    """Whether they replace existing entries."""
 
 
 class LmdbStore:
-    """The data folder, opened. Only one process at a time has it."""
+    """An open data folder. Only one process at a time can have it open."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, or make it. Raises StartError with what is wrong and what to do."""
+        """Open or make the folder. Raises StartError with cause and remedy."""
         self.folder = folder
         self.on_damage: Callable[[DamageError], None] = lambda _: None
-        """Called by a read, in its thread, that finds the file damaged; the same is raised there."""
-        self._refused = ""  # why the disk did not take what was written last
+        """Called by a read that finds the file damaged, in its thread, before the read raises the error."""
+        self._refused = ""  # why the last write failed
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         with contextlib.ExitStack() as stack:
             lock = FolderLock(folder)
@@ -179,7 +178,7 @@ class LmdbStore:
             raise self._tell_damage(error) from error
 
     def _tell_damage(self, error: Exception) -> DamageError:
-        """What to raise when reading finds that the file can't be relied on: whoever owns the store has to stop."""
+        """The error for a read that finds the file unreliable; tells the owner of the store, which must stop."""
         damage = DamageError(fatal_reason(error, self._refused))
         self.on_damage(damage)
         return damage
@@ -233,13 +232,13 @@ class LmdbStore:
 
     @property
     def entries(self) -> int:
-        """How many keys are in the data, of all databases and our own; new ones come into it with a checkpoint."""
+        """Number of keys in the data, the server's own included; new ones arrive with a checkpoint."""
         with self._environment.begin() as transaction:
             return int(transaction.stat(self._data)["entries"])
 
     @property
     def used_bytes(self) -> int:
-        """How far the data file has been used so far; pages in it that are free again count too."""
+        """Size of the data file's used part; pages that are free again count too."""
         return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
@@ -255,12 +254,11 @@ class LmdbStore:
 
     @contextlib.contextmanager
     def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[_AnyPair], bytes | None]]:
-        """Keys and values as LMDB has them, of keys that begin with `prefix`, from `first` on; while in the context.
-
-        With them where they end although there are more: as many as `count_max` of the log's are among them then.
+        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.          Also returns
+        where they end if there are more: then they include up to `count_max` keys of the log.
         """
         logged, behind = self._memtable.pairs(prefix, first, count_max)
-        # Values are never copied: a slice is bounded in keys, and each of its values may be as long as a message.
+        # Never copy values: a slice is bounded in keys only, and each value may be as long as a message.
         with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
             found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
             pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
@@ -273,9 +271,8 @@ class LmdbStore:
                 yield merged(ours, logged), behind
 
     def read_all(self, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
-        """All entries under a prefix, keys without their first four bytes, as they are now.
-
-        Pages that are replaced meanwhile stay in use: not for a server that goes on serving.
+        """All current entries under a prefix, keys without their first four bytes.          Not for a serving server:
+        pages replaced meanwhile stay in use.
         """
         logged, _ = self._memtable.pairs(prefix)
         with self._environment.begin(db=self._data) as transaction:
@@ -284,11 +281,10 @@ class LmdbStore:
     # --- writing -----------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
-        """Make a batch durable, by the log; on disk when it returns. Called in a thread.
-
-        `is_rescue`: also if the file was removed, for as long as it is open it can still be saved. Raises StorageError:
-        nothing of it is on disk, and it may be tried again (after `grow`, if it is a MapFullError; in vain if it is a
-        TakenAwayError). Raises DamageError: the file can't be relied on.
+        """Write a batch to the log; it is on disk when this returns. Called in a thread.          With `is_rescue`,
+        write even if the file was removed: while open, it can still be saved. Raises StorageError if nothing was
+        written; retry (after `grow` for a MapFullError; never for a TakenAwayError). Raises DamageError if the file is
+        unreliable.
         """
         with self._telling():
             self.files.check(is_rescue=is_rescue)
@@ -319,12 +315,12 @@ class LmdbStore:
         self._memtable.appended(batch, appended)
 
     def _write_where_space_is_short(self, batch: Batch, operations: int) -> None:
-        """As it would be without a log, which goes, and gives its pages back."""
+        """Write without a log: remove the log, and free its pages."""
         deadline = time.monotonic() + _SHORT_SECONDS
         count = _SLICE_KEYS
         while self._memtable.entries:
             if time.monotonic() > deadline:
-                raise StorageError(NO_ROOM)  # for this batch; those to come find less in the log
+                raise StorageError(NO_ROOM)  # for this batch; later ones find a smaller log
             count = min(2 * self._checkpoint(count), _SLICE_KEYS)
         if not self._memtable.is_empty:
             self._checkpoint(_OLD_ROWS)
@@ -335,11 +331,11 @@ class LmdbStore:
         except (lmdb.Error, OSError):
             if len(batch.entries) <= _SHORT_ENTRIES:
                 raise
-            # In one commit it takes more free pages than there are; the log takes few, and goes in parts.
+            # One commit would need more free pages than exist. The log needs few, and moves in parts.
             self._append(batch, operations)
 
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
-        """Put a batch into the data at once, and copies before it, as durably as `append`, which it raises like."""
+        """Write a batch, and copies before it, directly into the data, durably. Raises as `append` does."""
         with self._telling():
             self.files.check()
             self._write_past_log(batch, operations, copies)
@@ -351,27 +347,27 @@ class LmdbStore:
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether there is so much in the log that `checkpoint` should be called between batches."""
+        """Whether the log is large enough to call `checkpoint` between batches."""
         return self._memtable.is_due
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing is left for `checkpoint` to do."""
+        """Whether `checkpoint` has nothing left to do."""
         return self._memtable.is_empty
 
     @property
     def logged_entries(self) -> int:
-        """How many keys the log has something newer of than the data."""
+        """Number of keys whose newest entry is in the log."""
         return len(self._memtable.entries)
 
     def checkpoint(self, count_max: int) -> None:
-        """Move up to so many entries from the log into the data. Called in a thread; raises like `append`."""
+        """Move up to this many entries from the log into the data. Called in a thread; raises as `append` does."""
         with self._telling():
             self.files.check()
             self._checkpoint(count_max)
 
     def _checkpoint(self, count_max: int) -> int:
-        """As `checkpoint`, but for what it raises: that is LMDB's. Returns with how many entries at most it went."""
+        """As `checkpoint`, but raises LMDB's errors. Returns the slice size that succeeded."""
         while True:
             rows_max = min(count_max, _OLD_ROWS) if self._memtable.entries else count_max
             try:
@@ -390,7 +386,7 @@ class LmdbStore:
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
-        """Raise what LMDB raises as errors of ours."""
+        """Convert LMDB's errors into ours."""
         try:
             yield
         except lmdb.MapFullError:
@@ -435,9 +431,9 @@ class LmdbStore:
         self.files.wrote()
 
     def clear_dead_readers(self) -> None:
-        """Forget readers in other processes (backups) that were killed: they would keep the file growing."""
+        """Clear killed readers of other processes (backups), which would make the file grow."""
         self._environment.reader_check()
 
     def close(self) -> None:
-        """Give the folder back. Everything written is on disk already."""
+        """Release the folder. All writes are on disk already."""
         self._close()

@@ -1,1 +1,1 @@
-"""Files as such: one that is opened only if it is a regular file, and one that has its name only when it is whole."""
+"""Files: open regular files only, and give a file its name only when it is complete."""

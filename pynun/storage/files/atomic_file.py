@@ -1,7 +1,7 @@
 """A file that appears under its name only when it is complete and on disk.
 
-It is written in the same folder under a name of its own (`partial_name`), with mode 0600, and locked while it is
-written. So what a killed process left behind is told from what another process is writing, and removed.
+It is written in the same folder under a temporary name (`partial_name`), with mode 0600, and locked meanwhile. The lock
+distinguishes files in progress from leftovers of killed processes, which are removed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUFFIX: Final = ".partial"
 
 SYNC_BYTES: Final = 8 << 20
-"""Synced after so many bytes: a server's commits on the same disk would have to wait for all that has piled up."""
+"""Sync after this many bytes: a server's commits on the same disk would have to wait for a larger sync."""
 
 
 def partial_name(name: str) -> str:
@@ -31,14 +31,14 @@ def partial_name(name: str) -> str:
 
 
 class AtomicFile:
-    """A new file, removed again unless `finish` was called; a context manager."""
+    """A context manager for a new file, removed unless `finish` was called."""
 
     def __init__(self, final: Path) -> None:
         """Make the file. Raises BackupError if another process is writing it, and OSError."""
         self.final = final
         self.path = final.with_name(partial_name(final.name))
         self.is_finished = False
-        """Whether it has its name; not, whether the folder is synced."""
+        """Whether it has its final name; the folder may not be synced yet."""
         self._unsynced_bytes = 0
         self.descriptor = self._make()
 
@@ -64,7 +64,7 @@ class AtomicFile:
         os.close(self.descriptor)
 
     def write(self, data: bytes) -> None:
-        """Append. Never so much at once that others' syncs would have to wait for it. Raises OSError."""
+        """Append, in pieces small enough not to delay other processes' syncs. Raises OSError."""
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self.descriptor, rest) :]
@@ -74,9 +74,8 @@ class AtomicFile:
             self._unsynced_bytes = 0
 
     def finish(self, *, is_replacing: bool) -> None:
-        """Sync the file, give it its name, if `is_replacing` in place of a file that has it, and sync the folder.
-
-        Raises FileExistsError and other OSErrors; `is_finished` then says whether it has its name.
+        """Sync the file, rename it (over an existing file if `is_replacing`) and sync the folder.          Raises
+        FileExistsError and other OSErrors; `is_finished` then says whether it was renamed.
         """
         os.fsync(self.descriptor)
         if is_replacing or not self._link():
@@ -85,7 +84,7 @@ class AtomicFile:
         sync_folder(self.final.parent)
 
     def _link(self) -> bool:
-        """Give it its name, which nobody has, in one step. False: this file system has no second names."""
+        """Give it its unused name in one step. False if the file system has no hard links."""
         try:
             os.link(self.path, self.final, follow_symlinks=False)
         except FileExistsError:
@@ -100,9 +99,8 @@ class AtomicFile:
 
 
 def remove_leftover(path: Path) -> bool:
-    """Remove an incomplete file that nobody writes; says whether there was one.
-
-    Raises BackupError if somebody does, and OSError.
+    """Remove an incomplete file; returns whether one existed. Raises BackupError if a process is writing it, and
+    OSError.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""Opens regular files only: whoever opens a pipe would wait for ever for somebody to write into it."""
+"""Open regular files only: opening a pipe would block until somebody writes to it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 class NotRegularError(OSError):
-    """It is a pipe, a device or a socket."""
+    """The file is a pipe, a device or a socket."""
 
     def __init__(self) -> None:
         super().__init__(errno.EINVAL, "not an ordinary file")
 
 
 def open_descriptor(path: str | Path) -> int:
-    """A descriptor to read a regular file with. Raises OSError, and of it NotRegularError; both name no file."""
+    """Open a regular file for reading; returns its descriptor. Raises OSError or its subclass NotRegularError, without
+    a file name."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
@@ -37,5 +38,5 @@ def open_descriptor(path: str | Path) -> int:
 
 
 def open_regular(path: Path) -> FileIO:
-    """A regular file, to be read without a buffer. Raises as `open_descriptor` does."""
+    """Open a regular file for unbuffered reading. Raises as `open_descriptor` does."""
     return os.fdopen(open_descriptor(path), "rb", buffering=0)

@@ -1,1 +1,1 @@
-"""Whether a data file is whole, looked at page by page and entry by entry."""
+"""Check a data file, page by page and entry by entry."""

@@ -1,7 +1,6 @@
-"""Starting modules of this package as processes of their own: what they do can't crash or slow the caller.
-
-They run at the lowest priority, without the server's settings (passwords) in their environment, and in a session of
-their own, so that Ctrl-C is for their caller alone, who then ends them.
+"""Run modules of this package as child processes, so that they can't crash or slow the caller.  They run at the lowest
+priority and without the server's settings (passwords) in their environment. Each has its own session, so that Ctrl-C
+reaches only the caller, which then ends them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CRASHES: Final = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGABRT)
-"""How a process ends that reads damaged pages: a page that the file has lost, or a number in it that leads astray."""
+"""Signals that kill a process which reads missing or invalid pages."""
 
 _LOWEST_PRIORITY: Final = 19
 
@@ -33,12 +32,12 @@ class Ended:
 
     @property
     def last_error(self) -> str:
-        """The last line that it printed on standard error, or its exit status in words."""
+        """Its last line on standard error, or its exit status in words."""
         return self.errors.strip().rpartition("\n")[2] or f"exit status {self.code}"
 
 
 def is_crash(code: int) -> bool:
-    """Whether the system ended a process, for it touched what is not there."""
+    """Whether a signal for invalid memory access killed the process."""
     return code in _CRASHES
 
 
@@ -48,14 +47,14 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without settings; PYTHONPATH lets the child find the same package."""
+    """This process's environment without settings, with PYTHONPATH so that the child finds the same package."""
     found = {name: value for name, value in os.environ.items() if not name.startswith("NUN_")}
     found["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return found
 
 
 def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | None = None) -> Ended:
-    """Run a module to its end; `take` is called with its standard output, which is else read as text."""
+    """Run a module to its end. `take` gets its standard output; without it, the output is read as text."""
     child = subprocess.Popen(
         command(module, *arguments),
         env=environment(),
@@ -68,12 +67,12 @@ def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | N
     assert child.stdout is not None
     assert child.stderr is not None
     try:
-        # Few words at most come on the other pipe: it never fills while this one is read.
+        # The other pipe gets a few words at most, so it never fills while this one is read.
         output = take(child.stdout) if take else child.stdout.read().decode()
         errors = child.stderr.read().decode(errors="replace")
         child.wait()
     finally:
-        child.kill()  # does nothing if it has ended
+        child.kill()  # no effect if it has ended
         child.wait()
         child.stdout.close()
         child.stderr.close()
@@ -81,6 +80,6 @@ def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | N
 
 
 def lower_priority() -> None:
-    """Let everybody else go first, as far as the system allows it: a filter of system calls may not."""
+    """Lower the priority as far as possible; a system-call filter may forbid it."""
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)

@@ -1,7 +1,6 @@
-"""Decodes all entries of a data file, in its own process: `python -m pynun.storage.integrity.entry_check FILE`.
-
-LMDB reads through a memory map, so a damaged file can kill whoever reads it; here that is a child, and a finding. The
-child prints one line of JSON: what it counted, or what is wrong.
+"""Decode all entries of a data file, in a child process: `python -m pynun.storage.integrity.entry_check FILE`.  LMDB
+reads through a memory map, so a damaged file can kill the reader. Here that is a child, and its death is a result. The
+child prints one line of JSON: its counts, or what is wrong.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class _FindingError(Exception):
 
 
 def check_entries(path: Path) -> Counts:
-    """Read a data file through, and count. Raises BackupError if anything in it can't be read."""
+    """Read and count all of a data file. Raises BackupError if any part can't be read."""
     child = run_child("pynun.storage.integrity.entry_check", str(path))
     if is_crash(child.code):
         raise BackupError(f"{path} is damaged: pages of it are missing or make no sense; take another backup")
@@ -75,7 +74,7 @@ def count(path: str) -> Counts:
         counts: dict[str, int] = {}
         conflicts = 0
         with transaction.cursor(data) as cursor:
-            for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue comes first
+            for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue sorts first
                 key = _decoded_key(stored, value)
                 prefix, text = key[:ID_BYTES], key[ID_BYTES:].decode()
                 entry = schema.decode_value(key, value)
@@ -86,12 +85,12 @@ def count(path: str) -> Counts:
                 elif prefix in names:
                     counts[names[prefix]] += 1
                 elif prefix[0] & 0x80 and bytes((prefix[0] & 0x7F,)) + prefix[1:] in names:
-                    conflicts += 1  # of a database that is there; what is left of a dropped one counts for nothing
+                    conflicts += 1  # of an existing database; leftovers of dropped ones don't count
     return Counts(format=number, revision=revision, databases=counts, conflicts=conflicts)
 
 
 def _decoded_key(stored: bytes, value: bytes) -> bytes:
-    """Four bytes and text. Raises _FindingError if a long key is not the one that it is stored under."""
+    """The full key. Raises _FindingError if a long key does not match the digest it is stored under."""
     if not schema.is_long(stored):
         return stored
     key = schema.long_key(value)

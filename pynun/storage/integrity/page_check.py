@@ -1,8 +1,7 @@
-"""Looks at the pages of a data file before LMDB does, which trusts them: a damaged one can end the process (by an
-assertion of LMDB's, or SIGSEGV), or make keys seem absent.
-
-What it finds is a suspicion, for `page_walk` to judge by LMDB itself. The layout is that of LMDB 0.9 on 64 bits,
-little endian (mdb.c: MDB_meta, MDB_db, MDB_page, MDB_node); of any other layout it says nothing.
+"""Check the pages of a data file before LMDB, which trusts them, uses them. A damaged page can kill the process (by an
+assertion of LMDB or SIGSEGV), or hide keys.  A finding is only a suspicion, which `page_walk` verifies with LMDB. The
+layout is that of LMDB 0.9 on 64 bits, little endian (mdb.c: MDB_meta, MDB_db, MDB_page, MDB_node). Any other layout is
+not checked.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES_MAX: Final = 2048
-"""So many pages of a database are looked at, the upper levels of its tree first: with the bound below 50 to 60 ms of a
-million keys. A start must not take longer the more data there is; a file of up to 8 MiB is looked at as a whole."""
+"""Pages checked in each database, upper tree levels first, so that a start does not take longer with more data. With
+the bound below it takes 50 to 60 ms for a million keys. Files of up to 8 MiB are checked completely."""
 
 LEAVES_IN_DETAIL_MAX: Final = 512
-"""Of so many leaves every entry is looked at."""
+"""Leaves of which every entry is checked."""
 
 _MAGIC: Final = 0xBEEFC0DE
 _VERSION: Final = 1
 _META: Final = struct.Struct("<16xIIQQ")
-"""Behind the page's header: magic, version, address and size of the map."""
+"""After the page header: magic, version, address and size of the map."""
 _TREE: Final = struct.Struct("<IHHQQQQQ")
 """MDB_db: pad (the page size, in the first one), flags, depth, branch, leaf and overflow pages, entries, root."""
 _TREES_AT: Final = _META.size
 _LAST: Final = struct.Struct("<QQ")
-"""Behind the two trees, of free pages and of names: last page, number of the transaction."""
+"""After the trees of free pages and of names: last page, transaction number."""
 TRANSACTION_AT: Final = _TREES_AT + 2 * _TREE.size + 8
 """Where in each of the first two pages the number of its transaction is: a multiple of eight."""
 _HEAD_BYTES: Final = _TREES_AT + 2 * _TREE.size + _LAST.size
 
 _HEAD: Final = struct.Struct("<QHHHH")
-"""A page's: number, pad, flags, and where its free room begins and ends."""
+"""Page header: number, pad, flags, start and end of the free space."""
 _NODE: Final = struct.Struct("<HHHH")
 """Low and high half of the size of the data (or of the page below, with the flags as its highest part), flags, size
 of the key."""
@@ -64,7 +63,7 @@ class _DamagedError(Exception):
 
 
 def find_damage(path: Path) -> str | None:
-    """What seems wrong with a data file that nobody writes; None: nothing was found."""
+    """What seems wrong with a data file that nobody writes; None if nothing does."""
     try:
         with path.open("rb", buffering=0) as file:
             names = _newest_names(file.fileno())
@@ -117,7 +116,7 @@ class _Pages:
         self._last = last
 
     def check(self, tree: _Tree) -> list[_Tree]:
-        """Look at a tree, level by level; return the trees that it names. Raises _DamagedError."""
+        """Check a tree level by level; returns the trees that it names. Raises _DamagedError."""
         named: list[_Tree] = []
         if tree.root == _NO_PAGE:
             return named
@@ -156,7 +155,7 @@ class _Pages:
         return page
 
     def _page(self, number: int, kind: int) -> tuple[bytes, list[int]]:
-        """A page of a tree, and where its nodes are."""
+        """A page of a tree and the positions of its nodes."""
         page = self._read(number)
         itself, _, flags, lower, upper = _HEAD.unpack_from(page)
         if (
@@ -180,12 +179,12 @@ class _Pages:
             key = page[place + _NODE.size : place + _NODE.size + key_bytes]
             if key_bytes > _KEY_BYTES_MAX or len(key) < key_bytes or (len(below) > 1 and key <= before):
                 raise _DamagedError(f"page {number} makes no sense")
-            before = key  # that of the first one counts as the least, whatever it is
+            before = key  # the first key counts as the lowest, whatever it is
             below.append(low | high << 16 | top << 32)
         return below
 
     def _leaf(self, number: int, page: bytes, places: list[int], named: list[_Tree]) -> int:
-        """How many pages of their own the values of a leaf have; adds the trees that it names."""
+        """Number of overflow pages of a leaf's values; adds the trees that it names."""
         overflows = 0
         before: bytes | None = None
         for place in places:

@@ -1,7 +1,6 @@
-"""Reads every page in use of a data file, in its own process: `python -m pynun.storage.integrity.page_walk FOLDER`.
-
-LMDB reads through a memory map: a page that the file has lost kills whoever touches it (SIGBUS), and one that makes no
-sense may do so too (SIGABRT, SIGSEGV). So a file that looks cut or damaged is walked by a child first.
+"""Read every used page of a data file, in a child process: `python -m pynun.storage.integrity.page_walk FOLDER`.  LMDB
+reads through a memory map: touching a missing page kills the process (SIGBUS), and an invalid page may too (SIGABRT,
+SIGSEGV). So a child walks a file that looks truncated or damaged first.
 """
 
 from __future__ import annotations
@@ -27,9 +26,8 @@ _DAMAGE = (*DAMAGE, lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMism
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every page in use is there and makes sense. Takes time that grows with the data.
-
-    Raises StartError if it can't tell.
+    """Whether every used page exists and is valid. Takes time in proportion to the data.      Raises StartError if the
+    check fails.
     """
     child = run_child("pynun.storage.integrity.page_walk", str(folder))
     if child.code == _DAMAGED or is_crash(child.code):
@@ -40,20 +38,20 @@ def is_whole(folder: Path) -> bool:
 
 
 def check_pages(folder: Path, environment: lmdb.Environment) -> None:
-    """LMDB trusts what it reads. Raises StartError if it must not."""
+    """Check a file before LMDB, which trusts it, reads it. Raises StartError if it is damaged."""
     doubt = "its end is missing" if looks_cut(folder, environment) else find_damage(folder / schema.DATA_FILE)
     if doubt is not None and not is_whole(folder):
         raise StartError(damaged(folder, StorageError(doubt)))
 
 
 def looks_cut(folder: Path, environment: lmdb.Environment) -> bool:
-    """Whether the file ends before the last page LMDB ever used; that page may be free, and never written."""
+    """Whether the file ends before the last page LMDB ever used, which may be free and never written."""
     pages = environment.info()["last_pgno"] + 1
     return bool((folder / schema.DATA_FILE).stat().st_size < pages * environment.stat()["psize"])
 
 
 def after_damage(folder: Path, met: str) -> str:
-    """What to do when the data file could not be relied on, of which `met` says why. Damage is looked for first."""
+    """What to do after the data file proved unreliable (`met` says why). Checks for damage first."""
     try:
         if not is_whole(folder):
             return damaged(folder, StorageError(met))
@@ -65,9 +63,9 @@ def after_damage(folder: Path, met: str) -> str:
 def walk_pages(folder: str) -> None:
     """Touch every entry of every named database. Raises lmdb.Error, or kills the process.
 
-    Entries that are missing, or in another order than LMDB searches them by, are an lmdb.CorruptedError.
+    Missing or misordered entries raise lmdb.CorruptedError.
     """
-    if not os.path.getsize(os.path.join(folder, schema.DATA_FILE)):  # LMDB says of it that the descriptor is bad
+    if not os.path.getsize(os.path.join(folder, schema.DATA_FILE)):  # LMDB reports it as a bad descriptor
         raise lmdb.CorruptedError("it is empty")
     environment = lmdb.open(folder, readonly=True, lock=False, max_dbs=schema.DATABASES_MAX)
     with environment.begin() as transaction:
@@ -91,5 +89,5 @@ if __name__ == "__main__":
         walk_pages(sys.argv[1])
     except _DAMAGE:
         sys.exit(_DAMAGED)
-    except (lmdb.Error, OSError) as error:  # no memory, no right to read it: that says nothing of the file
+    except (lmdb.Error, OSError) as error:  # no memory or no read permission: not damage
         sys.exit(reason(error))
