@@ -25,36 +25,36 @@ RETRY_SECONDS: Final = 1.0
 class Purger:
     """The purger of one engine's dropped databases."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._view = engine.view
+    def __init__(self) -> None:
         self._bell = trio.Event()
-        engine.on_drop = self._ring
 
-    def _ring(self) -> None:
+    def ring(self) -> None:
+        """A database was dropped."""
         self._bell.set()
 
-    async def run(self) -> None:
+    async def run(self, engine: Engine) -> None:
         """Remove the leftovers of earlier processes, then newly dropped databases, until cancelled."""
         while True:
             self._bell = trio.Event()
-            await self._purge()
+            await _purge(engine)
             await self._bell.wait()
 
-    async def _purge(self) -> None:
-        slice_keys = SLICE_KEYS
-        await until_on_disk(self._view)  # the note of what was just dropped
-        while True:
-            if self._engine.keyspace.refused_changes is not None:
-                await trio.sleep(RETRY_SECONDS)
-                continue
-            began = trio.current_time()
-            if not tombstones.remove_slice(self._view, slice_keys):
-                return
-            if await until_on_disk(self._view):
-                slice_keys = SLICE_KEYS
-                await trio.sleep(trio.current_time() - began)
-            else:
-                # Removing takes some space too. On a full disk it must not make the server refuse clients.
-                slice_keys = max(1, slice_keys // 8)
-                await trio.sleep(RETRY_SECONDS)
+
+async def _purge(engine: Engine) -> None:
+    view = engine.view
+    slice_keys = SLICE_KEYS
+    await until_on_disk(view)  # the note of what was just dropped
+    while True:
+        if engine.keyspace.refused_changes is not None:
+            await trio.sleep(RETRY_SECONDS)
+            continue
+        began = trio.current_time()
+        if not tombstones.remove_slice(view, slice_keys):
+            return
+        if await until_on_disk(view):
+            slice_keys = SLICE_KEYS
+            await trio.sleep(trio.current_time() - began)
+        else:
+            # Removing takes some space too. On a full disk it must not make the server refuse clients.
+            slice_keys = max(1, slice_keys // 8)
+            await trio.sleep(RETRY_SECONDS)

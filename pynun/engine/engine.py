@@ -84,6 +84,10 @@ class Context:
     group_of: Callable[[str], str] = str
     """The network of a client's address, for what counts by clients."""
     audit: Audit = field(default_factory=NoAudit)
+    on_drop: Callable[[], None] = lambda: None
+    """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
+    on_unmeasured: Callable[[Database], None] = lambda _: None
+    """Called when it is not known how much a database holds that has a limit (`Database.room`)."""
 
 
 class Engine:
@@ -107,10 +111,6 @@ class Engine:
         self.keyspace = Keyspace(
             self.view, context.time_ns, context.key_bytes_max, self._end_admins, self._security_changed
         )
-        self.on_drop: Callable[[], None] = lambda: None
-        """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
-        self.on_unmeasured: Callable[[Database], None] = lambda _: None
-        """Called when it is not known how much a database holds that has a limit (`Database.room`)."""
 
     # --- databases ---------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Engine:
             database = self._databases[name] = Database(name, entry.version, parse_strategy(entry.text))
             database.room = self._new_room(name)
             if database.room is not None:
-                self.on_unmeasured(database)
+                self.context.on_unmeasured(database)
         return database
 
     def _new_room(self, name: str) -> Room | None:
@@ -185,7 +185,7 @@ class Engine:
         if self.keyspace.read(admin, database.name) is not None:
             self.view.write(admin.stored_key(database.name), None)
             admin.notify(database.name, messages.removed(database.name), self.view.depends)
-        self.on_drop()
+        self.context.on_drop()
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
@@ -291,7 +291,7 @@ class Engine:
             database.rules.clear()
             if database.room is not None:
                 database.room.is_known = False
-                self.on_unmeasured(database)
+                self.context.on_unmeasured(database)
             newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):
                 if session.is_admin and admin_hash not in session.admin_hashes:

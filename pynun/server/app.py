@@ -200,6 +200,8 @@ class _Server:
             delay_seconds_max=settings.login_delay_seconds_max,
             on_slowed=lambda address: audit_writer.note("login-delay", FAILED, address=address),
         )
+        self._purger = Purger()
+        self._room_measurer = RoomMeasurer()
         context = Context(
             admin_user=settings.user,
             address=settings.external_address or listeners.tcp.address,
@@ -214,6 +216,8 @@ class _Server:
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
             audit=audit_writer,
+            on_drop=self._purger.ring,
+            on_unmeasured=self._room_measurer.ring,
         )
         self._engine = Engine(
             store,
@@ -316,10 +320,10 @@ class _Server:
             async with trio.open_nursery() as accepting:
                 accepting.start_soon(check_peers, service)
                 accepting.start_soon(clear_dead_readers, self._store)
-                accepting.start_soon(Purger(self._engine).run)
+                accepting.start_soon(self._purger.run, self._engine)
                 accepting.start_soon(find_newest_conflict, self._engine)
                 if settings.database_bytes_max is not None:
-                    accepting.start_soon(RoomMeasurer(self._engine).run)
+                    accepting.start_soon(self._room_measurer.run, self._engine)
                 accepting.start_soon(self._make_backups, committer)
                 for listener, transport in (
                     (self._listeners.websocket, WEBSOCKET),

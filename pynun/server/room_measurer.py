@@ -22,17 +22,16 @@ _TRIES: Final = 3
 class RoomMeasurer:
     """Measures one engine's databases when they are first used."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
         self._waiting: dict[Database, None] = {}
         self._bell = trio.Event()
-        engine.on_unmeasured = self._ring
 
-    def _ring(self, database: Database) -> None:
+    def ring(self, database: Database) -> None:
+        """It is not known how much a database holds."""
         self._waiting[database] = None
         self._bell.set()
 
-    async def run(self) -> None:
+    async def run(self, engine: Engine) -> None:
         """Measure requested databases until cancelled."""
         while True:
             await self._bell.wait()
@@ -40,24 +39,25 @@ class RoomMeasurer:
                 database = next(iter(self._waiting))
                 del self._waiting[database]
                 for _ in range(_TRIES):
-                    if await self._measure(database):
+                    if await _measure(engine, database):
                         break
             self._bell = trio.Event()
 
-    async def _measure(self, database: Database) -> bool:
-        """Whether nothing changed meanwhile."""
-        room, store = database.room, self._engine.view.store
-        assert room is not None
-        changes = room.changes
-        await until_on_disk(self._engine.view)  # the measurement includes earlier changes
-        before = room.bytes
-        measured = 0
-        position: bytes | None = b""
-        while position is not None and not database.is_dropped:
-            began = trio.current_time()
-            _, size, position = store.measure_database(database.prefix, position, _SLICE_ENTRIES)
-            measured += size
-            await trio.sleep(trio.current_time() - began)
-        room.bytes += measured - before
-        room.is_known = True
-        return room.changes == changes
+
+async def _measure(engine: Engine, database: Database) -> bool:
+    """Whether nothing changed meanwhile."""
+    room, store = database.room, engine.view.store
+    assert room is not None
+    changes = room.changes
+    await until_on_disk(engine.view)  # the measurement includes earlier changes
+    before = room.bytes
+    measured = 0
+    position: bytes | None = b""
+    while position is not None and not database.is_dropped:
+        began = trio.current_time()
+        _, size, position = store.measure_database(database.prefix, position, _SLICE_ENTRIES)
+        measured += size
+        await trio.sleep(trio.current_time() - began)
+    room.bytes += measured - before
+    room.is_known = True
+    return room.changes == changes

@@ -31,7 +31,9 @@ def run_with_purger(test: Callable[[Bench], Awaitable[None]], *, is_relaxed: boo
             assert bench.client.ask(f"set key-{number} v") == OK
         await bench.released.wait()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Purger(bench.world.engine).run)
+            purger = Purger()
+            bench.world.on_drop = purger.ring
+            nursery.start_soon(purger.run, bench.world.engine)
             await test(bench)
             nursery.cancel_scope.cancel()
 

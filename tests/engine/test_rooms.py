@@ -133,7 +133,7 @@ def test_after_a_restart_or_a_loss_it_asks_to_be_measured(world: World, client: 
     world.commit()
     world.context = world.engine.context
     world.restart()
-    world.engine.on_unmeasured = asked.append
+    world.on_unmeasured = asked.append
     client = world.connect("use-db d pwd")
     database = world.engine.database("d")
     assert asked == [database]

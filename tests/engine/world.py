@@ -18,9 +18,10 @@ from pynun.protocol import messages
 from tests.storage.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pynun.engine.audit_events import Fact
+    from pynun.engine.database import Database
     from pynun.engine.effects import Answer, Need, Suspension
     from pynun.engine.events import Event, Result
     from pynun.engine.overlay import Batch, View
@@ -188,8 +189,17 @@ class World:
         self.credentials = FakeCredentials()
         self.time_ns = START_NS
         self.trail = RecordingAudit()
+        self.on_drop: Callable[[], None] = lambda: None
+        self.on_unmeasured: Callable[[Database], None] = lambda _: None
         self.context = Context(
-            ADMIN_USER, ADDRESS, PROCESS_ID, lambda: self.time_ns, self.credentials, audit=self.trail
+            ADMIN_USER,
+            ADDRESS,
+            PROCESS_ID,
+            lambda: self.time_ns,
+            self.credentials,
+            audit=self.trail,
+            on_drop=lambda: self.on_drop(),
+            on_unmeasured=lambda database: self.on_unmeasured(database),
         )
         self.is_relaxed = is_relaxed
         self.is_prepared = is_prepared

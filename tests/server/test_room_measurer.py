@@ -24,7 +24,9 @@ async def _measure(batches: int) -> None:
     world.context = replace(world.engine.context, database_bytes_max=1000)
     world.restart()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(RoomMeasurer(world.engine).run)
+        measurer = RoomMeasurer()
+        world.on_unmeasured = measurer.ring
+        nursery.start_soon(measurer.run, world.engine)
         await trio.testing.wait_all_tasks_blocked()
         client = world.connect("use-db d pwd", "set k value")
         if batches == 2:
