@@ -1,1 +1,1 @@
-"""Many entries at once, into a folder and out of it: single databases, and the files of the original."""
+"""Import and export whole databases, and import the files of the original Nun-db."""

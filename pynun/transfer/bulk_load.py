@@ -1,10 +1,8 @@
-"""Databases that are made beside the others, unseen, and then appear all at once: what imports write through.
-
-A database is loaded under an identifier of its own, with a note that its keys belong to nobody, in the form in which a
-dropped database is noted. `swap_in` gives it its name and takes the note away, in one batch. So whatever happens before
-(a bad line, a kill, a full disk), the databases that were there are as they were; what is left of the new ones is
-removed by `purge`. Memory is bounded by `BATCH_BYTES_MAX`, however large a database is, but for one that is put over
-or under another: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
+"""Load databases unseen, then make them visible all at once. All imports use it.  A database is loaded under an id
+without a name, with the same note that a dropped database has. `swap_in` gives it its name and removes the note, in one
+batch. If the import fails before that (a bad line, a kill, a full disk), the existing databases are unchanged, and
+`purge` removes the leftovers. Memory is bounded by `BATCH_BYTES_MAX`, whatever the size of a database. Merging into an
+existing one is the exception: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
 """
 
 from __future__ import annotations
@@ -37,18 +35,18 @@ if TYPE_CHECKING:
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 4096
-"""LMDB takes up to 4 KiB of memory for the page of each, and keeps it: a server may go on with it after an import."""
+"""LMDB takes and keeps up to 4 KiB of memory for the page of each, also in a server that runs on after an import."""
 
 
 class SwapIn(enum.Enum):
     """How a loaded database takes its place in the end."""
 
     NEW = enum.auto()
-    """It gets the name, and what had it before is removed."""
+    """Replace the database that has the name."""
     OVER = enum.auto()
-    """Its keys are put over those of the database that has the name."""
+    """Add its keys to the database that has the name; the new ones win."""
     UNDER = enum.auto()
-    """Its keys are added to those of the database that has the name, which win."""
+    """Add its keys to the database that has the name; the existing ones win."""
 
 
 class LoadedDatabase:
@@ -60,7 +58,7 @@ class LoadedDatabase:
         self.strategy: Strategy = strategy
         self.how = how
         self.keys_count = 0
-        """For whoever fills it."""
+        """For the code that fills it."""
         self.prefix, self.pending_prefix = prefixes(identifier)
         self._load = load
 
@@ -89,7 +87,7 @@ class LoadedDatabase:
         return (name.decode() for name in scan_all(self._load.store, self.prefix))
 
     def secrets_of_namesake(self) -> dict[str, Entry]:
-        """The entries whose keys begin with `$$` of the database that has its name now."""
+        """The `$$` entries of the database that currently has its name."""
         store = self._load.store
         present = store.get(CATALOGUE + self.name.encode())
         if present is None:
@@ -110,19 +108,19 @@ class LoadedDatabase:
 
 
 class BulkLoad:
-    """The databases of one import. Nothing else may write to the store meanwhile."""
+    """The databases of one import, which must be the only writer of the store."""
 
     def __init__(self, store: LmdbStore) -> None:
-        """Removes what an interrupted import has left. Raises TransferError."""
+        """Remove the leftovers of an interrupted import. Raises TransferError."""
         self.store = store
         self.newest_conflict = 0
-        """The highest id of a conflict among what is imported: those that the server gives lie above it."""
+        """The highest imported conflict id. The server continues above it."""
         self._databases: list[LoadedDatabase] = []
         self._batch = Batch(store.revision + 1)
         purge(store)
 
     def begin(self, name: str, strategy: Strategy, how: SwapIn = SwapIn.NEW) -> LoadedDatabase:
-        """Make a database that nobody sees. Raises TransferError."""
+        """Make an invisible database. Raises TransferError."""
         self.flush()
         last = self.store.get(LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
@@ -146,14 +144,13 @@ class BulkLoad:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has gathered. Raises TransferError."""
+        """Write the gathered entries. Raises TransferError."""
         if self._batch.entries:
             self._batch = _write(self.store, self._batch)
 
     def swap_in(self, notes: Mapping[bytes, Entry]) -> None:
-        """Let all appear at once, and put `notes` (housekeeping keys) with them.
-
-        Raises TransferError: nothing has appeared.
+        """Make all databases visible at once, and put `notes` (housekeeping keys) with them.          Raises
+        TransferError if none became visible.
         """
         admin = self._admin()
         entries: dict[bytes, Entry | None] = dict(notes)
@@ -176,12 +173,12 @@ class BulkLoad:
             if self._admin_entry(admin, loaded.name) is None:
                 entries[name_key] = Entry(0, "{}")
         noted = self.store.get(LAST_CONFLICT)
-        if noted is not None and noted.version < self.newest_conflict:  # without a note, the server looks itself
+        if noted is not None and noted.version < self.newest_conflict:  # without a note, the server searches for it
             entries[LAST_CONFLICT] = Entry(self.newest_conflict, "")
         self.flush()
         self._batch.entries.update(entries)
         self._batch = _write(self.store, self._batch, copies)
-        with contextlib.suppress(TransferError):  # it is done; what was replaced, a server removes when there is room
+        with contextlib.suppress(TransferError):  # done; a server removes the replaced keys when it has space
             purge(self.store)
 
     def discard(self) -> None:
@@ -190,7 +187,7 @@ class BulkLoad:
         purge(self.store)
 
     def _admin(self) -> bytes:
-        """What the stored keys of `$admin`, in which every database is named, will begin with."""
+        """The prefix of the stored keys of `$admin`, which names every database."""
         existing = self.store.get(CATALOGUE + ADMIN_DATABASE.encode())
         if existing is not None:
             return prefixes(existing.version)[0]
@@ -200,7 +197,7 @@ class BulkLoad:
         return self.begin(ADMIN_DATABASE, "newer").prefix
 
     def _admin_entry(self, admin: bytes, name: str) -> Entry | None:
-        """The entry of a database's name in `$admin`, also of one that is not swapped in yet."""
+        """The entry of a database's name in `$admin`, also before it is swapped in."""
         found = self.get(admin + name.encode())
         for loaded in self._databases:
             if loaded.name == ADMIN_DATABASE and found is None:

@@ -1,4 +1,4 @@
-"""Writes one database as lines, and takes lines in as one database (docs/export.md)."""
+"""Export a database to lines, and import a database from lines (docs/export.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ImportedDatabase(NamedTuple):
-    """What an import did."""
+    """The result of an import."""
 
     name: str
     keys: int
@@ -60,11 +60,10 @@ def import_database(
     is_replacing: bool = False,
     is_merging: bool = False,
 ) -> ImportedDatabase:
-    """Take in the lines of a file as the database `name`: all of it, or nothing.
-
-    A database of that name is replaced (it keeps its tokens if the file has none), or what the file holds is put over
-    it. `ask_token` gives the token of a new database whose file has none. `progress` gets the number of keys so far.
-    Raises TransferError, with the number of the line if one is wrong; nothing has changed then.
+    """Import the lines of a file as the database `name`, all or nothing.      An existing database is replaced (it
+    keeps its tokens if the file has none), or the file is merged into it. `ask_token` gives the token of a new database
+    whose file has none. `progress` gets the number of keys so far. Raises TransferError, naming the line if one is
+    wrong; nothing has changed then.
     """
     is_there = name in existing_databases(store)
     if is_there and not (is_replacing or is_merging):
@@ -137,7 +136,7 @@ def _take(loaded: LoadedDatabase, line: Line, hash_secret: Callable[[str], str],
 
 
 def _keep_secrets(loaded: LoadedDatabase) -> None:
-    """A file without tokens that replaces a database leaves those of the database valid."""
+    """Keep the tokens of a database that a file without tokens replaces."""
     for key, entry in loaded.secrets_of_namesake().items():
         if is_secret_key(key) and loaded.get(key) is None:
             loaded.put(key, entry)

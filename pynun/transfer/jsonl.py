@@ -1,7 +1,6 @@
-"""The lines of an exported database: JSON Lines, written and read here and nowhere else (docs/export.md).
-
-A file is a header, a line for each key, and an end that says how many there were, with the SHA-256 of all lines before
-it. So a file that was cut, or changed, is told from a whole one. Everything here is pure: bytes in, bytes out.
+"""Write and read the lines of an exported database: JSON Lines (docs/export.md).  A file has a header, a line for each
+key, and a last line with their number and the SHA-256 of all lines before it, which reveals a truncated or changed
+file. Everything here is pure: bytes in, bytes out.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "nun-db export"
 VERSION: Final = 1
-"""Grows with every change of the lines that an older program could not read."""
+"""Increases with every change that an older program could not read."""
 
 VERSION_MAX: Final = 2**62
-"""Versions are stored in 64 bits and grow by one with each change: no server could write the one behind the last."""
+"""Versions have 64 bits and grow by one with each change: a server could not write the one after the highest."""
 
 LINE_BYTES_MAX: Final = 512 * 1024 * 1024
-"""A longer line is no line of such a file: it would be read into memory."""
+"""A longer line is invalid; it would use too much memory."""
 
 
 class LineError(ValueError):
-    """What is wrong with a file, and in which line; the text completes `FILE: `."""
+    """What is wrong with a file, and in which line. The text follows `FILE: `."""
 
 
 class Header(NamedTuple):
@@ -46,7 +45,7 @@ class Line(NamedTuple):
     version: int
     value: str
     number: int
-    """Of the line in the file, from 1 on."""
+    """Number of the line in the file, from 1."""
 
 
 class Writer:
@@ -57,7 +56,7 @@ class Writer:
         self._keys = 0
 
     def header(self, header: Header, made: str) -> bytes:
-        """The first line; `made` is when, for people."""
+        """The first line; `made` is the time, for people."""
         return self._line(
             {
                 "format": FORMAT,
@@ -85,7 +84,7 @@ class Writer:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Header | Line]:
-    """The header, then every key. Raises LineError, at the latest at the end: until then nothing is sure."""
+    """Yield the header, then every key. Raises LineError, possibly only at the end, so apply nothing before."""
     digest = hashlib.sha256()
     keys = 0
     number = 0

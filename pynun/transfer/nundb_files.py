@@ -1,17 +1,12 @@
-"""Reads the data folder of the original Nun-db: every key that is there, and all that can't be read.
-
-The files are described in docs/migration.md. Nothing here writes, and files are opened for reading only.
-
-Entry points: `find_databases(folder)` and `read_database(files)` for a folder, `read_records(keys, values, …)` for any
-two streams of bytes. They keep to three rules, whatever the bytes are:
-
-- Nothing but `Record` and `Problem` comes of it. No content raises; trouble with the disk becomes a problem, too.
-- A record is given only if all of it was read and makes sense. All else is named by a problem, with file, offset, and
-  the key as far as it is known. A problem that `is_loss` stands for data that was not read.
-- Memory is bounded by the largest value (`VALUE_BYTES_MAX`), and a length that is garbage allocates nothing.
-
-What the bytes themselves can't tell: a file of keys that was cut exactly between two records looks whole. What is named
-by no key at the end of the values is then reported, and a database that `$admin` names and that has no files.
+"""Read the data folder of the original Nun-db: all keys, and a report of all that can't be read.  docs/migration.md
+describes the files. They are opened for reading only.  Entry points: `find_databases(folder)` and
+`read_database(files)` for a folder, `read_records(keys, values, …)` for any two streams of bytes. For any bytes, they
+keep three rules:  - They yield only `Record` and `Problem`. No content raises an exception, and I/O errors become
+problems too. - A record is yielded only if it is complete and valid. Everything else becomes a problem with file,
+offset, and the key   as far as known. A problem with `is_loss` stands for data that was not read. - Memory is bounded
+by the largest value (`VALUE_BYTES_MAX`). An invalid length allocates nothing.  A file of keys that was truncated
+exactly between two records looks complete. In that case, values at the end that no key names are reported, and so is a
+database that `$admin` names and that has no files.
 """
 
 from __future__ import annotations
@@ -38,13 +33,13 @@ _KEYS_ASIDE_SUFFIX: Final = "-nun.data.keys.old"
 
 KEY_BYTES_MAX: Final = 16 * 1024 * 1024
 VALUE_BYTES_MAX: Final = 256 * 1024 * 1024
-"""No message of the original was as long: a longer key or value is a length that is garbage."""
+"""Longer than any message of the original, so a longer key or value has an invalid length."""
 
 STATUS_MAX: Final = 15
-"""The original numbers the states of a value from 0 on, and has a handful. What is higher is no status."""
+"""The original numbers the few states of a value from 0. A higher number is not a status."""
 
 DELETED: Final = -1
-"""The version of a key that was removed."""
+"""The version of a removed key."""
 
 _STRATEGIES: Final[dict[int, Strategy]] = {0: "none", 1: "newer", 2: "arbiter"}
 _STRATEGY_MISSING: Final[Strategy] = "newer"
@@ -59,11 +54,11 @@ _CHUNK_BYTES: Final = 64 * 1024
 _FIRST_READ_BYTES: Final = 1024
 
 _IMPOSSIBLE_IN_KEY: Final = re.compile(r"[\0 \r\n]")
-"""The protocol ends a key at a blank and a command at a line break; a zero byte is part of a number."""
+"""In the protocol, a blank ends a key and a line break a command; a zero byte is part of a number."""
 
 
 class Record(NamedTuple):
-    """One key as the original would show it."""
+    """A key as the original would return it."""
 
     key: str
     version: int
@@ -74,14 +69,14 @@ class Record(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that was not read, or that a person should know of."""
+    """Something that was not read or that an administrator should know."""
 
     file: str
     offset: int | None
     key: str | None
     what: str
     is_loss: bool = True
-    """Whether something is missing in what was read; else it is only worth knowing."""
+    """Whether data is missing; otherwise the problem is only worth knowing."""
 
     def __str__(self) -> str:
         file = self.file if self.file.isprintable() else ascii(self.file)[1:-1]
@@ -91,7 +86,7 @@ class Problem(NamedTuple):
 
 
 class Strategies(NamedTuple):
-    """What the file with a database's strategy says."""
+    """The content of a database's strategy file."""
 
     strategy: Strategy
     problem: Problem | None
@@ -108,13 +103,13 @@ class DatabaseFiles:
 
 
 def shown(text: str) -> str:
-    """A key as it may stand in a line of text: in quotes, with everything escaped that a terminal would act on."""
+    """A key in quotes for a line of text, with terminal control characters escaped."""
     kept = text if len(text) <= 200 else text[:200] + "…"
     return repr(kept)
 
 
 def find_databases(folder: Path) -> tuple[list[DatabaseFiles], list[Problem]]:
-    """The databases in a folder, by name, and files of databases that can't be read as one.
+    """The databases in a folder, by name, and problems for files that form no database.
 
     Raises OSError if the folder can't be listed.
     """
@@ -153,7 +148,7 @@ def find_databases(folder: Path) -> tuple[list[DatabaseFiles], list[Problem]]:
 
 
 def holds_databases(folder: Path) -> bool:
-    """Whether a folder holds a file of keys of the original. A folder that can't be listed holds none."""
+    """Whether a folder has a key file of the original; False if it can't be listed."""
     try:
         with os.scandir(folder) as entries:
             return any(entry.name.endswith((KEYS_SUFFIX, VALUES_SUFFIX)) for entry in entries)
@@ -162,7 +157,7 @@ def holds_databases(folder: Path) -> bool:
 
 
 def read_strategy(files: DatabaseFiles) -> Strategies:
-    """The database's strategy. A missing file is one of an old version of the original: `newer`."""
+    """The database's strategy; `newer` if the file is missing, as in old versions of the original."""
     name = files.metadata.name
     try:
         with open_regular(files.metadata) as stream:
@@ -180,7 +175,7 @@ def read_strategy(files: DatabaseFiles) -> Strategies:
 
 
 def read_database(files: DatabaseFiles) -> Iterator[Record | Problem]:
-    """Every key of a database, in the order of its file of keys, and what can't be read of it."""
+    """Every key of a database, in the order of its key file, and problems."""
     try:
         keys = open_regular(files.keys)
     except OSError as error:
@@ -204,10 +199,8 @@ def read_database(files: DatabaseFiles) -> Iterator[Record | Problem]:
 def read_records(
     keys: BinaryIO, values: BinaryIO | None, *, keys_name: str = "keys", values_name: str = "values"
 ) -> Iterator[Record | Problem]:
-    """Every key of two streams that can be positioned, in the order of `keys`, and what can't be read.
-
-    `values` is None if there is none. The names are those that problems give. When one key stands there twice, both
-    records are given: whoever keeps them decides.
+    """Every key of two seekable streams, in the order of `keys`, and problems.      `values` is None if missing.
+    Problems use the given names. If a key occurs twice, both records are yielded, and the caller decides.
     """
     reader = _Values(values, values_name)
     is_any_removed = is_any_lost = False
@@ -233,7 +226,7 @@ def read_records(
             is_any_lost = True
             yield value._replace(key=key)
     if not is_any_removed and not is_any_lost and reader.unnamed_bytes:
-        # The original appends a value and then its key. A key that was removed explains a value that none names.
+        # The original appends a value, then its key. A removed key explains an unnamed value.
         what = f"no key names the last {reader.unnamed_bytes} bytes: {keys_name} may have been cut, or never completed"
         yield Problem(values_name, reader.end, None, what, is_loss=False)
 
@@ -246,7 +239,7 @@ class _Found(NamedTuple):
 
 
 class _Keys:
-    """The file of keys, read from its beginning to its end."""
+    """Reads the key file from start to end."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
@@ -312,7 +305,7 @@ class _Keys:
         return taken
 
     def _skip_zeros(self) -> int:
-        """Pass over whole records of zeros, and what is left of one at the end; returns their bytes."""
+        """Skip records of zeros, and a partial one at the end; returns their bytes."""
         skipped = 0
         while record := self._take(_EMPTY_RECORD_BYTES):
             if any(record):
@@ -324,13 +317,13 @@ class _Keys:
 
 
 class _Values:
-    """The file of values, read where keys say."""
+    """Reads the value file at the addresses in keys."""
 
     def __init__(self, stream: BinaryIO | None, name: str) -> None:
         self._stream = stream
         self._name = name
         self.end = 0
-        """Behind the last byte that a key has named."""
+        """The offset after the last byte that a key names."""
         self._size = 0
         self._failure: OSError | None = None
         if stream is not None:
@@ -341,7 +334,7 @@ class _Values:
 
     @property
     def unnamed_bytes(self) -> int:
-        """How many bytes there are behind the last that a key has named."""
+        """Number of bytes after the last that a key names."""
         return max(0, self._size - self.end)
 
     def read(self, address: int) -> str | Problem:
@@ -380,7 +373,7 @@ class _Values:
                 self._name, address, None, "its value does not end where its length says: one of them is wrong"
             )
         text = content[_length.size : _length.size + length]
-        if 0 in text:  # of a number: the length is too large, by chance so that a status seems to follow
+        if 0 in text:  # part of a number: the length is wrong, although a valid status happens to follow
             return Problem(self._name, address, None, "its value has a zero byte in it: its length is wrong")
         try:
             return text.decode()
@@ -410,7 +403,7 @@ def _not_read(file: str, offset: int | None, key: str | None, error: OSError) ->
 
 
 def _is_name(name: str) -> bool:
-    """Whether a database can have that name: a word of UTF-8 text."""
+    """Whether the name is valid for a database: a word of UTF-8 text."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -419,5 +412,5 @@ def _is_name(name: str) -> bool:
 
 
 def _text(file_name: str) -> str:
-    """A file's name as text, also one that is not UTF-8."""
+    """A file name as text, even if it is not UTF-8."""
     return file_name.encode(errors="backslashreplace").decode()

@@ -1,8 +1,6 @@
-"""Imports the data folder of the original into ours: all its databases at once, or none.
-
-What `pynun.transfer.nundb_files` reads goes through `pynun.transfer.bulk_load`, so a kill at any moment leaves what was
-there before. Secrets are hashed on their way. The original's administrator's password is not taken over: the one that
-the server is started with rules.
+"""Import the data folder of the original: all its databases at once, or none.  Records go from
+`pynun.transfer.nundb_files` through `pynun.transfer.bulk_load`, so a kill at any moment changes nothing. Secrets are
+hashed on the way. The original's administrator password is not imported: the one given at startup takes precedence.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from pynun.transfer.bulk_load import LoadedDatabase
 
     Progress = Callable[[str, int, int], None]
-    """What is being done, how many bytes of it are done, and of how many."""
+    """Called with the current step, the bytes done and the total."""
 
 IMPORTED_KEY: Final = HOUSEKEEPING + b"imported nundb"
 """The note that a folder's own files of the original were imported; its text is `Imported` as JSON."""
@@ -53,27 +51,27 @@ _HASH_BYTES: Final = 1024 * 1024
 
 @dataclass(slots=True)
 class DatabaseCounts:
-    """What became of one database."""
+    """The result for one database."""
 
     name: str
     strategy: Strategy
     keys: int = 0
     users: int = 0
     skipped: int = 0
-    """Keys that are not taken over on purpose: `$connections`, which is counted anew, readable or not."""
+    """Keys skipped on purpose: `$connections`, readable or not, which the server counts itself."""
     is_replaced: bool = False
 
 
 @dataclass(slots=True)
 class Summary:
-    """What an import did, or would do."""
+    """The result of an import or dry run."""
 
     databases: list[DatabaseCounts] = field(default_factory=list)
     losses: int = 0
-    """Problems that stand for data which was not read."""
+    """Problems that mean unread data."""
     notes: int = 0
     is_done: bool = False
-    """Whether the databases are there now."""
+    """Whether the databases were imported."""
 
     @property
     def keys(self) -> int:
@@ -82,7 +80,7 @@ class Summary:
 
     @property
     def databases_made(self) -> int:
-        """How many databases a person would count: without `$admin`, which every server has."""
+        """Number of databases without `$admin`, which every server has."""
         return sum(counts.name != ADMIN_DATABASE for counts in self.databases)
 
     @property
@@ -143,13 +141,13 @@ def check_folder(
     is_replacing: bool = False,
     hash_limit: HashLimit = USUAL_LIMIT,
 ) -> Summary:
-    """Do all that an import would do, in a store that is thrown away afterwards and gets no value to keep."""
+    """Run an import into a temporary store, which is deleted afterwards and stores no values."""
     run = _Import(scratch, folder, lambda _: "", report, progress, hash_limit, is_dry=True)
     return run.run(existing, is_replacing, is_accepting_damage=False)
 
 
 def require_data(folder: Path) -> None:
-    """Raises TransferError if a folder holds nothing of the original, or can't be read."""
+    """Raises TransferError if a folder has no data of the original, or can't be read."""
     try:
         found, problems = find_databases(folder)
     except OSError as error:
@@ -167,16 +165,15 @@ def existing_databases(store: LmdbStore) -> set[str]:
 
 
 def imported_before(store: LmdbStore) -> Imported | None:
-    """What is known of an import of the store's own folder."""
+    """The record of an import of the store's own folder."""
     entry = store.get(IMPORTED_KEY)
     return None if entry is None else Imported.parse(entry.text)
 
 
 def compare_files(folder: Path, imported: Imported, count: Callable[[int], None]) -> tuple[list[str], Imported]:
-    """The original's files in a folder that are not as they were when they were imported, and what to note of the rest.
-
-    Only a file with another time of change is read; `count` is told how many bytes. What can't be read counts as
-    unchanged: nobody can run on it.
+    """The original's files that changed since their import, and the new record for the others.      Only files with a
+    new modification time are read; `count` gets the number of bytes. Unreadable files count as unchanged: no server can
+    run on them.
     """
     changed = [name for name in _names(folder) if name not in imported.files]
     files = dict(imported.files)
@@ -195,7 +192,7 @@ def compare_files(folder: Path, imported: Imported, count: Callable[[int], None]
 
 
 def note_imported(store: LmdbStore, imported: Imported) -> None:
-    """Note anew what was imported, if there is room for it."""
+    """Renew the record of what was imported, if the disk has space."""
     with contextlib.suppress(TransferError):
         write_notes(store, {IMPORTED_KEY: Entry(1, str(imported))})
 
@@ -269,14 +266,14 @@ class _Import:
         name = f"importing {files.name}"
         for number, item in enumerate(read_database(files)):
             if isinstance(item, Problem) and item.key == CONNECTIONS_KEY:
-                counts.skipped += item.is_loss  # nothing is missing without it; else it was counted with its record
+                counts.skipped += item.is_loss  # its loss is harmless, or counted with its record
             elif isinstance(item, Problem):
                 self._tell(item)
             else:
                 self._take(loaded, counts, files, item)
-                if number % _PROGRESS_RECORDS == 0 or is_secret_key(item.key):  # hashing is what takes long
+                if number % _PROGRESS_RECORDS == 0 or is_secret_key(item.key):  # hashing takes the time
                     self._progress(name, self._done_bytes + item.offset, self._total_bytes)
-        with contextlib.suppress(OSError):  # the reader has said so
+        with contextlib.suppress(OSError):  # the reader has reported it
             self._done_bytes += files.keys.stat().st_size
         self._end_conflicts(loaded, files)
         if not is_admin and loaded.get("$$token") is None:
@@ -328,7 +325,7 @@ class _Import:
         return what
 
     def _kept(self, key: str, value: str) -> str:
-        """What of a value is stored: in a dry run no more than tells it from another, for it may be somebody's data."""
+        """The value to store. A dry run stores only a digest, because values may be confidential."""
         if not self._is_dry or is_record(key):
             return value
         return hashlib.sha256(value.encode()).hexdigest()
@@ -348,7 +345,7 @@ class _Import:
             counts.keys += change
 
     def _end_conflicts(self, loaded: LoadedDatabase, files: DatabaseFiles) -> None:
-        """A key in conflict that no arbiter could ever resolve would refuse every change: it is one no more."""
+        """Clear a conflict that no arbiter could ever resolve, because the key would refuse every change."""
         if not self._is_any_in_conflict:
             return
         self._is_any_in_conflict = False
@@ -362,7 +359,7 @@ class _Import:
             self._tell(Problem(files.keys.name, None, key, what, is_loss=False))
 
     def _check_names(self, loaded: LoadedDatabase, files: DatabaseFiles) -> None:
-        """Every database that `$admin` names has to have files."""
+        """Report databases that `$admin` names and that have no files."""
         names, _ = find_databases(self._folder)
         present = {found.name for found in names}
         for name in loaded.all_keys():
@@ -406,7 +403,7 @@ class _Import:
 
 
 _NAME_TEXTS: Final = frozenset({"{}", hashlib.sha256(b"{}").hexdigest()})
-"""What the value of a key in `$admin` is that names a database; in a dry run its digest."""
+"""The value of a key in `$admin` that names a database; in a dry run, its digest."""
 
 
 def _stamps(folder: Path, found: list[DatabaseFiles]) -> dict[str, tuple[int, int]]:
