@@ -1,8 +1,8 @@
 """The audit trail: one line of JSON for each event, in a file of its own and on the log (docs/audit.md).
 
 Several processes may write one file, a server and a backup at once: each appends whole lines under a lock (flock(2)) of
-the file itself. Whoever finds that a line would make it too big renames it under that same lock; a process that waited
-for the lock of the renamed file sees that it is not the trail any more, and opens the new one.
+the file itself. A process whose line would make it too big renames it under that same lock; a process that waited for
+the lock of the renamed file sees that it is not the trail any more, and opens the new one.
 
 Nothing here raises once the trail is open: a full disk costs lines of the file (they are still on the log, and a line
 says later how many are missing), and nothing else. Texts that come from clients are cut to a length, and can't end a

@@ -16,7 +16,7 @@ class Authority(NamedTuple):
     def file_for(self, is_encrypted: bool, scheme: str) -> str | None:
         """The file for a connection; None for the system's authorities, or without TLS.
 
-        Raises UsageError for an option that would do nothing: whoever gives it believes the connection to be encrypted.
+        Raises UsageError for an option that would do nothing: the user would believe the connection to be encrypted.
         """
         if not is_encrypted:
             if self.option:

@@ -2,10 +2,10 @@
 
     python -m pynun.cli.health [/livez]
 
-With `/livez` it asks only whether the server is alive, for whoever restarts what fails the check.
-For service managers and health checks, which run it every few seconds: only the standard library is imported. It finds
-the server by the same settings that the server reads (NUN_HTTP_ADDR, NUN_TLS_CERT), and needs no password. With TLS
-the certificate is not checked, for its name is that which clients use, and nothing secret is sent.
+With `/livez` it asks only whether the server is alive, for supervisors that restart on failure. For service managers
+and health checks, which run it every few seconds: only the standard library is imported. It finds the server by the
+same settings that the server reads (NUN_HTTP_ADDR, NUN_TLS_CERT), and needs no password. With TLS the certificate is
+not checked, for its name is that which clients use, and nothing secret is sent.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def _run() -> int:
     except OutputError as error:  # of --help
         return _told(error)
     except BrokenPipeError:
-        return 0  # whoever stops reading has read enough
+        return 0  # the reader has enough
     raise AssertionError("the app always exits")
 
 

@@ -292,7 +292,7 @@ class Client:
         )
 
     async def unwatch(self, key: str) -> None:
-        """Watch `key` no more, whoever began it; iterations over that key only end.
+        """Stop watching `key`, whoever started it; iterations over only that key end.
 
         Raises NoDatabaseSelected, ConnectionClosed.
 

@@ -77,7 +77,7 @@ class Watch:
             await self._source.start_watch(self)
 
     def close(self) -> None:
-        """End the watch; whoever iterates over it gets what had come and then the end. Never waits."""
+        """End the watch; iterations get the remaining events, then the end. Never waits."""
         self._source.stop_watch(self)
         self._queue.close()
 
@@ -105,7 +105,7 @@ class Watch:
 
     def put_reading(self, key: str, message: str) -> None:
         """Take an own message of a `get-safe` that was sent behind a `watch`, at its place among the events."""
-        if message in _REFUSALS:  # whoever waits for the reply raises it
+        if message in _REFUSALS:  # raised where the reply is awaited
             return
         value = read_versioned(message)
         is_known = key in self._known
@@ -157,7 +157,7 @@ class Events:
         self._queue.close(error)
 
     def close(self) -> None:
-        """Take no more; whoever iterates gets what had come and then the end. Never waits."""
+        """Accept no more; iterations get the remaining events, then the end. Never waits."""
         self._forget(self)
         self._queue.close()
 

@@ -82,7 +82,7 @@ fi
 if [ "$(conf_value systemd)" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
     systemctl --quiet disable --now pynun || fail "systemd could not stop pynun, nothing was removed; journalctl -u pynun says why"
 fi
-# Whoever runs a server by hand has to stop it: its files must not go away under it.
+# A server run by hand must be stopped first: its files must not disappear under it.
 helper=$prefix/current/share/pynun/data_folder.py
 if [ -x "$prefix/current/bin/python" ] && [ -r "$helper" ]; then
     "$prefix/current/bin/python" -I "$helper" unused "$in_use" 2>/dev/null ||
@@ -113,7 +113,7 @@ case $in_use/ in
 esac
 remove_empty "$config_dir"
 if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
-    # What stays must not belong to whoever gets the user's number next.
+    # Remaining files must not belong to the next user who gets this uid.
     for folder in "$config_dir" "$in_use"; do
         [ ! -d "$folder" ] || find "$folder" -user "$user" -exec chown -h root:0 {} +
     done

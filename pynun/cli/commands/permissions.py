@@ -23,7 +23,7 @@ Patterns = Annotated[
     typer.Argument(metavar="PATTERN...", help="'prefix*', '*suffix', or a part of a key; '*' is all. Mind the quotes."),
 ]
 
-_NOBODY_ELSE = "whoever comes with the database's token"
+_NOBODY_ELSE = "sessions with the database's token"
 
 
 @app.callback()

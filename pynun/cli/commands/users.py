@@ -23,7 +23,7 @@ from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
 
 EVERYONE = "all"
-"""What the server calls whoever comes with the database's own token (docs/protocol.md section 3)."""
+"""The server's user name for sessions with the database's own token (docs/protocol.md section 3)."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -39,7 +39,7 @@ def list_all(
 ) -> None:
     """Show the users of a database: name, permissions, sessions.
 
-    The user all, if shown, is whoever comes with the database's own token.
+    The user all stands for sessions with the database's own token.
     """
     with failures_shown():
         check_for_http(database)
@@ -79,7 +79,7 @@ def remove(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Remove a user with its permissions. Whoever came in as the user is out at once."""
+    """Remove a user with its permissions. The user's sessions lose access at once."""
     with failures_shown():
         check_for_http(database, user)
         AdminClient(context.obj, timeout).ask("remove-user", database, user)
@@ -102,7 +102,7 @@ def change_token(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Give a user, or the database itself, another token. Whoever came in with the old one is out at once."""
+    """Change the token of a user or of the database. Sessions with the old one lose access at once."""
     with failures_shown():
         check_for_http(database, user)
         server = AdminClient(context.obj, timeout)

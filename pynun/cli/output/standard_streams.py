@@ -24,7 +24,7 @@ STANDARD_OUTPUT = 1
 class OutputError(CommandError, OSError):
     """Standard output can't be written: a full disk, or it was closed.
 
-    Also an OSError, for whoever takes such trouble calmly: the server goes on without its log.
+    Also an OSError, for callers that tolerate it: the server goes on without its log.
     """
 
     exit_code = ExitCode.OUTPUT

@@ -238,7 +238,7 @@ COMMANDS: tuple[Command, ...] = (
         users.list_users,
         "List the users of a named database for a program: `users JSON`, with user, whether it has a token, "
         "permissions (null: none were set) and connections of each, in the order of their names. At most 500; "
-        "`next` as in `list-dbs`. `all` stands for whoever comes with the database's own token.",
+        "`next` as in `list-dbs`. `all` stands for sessions with the database's own token.",
         admin=True,
         differs=_OURS,
     ),
@@ -255,8 +255,8 @@ COMMANDS: tuple[Command, ...] = (
         "set-token",
         shapes.DATABASE_USER_TOKEN,
         users.set_token,
-        "Give a user of a named database another token; with `all` as the user, the database itself. Whoever came in "
-        "with the old one is out.",
+        "Change the token of a user of a named database; with `all` as the user, that of the database itself. Sessions "
+        "with the old one lose access.",
         admin=True,
         differs=_OURS,
         audit=audit_facts.set_token,
@@ -265,7 +265,7 @@ COMMANDS: tuple[Command, ...] = (
         "remove-user",
         shapes.DATABASE_USER,
         users.remove_user,
-        "Remove a user of a named database, with its permissions. Whoever came in as the user is out.",
+        "Remove a user of a named database, with its permissions. The user's sessions lose access.",
         admin=True,
         differs=_OURS,
         audit=audit_facts.remove_user,

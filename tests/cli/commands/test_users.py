@@ -107,7 +107,7 @@ def test_the_first_rule_of_all_is_a_restriction_and_said_to_be_one(shared_server
     create_database(shared_server, "cli-all")
     first = ask(shared_server, "permissions", "grant", "cli-all", "all", "r", "*")
     assert first.output == "all of cli-all: r *\n"
-    assert first.errors.startswith("nun-db: whoever comes with the database's token could do everything until now")
+    assert first.errors.startswith("nun-db: sessions with the database's token could do everything until now")
     assert ask(shared_server, "permissions", "grant", "cli-all", "all", "w", "a*").errors == ""
 
 
@@ -123,7 +123,7 @@ def test_the_first_rule_of_all_is_a_restriction_and_said_to_be_one(shared_server
         (
             ("all", "x", "k"),
             0,
-            "yes: whoever comes with the database's token may do everything, for all has no rules\n",
+            "yes: sessions with the database's token may do everything, for all has no rules\n",
         ),
     ],
 )
