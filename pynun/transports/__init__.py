@@ -1,1 +1,1 @@
-"""Bytes to command texts and messages to bytes, one module for each transport."""
+"""Convert bytes to command texts and messages to bytes, one folder for each transport."""

@@ -1,6 +1,5 @@
-"""Which web pages may have their scripts talk to the server (NUN_ALLOWED_ORIGINS).
-
-A browser names the page's origin in a header that scripts can't set (RFC 6454); what is no browser sends none.
+"""Decide which web pages may connect to the server (NUN_ALLOWED_ORIGINS).  A browser sends the page's origin in a
+header that scripts can't set (RFC 6454). Other programs send none.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _PREFLIGHT_SECONDS: Final = 600
 
 
 class AllowedOrigins:
-    """The origins that may; none given: all."""
+    """The allowed origins; all, if none are given."""
 
     def __init__(self, origins: Iterable[str]) -> None:
         """`origins` are in lower case, without the scheme's usual port."""
@@ -37,7 +36,7 @@ class AllowedOrigins:
 
     @property
     def is_open(self) -> bool:
-        """Whether every page may."""
+        """Whether every page is allowed."""
         return not self._origins
 
     def allow(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -45,7 +44,7 @@ class AllowedOrigins:
         return self.is_open or all(_plain(value) in self._origins for name, value in headers if name == b"origin")
 
     def fields(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """The header lines that let the page read an answer; only for requests that are allowed."""
+        """The header lines that let the page read a response; only for allowed requests."""
         if self.is_open:
             return b""
         origin = dict(headers).get(b"origin")
@@ -54,7 +53,7 @@ class AllowedOrigins:
         )
 
     def preflight_fields(self, method: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Those of the answer to a browser that asks before it sends a request; empty if this is no such question."""
+        """The header lines of the response to a preflight request; empty if it is none."""
         if self.is_open or method != b"OPTIONS":
             return b""
         asked = dict(headers)

@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as far as addresses tell."""
+"""The client of a connection, as known by its address."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FORWARDING_HEADERS: Final = frozenset({b"forwarded", b"x-forwarded-for"})
-"""In which a proxy names its client (RFC 7239, and what was usual before)."""
+"""Headers in which a proxy names its client (RFC 7239, and the older form)."""
 
 
 class ForwardingError(Exception):
-    """A trusted proxy names its client in a way that can't be relied on; the text says why."""
+    """A trusted proxy names its client in an unreliable way; the text says why."""
 
 
 class Client:
-    """The client of one connection; through a proxy that NUN_TRUSTED_PROXIES names, whom that names."""
+    """The client of one connection; behind a proxy in NUN_TRUSTED_PROXIES, the one that the proxy names."""
 
     __slots__ = ("address",)
 
     def __init__(self, address: str) -> None:
         self.address = address
-        """Without the port; "" if nobody knows."""
+        """Without the port; "" if unknown."""
 
     @property
     def is_named_by_headers(self) -> bool:
-        """Whether the headers of a request say who it is: only for a connection from a trusted proxy."""
+        """Whether request headers name the client: only on a connection from a trusted proxy."""
         return False
 
     def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:

@@ -1,6 +1,5 @@
-"""The reader that every WebSocket and TCP connection has: it cuts what arrives into commands and runs them.
-
-Subclasses cut. Reading, waiting for the reactor, and what takes time (a suspended command, a full outbox) are common.
+"""The reader of every WebSocket and TCP connection: splits input into commands and runs them.  Subclasses split.
+Reading, waiting for the reactor, suspended commands and full outboxes are handled here.
 """
 
 from __future__ import annotations
@@ -27,34 +26,34 @@ if TYPE_CHECKING:
 
 
 class Outcome(enum.Enum):
-    """Why a reader stopped in what it was fed."""
+    """Why a reader stopped in its input."""
 
     WAIT = enum.auto()
-    """Everything complete has been used: more has to arrive."""
+    """All complete input is used; more must arrive."""
     END = enum.auto()
     """The peer closed or reset the connection."""
     MORE = enum.auto()
-    """Many commands have run, and more are there: others are to have their turn first."""
+    """Many commands have run and more remain: others get their turn first."""
     SUSPENDED = enum.auto()
     """A command waits for something: `ChunkReader.suspension`."""
     FULL = enum.auto()
-    """More waits for the client than may, or for the disk."""
+    """Too much output waits for the client or the disk."""
     MANY = enum.auto()
     """One message holds several commands: `FrameReader.commands`."""
     CONTROL = enum.auto()
     """A control frame is at the start of what is left."""
     ODD = enum.auto()
-    """What is left is not for the fast path."""
+    """The rest is not for the fast path."""
     TOO_BIG = enum.auto()
     """A message is longer than allowed."""
     FOREIGN = enum.auto()
-    """What came first is another protocol."""
+    """The first bytes are another protocol."""
     ENDED = enum.auto()
-    """The connection is ended, because of what it held (`input_budget`); its task is cancelled already."""
+    """The connection was ended because it held too much (`input_budget`); its task is already cancelled."""
 
 
 class ChunkReader(ABC):
-    """One connection's reader: cuts what arrives into commands and runs them."""
+    """The reader of one connection: splits input into commands and runs them."""
 
     def __init__(
         self,
@@ -65,16 +64,15 @@ class ChunkReader(ABC):
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_authenticated` says whether the client has logged in, by now.
-
-        `on_end` is called when the connection has to be ended for what it makes the server hold, on whatever task.
+        """`is_authenticated` tells whether the client has logged in.          `on_end` is called, on any task, when the
+        connection must be ended because the server holds too much for it.
         """
         self.socket = connected
         self.outcome = Outcome.WAIT
         self.suspension: Suspension | None = None
         self.failure: Exception | None = None
         self.at_rest = trio.Event()
-        """Set while the reader waits for more to arrive, with everything before answered or held."""
+        """Set while the reader waits for input, with everything before answered or held."""
         self.has_heard = True
         """Whether anything has arrived since this was last set to False."""
         self._outbox = outbox
@@ -82,20 +80,20 @@ class ChunkReader(ABC):
         self._service = service
         client = client or client_of(connected)
         self.reservation = Reservation(service.input_budget, client, is_authenticated, self._end)
-        """The account of `_rest` and what waits; given up by whoever ends the connection."""
+        """The reservation for `_rest` and waiting output; released when the connection ends."""
         self._waiting_bytes = 0  # of the message whose commands wait
         self._unread_bytes = 0  # of what a client does not read
         outbox.on_unread = self._hold_unread
-        self._rest = bytearray()  # received, not used yet
+        self._rest = bytearray()  # received but unused
         self._is_tls = isinstance(connected, ssl.SSLSocket)
         self._wanted = 0  # bytes that `_rest` needs before it is worth another look
 
     @abstractmethod
     def feed(self, data: bytes) -> Outcome:
-        """Use what is left from before and `data` as far as possible."""
+        """Use the rest from before and `data` as far as possible."""
 
     def forget(self) -> None:
-        """Nothing of what has arrived is used any more."""
+        """Discard all received input."""
         self._rest.clear()
         self._waiting_bytes = self._unread_bytes = 0
         self.reservation.hold(0)
@@ -105,16 +103,16 @@ class ChunkReader(ABC):
         self._on_end()
 
     def _keeps(self) -> bool:
-        """Account for what is kept of what has arrived; False if it can't be, and the connection is ended."""
+        """Reserve memory for kept input; False if that fails, and the connection is ended."""
         return self.reservation.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
 
     def _hold_unread(self, bytes_unread: int) -> None:
-        """Replies and events that are not read are counted as well."""
+        """Count unread replies and events too."""
         self._unread_bytes = bytes_unread
         self._keeps()
 
     def on_readable(self) -> bool:
-        """Read and use what has arrived; False if the connection's own task has to go on."""
+        """Read and use input; False if the connection's own task must continue."""
         while True:
             try:
                 data = self.socket.recv(max(limits.RECEIVE_BYTES, min(self._wanted - len(self._rest), 1 << 20)))
@@ -134,13 +132,12 @@ class ChunkReader(ABC):
                 return True
 
     def _has_pending(self) -> bool:
-        """Whether TLS holds bytes that the socket will not become readable for."""
+        """Whether TLS holds decrypted bytes, for which the socket does not become readable."""
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     async def read_on(self) -> Outcome:
-        """Read and run commands until something comes up that the caller has to deal with.
-
-        What is common to all transports (waiting, suspended commands, a full outbox) is dealt with here.
+        """Read and run commands until the caller must act.          Waiting, suspended commands and full outboxes,
+        common to all transports, are handled here.
         """
         service = self._service
         outcome = self.feed(b"")

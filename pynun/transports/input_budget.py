@@ -1,16 +1,11 @@
-"""The memory that all clients together can make the server hold: what they have sent and it can't be done with yet.
-
-A largest message bounds one connection only; ten thousand of them, each with most of a message, are more than a machine
-has. So what a connection makes the server hold is charged to one of two pools: that of the clients that have not
-logged in, or that of those who have. When a pool is over its limit, connections are ended until an eighth of it is
-free: of the address that holds most the one that holds most, again and again. So nobody takes the room of others by
-having many connections, and whoever sends little is ended last.
-
-Redis ends its largest clients likewise (maxmemory-clients); it has no accounts for addresses.
-
-Nothing is charged for a message that comes whole and is run at once, which is nearly every one. Charged are: the
-beginning of a message, line or request; commands that wait (for the check of a password, for their turn); of HTTP, the
-results before them.
+"""The budget for unfinished input of all clients together.  A maximum message size bounds only one connection. Ten
+thousand connections, each with most of a message, exceed a machine's memory. So the memory held for a connection is
+charged to one of two pools: clients that have logged in, and clients that have not. When a pool exceeds its limit,
+connections are ended until an eighth of it is free: each time the largest one of the address that holds most. So many
+connections don't take memory from others, and clients that send little are ended last.  Redis ends its largest clients
+in the same way (maxmemory-clients), but does not count by address.  A message that arrives complete and runs at once,
+as nearly all do, is not charged. Charged are incomplete messages, lines and requests, commands that wait (for a
+password check or their turn), and HTTP results before them.
 """
 
 from __future__ import annotations
@@ -30,17 +25,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _SLACK_BYTES: Final = 1024 * 1024
-"""What keeping one message of the largest size takes besides: heads, pieces, the beginning of the next."""
+"""Overhead of one message of the largest size: heads, pieces, the start of the next."""
 
 _FREE_SHARE: Final = 8
-"""One part in so many is made free at once, else every further piece would have all connections looked at again."""
+"""Free this fraction at once, else every further piece would scan all connections again."""
 
 _ENDS_LOGGED: Final = 100
-"""One line in the log for so many connections that were ended."""
+"""Log one line for this many ended connections."""
 
 
 class Reservation:
-    """What one connection makes the server hold."""
+    """The memory that the server holds for one connection."""
 
     __slots__ = ("_budget", "bytes", "client", "is_authenticated", "is_counted_as_authenticated", "is_ended", "network",
                  "on_end")  # fmt: skip
@@ -52,23 +47,21 @@ class Reservation:
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_authenticated` says whether the client has logged in, by now.
-
-        `on_end` is called when the connection has to be ended, on whatever task: it forgets what is held, and waits for
-        nothing.
+        """`is_authenticated` tells whether the client has logged in.          `on_end` is called, on any task, when the
+        connection must be ended. It discards the held input without waiting.
         """
         self._budget = budget
         self.client = client
         self.bytes = 0
         self.network = ""
-        """The client's address, or its network, since something is held."""
+        """The client's address or network, set once something is held."""
         self.is_counted_as_authenticated = False
         self.is_ended = False
         self.is_authenticated = is_authenticated
         self.on_end = on_end
 
     def hold(self, bytes_held: int) -> bool:
-        """So much is held now. False if the connection is ended for it, or was before: nothing more is kept of it."""
+        """Set the held amount. False if the connection is or was ended for it; then keep nothing more."""
         if bytes_held != self.bytes and not self.is_ended:
             if not self.bytes:
                 self.network = self._budget.network_of(self.client.address)
@@ -80,7 +73,7 @@ class InputBudget:
     """The two pools of one server."""
 
     def __init__(self, counters: Counters, bytes_max: int, network_of: Callable[[str], str] = str) -> None:
-        """`bytes_max` is the limit for clients that have not logged in; `network_of` says which addresses are one."""
+        """`bytes_max` is the limit for clients that have not logged in; `network_of` groups addresses."""
         self.network_of = network_of
         self._counters = counters
         self._bytes_max = {
@@ -92,11 +85,11 @@ class InputBudget:
 
     @property
     def bytes(self) -> int:
-        """What is held for all clients now."""
+        """Bytes held for all clients."""
         return sum(self._bytes.values())
 
     def change(self, reservation: Reservation, change: int) -> None:
-        """A connection holds so much more, or less; whoever holds too much is ended."""
+        """Change a connection's amount; end connections that hold too much."""
         if not reservation.bytes:
             self._reservations[reservation] = None
             reservation.is_counted_as_authenticated = reservation.is_authenticated()
@@ -110,7 +103,7 @@ class InputBudget:
 
     def _make_room(self) -> None:
         self._bytes = {False: 0, True: 0}
-        for reservation in self._reservations:  # who has logged in meanwhile counts as such from now on
+        for reservation in self._reservations:  # after a login, count it in the other pool
             reservation.is_counted_as_authenticated = reservation.is_authenticated()
             self._bytes[reservation.is_counted_as_authenticated] += reservation.bytes
         for is_authenticated, bytes_max in self._bytes_max.items():

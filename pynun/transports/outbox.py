@@ -2,8 +2,8 @@
 
 What goes in leaves in the same order. Three stages:
 
-- held: a reply or event that shows a change waits until that change's batch is on disk, and everything behind it too;
-- ready: may leave; all that has gathered leaves by one non-blocking `send`;
+- held: a reply or event that shows a change waits until that change's batch is on disk, and so does everything after
+  it; - ready: may leave; all gathered output leaves by one non-blocking `send`;
 - unsent: the kernel's buffer is full; a task waits for room, and meanwhile the outbox is stalled.
 
 While an outbox is stalled and much waits in it, a watch event replaces the waiting event of the same key, at its new
@@ -59,7 +59,7 @@ class Flusher:
 
 
 class _HeldReplies:
-    """What waits for one revision: encoded replies and events, and which of the replies show its changes."""
+    """Output that waits for one revision: encoded replies and events, and which replies show its changes."""
 
     __slots__ = ("dependent", "items", "revision")
 
@@ -103,12 +103,12 @@ class Outbox(ABC):
         self._ready: list[bytes] = []
         self._held: deque[_HeldReplies] = deque()
         self._unsent: memoryview | None = None
-        self._bytes = 0  # in all three stages, but for held events: those are shared, and bounded by their batch
+        self._bytes = 0  # in all three stages, except held events, which are shared and bounded by their batch
         self._slots: dict[str, int] = {}  # where in `_ready` the replaceable event of a key waits
         self._tombstones = 0
         self._is_dirty = False
         self._is_sealed = False
-        self._is_complete = False  # nothing more is taken; what waits still leaves
+        self._is_complete = False  # nothing more is accepted; waiting output still leaves
         self._when_idle: trio.Event | None = None
         self._when_moved: trio.Event | None = None  # set when the kernel took something: tells slow from stopped
         self.is_stalled = False
@@ -117,22 +117,22 @@ class Outbox(ABC):
         self.overflowed = trio.Event()
         """Set when the client must be disconnected because too much waits for it."""
         self.on_unread: Callable[[int], None] = lambda _: None
-        """Called with how much waits for a client that does not read, whenever that has changed. The connection's
-        reader sets it, which is made with the outbox."""
+        """Called with the amount that waits for a client that does not read, whenever it changes. Set by the
+        connection's reader."""
 
     # --- encoding, by the transports ---------------------------------------------------------------------------
 
     @abstractmethod
     def _encode_reply(self, result: Result) -> bytes:
-        """A command's own messages, then what says that it succeeded."""
+        """A command's own messages, then its success message."""
 
     @abstractmethod
     def _encode_refusal(self, own: Sequence[str], error: str) -> bytes:
-        """A command's own messages, then what says that it failed."""
+        """A command's own messages, then its error."""
 
     @abstractmethod
     def _encode_event(self, event: Event) -> bytes:
-        """The messages of an event, made once for all who hear it."""
+        """The messages of an event, encoded once for all watchers."""
 
     # --- what the engine calls ---------------------------------------------------------------------------------
 
@@ -146,7 +146,7 @@ class Outbox(ABC):
         if self._is_complete:
             return
         if event.revision or self._held:
-            self._hold(event, event.revision, 0)  # counted when it is released: held, it costs no client anything
+            self._hold(event, event.revision, 0)  # counted when released: while held, it costs no client anything
         else:
             self._ready_event(event)
 
@@ -189,7 +189,7 @@ class Outbox(ABC):
             held.append(_HeldReplies(revision))
         last = held[-1]
         if 0 < revision < last.revision:
-            # It waits behind a later batch, and has to be told of its own as well.
+            # It waits after a later batch, and must also learn the fate of its own.
             self._flusher.view.add_waiter(revision, self)
         if revision and isinstance(item, bytes):
             last.dependent.append((len(last.items), revision))
@@ -212,7 +212,7 @@ class Outbox(ABC):
                         self._compact()
                 self._slots[key] = len(self._ready)
             if self._bytes - (0 if self._unsent is None else len(self._unsent)) > self._bytes_max:
-                self._overflow()  # what is on its way does not count: it may be one long reply that is being read
+                self._overflow()  # output in transit does not count: it may be one long reply that is being read
                 return
         self._ready.append(data)
         self._bytes += len(data)
@@ -238,7 +238,7 @@ class Outbox(ABC):
         while held and held[0].revision <= revision:
             for item in held.popleft().items:
                 if self._is_sealed:
-                    return  # it overflowed with what was released first
+                    return  # the first released output overflowed it
                 if isinstance(item, bytes):
                     self._ready.append(item)
                 else:
@@ -248,7 +248,7 @@ class Outbox(ABC):
             self._flusher.add(self)
 
     def failed(self, revision: int, reason: str) -> None:
-        """Called by the committer: the batch `revision` is lost. Its replies become errors, its events never were."""
+        """Called by the committer: the batch `revision` is lost. Its replies become errors, its events are dropped."""
         refusal = self._encode_refusal((), messages.storage_failed(reason))
         for held in self._held:
             for place, shown in held.dependent:
@@ -266,7 +266,7 @@ class Outbox(ABC):
     # --- sending -----------------------------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Send what may leave, as far as the kernel takes it."""
+        """Send ready output, as far as the kernel accepts it."""
         self._is_dirty = False
         if self.is_stalled:
             self.on_unread(self._bytes)
@@ -298,7 +298,7 @@ class Outbox(ABC):
             self._when_idle.set()
 
     def _send(self, data: bytes | memoryview) -> int:
-        """Send what the kernel takes now, and say how much that was."""
+        """Send what the kernel accepts now; returns the number of bytes."""
         if not isinstance(self._socket, ssl.SSLSocket):
             return self._socket.send(data)
         # OpenSSL says nothing of how far it is in what it was given: little pieces tell that the client reads. What
@@ -325,7 +325,7 @@ class Outbox(ABC):
         self._resume()
 
     def send_rest(self) -> bool:
-        """The kernel has room again: send what it did not take; True once it took all, or the connection is gone."""
+        """The kernel has room again: send the rest. True once all was sent or the connection is gone."""
         if self._unsent is not None:
             try:
                 sent = self._send(self._unsent)
@@ -353,12 +353,12 @@ class Outbox(ABC):
             self._when_idle.set()
 
     def _break(self) -> None:
-        """The connection is gone: nothing is sent any more. Whoever reads from it will notice by itself."""
+        """The connection is gone: stop sending. Its reader will notice by itself."""
         self.is_broken = True
         self.discard()
 
     def discard(self) -> None:
-        """Forget what waits, and take nothing more."""
+        """Discard waiting output, and accept nothing more."""
         self._is_sealed = self._is_complete = True
         self._ready = []
         self._held.clear()
@@ -370,14 +370,14 @@ class Outbox(ABC):
                 event.set()
 
     def give_up(self, data: bytes) -> None:
-        """The last bytes to a client that holds too much; none if it does not read, and nothing is kept for it."""
+        """Send the last bytes to a client that holds too much, unless it does not read."""
         if self.is_stalled:
             self.discard()
         else:
             self.complete(data)
 
     def _overflow(self) -> None:
-        """Too much waits: keep only what is half sent, take nothing more, and have the client disconnected."""
+        """Too much waits: keep only partly sent output, accept nothing more, and disconnect the client."""
         self._flusher.counters.dropped["slow_reader"] += 1
         self._is_sealed = self._is_complete = True
         self._ready = []
@@ -387,7 +387,7 @@ class Outbox(ABC):
         self.overflowed.set()
 
     def send_last(self, data: bytes) -> None:
-        """The very last bytes to a client that overflowed, behind what is half sent."""
+        """The very last bytes to a client that overflowed, after partly sent output."""
         self._ready = [data]
         self._bytes += len(data)
         self.flush()
@@ -396,17 +396,17 @@ class Outbox(ABC):
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits: for the disk, for its turn, for the client to read."""
+        """Output that waits: for the disk, for its turn, for the client to read."""
         return self._bytes
 
     @property
     def needs_flush(self) -> bool:
-        """Whether so much has gathered that it should leave before the chunk of commands is done."""
+        """Whether enough has gathered to send before the chunk of commands is done."""
         return self._bytes > limits.FLUSH_BYTES
 
     @property
     def is_full(self) -> bool:
-        """Whether more waits than may."""
+        """Whether too much waits."""
         return self._bytes > self._bytes_max
 
     async def wait_for_room(self) -> None:

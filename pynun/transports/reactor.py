@@ -1,12 +1,8 @@
-"""One task that reads the sockets of all connections.
-
-A trio task for each connection costs a task switch, a reschedule and a re-armed epoll registration for every message:
-more than the message itself. So the sockets of the connections lie in an epoll set of our own, level-triggered, and
-one task waits for that set to become readable and hands what has arrived to the readers, which run the commands at
-once (docs/architecture.md has the figures).
-
-A reader that meets something that takes time (a password check, a full outbox, a control frame) says so, leaves the
-set, and its connection's own task goes on from there, until it waits again.
+"""One task that reads the sockets of all connections.  A trio task per connection costs a task switch, a reschedule and
+a re-armed epoll registration for every message: more than the message itself. So all sockets are in our own
+level-triggered epoll set. One task waits for that set and passes received bytes to the readers, which run the commands
+at once (figures: docs/architecture.md).  A reader that must wait (for a password check, a full outbox, a control frame)
+leaves the set. Its connection's own task continues until it waits for input again.
 """
 
 from __future__ import annotations
@@ -93,7 +89,7 @@ class Reactor:
             raise reader.failure
 
     def forget(self, connected: socket.socket) -> None:
-        """The socket is about to be closed: whoever waits for it gets trio.ClosedResourceError."""
+        """The socket is about to be closed: waiters get trio.ClosedResourceError."""
         waiting = self._remove(connected.fileno())
         if waiting is not None:
             waiting[0].failure = trio.ClosedResourceError("the connection was closed here")
@@ -115,7 +111,7 @@ class Reactor:
                 await trio.lowlevel.wait_readable(descriptor)
                 self._serve_ready()
         self._running = None
-        if self._readers:  # one came between the cancellation and here
+        if self._readers:  # a reader came after the cancellation
             self._running = trio.CancelScope()
             self._flusher.nursery.start_soon(self._run, self._running)
 
@@ -149,5 +145,5 @@ class Reactor:
             flusher.flush()
             now = time.perf_counter()
             if now > end:
-                break  # whoever is ready is so at the next turn too
+                break  # ready sockets are still ready in the next turn
         self._turn_seconds.observe(now - began)

@@ -1,9 +1,8 @@
-"""What every transport needs of the server behind it, and the checks whether the peers of connections are still there.
-
-Two signs. Its machine acknowledges what we send: a closed laptop does not, and after the idle time its connection is
-given up, also if data for it is on the way (where TCP alone would wait for a quarter of an hour). And its program
-answers: a WebSocket client that is silent is pinged. A program that stands still on a machine that is there (a page in
-the background, a debugger) gets several times as long, for it may go on; what waits for it is conflated meanwhile.
+"""What every transport needs of the server, and the checks that peers are alive.  Two signs show that a peer is alive.
+Its machine acknowledges data: a closed laptop does not, and its connection is ended after the idle time, even with data
+in transit (TCP alone would wait a quarter of an hour). And its program answers: a silent WebSocket client is pinged. A
+stopped program on a live machine (a background page, a debugger) gets several times as long, because it may continue.
+Its waiting events are conflated meanwhile.
 
 TCP_USER_TIMEOUT would do the first part, but since Linux 4.19 it also ends the connection of a machine that
 acknowledges every probe while its program reads nothing.
@@ -44,18 +43,18 @@ _COMPLAINT_SECONDS: Final = 600.0
 """A proxy that takes something out of every handshake is told of so often in the log."""
 
 PROGRAM_PATIENCE: Final = 4
-"""A program may be silent for so many times the idle time."""
+"""A program may be silent for this many idle times."""
 
 
 class Resolver(Protocol):
-    """Whoever gives commands what they wait for."""
+    """Supplies the answers that commands wait for."""
 
     async def answer(self, need: Need) -> Answer:
         """The answer to a need: see `pynun.engine.effects`."""
 
 
 class Receiver(Protocol):
-    """Where command texts go: a session, or what a test puts in its place."""
+    """Executes command texts: a session, or a test's substitute."""
 
     def execute(self, text: str) -> Suspension | None:
         """Run one command; a suspension is driven before the next."""
@@ -66,7 +65,7 @@ class CheckedPeer(Protocol):
 
     @property
     def outbox(self) -> Outbox:
-        """What waits for it."""
+        """Its outbox."""
 
     def check_alive(self, idle_seconds: float) -> None:
         """Called every `check_seconds`: end the connection if the client is gone."""

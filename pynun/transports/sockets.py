@@ -1,4 +1,4 @@
-"""Non-blocking sockets of the standard library under trio: reading, writing, ending, what the kernel knows of them."""
+"""Non-blocking sockets of the standard library under trio: read, write, end, and query the kernel."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def linger(connected: socket.socket) -> None:
 
 
 def has_unread(connected: socket.socket) -> bool:
-    """Whether the peer has sent something that nobody has read yet; its end does not count."""
+    """Whether unread bytes from the peer wait; its end of stream does not count."""
     try:
         # The method of the plain socket: what is encrypted counts as it is.
         return bool(socket.socket.recv(connected, 1, socket.MSG_PEEK))
@@ -52,9 +52,9 @@ def has_unread(connected: socket.socket) -> bool:
 
 
 async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTES) -> bytes:
-    """What has arrived, waiting for it; b"" at the end. Raises OSError, or trio.ClosedResourceError if closed here."""
+    """Wait for input and return it; b"" at the end. Raises OSError, or trio.ClosedResourceError if closed here."""
     if isinstance(connected, ssl.SSLSocket):
-        await trio.lowlevel.checkpoint()  # TLS may hold bytes for which the socket is not readable any more
+        await trio.lowlevel.checkpoint()  # TLS may hold decrypted bytes although the socket is not readable
     else:
         await trio.lowlevel.wait_readable(connected)
     while True:
@@ -95,7 +95,7 @@ def is_machine_gone(connected: socket.socket, idle_seconds: float) -> bool:
     try:
         info = _HEAD.unpack(connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _HEAD.size))
     except OSError:
-        return False  # closed meanwhile; whoever reads from it knows
+        return False  # closed meanwhile; its reader knows
     is_unanswered = info[_RETRANSMITS] > 0 or info[_PROBES] > 0
     patience_ms = idle_seconds * 1000 * (CHECKS - 1) / CHECKS
     return bool(is_unanswered and info[_LAST_ACK_RECEIVED_MS] >= patience_ms)

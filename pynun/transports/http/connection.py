@@ -39,7 +39,7 @@ _EMPTY: Final = Page(204, b"")
 
 
 class _ResultsTooBigError(Exception):
-    """More results than an outbox may hold; the commands so far were run."""
+    """The results exceed the limit of an outbox; the commands so far have run."""
 
 
 async def serve_http(
@@ -71,19 +71,19 @@ class _Requests:
         self._reader = RequestReader(service.message_bytes_max, wanted)
         self._scope = trio.CancelScope()
         self._reservation = Reservation(service.input_budget, client, self._is_authenticated, self._give_up)
-        self._session: CommandSession | None = None  # of the request that runs
-        self._had_logged_in = False  # the session of the request before
+        self._session: CommandSession | None = None  # of the running request
+        self._had_logged_in = False  # the session of the previous request
         self.is_answering = False
-        """Whether the answers to some requests are on their way, and not complete."""
+        """Whether some responses are only partly sent."""
 
     async def serve(self, stopping: trio.Event) -> bool:
-        """Answer until the connection is to end; False if it makes the server hold too much. Raises OSError."""
+        """Answer requests until the connection ends; False if the server held too much for it. Raises OSError."""
         with self._scope:
             await self._serve(stopping)
         return not self._reservation.is_ended
 
     def forget(self) -> None:
-        """Nothing of what has arrived is used any more."""
+        """Discard all received input."""
         self._reader.forget()
         self._reservation.hold(0)
 
@@ -92,7 +92,7 @@ class _Requests:
         self._scope.cancel()
 
     def _is_authenticated(self) -> bool:
-        """Whether the request that runs, or the one before, has logged in: one that is not complete can't have."""
+        """Whether the running or previous request has logged in; an incomplete one can't have."""
         return self._had_logged_in if self._session is None else self._session.has_logged_in()
 
     async def _serve(self, stopping: trio.Event) -> None:
@@ -119,8 +119,8 @@ class _Requests:
                 return
             reader.feed(data)
             if client.is_named_by_headers and not reservation.bytes and (head := reader.head) is not None:
-                with contextlib.suppress(ForwardingError):  # told once it is complete
-                    client.identify(head)  # whose body it is that is held
+                with contextlib.suppress(ForwardingError):  # set when it is complete
+                    client.identify(head)  # the client whose body is held
             if (reader.is_partial or reservation.bytes) and not reservation.hold(reader.held_bytes):
                 return
             if not await self._answer_all():
@@ -129,7 +129,7 @@ class _Requests:
                 reservation.hold(reader.held_bytes)
 
     async def _answer_all(self) -> bool:
-        """Answer the requests that are complete; False when the connection is to end."""
+        """Answer the complete requests; False if the connection must end."""
         connected, reader = self._connected, self._reader
         answers: list[bytes] = []
         for request in reader.complete:
@@ -159,7 +159,7 @@ class _Requests:
         return True
 
     async def _answer(self, request: Request) -> bytes:
-        """The answer to one request: one of the server's pages, else the results of its commands."""
+        """The response to a request: one of the server's pages, or the results of its commands."""
         service, origins = self._service, self._origins
         page = self._refusal_of(request)
         fields = b"" if page is not None else origins.fields(request.headers)
@@ -181,7 +181,7 @@ class _Requests:
         return page_response(page, request, fields)
 
     def _refusal_of(self, request: Request) -> Page | None:
-        """The answer to a request of which nothing is run, for the page or the address that it comes from."""
+        """The response to a request that is refused for its origin or address; runs nothing."""
         counters = self._service.counters
         try:
             if not self._client.identify(request.headers):
@@ -195,7 +195,7 @@ class _Requests:
         return None
 
     async def _is_admin(self, request: Request) -> bool:
-        """Whether the administrator asks: a login as any other, with its delays, its memory and its audit."""
+        """Whether the administrator asks; a normal login, with delays, cache and audit."""
         credentials = basic_credentials(request.headers)
         if credentials is None:
             return False
@@ -222,14 +222,14 @@ class _Requests:
             return Page(400, messages.INVALID_UTF8.encode())
 
     async def _run(self, body: str) -> str:
-        """The results of a body's commands, in a session of their own."""
+        """Run a body's commands in their own session; returns their results."""
         service = self._service
         outbox = ResultsOutbox(service.engine.view)
         session = service.open_session(outbox, ConnectionPeer("http", self._connected, outbox, self._client))
         self._session = session
         try:
             for number, command in enumerate(framing.http_commands(body), 1):
-                if outbox.size > service.outbox_bytes_max:  # with the last result: one alone may be longer than that
+                if outbox.size > service.outbox_bytes_max:  # including the last result, which alone may be longer
                     raise _ResultsTooBigError
                 suspension = session.execute(command)
                 if suspension is not None:
@@ -254,16 +254,16 @@ class _Requests:
         self.is_answering = False
 
     def _hold_unread(self, bytes_unread: int) -> None:
-        """Answers that are not read are counted as well."""
+        """Count unread responses too."""
         self._reservation.hold(self._reader.held_bytes + bytes_unread)
 
     def _hold_running(self, body: str, outbox: ResultsOutbox) -> None:
-        """Others have their turn while this request runs. If it holds too much, what comes next is its cancellation."""
+        """Give others a turn while this request runs. If it holds too much, it is cancelled here."""
         self._reservation.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
 
 
 def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
-    """When a request that has begun is given up, without more of it: nobody holds a connection by dripping bytes."""
+    """The deadline of a started request, so that nobody holds a connection by sending single bytes."""
     return min(
         trio.current_time() + handshake_seconds,
         began + handshake_seconds + body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN,

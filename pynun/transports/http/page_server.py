@@ -1,4 +1,4 @@
-"""The server's pages where no commands are run: on a port of their own, during a long start, before a handshake."""
+"""Serve the server's pages where no commands run: on the metrics port, during a long start, before a handshake."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ async def serve_pages(
     otherwise: Callable[[], Awaitable[Page]] | None = None,
     wait_until: Callable[[float], AbstractContextManager[trio.CancelScope]] = trio.move_on_at,
 ) -> None:
-    """One connection of a port that answers with pages only, and runs no command.
-
-    A request has so many seconds from its first byte, and the first one from the beginning; an answer has as many, and
-    more if it is long. A request for none of the pages, whatever its body, gets the page that `otherwise` makes, and
-    the connection ends. The client is waited for in `wait_until`, which may end the wait, and with it the connection.
+    """One connection of a port that serves only pages and runs no commands.      A request has a time limit from its
+    first byte (the first request, from the start); a response has the same, and more if it is long. Any other request
+    gets the page of `otherwise`, and the connection ends. Waits for the client run in `wait_until`, which may end them
+    and the connection.
     """
     reader = RequestReader(0)
     deadline = trio.current_time() + request_seconds
@@ -83,9 +82,8 @@ async def serve_pages(
 
 
 async def page_answer(pages: Pages, head: bytes) -> bytes | None:
-    """The answer to a request of that head for one of the pages, the last on its connection; None if it is for none.
-
-    A WebSocket handshake is none, whatever its path.
+    """The response to a request for a page, the last on its connection; None for other requests and any WebSocket
+    handshake.
     """
     method, _, rest = head.partition(b" ")
     make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None

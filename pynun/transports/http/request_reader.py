@@ -1,4 +1,4 @@
-"""HTTP requests out of what arrives, parsed by httptools (llhttp, the parser of Node; RFC 9112)."""
+"""Parse HTTP requests with httptools (llhttp, the parser of Node; RFC 9112)."""
 
 from __future__ import annotations
 
@@ -19,72 +19,72 @@ NO_HTTP_2: Final = "this port speaks HTTP/1.1, not HTTP/2 without an offer to up
 UNKNOWN_CODING: Final = "a body may be chunked, in no other transfer coding"
 
 _FRAMING_HEADERS: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
-"""They say where a request ends, and whether its connection does."""
+"""Headers that tell where a request ends, and whether the connection does."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _REQUEST_BYTES: Final = 256
-"""What a request takes besides its body: its object, its target."""
+"""Memory of a request besides its body: its object, its target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One complete request, as far as it matters to the answer."""
+    """One complete request: the parts that the response needs."""
 
     body: bytes
     is_kept_alive: bool
     is_old: bool
-    """HTTP/1.0: the client has to be told that the connection is kept."""
+    """HTTP/1.0: the response must say that the connection is kept."""
     is_bodiless: bool
-    """A HEAD request: the answer has a head only."""
+    """A HEAD request: the response has no body."""
     page: bytes = b""
-    """The target of a GET or HEAD without a body, which may be one of the server's own pages."""
+    """The target of a GET or HEAD without a body, which may be a page of the server."""
     method: bytes = b"POST"
     headers: Headers = ()
     """Those that the reader was asked for, and some more; names in lower case."""
 
 
 class RequestReader:
-    """The requests out of a connection's bytes: httptools calls it back (the `on_…` methods) as it parses."""
+    """Parses a connection's requests; httptools calls its `on_…` methods."""
 
     def __init__(self, body_bytes_max: int, wanted: Set[bytes] = frozenset()) -> None:
-        """`wanted` are the names, in lower case, of the headers that requests are to have."""
+        """`wanted` are the lower-case names of the headers to keep."""
         self._parser = httptools.HttpRequestParser(self)
         self._body_bytes_max = body_bytes_max
         self._body = bytearray()  # no list of its parts: each would take as much as 50 bytes more
         self._framing_bytes = 0
-        """What has arrived since a head was complete or a part of a body came: of the next head, or of trailers."""
+        """Bytes of the next head or of trailers, received since the last complete head or part of a body."""
         self._target = b""
         self.complete: deque[Request] = deque()
         self.is_partial = False
-        """Whether a request has begun and is not complete."""
+        """Whether a request has begun and is incomplete."""
         self.begun = 0
         """Requests that have begun so far."""
         self.body_bytes = 0
-        """What has arrived of the body of the request that has begun."""
+        """Received bytes of the current request's body."""
         self.expects_continue = False
-        """Whether the client waits for leave to send the body (RFC 9110 section 10.1.1)."""
+        """Whether the client waits for `100 Continue` (RFC 9110 section 10.1.1)."""
         self._kept_headers = _FRAMING_HEADERS | wanted
         self.headers: list[tuple[bytes, bytes]] = []
-        """Of these, those of the request that has begun."""
+        """The wanted headers of the current request."""
         self._is_head_complete = False
         self.refusal: tuple[int, str] | None = None
-        """Status and text if what came is no request that can be answered; nothing is read after it."""
+        """Status and text for an invalid request; nothing is read after it."""
 
     @property
     def held_bytes(self) -> int:
-        """What is kept, of requests that are complete too: the beginning of the next one, and what it takes itself."""
+        """Bytes kept, including complete requests and the start of the next one."""
         waiting = sum(_REQUEST_BYTES + len(request.body) for request in self.complete)
         return waiting + len(self._body) + self._framing_bytes
 
     @property
     def head(self) -> Headers | None:
-        """The headers of a request whose body is still to come; None if there is no such request."""
+        """The headers of a request whose body has not arrived yet; None without one."""
         return tuple(self.headers) if self.is_partial and self._is_head_complete else None
 
     def forget(self) -> None:
-        """Nothing of what has arrived is used any more, nor is anything that follows."""
-        self.complete = deque()  # another: somebody may be going through it
+        """Discard all received and further input."""
+        self.complete = deque()  # a new list: the old one may be in use
         self._body = bytearray()
 
     def feed(self, data: bytes) -> None:
@@ -123,7 +123,7 @@ class RequestReader:
             *(b"%b: %b" % header for header in self.headers),
             b"\r\n",
         ]
-        self.begun -= 1  # it is the same request
+        self.begun -= 1  # still the same request
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"\r\n".join(lines))
 
@@ -166,7 +166,7 @@ class RequestReader:
     def on_message_complete(self) -> None:
         parser = self._parser
         if self.refusal is not None or parser.should_upgrade():
-            return  # nothing is run of what is refused, even if it ends in the same read; `_ignore_upgrade` goes on
+            return  # run nothing of a refused request, even if it ends in the same read; `_ignore_upgrade` continues
         method = parser.get_method()
         request = Request(
             body=bytes(self._body),

@@ -1,4 +1,4 @@
-"""The bytes of answers in HTTP (RFC 9112): pages, results, refusals."""
+"""Encode HTTP responses (RFC 9112): pages, results, refusals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _REASONS: Final = {
 
 
 def refusal(status: bytes, text: str, fields: bytes = b"", *, is_bodiless: bool = False) -> bytes:
-    """An answer that ends the connection and can be made before anything of the request is read, or all of it."""
+    """A response that ends the connection and needs no complete request."""
     body = text.encode()
     head = (
         b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n"
@@ -44,29 +44,29 @@ def refusal(status: bytes, text: str, fields: bytes = b"", *, is_bodiless: bool 
 
 
 HTTP_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MANY_CONNECTIONS)
-"""What a connection beyond the limits gets before it is closed: on the WebSocket port too, it begins as HTTP."""
+"""Response to a connection beyond the limits, on the WebSocket port too, because WebSocket begins as HTTP."""
 
 HTTP_HEAD_REFUSAL: Final = refusal(b"431 Request Header Fields Too Large", HEAD_TOO_BIG)
-"""What a client gets that begins a WebSocket handshake with too much."""
+"""Response to a WebSocket handshake with a too large head."""
 
 HTTP_UNFINISHED_REFUSAL: Final = refusal(b"503 Service Unavailable", messages.TOO_MUCH_UNFINISHED)
-"""What a connection gets that makes the server hold too much before it is a WebSocket."""
+"""Response to a connection that makes the server hold too much before it is a WebSocket."""
 
 HTTP_PLAIN_TEXT_REFUSAL: Final = refusal(b"400 Bad Request", messages.NEEDS_TLS)
-"""What a client gets that speaks no TLS where the server does."""
+"""Response to a client without TLS on a TLS port."""
 
 HTTP_NO_TLS_REFUSAL: Final = refusal(b"400 Bad Request", messages.SPEAKS_NO_TLS)
-"""What a client gets that speaks TLS where the server does not: it can't read that, and gives up at once."""
+"""Response to a TLS client on a port without TLS: it can't read it and gives up at once."""
 
 
 async def refuse(connected: socket.socket, status: int, text: str, fields: bytes = b"") -> None:
-    """An answer to what is no request that can be answered; the connection ends behind it."""
+    """Response to an invalid request; ends the connection."""
     await send(connected, _response(status, text.encode(), fields=fields))
     await linger(connected)
 
 
 def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
-    """The answer that is a page, with more header lines."""
+    """The response for a page, with further header lines."""
     return _response(page.status, page.body, request, page.content_type, page.fields + fields)
 
 
@@ -77,13 +77,13 @@ def _response(
     content_type: bytes = PLAIN_TEXT,
     fields: bytes = b"",
 ) -> bytes:
-    """Head and body; without a request, the connection ends behind it."""
+    """Head and body; without a request, the connection ends after it."""
     connection = b""
     if request is None or not request.is_kept_alive:
         connection = b"Connection: close\r\n"
     elif request.is_old:
         connection = b"Connection: keep-alive\r\n"
-    if status == 204:  # which has no body, and so no length of one (RFC 9110 section 8.6)
+    if status == 204:  # no body, and so no Content-Length (RFC 9110 section 8.6)
         return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b%b\r\n" % (_date(), connection, fields)
     head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
         status,

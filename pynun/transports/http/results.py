@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _EMPTY_RESULT: Final = "empty"
 
 _RESULT_BYTES: Final = 64
-"""What a result takes besides its characters."""
+"""Memory of a result besides its characters."""
 
 
 class ResultsOutbox:
@@ -33,12 +33,12 @@ class ResultsOutbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits to be sent: about one byte for each character."""
+        """Output that waits: about one byte per character."""
         return self.size
 
     @property
     def held_bytes(self) -> int:
-        """About what the results take."""
+        """Approximate memory of the results."""
         return self.size + _RESULT_BYTES * len(self._results)
 
     def reply(self, result: Result, depends: int) -> None:

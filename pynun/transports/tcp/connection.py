@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pynun.transports.service import Service
 
 TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
-"""What a connection beyond the limits gets before it is closed."""
+"""Text for a connection beyond the limits, before it is closed."""
 
 TCP_PLAIN_TEXT_REFUSAL: Final = messages.error(messages.NEEDS_TLS).encode()
-"""What a client gets that speaks no TLS where the server does."""
+"""Text for a client without TLS on a TLS port."""
 
 _GREETING: Final = messages.TCP_GREETING.encode()
 
@@ -75,20 +75,20 @@ async def serve_tcp(
 
 
 def _end(session: CommandSession, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
-    """It leaves its session at once, and is told why."""
+    """End the session at once, and tell the client why."""
     session.close()
     tell(messages.error(why).encode())
     scope.cancel()
 
 
 def _disconnect(session: CommandSession, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
-    """The administrator wants it ended."""
+    """End it on request of the administrator."""
     reader.forget()
     _end(session, scope, outbox.complete, messages.DISCONNECTED)
 
 
 class _CheckedPeer:
-    """The client of one connection, for `check_peers`: the protocol has no ping, so its machine must do."""
+    """The client of one connection, for `check_peers`. The protocol has no ping, so only its machine is checked."""
 
     def __init__(self, connected: socket.socket, outbox: LineOutbox, service: Service, scope: trio.CancelScope) -> None:
         self._socket = connected
@@ -108,7 +108,7 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
 
 
 async def _run_lines(reader: LineReader, service: Service, outbox: LineOutbox) -> None:
-    """Run lines until the client closes or sends too long a one."""
+    """Run lines until the client closes or sends one that is too long."""
     match await reader.read_on():
         case Outcome.END | Outcome.ENDED:
             return

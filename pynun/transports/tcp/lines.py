@@ -51,9 +51,8 @@ _PROXY_HEADERS: Final = (b"PROXY ", b"\r\n\r\n\0")
 
 
 def foreign_protocol(begun: bytes | bytearray) -> str:
-    """Why a connection that begins so is ended; empty if it may be one of commands.
-
-    A page in a browser can have a request sent to any port, with lines of its choice behind the first.
+    """Why to end a connection with this first line; empty if it may be a command.      A web page can send a request to
+    any port, with lines of its choice after the first.
     """
     if begun[:1] == _TLS_HANDSHAKE:
         return messages.NOT_FOR_TLS
@@ -66,7 +65,7 @@ def foreign_protocol(begun: bytes | bytearray) -> str:
 
 
 class LineReader(ChunkReader):
-    """Cuts lines and runs them."""
+    """Splits input into lines and runs them."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class LineReader(ChunkReader):
         self._line_bytes_max = service.message_bytes_max
         self._is_fresh = True
         self.foreign = ""
-        """Why the connection is ended at its first line."""
+        """Why the first line ends the connection."""
 
     def feed(self, data: bytes) -> Outcome:
         rest = self._rest
@@ -95,7 +94,7 @@ class LineReader(ChunkReader):
                 return Outcome.FOREIGN
         if rest:
             rest += data
-            if data and b"\n" not in data:  # a long line: looked at again only when its end is there
+            if data and b"\n" not in data:  # a long line: searched again only when its end arrives
                 if len(rest) > self._line_bytes_max:
                     return Outcome.TOO_BIG
                 return Outcome.WAIT if self._keeps() else Outcome.ENDED
@@ -132,6 +131,6 @@ class LineReader(ChunkReader):
         return self._keep(lines[last:], outcome)
 
     def _keep(self, lines: list[bytes], outcome: Outcome) -> Outcome:
-        """Keep what is not used yet; the outcome, if that may be."""
+        """Keep unused input; returns the outcome, if the budget allows it."""
         self._rest += b"\n".join(lines)
         return outcome if self._keeps() else Outcome.ENDED

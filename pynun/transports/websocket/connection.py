@@ -79,11 +79,9 @@ async def serve_receiver(
     is_authenticated: Callable[[], bool] = lambda: False,
     client: Client | None = None,
 ) -> None:
-    """The protocol part of a connection: whatever executes the texts (the Autobahn suite talks to an echo).
-
-    `text_of` gives the text of a binary message, or raises UnicodeDecodeError: the connection is closed with 1007.
-    `on_leaving` is called when the client leaves before the connection has ended; `is_authenticated` says whether it
-    has logged in.
+    """The protocol part of a connection, with any executor of texts (for the Autobahn suite, an echo).      `text_of`
+    decodes a binary message, or raises UnicodeDecodeError: the connection is closed with 1007. `on_leaving` is called
+    when the client leaves before the connection has ended; `is_authenticated` tells whether it has logged in.
     """
     scope = trio.CancelScope()
     fast_path = FastPath(
@@ -112,7 +110,7 @@ async def serve_receiver(
         service.peers.discard(fast_path)
         fast_path.forget()
         await fast_path.aclose()
-        fast_path.connection = None  # it knows the fast path: a cycle that would keep fragments until it is collected
+        fast_path.connection = None  # break the cycle with the fast path, which would keep fragments
 
 
 async def _shake_hands(nursery: trio.Nursery, fast_path: FastPath, service: Service) -> WebSocketConnection | None:
@@ -152,7 +150,7 @@ async def _pass_messages(
     commands_of: Callable[[str], Iterable[str]],
     text_of: Callable[[bytes], str],
 ) -> None:
-    """The messages that are left to trio-websocket: fragmented, binary. Returns at the end of the connection."""
+    """Handle the fragmented and binary messages, left to trio-websocket, until the connection ends."""
     while True:
         try:
             message = await connection.get_message()
@@ -176,7 +174,7 @@ async def _pass_messages(
 async def _end_when_stopping(
     fast_path: FastPath, outbox: FrameOutbox, stopping: trio.Event, scope: trio.CancelScope
 ) -> None:
-    """The server stops: what the client asked for is answered, then it is told."""
+    """The server stops: answer received commands, then tell the client."""
     await stopping.wait()
     with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
         await fast_path.wait_at_rest()
@@ -200,7 +198,8 @@ def _begin_disconnecting(
 async def _disconnect(
     fast_path: FastPath, outbox: FrameOutbox, on_leaving: Callable[[], None], scope: trio.CancelScope
 ) -> None:
-    """The administrator wants this connection ended: it leaves its session at once, and is told why if it reads."""
+    """End the connection on request of the administrator: end the session at once, and tell the client why if it
+    reads."""
     on_leaving()
     with trio.move_on_after(limits.CLOSE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
         await fast_path.send_all(close_frame(POLICY, messages.DISCONNECTED))
@@ -209,7 +208,7 @@ async def _disconnect(
 
 
 async def _end_when_overflowed(outbox: FrameOutbox, on_leaving: Callable[[], None], scope: trio.CancelScope) -> None:
-    """The client does not read: it leaves the session at once, and is told why if it reads in time."""
+    """The client does not read: end the session at once, and tell the client why if it reads in time."""
     await outbox.overflowed.wait()
     on_leaving()
     outbox.send_last(close_frame(TRY_AGAIN_LATER, "too much waits to be read"))

@@ -54,7 +54,7 @@ _TELLABLE_CODES: Final = frozenset({1002, 1003, 1007, 1008, 1009, 1011})
 
 
 class FastPath(trio.abc.Stream):
-    """One connection's stream, for trio-websocket to read the handshake and the exceptions from."""
+    """One connection's stream, from which trio-websocket reads the handshake and unusual frames."""
 
     def __init__(
         self,
@@ -68,10 +68,8 @@ class FastPath(trio.abc.Stream):
         on_leaving: Callable[[], None],
         is_authenticated: Callable[[], bool],
     ) -> None:
-        """`scope` is that of the whole connection.
-
-        `on_leaving` is called when the client leaves its session before that has ended; `is_authenticated` says whether
-        it has logged in.
+        """`scope` is the cancel scope of the whole connection.          `on_leaving` is called when the client leaves
+        its session before the connection has ended; `is_authenticated` tells whether it has logged in.
         """
         self._socket = socket
         self._client = client
@@ -92,18 +90,18 @@ class FastPath(trio.abc.Stream):
         self._is_given_up = False
         self._silences = 0
         self.is_page_answered = False
-        """Whether the client asked for a page of the server's, and not for a WebSocket."""
+        """Whether the client asked for a page instead of a WebSocket."""
         self.connection: WebSocketConnection | None = None
         """The accepted connection, for the reason of its end."""
         self.handshake = trio.CancelScope()
-        """Of the handshake: cancelled when the stream is closed, for then the handshake may never be answered."""
+        """Scope of the handshake, cancelled when the stream closes, because it may never be answered then."""
 
     def open(self) -> None:
-        """The handshake has been answered: frames are read from now on."""
+        """Read frames from now on: the handshake has been answered."""
         self._opened.set()
 
     def _give_up(self) -> None:
-        """The client makes the server hold too much: it leaves its session at once, and is told why if it reads."""
+        """The server holds too much for the client: end the session at once, and tell the client why if it reads."""
         self._on_leaving()
         self.connection = None  # which holds fragments
         self._is_given_up = self._is_close_sent = True
@@ -114,24 +112,24 @@ class FastPath(trio.abc.Stream):
         self._scope.cancel()
 
     def _leave(self) -> None:
-        """The client is not there any more: it leaves its session at once."""
+        """The client is gone: end its session at once."""
         if not self._scope.cancel_called:
             self._service.counters.dropped["gone"] += 1
             self._on_leaving()
             self._scope.cancel()
 
     def forget(self) -> None:
-        """Nothing of what has arrived is used any more."""
+        """Discard all received input."""
         self._reader.forget()
 
     def message_done(self) -> None:
-        """A message that trio-websocket has assembled is done with."""
+        """Release a message that trio-websocket assembled."""
         self._fragments.done()
         self._reader.hold_assembled(self._fragments.bytes)
 
     @property
     def outbox(self) -> Outbox:
-        """What waits for the client."""
+        """The output that waits for the client."""
         return self._outbox
 
     @property
@@ -140,12 +138,12 @@ class FastPath(trio.abc.Stream):
         return self._is_passthrough
 
     def check_alive(self, idle_seconds: float) -> None:
-        """Ping a client that is silent; give up one whose machine is gone, or whose program stays silent."""
+        """Ping a silent client; end the connection if its machine is gone or its program stays silent."""
         if is_machine_gone(self._socket, idle_seconds):
             self._leave()
             return
         reader = self._reader
-        if reader.has_heard or has_unread(self._socket):  # what is unread waits for room here, not for the client
+        if reader.has_heard or has_unread(self._socket):  # unread input waits for room here, not for the client
             reader.has_heard = False
             self._silences = 0
             return
@@ -163,7 +161,7 @@ class FastPath(trio.abc.Stream):
     # --- trio.abc.Stream ---------------------------------------------------------------------------------------
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What trio-websocket has to see: the handshake, control frames, and all that is odd. b"" at the end."""
+        """The input for trio-websocket: the handshake, control frames and unusual frames. b"" at the end."""
         try:
             if not self._is_head_passed:
                 return await self._receive_head()
@@ -177,12 +175,12 @@ class FastPath(trio.abc.Stream):
             return await self._receive_frames()
         except OSError:
             self._is_ended = True
-            return b""  # reset by the peer: for us the same as its end
+            return b""  # reset by the peer: treated as its end
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send at its place among the replies. A close frame has left on return, if the client reads at all.
 
-        Waiting for a pong to leave would mean to read no command meanwhile: for ever, if events go to a slow client.
+        Waiting until a pong is sent would block commands meanwhile: for ever, if events go to a slow client.
         """
         if data and data[0] == _CLOSE:
             self._outbox.complete(bytes(data))
@@ -213,7 +211,7 @@ class FastPath(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def _say_why(self) -> None:
-        """Tell the peer why, which trio-websocket leaves out when the peer broke the protocol (RFC 6455 7.1.7)."""
+        """Send a close frame with the reason, which trio-websocket omits on a protocol error (RFC 6455 7.1.7)."""
         reason = None if self.connection is None else self.connection.closed
         is_to_be_told = reason is not None and not self._is_close_sent and reason.code in _TELLABLE_CODES
         if reason is not None and is_to_be_told:
@@ -233,7 +231,7 @@ class FastPath(trio.abc.Stream):
         return received
 
     async def _receive_head(self) -> bytes:
-        """The head of the handshake, and nothing of what a hasty client sent behind it."""
+        """The head of the handshake, without bytes that a hasty client sent after it."""
         head = bytearray()
         while True:
             data = await self._receive()
@@ -247,7 +245,7 @@ class FastPath(trio.abc.Stream):
             if size > limits.HANDSHAKE_BYTES_MAX or head.count(b"\n", 0, size) > limits.HANDSHAKE_LINES_MAX:
                 return await self._refuse_head(HTTP_HEAD_REFUSAL)
             try:
-                if b"\n" in data:  # what is no request may never have an end
+                if b"\n" in data:  # bytes that are not a request may never end
                     check_first_line(bytes(head[: head.index(b"\n")]))
                 if end >= 0:
                     page = await page_answer(self._service.health_pages, bytes(head[:end]))
@@ -274,7 +272,7 @@ class FastPath(trio.abc.Stream):
             return plain
 
     async def _refuse_head(self, answer: bytes) -> bytes:
-        """Say why there is no handshake, and that there will be none."""
+        """Refuse the handshake with a reason."""
         self._outbox.complete(answer)
         with trio.move_on_after(limits.CLOSE_SECONDS):
             await self._outbox.wait_sent()

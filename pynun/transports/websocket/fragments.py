@@ -1,7 +1,6 @@
-"""How much a connection holds whose frames trio-websocket assembles: it does not say, so the frames are counted.
-
-Only the heads of frames are looked at (RFC 6455 section 5.2), and nothing is judged: trio-websocket sees the same bytes
-and ends the connection if they are against the protocol.
+"""Count the memory of messages that trio-websocket assembles, which it does not report.  Reads only the heads of frames
+(RFC 6455 section 5.2) and validates nothing: trio-websocket gets the same bytes and ends the connection if they violate
+the protocol.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ _OPCODE: Final = 0x0F
 _EXTENDED_BYTES: Final = {126: 2, 127: 8}
 
 PIECE_BYTES: Final = 128
-"""What a piece takes besides its bytes: its object, its place in a list. A fragment may be empty."""
+"""Overhead of a piece: its object and place in a list. A fragment may be empty."""
 
 
 class FragmentCounter:
-    """Counts what is held of the messages in a stream of frames, which begins with a frame."""
+    """Counts the held bytes of messages in a stream of frames, from a frame boundary on."""
 
     def __init__(self) -> None:
         self._head = bytearray()
-        self._left = 0  # of the payload of the frame that has begun
+        self._left = 0  # of the current frame's payload
         self._is_data = self._is_final = self._is_text = False
         self._unfinished_bytes = 0
         self._finished: deque[int] = deque()
         self.message_bytes = 0
-        """The payload so far of the message that is not complete."""
+        """Payload so far of the incomplete message."""
         self.bytes = 0
-        """What is held of messages that are not complete, or are complete and not done with."""
+        """Bytes held of incomplete messages and of complete ones in use."""
 
     def done(self) -> None:
-        """The first of the complete messages is done with."""
+        """Release the first complete message."""
         self.bytes -= self._finished.popleft()
 
     def feed(self, data: bytes) -> None:
-        """Bytes that arrived."""
+        """Count received bytes."""
         position = 0
         while position < len(data):
             if not self._left:
@@ -61,7 +60,7 @@ class FragmentCounter:
                     self._unfinished_bytes = self.message_bytes = 0
 
     def _feed_head(self, data: bytes, position: int) -> int:
-        """Take what there is of a frame's head; return where the rest begins. The head is then empty, if it was all."""
+        """Consume available bytes of a frame's head; returns the offset of the rest. A complete head is reset."""
         head = self._head
         for place in range(position, len(data)):
             head.append(data[place])

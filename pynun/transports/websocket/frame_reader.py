@@ -1,7 +1,5 @@
-"""Cuts WebSocket frames out of what arrives and runs the commands in them.
-
-Only what is plain is used here: complete, unfragmented, masked text frames. Unmasking is one exclusive-or of two big
-integers (RFC 6455 section 5.3).
+"""Split input into WebSocket frames and run the commands in them.  Handles only complete, unfragmented, masked text
+frames. Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _PONG: Final = 0x8A  # FIN and the highest opcode of control frames
 
 
 class FrameReader(ChunkReader):
-    """Cuts frames, unmasks them and runs what they hold."""
+    """Splits and unmasks frames and runs their commands."""
 
     def __init__(
         self,
@@ -44,7 +42,7 @@ class FrameReader(ChunkReader):
         self._execute = receiver.execute
         self._commands_of = commands_of
         self.commands: Iterable[str] = ()
-        """The commands of the message that holds several."""
+        """The commands of a message with several."""
 
     def keep(self, data: bytes | bytearray) -> None:
         """Bytes that arrived before the reader's time."""
@@ -52,7 +50,7 @@ class FrameReader(ChunkReader):
         self._keeps()
 
     def hold_assembled(self, bytes_assembled: int) -> bool:
-        """So much is kept of messages that somebody else assembles; False if the connection is ended for it."""
+        """Reserve memory for messages assembled elsewhere; False if the connection is ended for it."""
         self._waiting_bytes = bytes_assembled
         return self._keeps()
 
@@ -103,7 +101,7 @@ class FrameReader(ChunkReader):
                 if first < _CLOSE or first > _PONG or not 0 <= length < 126:
                     outcome = Outcome.ODD
                 elif size - position >= length + 6:
-                    if first == _PONG:  # it has been heard, which is all that it is for
+                    if first == _PONG:  # reception alone matters
                         position += length + 6
                         continue
                     outcome = Outcome.CONTROL

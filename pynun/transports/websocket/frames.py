@@ -34,7 +34,7 @@ _OK_FRAME: Final = text_frame(messages.OK.encode())
 
 
 class FrameOutbox(Outbox):
-    """Each message a text frame of its own (docs/protocol.md section 1, WebSocket)."""
+    """Sends each message as one text frame (docs/protocol.md section 1, WebSocket)."""
 
     __slots__ = ()
 

@@ -1,7 +1,6 @@
-"""The head of a WebSocket handshake, read before trio-websocket sees it (RFC 6455 section 4.2.1).
-
-trio-websocket takes the last of several lines of a list for the whole list, fails at bytes that are not ASCII, and
-refuses without a word. So the lists are read here, whatever is missing is named here, and it gets a plain handshake.
+"""Read the head of a WebSocket handshake before trio-websocket does (RFC 6455 section 4.2.1).  trio-websocket takes the
+last of several list lines for the whole list, fails at bytes that are not ASCII, and refuses without a reason. So this
+module reads the lists, names what is missing, and passes on a simple handshake.
 """
 
 from __future__ import annotations
@@ -30,19 +29,19 @@ NO_HEADER: Final = "a line of the request is no header"
 
 
 def lacks(missing: list[str]) -> str:
-    """What a request for a WebSocket lacks, and who most often is to blame."""
+    """What a WebSocket request lacks, and the usual cause."""
     return f"this port speaks WebSocket, and the request lacks {' and '.join(missing)}: {WHAT_PROXIES_FORWARD}"
 
 
 class RefusedHandshakeError(Exception):
-    """There will be no WebSocket."""
+    """The handshake is refused."""
 
     def __init__(self, answer: bytes, missing: str = "") -> None:
         super().__init__(missing)
         self.answer = answer
         """In HTTP."""
         self.missing = missing
-        """What a proxy has most likely taken out of a handshake; empty if it was none or has another fault."""
+        """What a proxy most likely removed from a handshake; empty for other faults."""
 
 
 def check_first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -56,7 +55,7 @@ def check_first_line(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers of a head, names in lower case, and what trio-websocket is to read in its place.
+    """The headers of a head, names in lower case, and the replacement for trio-websocket.
 
     The head is given without its empty line. Raises RefusedHandshakeError.
     """
@@ -92,9 +91,9 @@ def read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
         b"GET %b HTTP/1.1" % target,
         b"Upgrade: websocket",
         b"Connection: Upgrade",
-        # Browsers and the library ws end a connection when none of the subprotocols that they offer is answered.
+        # Browsers and the library ws end a connection if the server accepts none of their subprotocols.
         *(b"Sec-WebSocket-Protocol: %b" % offered for offered in lists[b"sec-websocket-protocol"][:1]),
-        # The value is nobody's business here, and trio-websocket fails at one that is no name.
+        # The value is not used, and trio-websocket fails at one that is not a name.
         *(b"%b: %b" % (name, b"x" if name == b"host" else value) for name, value in headers if name not in _LISTS),
         b"\r\n",
     ]
@@ -102,6 +101,6 @@ def read_head(head: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
 
 
 def _elements(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
-    """The elements of a list that may be spread over several lines (RFC 9110 section 5.3), without those of no use."""
+    """The elements of a list, which may have several lines (RFC 9110 section 5.3), without invalid ones."""
     values = b",".join(value for name, value in headers if name == wanted)
     return [element for part in values.split(b",") if _ELEMENT.fullmatch(element := part.strip(b" \t"))]
