@@ -36,7 +36,7 @@ class Fact(NamedTuple):
 
 
 class Audit(Protocol):
-    """Whoever keeps the audit trail."""
+    """Keeps the audit trail."""
 
     def record(self, peer: Peer | None, fact: Fact, outcome: str, reason: str | None, depends: int) -> None:
         """Something happened; if `depends` is not 0, only once that batch is on disk. `reason` says why not."""

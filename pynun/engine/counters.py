@@ -1,4 +1,4 @@
-"""What the engine counts for whoever watches the server: plain numbers that only grow, read when somebody asks."""
+"""The counters of the engine, for monitoring: plain numbers that only grow, read on request."""
 
 from __future__ import annotations
 

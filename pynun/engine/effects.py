@@ -74,5 +74,5 @@ class Credentials(Protocol):
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
         """True if `secret` has been verified against (or hashed to) `hash_text` in this process.
 
-        False also if whoever attempts it must not learn that so soon: then the secret has to be verified again.
+        False also if the client must not learn that so soon: then the secret must be verified again.
         """

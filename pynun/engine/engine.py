@@ -264,14 +264,14 @@ class Engine:
             return
         user = user_of_secret(key)
         if user is not None:
-            # Whoever came in with the old token is out: its watches end with its selection. An admin needs no token
+            # Sessions with the old token lose their selection and watches. An admin needs no token
             # while it is one (`Session.lose_admin`).
             for session in list(database.sessions):
                 if session.user == user and not session.is_admin:
                     session.leave()
 
     def _end_admins(self, hash_text: str | None) -> None:
-        """Whoever is admin by a password that does not have this hash is admin no more."""
+        """End the admin rights of sessions whose password does not have this hash."""
         for session in list(self.sessions.values()):
             if session.is_admin and hash_text not in session.admin_hashes:
                 session.lose_admin()

@@ -18,7 +18,7 @@ STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 ADMIN_DATABASE = "$admin"
 CONNECTIONS_KEY = "$connections"
 ARBITER_KEY = "$conflicts"
-"""Whoever watches this key is an arbiter (docs/protocol.md section 5)."""
+"""Sessions that watch this key are arbiters (docs/protocol.md section 5)."""
 
 ID_BYTES: Final = 4
 """Stored keys begin with so many bytes that say which database they are of."""

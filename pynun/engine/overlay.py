@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 class Waiter(Protocol):
-    """Whoever holds back something until a batch is on disk."""
+    """Holds output back until a batch is on disk."""
 
     def released(self, revision: int) -> None:
         """Everything up to `revision` is on disk."""

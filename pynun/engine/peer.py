@@ -42,4 +42,4 @@ class Attempt(NamedTuple):
     account: str
     """What the secret would open: the same text for every way to the same account."""
     is_gone: Callable[[], bool] = _stays
-    """Whether whoever tries it has left meanwhile."""
+    """Whether the client has left meanwhile."""

@@ -1,7 +1,7 @@
 """Argon2id hashes as texts: which value of a secret is one, and what it costs to check a secret against it.
 
-A hash names its own cost (RFC 9106, and the encoding of the reference implementation), so whoever can plant one could
-have every try to log in take gigabytes or minutes.
+A hash names its own cost (RFC 9106, and the encoding of the reference implementation), so an attacker who can plant one
+could have every try to log in take gigabytes or minutes.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Session:
         return self.rules is None or self.rules.allow(permission, key)
 
     def has_logged_in(self) -> bool:
-        """Whether whoever it is has shown a secret that is valid still."""
+        """Whether the client has shown a secret that is still valid."""
         return self.is_admin or self.database is not None
 
     @property

@@ -101,5 +101,5 @@ def set_password(session: Session, password: str) -> Steps:
 
 
 def stay_admin(session: Session, hash_text: str) -> None:
-    """Whoever changes the admin password stays admin with the one that has this hash, should it be stored or not."""
+    """A session that changes the admin password stays admin by the password with this hash, whether stored or lost."""
     session.admin_hashes = (*session.admin_hashes[-1:], hash_text)

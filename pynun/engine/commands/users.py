@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def create_user(session: Session, user: str, token: str) -> Steps:
     """Make a user of the selected database, or give it another token."""
-    # Here and not where arguments are read: the original takes it, so whoever is no admin is told that first.
+    # Here and not where arguments are read: the original accepts it, so others than the admin get that error first.
     if not user or not token:
         raise messages.INCOMPLETE_USER
     engine, database = session.engine, session.selected
@@ -102,7 +102,7 @@ def add_user(session: Session, name: str, user: str, token: str) -> Steps:
 
 
 def set_token(session: Session, name: str, user: str, token: str) -> Steps:
-    """Give a user, or with the name `all` the database, another token. Whoever came in with the old one is out."""
+    """Change the token of a user, or with `all` that of the database. Sessions with the old one lose access."""
     engine = session.engine
     database = engine.database(name)
     if name == ADMIN_DATABASE and user == EVERYONE:
@@ -118,10 +118,10 @@ def set_token(session: Session, name: str, user: str, token: str) -> Steps:
 
 
 def remove_user(session: Session, name: str, user: str) -> None:
-    """Remove a user's token and permissions. Whoever came in as the user is out."""
+    """Remove a user's token and permissions. The user's sessions lose access."""
     engine = session.engine
     database = engine.database(name)
-    # The token last, for it puts sessions out: whoever watches hears of what goes first, then of `$connections`.
+    # The token last, because that ends sessions: watchers hear of the removals first, then of `$connections`.
     keys = [key for key in (permission_key(user), user_key(user)) if session.keyspace.read(database, key) is not None]
     if user == EVERYONE:
         raise messages.RESERVED_USER
