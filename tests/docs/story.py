@@ -150,7 +150,8 @@ class Story:
                 file = self._folder / value
                 self._server.environment[name] = str(file) if file.exists() else value
             self._need_server()
-            printed = "\n".join(self._server.output) + "\n"
+            # The first line of the audit trail may follow the one that says ready.
+            printed = re.sub(r"(?s)(\] ready; [^\n]*).*", r"\1", "\n".join(self._server.output))
         elif how == "run=follow":
             assert output is not None, f"{block}: what does it print?"
             follower = self._follow(block, output)
