@@ -31,7 +31,7 @@ def _admin(world: World) -> Client:
     return world.admin()
 
 
-def sweep(world: World, count: int) -> int:
+def purge(world: World, count: int) -> int:
     """Remove what is left, so many keys at a time; how many batches that took."""
     slices = 0
     while tombstones.remove_slice(world.view, count):
@@ -56,7 +56,7 @@ def test_a_slice_reads_one_note_however_many_there_are(world: World, monkeypatch
         return found
 
     monkeypatch.setattr(world.store, "scan", counted)
-    assert sweep(world, 100) == 60
+    assert purge(world, 100) == 60
     assert read == 60 + 30, "a note for each slice, and the token of each database"
 
 
@@ -120,7 +120,7 @@ def test_the_next_one_of_that_name_has_nothing_of_it(world: World, admin: Client
         assert admin.ask("get-safe $connections") == ["value-version 0 1\n", *OK]
         assert world.connect().ask("use-db d ana ana-pwd") == ["error Invalid token \n"]
         world.commit()
-        sweep(world, 3)
+        purge(world, 3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
@@ -130,7 +130,7 @@ def test_its_keys_are_removed_slice_by_slice_and_then_the_note(world: World, adm
     admin.ask("drop-db d")
     world.commit()
     assert len(stored_of(world, 2)) > 20
-    assert sweep(world, count) >= 24 // count
+    assert purge(world, count) >= 24 // count
     assert stored_of(world, 2) == []
     assert world.connect().ask("use-db e pwd") == OK
 
@@ -145,7 +145,7 @@ def test_what_is_not_on_disk_yet_is_not_forgotten(world: World, admin: Client) -
     world.finish_commit()
     assert not tombstones.remove_slice(world.view, 10)
     world.commit()
-    sweep(world, 10)
+    purge(world, 10)
     assert stored_of(world, 2) == []
 
 
@@ -158,7 +158,7 @@ def test_a_start_goes_on_where_the_last_process_ended(world: World, admin: Clien
     world.restart()
     assert world.connect().ask("use-db d pwd") == NOT_A_DATABASE
     assert tombstones.count_unfinished(world.view) == 1
-    sweep(world, 5)
+    purge(world, 5)
     assert tombstones.count_unfinished(world.view) == 0
     assert stored_of(world, 2) == []
 
@@ -170,7 +170,7 @@ def test_how_many_are_being_removed(world: World, admin: Client) -> None:
     assert tombstones.count_unfinished(world.view) == 2
     world.commit()
     assert tombstones.count_unfinished(world.view) == 2
-    sweep(world, 100)
+    purge(world, 100)
     assert tombstones.count_unfinished(world.view) == 0
 
 

@@ -147,7 +147,7 @@ class EngineAndModel(RuleBasedStateMachine):
         assert _stored(self.world) == self.durable
 
     @rule(count=st.integers(1, 4))
-    def sweep(self, count: int) -> None:
+    def purge(self, count: int) -> None:
         """Some keys of dropped databases are removed, of which nobody hears or reads anything."""
         tombstones.remove_slice(self.world.view, count)
 
@@ -171,6 +171,7 @@ class EngineAndModel(RuleBasedStateMachine):
         self.finish_commit()
         self.world.restart()
         self.clients.clear()
+        self.model.admins.clear()
         for base in self.model.bases.values():
             base.keys.pop(CONNECTIONS, None)
             base.watchers.clear()
