@@ -90,12 +90,13 @@ _TOGETHER = ("system/container", "system/installer", "system/browser", "system/j
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of tests/system, and say which tests one worker runs, one after another.
 
-    Those are the tests of a file, and all tests of a folder that shares much.
+    Those are the tests of a file, and all tests of a folder that shares much. The longest begin first, as scripts/test
+    asks, so that no worker is left with one of them at the end.
     """
     for item in items:
         file = item.path.relative_to(TESTS).as_posix()
         if file.startswith("system/"):
             item.add_marker(pytest.mark.system)
-        item.add_marker(
-            pytest.mark.xdist_group(next((each for each in _TOGETHER if file.startswith(f"{each}/")), file))
-        )
+        group = next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in ("system", "websocket_suite"))
