@@ -122,7 +122,7 @@ class FarMachine:
         script = f'read go; ip address add {self._far_host}/30 dev {self._far}; ip link set {self._far} up; exec "$@"'
         process = subprocess.Popen(
             ["unshare", "-n", "sh", "-c", script, "sh", *command],
-            env=clean_environment({}),
+            env=clean_environment({"PYTHONPATH": str(REPOSITORY / "scripts")}),
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
