@@ -292,7 +292,7 @@ class Client:
         )
 
     async def unwatch(self, key: str) -> None:
-        """Stop watching `key`, whoever started it; iterations over only that key end.
+        """Stop watching `key`, no matter which caller started it; iterations over only that key end.
 
         Raises NoDatabaseSelected, ConnectionClosed.
 

@@ -1,7 +1,7 @@
-"""What of the commands belongs into the audit trail (docs/audit.md): which, and in which words without a secret.
+"""The events of the audit trail (docs/audit.md), without secrets.
 
-The engine says what happened (`Fact`) to whoever was given to it as `Context.audit`; where that is written is not its
-business. A fact is made before the command runs, for it may change who the session is.
+The engine passes each event (`Fact`) to `Context.audit`, which decides where to write it. A fact is made before the
+command runs, because the command may change who the session is.
 """
 
 from __future__ import annotations

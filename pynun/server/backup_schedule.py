@@ -173,7 +173,7 @@ def _look(folder: Path, interval_seconds: int) -> _Look:
 
 def _cure(error: OSError) -> str:
     if error.errno == errno.EROFS:
-        # To a systemd service, a folder outside ReadWritePaths= looks read-only, whoever owns it.
+        # To a systemd service, a folder outside ReadWritePaths= looks read-only, even to its owner.
         return "as a service of systemd, the unit needs ReadWritePaths= for it"
     return "make it, writable for the server's user"
 

@@ -217,7 +217,7 @@ def test_a_trailer_that_makes_no_sense_is_called_so(file: Path, before: bytes, a
 
 @pytest.mark.parametrize("count", ["revision", "databases", "keys"])
 def test_less_than_was_written_is_called_damage(disk_folder: Path, file: Path, count: str) -> None:
-    """Though the checksum is right: whoever wrote the file counted what it ought to hold."""
+    """Although the checksum is right: the writer counted what the file ought to hold."""
     data = re.sub(rb'("%b": )[0-9]' % count.encode(), rb"\g<1>9", file.read_bytes()[:-72])
     file.write_bytes(data + f"sha256 {hashlib.sha256(data).hexdigest()}\n".encode())
     assert "does not hold what was written with it" in refused(file)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(address: str, *page: str) -> tuple[int, str]:
-    """Ask whoever listens there; the exit code and what was printed."""
+    """Ask the server at an address; the exit code and what was printed."""
     result = subprocess.run(
         [sys.executable, "-P", "-m", "pynun.cli.health", *page],
         env=clean_environment({"NUN_HTTP_ADDR": address}),
