@@ -82,7 +82,7 @@ def _taken() -> Iterator[dict[str, Server]]:
             create_database(server, "d", then=";".join(["snapshot", *(f"set {k} {v}" for k, v in KEYS.items())]))
             case.do(data_dir)
             if case.do is _mount_over:
-                stack.callback(subprocess.run, ["umount", str(data_dir)], check=True)
+                stack.callback(subprocess.run, ["umount", "-l", str(data_dir)], check=True)
             servers[name] = server
         yield servers
 

@@ -39,7 +39,7 @@ def _new_disk(disk_folder: Path) -> Iterator[Callable[[int], Path]]:
 
     yield make
     if disk.is_mount():
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 @pytest.mark.parametrize("room_kib", [4, 8, 16])
