@@ -234,7 +234,7 @@ def test_a_trail_that_cannot_be_written_any_more_stops_nothing(server: Server) -
     assert server.log_text().count("can't be written") == 1
     gap, *_, stop = trail_of(server)
     assert (gap["event"], stop["event"]) == ("audit-gap", "stop")
-    assert gap["count"] >= 2  # what was to be written before the folder was gone again
+    assert gap["count"] >= 1  # how many were due before the folder was gone again is a matter of time
 
 
 # --- merging ---------------------------------------------------------------------------------------------------
