@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 TYPE_CHECKING = False  # typing takes time to import
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def prepare(arguments: Sequence[str]) -> None:
 
 def begin() -> None:
     """A server starts: from now on a signal to stop ends the start."""
+    sys.unraisablehook = _report_unraisable
     for number in STOPPING:
         signal.signal(number, _stop)
 
@@ -74,6 +76,11 @@ def is_received() -> bool:
     return _received is not None
 
 
+def is_ending_start() -> bool:
+    """Whether Stopped was raised: another error since then is what Python made of it, as it does in `__set_name__`."""
+    return _is_raised and is_received()
+
+
 def check() -> None:
     """Raises Stopped if there was a signal to stop. May be called in any thread."""
     if _received is not None:
@@ -91,6 +98,12 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     note(number)
     if _is_raised:
         raise Stopped(number)
+
+
+def _report_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    """Stopped that Python may not raise where it is, in a finalizer, is noted, and raised at the next `check`."""
+    if not isinstance(unraisable.exc_value, Stopped):
+        sys.__unraisablehook__(unraisable)
 
 
 def _note_hang_up(_number: int, _frame: FrameType | None) -> None:

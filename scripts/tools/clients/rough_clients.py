@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tools.clients.exact_clients import (
     OPCODE_TEXT,
+    RECEIVE_BYTES_MAX,
     Connection,
     EndOfConnectionError,
     HttpClient,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 ENDED = (OSError, EndOfConnectionError)
 """What a client meets whose server was killed."""
+
+QUIET_SECONDS_MAX = 30.0
+"""So long without an event, and a watcher has been told all that it will be told."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -165,12 +169,16 @@ class KeyWatcher(threading.Thread):
         final = self._final
         if final is None:
             return
-        deadline = time.monotonic() + 30
+        # With the small one that made it slow, the kernel would send 2 KiB of it every 200 ms.
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES_MAX)
+        deadline, events = time.monotonic() + QUIET_SECONDS_MAX, self.events
         while wrong := {
             key: (final.get(key), state) for key, state in self.newest.items() if state != final.get(key)
         } | {key: (final[key], None) for key in self._keys if key in final and key not in self.newest}:
             assert time.monotonic() < deadline, f"{self.name}: (newest, what it was told last) differ: {wrong}"
             self._read(connection, seconds=0.2)
+            if self.events > events:  # a slow reader has much to read, the longer on a busy machine
+                deadline, events = time.monotonic() + QUIET_SECONDS_MAX, self.events
 
     def finish(self, final: Mapping[str, State] | None) -> None:
         """Have it read what is left; raises what went wrong, and unless it then knows the final states of its keys.
