@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.properties.effort import effort
 from tests.support.chromium import running_chromium
@@ -18,6 +19,8 @@ from tools.clients.server import Server, new_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from xdist.remote import Producer  # type: ignore[import-untyped]
 
 # What a property does not say itself it has from here: Hypothesis's own default ends an example after 200 ms, which a
 # machine that does something else as well now and then needs for nothing.
@@ -82,21 +85,31 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_packages(tmp_path_factory.mktemp("packages"))
 
 
-# Folders whose files share what takes long to make (a docker daemon, packages, a browser): one worker runs each.
-_TOGETHER = ("system/container", "system/installer", "system/browser", "system/javascript", "websocket_suite")
+# Folders whose files share what takes long to make (a docker daemon, a browser): one worker runs each.
+_TOGETHER = ("system/container", "system/browser", "system/javascript", "websocket_suite")
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """Gives a worker all tests of a file, or of a folder whose files share much.
+
+    Not xdist's own groups by marks: with pytest 9.2, they silently have no effect.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Decide how the tests are shared among workers."""
+    return Scheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/system, and say which tests one worker runs, one after another.
-
-    Those are the tests of a file, and all tests of a folder that shares much. The longest begin first, as scripts/test
-    asks, so that no worker is left with one of them at the end.
-    """
+    """Mark the tests of tests/system, and begin with the longest, so that no worker is left with one at the end."""
     for item in items:
-        file = item.path.relative_to(TESTS).as_posix()
-        if file.startswith("system/"):
+        if item.path.is_relative_to(TESTS / "system"):
             item.add_marker(pytest.mark.system)
-        group = next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
-        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in ("system", "websocket_suite"))
