@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pynun.engine.key_layout import HOUSEKEEPING, prefixes
 from pynun.storage.store import LmdbStore
 from tools.clients.exact_clients import http_post
@@ -14,6 +16,8 @@ from tools.clients.sessions import create_database, tcp_session
 
 if TYPE_CHECKING:
     from tools.clients.server import Server
+
+pytestmark = pytest.mark.system
 
 KEYS = 30_000
 KILLS = 3

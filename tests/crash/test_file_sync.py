@@ -1,6 +1,7 @@
 """Files that commands make, and the folders that name them, are on disk at the end, as the system calls show.
 
-A kill leaves what was written in the page cache, so only the calls show a sync that was forgotten.
+A kill leaves what was written in the page cache, so only the calls show a sync that was forgotten. One command belongs
+to every run, the rest to the long tests.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.storage import schema
+from tests.backup.data import back_up, make_folder
 from tests.support.traces import read_calls, traced, unsynced, why_no_trace
-from tools.clients.server import REPOSITORY, Server, clean_environment, new_folder
-from tools.clients.sessions import create_database
+from tools.clients.server import REPOSITORY, clean_environment, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +36,11 @@ FILL_TRAIL = (
 
 @pytest.fixture(scope="module", name="folder")
 def _folder() -> Iterator[Path]:
-    """A folder with data of a database `d`, and a backup of it."""
+    """A folder with data of a database `one`, and a backup of it."""
     with new_folder() as folder:
         if reason := why_no_trace(folder):
             pytest.skip(reason)
-        with Server(folder / "dbs") as server:
-            create_database(server, "d", then="set k v")
-        _run(folder, "backup", str(folder / "backup"))
-        _run(folder, "export", "d", str(folder / "exported"))
+        back_up(make_folder(folder / "dbs"), folder / "backup")
         yield folder
 
 
@@ -66,13 +64,17 @@ def _run(folder: Path, *command: str, python: tuple[str, ...] = ("-m", "pynun"))
     return unsynced(calls, folder, there, NOT_DATA)
 
 
+def test_a_backup_is_on_disk(folder: Path) -> None:
+    assert _run(folder, "backup", str(folder / "new-backup")) == []
+
+
+@pytest.mark.system
 @pytest.mark.parametrize(
     "command",
     [
-        "backup {}/new-backup",
         "backup {}/backup --replace",
-        "export d {}/new-export",
-        "export d {}/exported --replace",
+        "export one {}/exported",
+        "export one {}/exported --replace",
         "restore {}/backup --data-dir {}/new/dbs",
         "restore {}/backup --replace",
         "import e {}/exported -t t --data-dir {}/other/dbs",
@@ -82,6 +84,7 @@ def test_what_a_command_makes_is_on_disk(folder: Path, command: str) -> None:
     assert _run(folder, *command.replace("{}", str(folder)).split()) == []
 
 
+@pytest.mark.system
 def test_a_sync_that_is_left_out_is_found(folder: Path) -> None:
     found = _run(folder, "backup", str(folder / "unsynced"), python=("-c", WITHOUT_SYNC))
     assert f"{folder / 'unsynced'} got its name before it was on disk" in found
@@ -110,6 +113,7 @@ def test_each_kind_of_omission_is_found(disk_folder: Path) -> None:
             assert found(whole[:at] + whole[at + 1 :]), line
 
 
+@pytest.mark.system
 def test_the_audit_trail_is_on_disk_with_its_name(folder: Path) -> None:
     """When it is made, and when it is full and renamed."""
     assert _run(folder, str(folder / "trail" / "audit.jsonl"), python=("-c", FILL_TRAIL)) == []

@@ -1,7 +1,8 @@
 """SIGKILL at random moments under load from three transports: what was acknowledged is there, whole (protocol: sections
 4 and 5, durability `always`).
 
-`NUN_TEST_KILLS` is the number of kills (20), `NUN_TEST_SEED` the seed of everything random; a failure names both.
+Two kills belong to every run, the rest to the long tests. `NUN_TEST_KILLS` is the number of kills (20),
+`NUN_TEST_SEED` the seed of everything random; a failure names both.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from tools.clients.server import Server
 
-KILLS_PER_FOLDER = 5
-FOLDERS = -(-int(os.environ.get("NUN_TEST_KILLS", "20")) // KILLS_PER_FOLDER)
+KILLS = int(os.environ.get("NUN_TEST_KILLS", "20"))
+KILLS_PER_FOLDER = [min(2, KILLS), *(6 for _ in range(2, KILLS, 6))]
 SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000_000)))
 
 OLD_SECONDS = 4.0
@@ -44,15 +45,19 @@ def _kill_under_load(server: Server, seed: int) -> Life:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("folder", range(FOLDERS))
+@pytest.mark.parametrize(
+    "folder", [pytest.param(n, marks=[pytest.mark.system] if n else []) for n in range(len(KILLS_PER_FOLDER))]
+)
 def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) -> None:
     create_database(server, DATABASE)
     create_database(server, CONFLICTS, strategy="arbiter")
-    seeds = [SEED + folder * KILLS_PER_FOLDER + kill for kill in range(KILLS_PER_FOLDER)]
+    kills = KILLS_PER_FOLDER[folder]
+    first = SEED + sum(KILLS_PER_FOLDER[:folder])
+    seeds = range(first, first + kills)
     settled: States = {}
     changes = 0
     for seed in seeds:
-        replay = f"replay with NUN_TEST_SEED={seed} NUN_TEST_KILLS={KILLS_PER_FOLDER}"
+        replay = f"replay with NUN_TEST_SEED={seed} NUN_TEST_KILLS={kills}"
         try:
             life = _kill_under_load(server, seed)
             server.start()
@@ -63,10 +68,11 @@ def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) ->
         settled |= states
         changes += life.acknowledged
     assert read_states(server, DATABASE, list(settled)) == settled, "an earlier life's values changed later"
-    print(f"{KILLS_PER_FOLDER} kills from seed {seeds[0]}: {changes} acknowledged changes, all there")
-    assert changes > 20 * KILLS_PER_FOLDER, "too little load to mean anything"
+    print(f"{kills} kills from seed {first}: {changes} acknowledged changes, all there")
+    assert changes > 20 * kills, "too little load to mean anything"
 
 
+@pytest.mark.system
 @pytest.mark.timeout(300)
 def test_relaxed_durability_loses_a_tail_at_most(new_server: Callable[..., Server]) -> None:
     """The last changes may be missing, but what is there is whole and has all that was before it."""
@@ -86,6 +92,7 @@ def test_relaxed_durability_loses_a_tail_at_most(new_server: Callable[..., Serve
                 check_writer(writer, states, acknowledged=0)
 
 
+@pytest.mark.system
 @pytest.mark.timeout(300)
 def test_relaxed_durability_loses_nothing_old(new_server: Callable[..., Server]) -> None:
     """A tenth of a second is promised; what is older by far, however busy the machine, is on disk."""
@@ -106,6 +113,7 @@ def test_relaxed_durability_loses_nothing_old(new_server: Callable[..., Server])
             check_writer(writer, states, acknowledged=acknowledged)
 
 
+@pytest.mark.system
 def test_a_snapshot_is_on_disk_when_it_answers_even_in_relaxed(new_server: Callable[..., Server]) -> None:
     server = new_server(NUN_DURABILITY="relaxed")
     with server:
@@ -117,6 +125,7 @@ def test_a_snapshot_is_on_disk_when_it_answers_even_in_relaxed(new_server: Calla
         assert http_post(server.http, f"use-db {DATABASE} pwd; get k") == "empty;value v\n"
 
 
+@pytest.mark.system
 def test_a_new_database_survives_a_kill_at_once(server: Server) -> None:
     """With its token, strategy, users, permissions and values: the original lost all of them."""
     for number in range(5):

@@ -56,8 +56,15 @@ def _accept(history: list[Operation], folder: Path, *, strategy: str = "none") -
     return verdict
 
 
-@pytest.mark.parametrize("durability", ["always", "relaxed"])
-@pytest.mark.parametrize("strategy", ["none", "newer"])
+@pytest.mark.parametrize(
+    ("strategy", "durability"),
+    [
+        ("newer", "always"),
+        pytest.param("none", "always", marks=pytest.mark.system),
+        pytest.param("none", "relaxed", marks=pytest.mark.system),
+        pytest.param("newer", "relaxed", marks=pytest.mark.system),
+    ],
+)
 def test_histories_are_linearizable(
     new_server: Callable[..., Server], disk_folder: Path, strategy: str, durability: str
 ) -> None:
