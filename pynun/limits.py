@@ -1,23 +1,23 @@
-"""Every bound of the server that is not a setting, with its reason."""
+"""Every limit of the server that is not a setting, with its reason."""
 
 from __future__ import annotations
 
 from typing import Final
 
 RECEIVE_BYTES: Final = 65536
-"""Read from a socket at once: many pipelined commands for one system call, and still little memory a connection."""
+"""Read from a socket at once: many pipelined commands per system call, little memory per connection."""
 
 HANDSHAKE_BYTES_MAX: Final = 16 * 1024
-"""The head of a WebSocket handshake; browsers send about one KiB."""
+"""The head of a WebSocket handshake. Browsers send about 1 KiB."""
 
 HANDSHAKE_LINES_MAX: Final = 100
-"""Lines of it; browsers and proxies send about thirty. Each is kept for as long as the connection is open."""
+"""Lines in it, kept while the connection is open. Browsers and proxies send about 30."""
 
 HTTP_BYTES_PER_SECOND_MIN: Final = 4096
-"""A body that arrives more slowly than this (after the first seconds) is given up: a slow mobile network is faster."""
+"""A slower HTTP body is given up, after the first seconds. Slow mobile networks are faster."""
 
 HTTP_IDLE_SECONDS: Final = 75.0
-"""An HTTP connection without a request is closed; the next request opens another."""
+"""Idle HTTP connections are closed after this time."""
 
 PROXY_HEADER_SECONDS: Final = 2.0
 """How long the TCP port waits for an optional PROXY header before it greets the client. Proxies send it at once."""
@@ -30,69 +30,69 @@ PEERS_CHECKED_AT_ONCE: Final = 200
 """Connections checked in one go before other work continues: about two milliseconds, more if each needs a ping."""
 
 UNFINISHED_MESSAGES: Final = 4
-"""So many of the largest messages may at least be unfinished at once. One in fragments may count as so many: it is kept
-as str, in which one character may make all others take four bytes (PEP 393)."""
+"""NUN_MAX_UNFINISHED_SIZE must hold this many of the largest messages. A fragmented one may count four times: it is
+kept as str, where one character can make all take four bytes (PEP 393)."""
 
 UNFINISHED_AUTHENTICATED_SHARE: Final = 4
-"""Clients that have logged in may make the server hold so many times as much unfinished input as all others."""
+"""Clients that have logged in get this many times the memory for unfinished input."""
 
 FLUSH_BYTES: Final = 256 * 1024
-"""Replies gathered while one chunk of commands runs, before they are sent ahead of its end."""
+"""Replies gathered while a chunk of commands runs, before they are sent early."""
 
 SLICE_COMMANDS: Final = 256
-"""Commands of one connection that run before others may: about a millisecond."""
+"""Commands of a connection before others get their turn: about a millisecond."""
 
 CONFLATE_BYTES: Final = 1024 * 1024
-"""Waiting for a slow reader beyond this, its watch events are conflated per key (docs/protocol.md section 9)."""
+"""Beyond this, a slow reader's events are conflated per key (docs/protocol.md section 9)."""
 
 STALLED_SECONDS: Final = 5.0
-"""A client whose replies exceed the outbox limit and which reads nothing for so long is disconnected."""
+"""A client over the outbox limit that reads nothing for so long is disconnected."""
 
 CLOSE_SECONDS: Final = 2.0
-"""For the last bytes and the closing handshake of a connection that the server ends."""
+"""Time for the last bytes and the closing handshake when the server ends a connection."""
 
 PASSWORD_CHECKS_MAX: Final = 2
-"""Argon2id computations at once: each takes a core and the configured memory (19 MiB) for tens of milliseconds."""
+"""Argon2id computations at a time. Each takes a core and the configured memory (19 MiB) for tens of milliseconds."""
 
 HASH_MEMORY_KIB_MAX: Final = 256 * 1024
-"""A hash that takes more memory to check (and more than the server's own take) is not accepted, and nothing matches a
-stored one: RFC 9106 advises 64 MiB where memory is scarce, libsodium takes 256 MiB for what it calls moderate."""
+"""Memory to check a hash. One that needs more (and more than the server's own) is refused, and a stored one matches
+nothing. RFC 9106 advises 64 MiB where memory is scarce, libsodium's "moderate" is 256 MiB."""
 
 HASH_PASSES_MAX: Final = 16
-"""Likewise, of the passes over that memory."""
+"""The same for passes over that memory."""
 
 HASH_LANES_MAX: Final = 16
-"""Likewise, of the threads."""
+"""The same for threads."""
 
 HASH_WORK_KIB_MAX: Final = 1024 * 1024
-"""Likewise, of memory times passes: about half a second."""
+"""The same for memory times passes: about half a second."""
 
 VERIFIED_SECRETS_MAX: Final = 10_000
-"""Verified secrets remembered, each some 100 bytes; the one longest unused is forgotten first."""
+"""Verified secrets remembered, about 100 bytes each. The least recently used are forgotten first."""
 
 LOGIN_RECOVERY_SECONDS: Final = 60.0
-"""After so long, one wrong password or token less counts for the delay: fewer than 20 tries a minute, and forgotten."""
+"""One failed login is forgotten each time this passes, which allows fewer than 20 tries a minute."""
 
 LOGIN_TRIES_WAITING_MAX: Final = 1000
-"""Tries to log in, each about a KiB, that wait because of the failures of their address; further ones are refused."""
+"""Logins that wait because of their address's failures, about 1 KiB each. More are refused."""
 
 LOGIN_LOOK_SECONDS: Final = 3.0
-"""How often it is looked whether who waits is still there: else connections that were closed would gather."""
+"""How often waiting logins are checked for closed connections, which would pile up otherwise."""
 
 LOGIN_BUCKETS_MAX: Final = 10_000
-"""Addresses, and accounts, whose failures are remembered, each some 300 bytes; the ones longest unused go first."""
+"""Addresses, and accounts, whose failures are remembered, about 300 bytes each. The least recently used go first."""
 
 AUDIT_LINES_WAITING_MAX: Final = 10_000
-"""Lines of the audit trail, each some 300 bytes, that wait for a disk that hangs; further ones are only counted."""
+"""Audit lines that wait for a stuck disk, about 300 bytes each. More are only counted."""
 
 AUDIT_REPEAT_SECONDS: Final = 60.0
-"""What repeats within this time is one line of the audit trail, with how often."""
+"""Repetitions within this time become one audit line with a count."""
 
 AUDIT_FAILURES_MAX: Final = 20
-"""Failures of one kind and address that get a line each in that time."""
+"""Failures of one kind and address that get their own line in that time."""
 
 AUDIT_GROUPS_MAX: Final = 100
-"""Kinds and addresses of failures counted apart in that time: nobody can fill the kept files within hours."""
+"""Kinds and addresses of failures counted separately in that time, so nobody can fill the audit files within hours."""
 
 LOG_LINES_WAITING_MAX: Final = 10_000
 """Log lines kept in memory while nothing reads standard output. Further lines are dropped and counted."""
@@ -113,38 +113,38 @@ AUDIT_END_SECONDS: Final = 2.0
 """How long a stopping server waits for the last lines of the audit trail. Its disk may hang."""
 
 DESCRIPTORS_RESERVED: Final = 64
-"""Of the files that the process may open, those not for clients: the data, the listeners, clients being refused."""
+"""File descriptors not for clients: data, listeners, clients being refused."""
 
 REFUSALS_MAX: Final = 16
-"""Clients at once that are told why they are refused; further ones are disconnected without a word."""
+"""Clients told at the same time why they are refused. More are disconnected without a reply."""
 
 STOP_SECONDS: Final = 2.5
-"""For a clean stop: what arrived is finished and committed, clients are told. A service manager allows ten."""
+"""Time to answer and store what has arrived at a stop, and to tell clients. Service managers allow 10 s."""
 
 DEAD_READERS_SECONDS: Final = 5.0
-"""So often a look whether a reader of the data in another process (a backup) was killed: its pages stay in use else."""
+"""How often the server looks for killed readers in other processes (backups), whose pages would stay in use."""
 
 DATA_LOOK_SECONDS: Final = 2.0
 """How often the server checks that the data files are still the ones it has open. Changes made after a file was
 removed may be lost."""
 
 BACKUP_RETRY_SECONDS: Final = 300.0
-"""After a failed backup on a schedule, the next try; sooner where the interval is shorter."""
+"""Time to the next try after a failed scheduled backup, unless the interval is shorter."""
 
 BACKUP_END_SECONDS: Final = 2.0
-"""For what a backup that is given up still has to do; it may be on a disk that does not answer any more."""
+"""Time for an abandoned backup to end. Its disk may not respond."""
 
 DISK_FREE_BYTES_MIN: Final = 1024 * 1024
-"""A disk with less room than this counts as full: the next commit of many changes may fail."""
+"""A disk with less free space counts as full: the next large commit may fail."""
 
 DISK_ANSWER_SECONDS: Final = 3.0
-"""A question about the disk (how much is free) that is not answered by then means that it does not answer."""
+"""A disk that does not report its free space within this time counts as not responding."""
 
 COMMIT_HANGS_SECONDS: Final = 10.0
-"""A server whose commit takes longer counts as one that can't store changes; the commit is waited for all the same."""
+"""If a commit takes longer, the server reports that it can't store changes. It still waits for the commit."""
 
 LISTING_MESSAGES: Final = 2
-"""How many times longer than the largest message a list of keys may be: enough for a million keys of 30 bytes."""
+"""The size limit of a key list, in largest messages: enough for a million keys of 30 bytes."""
 
 LISTINGS_LARGE_MAX: Final = 2
 """Listings over 64 KiB that run at the same time. Each takes at most about 150 MB; further ones wait."""
@@ -163,20 +163,20 @@ PACES_MAX: Final = 10_000
 forgotten first."""
 
 MONITORS_MAX: Final = 32
-"""Connections at once to an address that NUN_METRICS names; they don't count as clients. One more takes the place of
-that whose client is waited for longest."""
+"""Connections to the address in NUN_METRICS, which don't count as clients. One more replaces the one that has kept the
+server waiting longest."""
 
 METRICS_DATABASES_MAX: Final = 50
-"""Databases that the metrics name: a server may have thousands, and a monitor keeps every series for months."""
+"""Databases named in the metrics. A server may have thousands, and monitors keep each series for months."""
 
 SLEEPING_CHARACTERS_READ_MAX: Final = 1024 * 1024
-"""How much of the watched values the server reads when a change of permissions puts watches to sleep; reading all could
-take seconds. Each key counts as at least SLEEPING_ENTRY_CHARACTERS. A watch whose value was not read is sent the newest
-value when it wakes after any change, even if the value is the same again."""
+"""How much of the watched values the server reads when watches lose their permission; all of them could take seconds.
+Each key counts as at least SLEEPING_ENTRY_CHARACTERS. If its value was not read, a watch that wakes gets the newest
+value after any change, even the same value."""
 
 SLEEPING_ENTRY_CHARACTERS: Final = 1024
-"""The least that a key counts towards SLEEPING_CHARACTERS_READ_MAX: reading a short value takes time too."""
+"""What each key counts at least: reading a short value takes time too."""
 
 WAKING_CHARACTERS_MAX: Final = 32 * 1024 * 1024
-"""How much the server sends at once when a permission returns and sleeping watches wake: as much as one batch of
-changes. A client that missed more is disconnected, and can reconnect and read what it needs."""
+"""How much the server sends when sleeping watches wake: as much as one batch of changes. A client that missed more is
+disconnected; it can reconnect and read what it needs."""

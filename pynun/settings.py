@@ -66,29 +66,29 @@ SETTINGS: tuple[Setting, ...] = (
     PASSWORD,
     Setting(
         name="NUN_DBS_DIR", default="dbs", parse=values.folder, field="data_dir",
-        help="The folder of the data, made when missing; relative to the directory that the server is started in.",
+        help="The data folder, created if missing. A relative path starts at the current directory.",
     ),
     Setting(
         name="NUN_BACKUP_DIR", default="", parse=values.folder, field="backup_dir",
-        help="A folder, which must be there, for backups on a schedule (docs/backup.md). Not given: none are made.",
+        help="An existing folder for scheduled backups (docs/backup.md). Unset: no backups.",
     ),
     Setting(
         name="NUN_BACKUP_INTERVAL", default="1d", parse=values.duration_seconds(1, 3660 * 86_400), unit="s",
-        field="backup_interval_seconds", help="How often a backup is made in NUN_BACKUP_DIR, counted from the newest"
-        " one there, also over restarts: 6h, 1d, or a number of seconds.",
+        field="backup_interval_seconds", help="Time between backups, counted from the newest in NUN_BACKUP_DIR, also "
+        "after a restart.",
     ),
     Setting(
         name="NUN_BACKUP_KEEP", default="7", parse=values.whole_number(1, 100_000), unit="backups",
-        field="backup_keep", help="How many of them are kept; the oldest is removed once a new one is complete.",
+        field="backup_keep", help="How many backups to keep. The oldest is removed once a new one is complete.",
     ),
     Setting(
         name="NUN_RUN_AS", default="", parse=values.identity, field="run_as",
-        help="The user and group (numbers) to go on as when root starts the server; they get the data folder. The"
-        " container image sets it to 65532:65532. No effect when the server is not started as root.",
+        help="User and group to switch to if root starts the server; they get the data folder. The container image sets"
+        " it to 65532:65532. Other users can't switch: no effect.",
     ),
     Setting(
         name="NUN_WS_ADDR", default="0.0.0.0:3012", parse=values.parse_address, field="websocket_address",
-        option="-w/--ws-address", help="Where WebSocket clients connect. Port 0: the system chooses a free one.",
+        option="-w/--ws-address", help="Where WebSocket clients connect. Port 0 picks a free port.",
     ),
     Setting(
         name="NUN_HTTP_ADDR", default="0.0.0.0:3013", parse=values.parse_address, field="http_address",
@@ -100,142 +100,138 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_EXTERNAL_ADDR", default="", parse=values.host_and_port_text, field="external_address",
-        option="--external-address", help="The address that cluster-state shows; the TCP address when not given.",
+        option="--external-address", help="The address that cluster-state shows. Unset: the TCP address.",
     ),
     Setting(
         name="NUN_LOG_LEVEL", default="info", parse=values.word("off", "error", "warn", "info", "debug", "trace"),
-        field="log_level", help="How much is logged: off, error, warn, info, debug or trace, in any case.",
+        field="log_level", help="How much is logged.",
     ),
     Setting(
         name="NUN_AUDIT_FILE", default="audit.jsonl", parse=values.file_or_off, field="audit_file",
-        help="The file of the audit trail (docs/audit.md), also a path relative to NUN_DBS_DIR; off: none, the trail is"
-        " on the log only.",
+        help="The audit trail (docs/audit.md); a relative path starts at NUN_DBS_DIR. off: audit to the log only.",
     ),
     Setting(
         name="NUN_AUDIT_MAX_SIZE", default="10MiB", parse=values.size_bytes(4096, 1024**4), unit="bytes",
-        field="audit_bytes_max", help="The size at which that file is renamed and another begun.",
+        field="audit_bytes_max", help="The size at which this file is renamed and a new one started.",
     ),
     Setting(
         name="NUN_AUDIT_KEEP", default="10", parse=values.whole_number(0, 10_000), unit="files", field="audit_keep",
-        help="How many renamed files of the audit trail are kept.",
+        help="How many renamed audit files to keep.",
     ),
     Setting(
         name="NUN_LOG_FORMAT", default="text", parse=values.word("text", "json"), field="log_format",
-        help="text: lines to read. json: one object a line, with time, level, logger and message, for a collector.",
+        help="text: lines to read. json: one object per line, with time, level, logger and message.",
     ),
     Setting(
         name="NUN_METRICS", default="on", parse=values.metrics, field="metrics",
-        help="on: GET /metrics on the HTTP port answers in the format of Prometheus. off: it does not. HOST:PORT: only"
-        " there, on a port that runs no commands and answers /livez, /readyz and /healthz too. Names of databases are"
-        " shown only there, or to a scrape that logs in as the administrator.",
+        help="on: Prometheus metrics at /metrics on the HTTP port. HOST:PORT: only there, on a port that runs no "
+        "commands and has /livez, /readyz and /healthz too. Database names are shown only there, or after a login as "
+        "administrator.",
     ),
     Setting(
         name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
-        help="always: what is acknowledged is on disk. relaxed: it follows within 100 ms; a crash may lose that much,"
-        " never more.",
+        help="always: acknowledged changes are on disk. relaxed: written within 100 ms; a crash can lose those.",
     ),
     Setting(
         name="NUN_MAX_MESSAGE_SIZE", default="16MiB", parse=values.size_bytes(1024, 1024**3), unit="bytes",
-        field="message_bytes_max", help="The largest message, request body or line that is accepted from a client.",
+        field="message_bytes_max", help="The largest message, request body or line.",
     ),
     Setting(
         name="NUN_MAX_OUTBOX_SIZE", default="8MiB", parse=values.size_bytes(64 * 1024, 1024**3), unit="bytes",
-        field="outbox_bytes_max", help="How much may wait for a client that does not read before it is disconnected.",
+        field="outbox_bytes_max", help="Unread output of a client before it is disconnected.",
     ),
     Setting(
         name="NUN_MAX_KEY_SIZE", default="8KiB", parse=values.size_bytes(64, 1024**3), unit="bytes",
-        field="key_bytes_max", help="The largest key that can be created. Existing longer keys keep working.",
+        field="key_bytes_max", help="The longest new key. Existing longer keys keep working.",
     ),
     Setting(
         name="NUN_MAX_DATABASE_SIZE", default="", parse=values.size_bytes(4096, 1024**5), unit="bytes",
-        field="database_bytes_max", help="How much the keys and values of one database may take. Changes that would"
-        " pass it are refused; removing, shrinking and administering users stay allowed. Not given: no limit.",
+        field="database_bytes_max", help="Total size of a database's keys and values. Changes beyond it are"
+        " refused, except removing, shrinking and managing users. Unset: no limit.",
     ),
     Setting(
         name="NUN_MAX_CHANGES_PER_SECOND", default="", parse=values.whole_number(1, 1_000_000), unit="changes a second",
-        field="changes_per_second_max", help="How many changes a second a session may make (docs/security.md). A"
-        " viewer in motion makes about 120. The administrator is exempt. Not given: no limit.",
+        field="changes_per_second_max", help="Changes per second of a session (docs/security.md). A moving viewer makes"
+        " about 120. The administrator is exempt. Unset: no limit.",
     ),
     Setting(
         name="NUN_MAX_UNFINISHED_SIZE", default="64MiB", parse=values.size_bytes(4096, 1024**4), unit="bytes",
-        field="unfinished_bytes_max", help="How much of messages and requests that are not complete, or wait, may be"
-        " held for all clients together that have not logged in; for those that have, four times as much. At least four"
-        " times NUN_MAX_MESSAGE_SIZE; the default grows with that.",
+        field="unfinished_bytes_max", help="Memory for incomplete or waiting input of all clients that have not"
+        " logged in; those that have get four times as much. At least four times NUN_MAX_MESSAGE_SIZE; the default "
+        "grows with that.",
     ),
     Setting(
         name="NUN_TLS_CERT", default="", parse=values.file, field="tls_cert",
-        help="A PEM file with the certificate and its chain: with it, and NUN_TLS_KEY, all three ports speak TLS only"
-        " (wss, https, TLS; 1.2 and up). Read again on SIGHUP.",
+        help="PEM file with the certificate and its chain. With it, all three ports speak only TLS (1.2 and up). SIGHUP"
+        " reloads it.",
     ),
     Setting(
         name="NUN_TLS_KEY", default="", parse=values.file, field="tls_key",
-        help="The PEM file with the certificate's private key, not encrypted.",
+        help="PEM file with the certificate's private key, unencrypted.",
     ),
     Setting(
         name="NUN_MAX_CONNECTIONS", default="10000", parse=values.whole_number(1, 1_000_000), unit="connections",
-        field="connections_max", help="How many connections may be open, of all transports together.",
+        field="connections_max", help="Open connections, all transports together.",
     ),
     Setting(
         name="NUN_MAX_CONNECTIONS_PER_ADDRESS", default="8000", parse=values.whole_number(1, 1_000_000),
         unit="connections", field="connections_per_address_max",
-        help="How many of them may come from one address, or one IPv6 network of /64; behind a proxy see"
-        " NUN_TRUSTED_PROXIES.",
+        help="Open connections from one address (or IPv6 /64). Behind a proxy, set NUN_TRUSTED_PROXIES.",
     ),
     Setting(
         name="NUN_MAX_WATCHES", default="10000", parse=values.whole_number(1, 100_000_000), unit="keys",
-        field="watches_max", help="How many keys one session may watch.",
+        field="watches_max", help="Watched keys of a session.",
     ),
     Setting(
         name="NUN_MAX_KEYS", default="1000000", parse=values.whole_number(1, 1_000_000_000), unit="keys",
-        field="keys_max", help="How many keys one answer to keys may list.",
+        field="keys_max", help="Keys in one reply to keys.",
     ),
     Setting(
         name="NUN_HANDSHAKE_TIMEOUT", default="15", parse=values.whole_number(1, 3600), unit="s",
-        field="handshake_seconds", help="How long a client may take for a TLS or WebSocket handshake or for one"
-        " HTTP request.",
+        field="handshake_seconds", help="Time limit for a TLS or WebSocket handshake, or an HTTP request.",
     ),
     Setting(
         name="NUN_IDLE_TIMEOUT", default="45", parse=values.whole_number(3, 86_400), unit="s",
-        field="idle_seconds", help="How long a client may answer nothing, not even a WebSocket ping or a TCP"
-        " keep-alive probe, before it counts as gone.",
+        field="idle_seconds", help="A client that answers nothing for so long, not even a WebSocket ping or TCP"
+        " keep-alive probe, is disconnected.",
     ),
     Setting(
         name="NUN_ALLOWED_ORIGINS", default="", parse=values.origins, field="allowed_origins",
-        help="The web pages (https://viewer.example.org, separated by commas) whose scripts may connect by WebSocket,"
-        " or send requests by HTTP and read the answers (CORS); others get 403. Not given: all by WebSocket, and what"
-        " browsers allow without CORS by HTTP. Clients that are no browsers send no origin and are not restricted.",
+        help="Web pages (https://viewer.example.org, comma-separated) that may connect by WebSocket and use HTTP "
+        "(with CORS);"
+        " others get 403. Unset: all by WebSocket; by HTTP what browsers allow without CORS. Other programs are not"
+        " restricted.",
     ),
     Setting(
         name="NUN_TRUSTED_PROXIES", default="", parse=values.networks, field="trusted_proxies",
-        help="Addresses and networks of proxies before the server, separated by commas: for connections from these, the"
-        " client's address is the one that X-Forwarded-For, Forwarded or the PROXY protocol names (docs/proxies.md)."
-        " Not given: nothing of that is read.",
+        help="Addresses and networks of your proxies. For connections from them, the client's address is taken from"
+        " X-Forwarded-For, Forwarded or the PROXY protocol (docs/proxies.md). Unset: these are ignored.",
     ),
     Setting(
         name="NUN_PROXY_PROTOCOL", default="auto", parse=values.word("auto", "on", "off"), field="proxy_protocol",
-        help="Whether connections from NUN_TRUSTED_PROXIES begin with a PROXY header (version 1 or 2). auto: they may."
-        " on: they must. off: they do not.",
+        help="Whether connections from NUN_TRUSTED_PROXIES may (auto), must (on) or must not (off) start with a PROXY "
+        "header (version 1 or 2).",
     ),
     Setting(
         name="NUN_ARGON2_MEMORY_KIB", default="19456", parse=values.whole_number(8, 4 * 1024**2), unit="KiB",
-        field="argon2_memory_kib", help="The memory that hashing one password takes; at least 8 for each lane.",
+        field="argon2_memory_kib", help="Memory for hashing a password; at least 8 per lane.",
     ),
     Setting(
         name="NUN_ARGON2_PASSES", default="2", parse=values.whole_number(1, 1000), unit="passes", field="argon2_passes",
-        help="The passes over that memory: more cost an attacker, and the server, more time.",
+        help="Passes over that memory. More passes cost attackers, and the server, more time.",
     ),
     Setting(
         name="NUN_ARGON2_LANES", default="1", parse=values.whole_number(1, 255), unit="lanes", field="argon2_lanes",
-        help="The threads that hash one password.",
+        help="Threads for hashing a password.",
     ),
     Setting(
         name="NUN_LOGIN_BURST", default="10", parse=values.whole_number(1, 1000), unit="tries", field="login_burst",
-        help="How many wrong passwords or tokens an address, or an account, may give within some minutes before"
-        " further tries have to wait; behind a proxy see NUN_TRUSTED_PROXIES.",
+        help="Wrong passwords or tokens from an address, or for an account, before further tries wait "
+        "(docs/security.md).",
     ),
     Setting(
         name="NUN_LOGIN_DELAY_MAX", default="60", parse=values.whole_number(10, 3600), unit="s",
-        field="login_delay_seconds_max", help="The longest wait of such a try; waits begin with 1 s, and double.",
+        field="login_delay_seconds_max", help="The longest wait. Waits start at 1 s and double.",
     ),
     *ORIGINAL_SETTINGS,
 )  # fmt: skip

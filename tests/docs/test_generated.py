@@ -56,7 +56,7 @@ def test_every_command_is_in_the_statement_of_the_protocol() -> None:
 def test_every_deliberate_difference_of_a_command_is_on_the_page_of_differences() -> None:
     page = read("differences.md")
     for command in COMMANDS:
-        assert (f"[`{command.name}`](commands.md#{command.name}) |" in page) == bool(command.differs), command.name
+        assert (f"[`{command.name}`](commands.md#{command.name})" in page) == bool(command.differs), command.name
 
 
 def test_every_setting_is_in_the_reference_with_its_option() -> None:

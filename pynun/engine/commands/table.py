@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 
-_OURS = "Not in the original."
+NOT_IN_THE_ORIGINAL = "Not in the original."
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
 
 
@@ -52,7 +52,7 @@ COMMANDS: tuple[Command, ...] = (
         "use-db",
         shapes.USE,
         login.use,
-        "Select a database, with its token or as one of its users. `$connections` counts the session from then on.",
+        "Select a database, with its token or as one of its users. `$connections` then counts the session.",
         "use",
         differs="A second `use-db` on a session moves its place in `$connections` and its user; in "
         "the original both leak.",
@@ -62,7 +62,7 @@ COMMANDS: tuple[Command, ...] = (
         "create-user",
         shapes.USER_TOKEN,
         users.create_user,
-        "Create a user of the selected database, or give it another token. Stored under `$$user_USER`.",
+        "Create a user of the selected database, or change its token. Stored under `$$user_USER`.",
         admin=True,
         denial=messages.SECURITY_KEY,
         database=True,
@@ -75,8 +75,8 @@ COMMANDS: tuple[Command, ...] = (
         "set-permissions",
         shapes.USER_PERMISSIONS,
         users.set_permissions,
-        "Say what a user may do: kinds are letters of `r` (read), `w` (write), `i` (increment), `x` (remove); "
-        "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces what was said before.",
+        "Set what a user may do. Kinds are letters of `r` (read), `w` (write), `i` (increment), `x` (remove); "
+        "patterns are `prefix*`, `*suffix` or a substring, separated by commas. Replaces earlier permissions.",
         admin=True,
         denial=messages.SECURITY_KEY,
         database=True,
@@ -109,8 +109,8 @@ COMMANDS: tuple[Command, ...] = (
         "set-safe",
         shapes.KEY_VERSION_VALUE,
         keys.set_safe,
-        "Set a key that had VERSION, giving it VERSION + 1. If it has a newer version by now, that is a conflict, "
-        "settled by the database's strategy. VERSION -1 is unconditional.",
+        "Set a key that had VERSION to VERSION + 1. If its version is newer, that is a conflict, decided by the "
+        "database's strategy. VERSION -1 is unconditional.",
         permission=Permission.WRITE,
         differs="A refused version is an error on TCP too; there the original says `ok`.",
     ),
@@ -118,11 +118,10 @@ COMMANDS: tuple[Command, ...] = (
         "increment",
         shapes.KEY_STEP,
         keys.increment,
-        "Add N (1 unless given) to a number of 64 bits; an absent key counts from 0.",
+        "Add N (default 1) to a 64-bit number; an absent key counts from 0.",
         permission=Permission.INCREMENT,
         differs="The version grows by one (a new key gets 1) and the event carries it; the original "
-        "resets it to 1 and sends -1. "
-        "Numbers out of 64 bits are refused.",
+        "resets it to 1 and sends -1. Results beyond 64 bits are refused.",
     ),
     row(
         "remove",
@@ -145,11 +144,11 @@ COMMANDS: tuple[Command, ...] = (
         "watch",
         shapes.KEY,
         watches.watch,
-        "Hear of every change of a key, also of one that does not exist yet: `changed KEY VALUE`, then "
+        "Get every change of a key, which need not exist yet: `changed KEY VALUE`, then "
         "`changed-version KEY VERSION VALUE`; `removed KEY` when it is removed.",
         permission=Permission.READ,
-        differs="Watching twice is one watch. A watch without read permission sleeps: it hears nothing. When the "
-        "permission is back, it wakes and is sent what it missed.",
+        differs="Watching twice is one watch. A watch without read permission sleeps: it gets no events. When the "
+        "permission is back, it gets what it missed.",
     ),
     row("unwatch", shapes.KEY, watches.unwatch, "Stop watching a key.", database=True),
     row("unwatch-all", shapes.NOTHING, watches.unwatch_all, "Stop watching every key.", database=True),
@@ -158,17 +157,16 @@ COMMANDS: tuple[Command, ...] = (
         "arbiter",
         shapes.NOTHING,
         watches.arbiter,
-        "Become an arbiter of the selected database: every unresolved conflict is sent at once, "
-        "every later one as it comes.",
+        "Become an arbiter of the selected database: get every unresolved conflict, then each new one.",
         database=True,
         differs="An arbiter that left does not count as connected. A user needs the permission to read `$conflicts`, "
-        "for it hears the values of every key in conflict; the original asks for none.",
+        "because it gets the values of every key in conflict; the original asks for none.",
     ),
     row(
         "resolve",
         shapes.RESOLVE,
         watches.resolve,
-        "An arbiter's decision on a conflict. The key gets the value; with its last conflict it leaves conflict.",
+        "Decide a conflict as arbiter. The key gets the value, and leaves conflict with its last one.",
         differs="A session that is not admin must have selected that database and be allowed to "
         "write the key; the original asks for neither permission.",
         audit=audit_facts.resolve,
@@ -178,11 +176,17 @@ COMMANDS: tuple[Command, ...] = (
         "snapshot",
         shapes.SNAPSHOT,
         admin.snapshot,
-        "When it answers, everything changed so far is on disk. Names default to the selected database.",
+        "When it replies, all changes so far are on disk. Names default to the selected database.",
         admin=True,
-        differs="The original only queues the write for its next interval, and can lose what it answered for.",
+        differs="The original only queues the write for its next interval, and can lose what it acknowledged.",
     ),
-    row("cluster-state", shapes.NOTHING, admin.cluster_state, "This node, as the only and primary member.", admin=True),
+    row(
+        "cluster-state",
+        shapes.NOTHING,
+        admin.cluster_state,
+        "Show this node, as the only and primary member.",
+        admin=True,
+    ),
     row(
         "metrics-state",
         shapes.NOTHING,
@@ -194,71 +198,70 @@ COMMANDS: tuple[Command, ...] = (
         "debug",
         shapes.DEBUG,
         admin.debug,
-        "Look inside: databases, operations pending, unresolved conflicts (of the selected database, else of all), "
-        "process id.",
+        "Show databases, pending operations, unresolved conflicts (of the selected database, else of all) or "
+        "the process id.",
         admin=True,
         differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the "
         "unresolved records; the original lists nothing.",
     ),
-    row("list-commands", shapes.NOTHING, _list_commands, "The names of all commands.", admin=True),
+    row("list-commands", shapes.NOTHING, _list_commands, "List the names of all commands.", admin=True),
     # --- administration, of this server's own
     row(
         "list-dbs",
         shapes.AFTER,
         databases.list_databases,
-        "List the databases for a program: `databases JSON`, with name, strategy and connections of each, in the "
-        "order of their names. At most 500; `next` is then what to give as AFTER for those that follow, else null: the "
-        "last name, with `%`, `;`, white space and control characters percent-encoded. "
-        "`being_removed` counts dropped databases that still have keys on the disk.",
+        "List the databases for programs: `databases JSON`, with name, strategy and connections of each, by name, at "
+        "most 500. `next` is the AFTER that continues the list, or null: the last name, with `%`, `;`, white space and "
+        "control characters percent-encoded. `being_removed` counts dropped databases that still have keys on disk.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
         "db-size",
         shapes.DATABASE,
         databases.measure_database,
-        "How large a database is: `database-size JSON`, with the number of its keys on disk (those of users and "
-        "permissions too) and the bytes that they and their values take.",
+        "Measure a database: `database-size JSON`, with the number of keys on disk (including those of users and "
+        "permissions) and the bytes of keys and values.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
         "drop-db",
         shapes.DATABASE,
         databases.drop_database,
-        "Take a database away with its keys, users and permissions: `drop-db success`. Sessions that had it selected "
-        "are told nothing and have none selected then. The disk's room is given back behind the answer.",
+        "Delete a database with its keys, users and permissions: `drop-db success`. Sessions that selected it are not "
+        "told, and have no database from then on. Disk space is freed after the reply.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.drop_database,
     ),
     row(
         "list-users",
         shapes.DATABASE_AFTER,
         users.list_users,
-        "List the users of a named database for a program: `users JSON`, with user, whether it has a token, "
-        "permissions (null: none were set) and connections of each, in the order of their names. At most 500; "
-        "`next` as in `list-dbs`. `all` stands for sessions with the database's own token.",
+        "List the users of a named database for programs: `users JSON`, with name, whether it has a token, permissions "
+        "(null: none set) and connections of each, by name, at most 500; `next` as in `list-dbs`. `all` stands for "
+        "sessions that used the database token.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
         "add-user",
         shapes.DATABASE_USER_TOKEN,
         users.add_user,
-        "Create a user of a named database; refused if there is one.",
+        "Create a user of a named database; refused if it exists.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.add_user,
     ),
     row(
         "set-token",
         shapes.DATABASE_USER_TOKEN,
         users.set_token,
-        "Change the token of a user of a named database; with `all` as the user, that of the database itself. Sessions "
-        "with the old one lose access.",
+        "Change the token of a user of a named database, or, for `all`, of the database. Sessions with the old one "
+        "lose access.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.set_token,
     ),
     row(
@@ -267,63 +270,63 @@ COMMANDS: tuple[Command, ...] = (
         users.remove_user,
         "Remove a user of a named database, with its permissions. The user's sessions lose access.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.remove_user,
     ),
     row(
         "grant",
         shapes.GRANT,
         users.grant,
-        "Add to what a user of a named database may do, and say what that is now: `permissions JSON`.",
+        "Add permissions for a user of a named database. Replies what they are now: `permissions JSON`.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.grant,
     ),
     row(
         "revoke",
         shapes.GRANT,
         users.revoke,
-        "Take kinds on just these patterns from what a user of a named database may do: `permissions JSON`, whose "
-        "`still_allowed` names what wider patterns allow all the same.",
+        "Remove kinds on exactly these patterns from a user of a named database: `permissions JSON`, whose "
+        "`still_allowed` names what other patterns still allow.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.revoke,
     ),
     row(
         "explain-permission",
         shapes.QUESTION,
         users.explain,
-        "Whether a user of a named database may do something to a key, and what decides: `permission JSON`.",
+        "Check whether a user of a named database may do something to a key, and why: `permission JSON`.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
         "list-sessions",
         shapes.AFTER_SESSION,
         sessions.list_sessions,
-        "List the open sessions for a program: `sessions JSON`. At most 500; `next` is then the ID to give for those "
-        "that follow, else null.",
+        "List the open sessions for programs: `sessions JSON`, at most 500. `next` is the ID that continues the list, "
+        "or null.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
         "disconnect",
         shapes.SESSION,
         sessions.disconnect,
-        "End the connection of a session, which may connect again: WebSocket closes with 1008, TCP says "
+        "End a session's connection; it may connect again. WebSocket closes with 1008, TCP gets "
         "`error disconnected by the administrator`.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.disconnect,
     ),
     row(
         "set-password",
         shapes.PASSWORD,
         login.set_password,
-        "Change the admin password. Every other session that had logged in is admin no more, and loses a database that "
-        "it selected with a token or as a user that is not valid any more.",
+        "Change the admin password. Other sessions lose admin rights, and a database that they selected with a token "
+        "that is no longer valid.",
         admin=True,
-        differs=_OURS,
+        differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.set_password,
     ),
     # --- the original's cluster protocol
@@ -331,7 +334,7 @@ COMMANDS: tuple[Command, ...] = (
         "rp",
         shapes.OPERATION,
         replication.operation,
-        "Acknowledge an operation by `ack ID ADDRESS`, then run its command.",
+        "Acknowledge an operation with `ack ID ADDRESS`, then run its command.",
         admin=True,
         envelope=True,
     ),

@@ -13,12 +13,13 @@ import argparse
 import ast
 import inspect
 import itertools
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun import limits
-from pynun.engine.commands.table import COMMANDS
+from pynun.engine.commands.table import COMMANDS, NOT_IN_THE_ORIGINAL
 from pynun.protocol.messages import Refusal
 from pynun.setting_values import format_size
 from pynun.settings import SETTINGS
@@ -40,14 +41,13 @@ _COMMANDS_HEAD = """\
 
 {note}
 
-Every command of the server. How commands are sent over WebSocket, HTTP and TCP, and what success and failure look like
-there, is [protocol.md, section 1](protocol.md#1-transports); the errors common to all are in
-[section 2](protocol.md#2-commands). Words in CAPITALS stand for something else, `[…]` may be left out, `|` separates
-choices (in `set-permissions` and `snapshot` it is typed).
+Every command of the server. [The protocol](protocol.md#1-transports) shows how to send commands over WebSocket, HTTP
+and TCP, what replies look like, and which [errors](protocol.md#2-commands) all commands share. Words in CAPITALS are
+placeholders, `[…]` is optional, `|` separates choices (in `set-permissions` and `snapshot` you type it).
 
-**Needs**: *admin* is a session that has sent `auth`; *database* is one that has sent `use-db`; *read*, *write*,
-*increment* and *remove* are the permission on the key, for which a database is needed too
-([section 3](protocol.md#3-permissions-patterns-secrets)).
+**Needs**: *admin* is a session that has sent `auth`; *database* is one that has sent `use-db`. *read*, *write*,
+*increment* and *remove* are [permissions](protocol.md#3-permissions-patterns-secrets) on the key; they need a database
+too.
 """
 
 _PERMISSION_WORDS = {"r": "read", "w": "write", "i": "increment", "x": "remove"}
@@ -127,41 +127,69 @@ _CONFIGURATION_HEAD = """\
 
 {note}
 
-The server is configured by environment variables and by options of `nun-db start`. The order of precedence: the option,
-the variable, the default. An empty variable counts as not set. A value that is not accepted stops the start with one
-line that names the variable and what is accepted, and exit code 1.
+Configure the server with environment variables or options of `nun-db start`. Options take precedence over variables,
+variables over defaults. An empty variable counts as unset. An invalid value stops the start with one line that names
+the variable and the accepted values, and exit code 1.
 
-## Settings
+Sizes are bytes, or a number with `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000), in any case. Durations are
+seconds, or a number with `s`, `m`, `h`, `d` or `w`. An address is `HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every
+IPv4 address of the machine; the port is 0 to 65535.
 
 """
 
-_CONFIGURATION_SECRETS = """
-`NUN_USER_FILE` and `NUN_PWD_FILE` name a file that holds the value instead; the line end that an editor adds is cut.
-A variable and its file together are refused. The value of a secret is never shown, in no message and no log.
+_TOPICS: Final = {
+    "Administrator": ("NUN_USER", "NUN_PWD"),
+    "Addresses": ("NUN_WS_ADDR", "NUN_HTTP_ADDR", "NUN_TCP_ADDR", "NUN_EXTERNAL_ADDR"),
+    "Data and backups": (
+        "NUN_DBS_DIR", "NUN_DURABILITY", "NUN_BACKUP_DIR", "NUN_BACKUP_INTERVAL", "NUN_BACKUP_KEEP", "NUN_RUN_AS",
+    ),
+    "TLS, web pages and proxies": (
+        "NUN_TLS_CERT", "NUN_TLS_KEY", "NUN_ALLOWED_ORIGINS", "NUN_TRUSTED_PROXIES", "NUN_PROXY_PROTOCOL",
+    ),
+    "Log, metrics and audit trail": (
+        "NUN_LOG_LEVEL", "NUN_LOG_FORMAT", "NUN_METRICS", "NUN_AUDIT_FILE", "NUN_AUDIT_MAX_SIZE", "NUN_AUDIT_KEEP",
+    ),
+    "Limits": (
+        "NUN_MAX_CONNECTIONS", "NUN_MAX_CONNECTIONS_PER_ADDRESS", "NUN_HANDSHAKE_TIMEOUT", "NUN_IDLE_TIMEOUT",
+        "NUN_MAX_MESSAGE_SIZE", "NUN_MAX_OUTBOX_SIZE", "NUN_MAX_UNFINISHED_SIZE", "NUN_MAX_KEY_SIZE", "NUN_MAX_KEYS",
+        "NUN_MAX_WATCHES", "NUN_MAX_DATABASE_SIZE", "NUN_MAX_CHANGES_PER_SECOND",
+    ),
+    "Password checks": (
+        "NUN_LOGIN_BURST", "NUN_LOGIN_DELAY_MAX", "NUN_ARGON2_MEMORY_KIB", "NUN_ARGON2_PASSES", "NUN_ARGON2_LANES",
+    ),
+}  # fmt: skip
+"""The settings of each section, in order."""
 
-The three hashing settings together are the cost of one password. The defaults are OWASP's advice. They apply to new
-hashes; stored ones keep what they were made with.
+_TOPIC_NOTES: Final = {
+    "Administrator": (
+        "`NUN_USER_FILE` and `NUN_PWD_FILE` name a file that holds the value; a line end after it is ignored. Setting "
+        "both a\nvariable and its file is an error. No message or log shows these values."
+    ),
+    "Limits": (
+        "[The protocol](protocol.md#9-limits-and-safety) says what happens at each limit, and"
+        " [below](#limits-that-are-not-settings) are\nthose you can't set."
+    ),
+    "Password checks": (
+        "The `NUN_ARGON2_…` defaults follow OWASP's advice. Changes apply to new hashes; stored ones keep their cost."
+    ),
+}
 
-Sizes are a number of bytes, or a number with a unit: `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000), in any
-case. An address is `HOST:PORT`, `[IPv6]:PORT`, or `:PORT` for every IPv4 address of the machine.
-
+_CONFIGURATION_EXAMPLE = """\
 ## Example
 
-All of them, as a file for a service manager or a container. None but the first two has to be there.
+Every setting, as a file for a service manager or a container. Only the first two are required.
 
 """
 
 _CONFIGURATION_UNUSED = """
 ## Settings without effect
 
-These variables of the original are accepted, so that an existing set-up starts. Each that is set to something else than
-its default is named in the log at the start, as having no effect: this server is one node that keeps its data in
-`NUN_DBS_DIR`.
+The server accepts these variables of the original, so that existing setups start. It has one node and keeps its data in
+`NUN_DBS_DIR`. A value other than the default is logged at the start as having no effect.
 
-Two values stop the start with exit code 1, because they promise what is not done: `NUN_STORAGE_STRATEGY` (or its
-`…_READ_…` and `…_WRITE_…`) that is not `disk`, and `NUN_REPLICATE_ADDR` that names another server. This server's own
-address there (its TCP port on `localhost`, on a name or address of the machine, or `NUN_EXTERNAL_ADDR`) is only a line
-in the log.
+Two values stop the start with exit code 1: a `NUN_STORAGE_STRATEGY` (or `…_READ_…`, `…_WRITE_…`) other than `disk`, and
+a `NUN_REPLICATE_ADDR` that names another server. This server's own address (its TCP port on `localhost`, on a name or
+address of the machine, or `NUN_EXTERNAL_ADDR`) is only logged.
 
 """
 
@@ -169,44 +197,44 @@ _OTHER_VARIABLES: Final = (
     (
         "`NUN_USER`, `NUN_PWD`, and their `_FILE`",
         "`create-db`, `exec`, `shell`, `watch`, `databases`, `users`, `permissions`, `sessions`, `password`",
-        "the administrator to log in as; `-u`, `-p` and `--pwd-file` win",
+        "the administrator's login; `-u`, `-p` and `--pwd-file` take precedence",
     ),
     (
         "`NUN_TOKEN`",
         "`create-db`, `shell`, `watch`, `databases create`, `users create`, `users token`, `import`",
-        "the token of the database (or of the user); `-t` and `--token-file` win",
+        "the token of the database or user; `-t` and `--token-file` take precedence",
     ),
     (
         "`NUN_CA`",
-        "all that ask a server",
-        "the file with the authority to trust for `https` and `wss` addresses; `--ca` wins",
+        "all that connect to a server",
+        "the file with the CA to trust for `https` and `wss` addresses; `--ca` takes precedence",
     ),
     (
         "`NUN_DBS_DIR`",
         "`backup`, `restore`, `export`, `import`, `import-nundb`",
-        "the data folder; `--data-dir` wins. `sudo` does not hand it on. With neither, `backup` and `export` read `dbs`"
-        " and say so; the others ask at a terminal, and fail without one",
+        "the data folder; `--data-dir` takes precedence. `sudo` does not pass it on. With neither, `backup` and"
+        " `export` read `dbs` and say so; the others ask at a terminal, and fail without one",
     ),
     (
         "`NUN_AUDIT_FILE`, `NUN_AUDIT_MAX_SIZE`, `NUN_AUDIT_KEEP`",
         "the same",
-        "the audit trail to write to, if it is not that of the default",
+        "the audit trail to write to, if it is not the default",
     ),
     (
         "`XDG_STATE_HOME`",
         "`shell`",
-        "the history is in the folder `nun-db` there; by default in `~/.local/state/nun-db`",
+        "the history is in `nun-db` there; default `~/.local/state`",
     ),
-    ("`PYTHON`", "`scripts/run`, `scripts/test`", "the Python to make `.venv` with"),
+    ("`PYTHON`", "`scripts/run`, `scripts/test`", "the Python for `.venv`"),
 )
 
 _CONFIGURATION_REST = """
 ## Variables of the other commands
 
 {variables}
-## Bounds that are not settings
+## Limits that are not settings
 
-Fixed in `pynun/limits.py`, each with its reason there.
+They are fixed in `pynun/limits.py`.
 
 """
 
@@ -247,24 +275,15 @@ def examples() -> dict[str, str]:
 
 
 def render_configuration() -> str:
-    """docs/configuration.md: the settings, those without effect, and the bounds that are none."""
-    settings = _table(
-        ("variable", "option of `start`", "default", "accepted", "meaning"),
-        (
-            (
-                f"`{setting.name}`",
-                f"`{setting.option}`".replace("/", "`, `") if setting.option else "",
-                f"`{setting.default}`" if setting.default else "none",
-                accepted(setting) + (f"; in {setting.unit}" if setting.unit else ""),
-                _cell(setting.help),
-            )
-            for setting in SETTINGS
-            if setting.effect
-        ),
+    """docs/configuration.md: the settings by topic, those without effect, and the limits that are none."""
+    by_name = {setting.name: setting for setting in SETTINGS if setting.effect}
+    placed = [name for names in _TOPICS.values() for name in names]
+    assert sorted(placed) == sorted(by_name), "each setting that has an effect belongs to one topic"
+    topics = "".join(
+        f"## {topic}\n\n{_settings_table([by_name[name] for name in names])}\n"
+        + (f"{_TOPIC_NOTES[topic]}\n\n" if topic in _TOPIC_NOTES else "")
+        for topic, names in _TOPICS.items()
     )
-    # Options that stand before the command, and not behind `start`, are named as such.
-    settings = settings.replace("`-u`, `--user`", "`-u`, `--user` before `start`")
-    settings = settings.replace("`-p`, `--pwd`", "`-p`, `--pwd` before `start`")
     example = "".join(f"{name}={value}\n" for name, value in examples().items())
     unused = _table(
         ("variable", "option of `start`", "the original's default", "in the original"),
@@ -283,18 +302,50 @@ def render_configuration() -> str:
     bounds = _table(("name", "value", "reason"), ((f"`{name}`", value, text) for name, value, text in _limits()))
     head = _CONFIGURATION_HEAD.format(note=_NOTE.format(source="pynun/settings.py or pynun/limits.py"))
     return (
-        f"{head}{settings}{_CONFIGURATION_SECRETS}```text\n{example}```\n{_CONFIGURATION_UNUSED}{unused}"
+        f"{head}{topics}{_CONFIGURATION_EXAMPLE}```text\n{example}```\n{_CONFIGURATION_UNUSED}{unused}"
         f"{_CONFIGURATION_REST.format(variables=variables)}{bounds}"
     )
 
 
+def _settings_table(settings: Iterable[Setting]) -> str:
+    table = _table(
+        ("variable", "option of `start`", "default", "accepted", "meaning"),
+        (
+            (
+                f"`{setting.name}`",
+                f"`{setting.option}`".replace("/", "`, `") if setting.option else "",
+                f"`{setting.default}`" if setting.default else "none",
+                accepted(setting),
+                _cell(setting.help),
+            )
+            for setting in settings
+        ),
+    )
+    # These options come before the command.
+    table = table.replace("`-u`, `--user`", "`-u`, `--user` before `start`")
+    return table.replace("`-p`, `--pwd`", "`-p`, `--pwd` before `start`")
+
+
+_COMMON_REFUSALS: Final = (
+    (r"a number of bytes, or one with the unit KiB, MiB or GiB, from (\S+) to (\S+)", r"a size, \1 to \2"),
+    (r"a number of seconds, or one with the unit .*, from (\S+) to (\S+)", r"a duration, \1 to \2"),
+    (r"a whole number from (\d+) to (\d+)", r"\1 to \2"),
+    (r"(.*)HOST:PORT, \[IPv6\]:PORT or :PORT, with a port from 0 to 65535", r"\1an address"),
+)
+"""Refusals whose rules the top of docs/configuration.md explains once, and what its tables say instead."""
+
+
 def accepted(setting: Setting) -> str:
-    """What a setting accepts, in the words of its own refusal; `any text` if nothing is refused."""
+    """What a setting accepts, by its own refusal; `any text` if nothing is refused."""
     for wrong in ("\0", "\n", "!"):
         try:
             setting.parse(wrong)
         except ValueError as error:
-            return _cell(str(error))
+            text = _cell(str(error))
+            for long, short in _COMMON_REFUSALS:
+                text = re.sub(long, short, text)
+            unit = f" {setting.unit}" if setting.unit and text[0].isdigit() else ""
+            return text + unit
     return "any text"
 
 
@@ -353,7 +404,7 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
             "WebSocket: a request that a proxy stripped of `Upgrade`; an offered subprotocol",
             "",
             "gets 426 and a text that names what is missing; the first subprotocol offered is selected"
-            " ([proxies.md](proxies.md))",
+            " ([Put a reverse proxy in front of the server](proxies.md))",
         ),
         Difference(
             "TCP: a connection that begins with an HTTP request or TLS",
@@ -363,24 +414,23 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "the client's address behind a proxy",
             "that of the proxy",
-            "what the proxies in `NUN_TRUSTED_PROXIES` say, if set ([proxies.md](proxies.md))",
+            "what the proxies in `NUN_TRUSTED_PROXIES` say, if set",
         ),
         Difference(
             "HTTP: `GET` or `HEAD` of `/livez`, `/readyz`, `/healthz` and `/metrics`, without a body; the first three"
             " on the WebSocket port too",
             "is an empty request with an empty answer",
-            "answers health checks and shows metrics: [monitoring.md](monitoring.md)",
+            "answers [health checks and metrics](monitoring.md)",
         ),
         Difference(
             "encryption",
             "none: passwords cross the network in plain text",
-            "TLS on all three ports with `NUN_TLS_CERT` and `NUN_TLS_KEY`; the ports then accept nothing else",
+            "with `NUN_TLS_CERT` and `NUN_TLS_KEY`, all three ports accept only TLS",
         ),
         Difference(
             "web pages of other origins",
             "may connect",
-            "may connect too, unless `NUN_ALLOWED_ORIGINS` is set; it names the pages that may use WebSocket and HTTP"
-            " (with CORS headers), and others get 403",
+            "the same, unless `NUN_ALLOWED_ORIGINS` names the pages that may; others get 403",
         ),
     ),
     "Data": (
@@ -454,16 +504,14 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
     ),
     "Limits": (
         Difference(
-            "a very large message",
-            "is accepted",
-            "is refused above `NUN_MAX_MESSAGE_SIZE` (16 MiB): WebSocket closes with 1009, TCP says "
-            "`error message too big \\n` and closes, HTTP answers 413",
+            "messages, incomplete input, keys, listings, conflicts, connections, watches, idle clients",
+            "have no limit",
+            "have a limit each, most with a setting: [The protocol](protocol.md#9-limits-and-safety) says what happens",
         ),
         Difference(
-            "incomplete messages of all clients together",
+            "the size of a database, and changes a second",
             "have no limit",
-            "may take `NUN_MAX_UNFINISHED_SIZE` (64 MiB; four times as much for clients that have logged in); "
-            "above it, the connections that hold most are closed with `too much unfinished input`",
+            "have none either, unless you set `NUN_MAX_DATABASE_SIZE` or `NUN_MAX_CHANGES_PER_SECOND`",
         ),
         Difference(
             "a text that is not UTF-8",
@@ -473,33 +521,8 @@ _DIFFERENCES: Final[dict[str, tuple[Difference, ...]]] = {
         Difference(
             "a client that does not read",
             "",
-            "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` (8 MiB) of replies it is "
-            "disconnected (WebSocket 1013). Other clients do not notice",
-        ),
-        Difference(
-            "a new key over `NUN_MAX_KEY_SIZE` (8 KiB)",
-            "is accepted",
-            "is refused: `key too long: at most 8192 bytes`. Existing longer keys can be read, watched, changed, "
-            "removed and imported; the server's own `$conflicts_…` keys may be longer. `keys` takes a pattern of "
-            "64 KiB at most",
-        ),
-        Difference(
-            "a long answer to `keys`",
-            "has no limit",
-            "may take twice `NUN_MAX_MESSAGE_SIZE` (32 MiB); above it, `too many keys: at most 33554432 bytes of "
-            "them, ask for fewer by a pattern`. Two long listings run at a time; others wait",
-        ),
-        Difference(
-            "the size of a database, and changes a second",
-            "have no limit",
-            "have no limit unless `NUN_MAX_DATABASE_SIZE` or `NUN_MAX_CHANGES_PER_SECOND` sets one; above it, "
-            "`database full: at most N bytes, remove something first` and `too many changes: at most N a second`",
-        ),
-        Difference(
-            "connections, watched keys, listed keys, idle clients",
-            "have no limit",
-            "have a limit each, with a setting ([configuration.md](configuration.md)); a client that stops "
-            "responding is disconnected",
+            "gets the newest value of each watched key; past `NUN_MAX_OUTBOX_SIZE` of replies it is disconnected."
+            " Other clients do not notice",
         ),
         Difference(
             "a full disk",
@@ -573,13 +596,14 @@ def render_differences() -> str:
         f"## {theme}\n\n" + _table(("what", "the original", "here"), (_without_gaps(row) for row in rows)) + "\n"
         for theme, rows in _DIFFERENCES.items()
     )
+    rows = [(f"[`{command.name}`](commands.md#{command.name})", command.differs) for command in COMMANDS]
+    new = ", ".join(link for link, differs in rows if differs == NOT_IN_THE_ORIGINAL)
     commands = _table(
         ("command", "difference"),
-        (
-            (f"[`{command.name}`](commands.md#{command.name})", _cell(command.differs))
-            for command in COMMANDS
-            if command.differs
-        ),
+        [
+            *((link, _cell(differs)) for link, differs in rows if differs and differs != NOT_IN_THE_ORIGINAL),
+            (new, NOT_IN_THE_ORIGINAL),
+        ],
     )
     head = _DIFFERENCES_HEAD.format(note=_NOTE.format(source="it, or pynun/engine/commands/table.py"))
     return f"{head}{themes}## Commands\n\n{commands}\n{_NOT_HERE}"
