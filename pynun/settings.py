@@ -226,7 +226,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_LOGIN_BURST", default="10", parse=values.whole_number(1, 1000), unit="tries", field="login_burst",
-        help="Wrong passwords or tokens from an address, or for an account, before further tries wait "
+        help="Wrong passwords or tokens from an address before its further tries wait; for an account, some more "
         "(docs/security.md).",
     ),
     Setting(
