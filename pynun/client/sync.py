@@ -6,6 +6,7 @@ the connection is closed and every call that was waiting in another thread has r
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeVar
 import trio
 
 from pynun.client.client import Client, ClientOptions
-from pynun.client.errors import ClientError, CommandTimeout, ConnectionClosed
+from pynun.client.errors import CommandTimeout, ConnectionClosed
 from pynun.client.frames import ChangeEvent
 from pynun.client.watches import Event
 
@@ -72,8 +73,7 @@ class SyncClient:
         self._opened: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="pynun-client", daemon=True)
         self._token: trio.lowlevel.TrioToken | None = None
-        self._calls: trio.Nursery | None = None  # touched in the background thread only
-        self._closing = trio.Event()  # likewise
+        self._closing = trio.Event()  # touched in the background thread only
 
     def __repr__(self) -> str:
         return repr(self._client).replace("Client", "SyncClient", 1)
@@ -90,60 +90,35 @@ class SyncClient:
 
     async def _main(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        async with trio.open_nursery() as calls:  # ends when the calls have: leaving the client makes them end
-            try:
-                async with self._client:
-                    self._calls = calls
-                    self._opened.set_result(None)
-                    await self._closing.wait()
-                    self._calls = None
-            except ClientError as error:
-                if self._opened.done():
-                    raise
-                self._opened.set_exception(error)
+        async with self._client:  # leaving it makes the calls end
+            self._opened.set_result(None)
+            await self._closing.wait()
 
     def _call(self, function: Callable[[], Awaitable[Result]], timeout_s: float | None) -> Result:
         """Run `function` in the background thread and wait for its result; an interrupted wait cancels it."""
         if self._token is None:
             raise RuntimeError("open the client first: with SyncClient(…) as client")
-        future: Future[Result] = Future()
         scope = trio.CancelScope()
 
-        async def run() -> None:  # never raises, except what ends the thread itself
-            try:
-                with scope, trio.fail_after(math.inf if timeout_s is None else timeout_s):
-                    future.set_result(await function())
-            except trio.TooSlowError:
-                future.set_exception(CommandTimeout(f"nothing came within {timeout_s:g} s"))
-            except Exception as error:  # raised in the caller's thread
-                future.set_exception(error)
-            finally:
-                if not future.done():
-                    future.set_exception(ConnectionClosed("the call was given up"))
-
-        def start() -> None:
-            if self._calls is None:
-                future.set_exception(ConnectionClosed("the client is closed"))
-            else:
-                self._calls.start_soon(run)
+        async def run() -> Result:
+            with scope, trio.fail_after(math.inf if timeout_s is None else timeout_s):
+                return await function()
+            raise ConnectionClosed("the call was given up")
 
         try:
-            self._token.run_sync_soon(start)
-        except trio.RunFinishedError:
+            return trio.from_thread.run(run, trio_token=self._token)
+        except trio.TooSlowError:
+            raise CommandTimeout(f"nothing came within {timeout_s:g} s") from None
+        except (trio.RunFinishedError, trio.Cancelled):
             raise ConnectionClosed("the client is closed") from None
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():  # Ctrl-C: nobody waits for the result, and no event may be lost to it
-                self._tell(scope.cancel)
+        except BaseException:  # after Ctrl-C nobody waits for the result, and no event may be lost to it
+            self._tell(scope.cancel)
             raise
 
     def _tell(self, function: Callable[[], object]) -> None:
         if self._token is not None:
-            try:
+            with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(function)
-            except trio.RunFinishedError:
-                return
 
     # Opening and closing
 
