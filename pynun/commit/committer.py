@@ -24,6 +24,7 @@ from pynun.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pynun.commit.bell import Bell
     from pynun.engine.engine import Engine
     from pynun.engine.overlay import Batch
     from pynun.errors import DamageError
@@ -70,13 +71,19 @@ _log = logging.getLogger("nun_db")
 class Committer:
     """The writer of one engine's batches to one store."""
 
-    def __init__(self, engine: Engine, store: LmdbStore) -> None:
+    def __init__(
+        self, engine: Engine, store: LmdbStore, bell: Bell, on_released: Callable[[], None] = lambda: None
+    ) -> None:
+        """The engine and the store must ring `bell`. `on_released` is called after the waiters of a batch were told, to
+        send the replies they held.
+        """
         self._engine = engine
         self._view = engine.view
         self._store = store
         self._writer = WriterThread()
         self._owed_moves = 0
-        self._bell = trio.Event()
+        self._bell = bell
+        self._on_released = on_released
         self._hurry = trio.Event()
         self._room = trio.Event()
         self._is_stopping = False
@@ -91,21 +98,12 @@ class Committer:
         """Duration of moving a slice of the log into the data."""
         self.failures = 0
         """Batches that could not be written."""
-        self._first_change_at = 0.0  # of the batch being filled
         self._changed_at = 0.0  # the same of the batch being written
         self._write_began_at = 0.0
-        self._damage: DamageError | None = None
         self.failure: str | None = None
         """Why the last commit failed; None if it succeeded."""
         self.is_over = False
         """Whether the data was taken away. Then changes are refused, and only acknowledged ones are still written."""
-        self.on_released: Callable[[], None] = lambda: None
-        """Called after the waiters of a batch were told, to send the replies they held."""
-        self._view.on_first_change = self._ring
-
-    def _ring(self) -> None:
-        self._first_change_at = time.perf_counter()
-        self._bell.set()
 
     @property
     def is_full(self) -> bool:
@@ -137,9 +135,9 @@ class Committer:
         view = self._view
         while True:
             await self._wait_for_changes()
-            if self._damage is not None:
-                raise self._damage
-            self._bell = trio.Event()
+            if self._bell.damage is not None:
+                raise self._bell.damage
+            self._bell.reset()
             if view.is_relaxed and not self._is_stopping:
                 with trio.move_on_after(self._gathering_seconds()):
                     await self._hurry.wait()
@@ -163,14 +161,14 @@ class Committer:
         if not self.is_over and not self._store.is_drained:
             with trio.move_on_after(IDLE_SECONDS):
                 await self._bell.wait()
-            while not self._bell.is_set() and not self._store.is_drained:
+            while not self._bell.has_rung and not self._store.is_drained:
                 if not await self._checkpoint(IDLE_SLICE_ENTRIES):
                     break
         await self._bell.wait()
 
     def _gathering_seconds(self) -> float:
         """How long a relaxed batch may still gather changes, minus the time a checkpoint took."""
-        return max(0.0, RELAXED_DELAY_SECONDS - (time.perf_counter() - self._first_change_at))
+        return max(0.0, RELAXED_DELAY_SECONDS - (time.perf_counter() - self._bell.first_change_at))
 
     async def _keep_up(self, entries: int) -> None:
         """Move as much of the log as the batch just written asks for."""
@@ -206,13 +204,12 @@ class Committer:
     def stop(self) -> None:
         """Let `run` return once everything is on disk."""
         self._is_stopping = True
-        self._bell.set()
+        self._bell.wake()
         self._hurry.set()
 
     def fail(self, damage: DamageError) -> None:
         """Make `run` raise this error: the file was found unreliable."""
-        self._damage = damage
-        self._bell.set()
+        self._bell.fail(damage)
 
     def give_up(self, why: str) -> None:
         """Refuse changes for good because the data was taken away, and log it once."""
@@ -224,7 +221,7 @@ class Committer:
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""
-        self._changed_at = self._first_change_at
+        self._changed_at = self._bell.first_change_at
         batch = self._view.take_batch()
         self._make_room()
         return batch
@@ -284,7 +281,7 @@ class Committer:
         self._make_room()
         for waiter in batch.waiters:
             waiter.released(batch.revision)
-        self.on_released()
+        self._on_released()
 
     async def _growing(self, write: Callable[[], None]) -> None:
         """Write in the thread. If the memory map is full, grow it first, on the loop, where nothing reads meanwhile."""
@@ -307,7 +304,7 @@ class Committer:
             waiter.failed(batch.revision, reason)
         batch.waiters.clear()
         self._make_room()
-        self.on_released()
+        self._on_released()
 
     def lose(self, reason: str) -> None:
         """Drop a batch that can't be written and the one filled meanwhile, and tell the waiters."""
@@ -319,7 +316,7 @@ class Committer:
         for batch in lost:
             for waiter in batch.waiters:
                 waiter.failed(batch.revision, reason)
-        self.on_released()
+        self._on_released()
 
     def _make_room(self) -> None:
         self._room.set()

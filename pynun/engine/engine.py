@@ -84,6 +84,8 @@ class Context:
     group_of: Callable[[str], str] = str
     """The network of a client's address, for what counts by clients."""
     audit: Audit = field(default_factory=NoAudit)
+    on_first_change: Callable[[], None] = lambda: None
+    """Called when a batch got its first change: it is there to be written (`View`)."""
     on_drop: Callable[[], None] = lambda: None
     """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
     on_unmeasured: Callable[[Database], None] = lambda _: None
@@ -97,7 +99,13 @@ class Engine:
         self, store: Store, context: Context, counters: Counters, *, revision: int, operations: int, is_relaxed: bool
     ) -> None:
         self.context = context
-        self.view = View(store, revision=revision, operations=operations, is_relaxed=is_relaxed)
+        self.view = View(
+            store,
+            revision=revision,
+            operations=operations,
+            is_relaxed=is_relaxed,
+            on_first_change=context.on_first_change,
+        )
         self.counters = counters
         self.listings = Listings(context.listing_bytes_max)
         self._databases: dict[str, Database] = {}

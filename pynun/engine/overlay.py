@@ -95,18 +95,27 @@ class View:
     """The newest state: batch being filled, batch being written, volatile entries, store."""
 
     __slots__ = (
+        "_on_first_change",
         "batch",
         "depends",
         "is_relaxed",
         "losses",
-        "on_first_change",
         "operations",
         "store",
         "volatile",
         "writing",
     )
 
-    def __init__(self, store: Store, *, revision: int, operations: int, is_relaxed: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        revision: int,
+        operations: int,
+        is_relaxed: bool,
+        on_first_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_first_change` is called when the batch being filled gets its first change."""
         self.store = store
         self.is_relaxed = is_relaxed
         self.batch = Batch(revision + 1)
@@ -117,8 +126,7 @@ class View:
         self.depends = 0
         self.losses = 0
         """How often batches were lost: what was read over a longer time must not span one."""
-        self.on_first_change: Callable[[], None] = lambda: None
-        """Called when the batch being filled gets its first change: the committer's bell."""
+        self._on_first_change = on_first_change
 
     def read(self, key: bytes) -> Entry | None:
         """The newest entry of a stored key; notes what the reply then depends on."""
@@ -141,7 +149,7 @@ class View:
         """Put a change into the batch being filled."""
         batch = self.batch
         if not batch.entries:
-            self.on_first_change()
+            self._on_first_change()
         batch.entries[key] = entry
         batch.bytes_estimated += len(key) + 64 + (0 if entry is None else len(entry[1]))
         if not self.is_relaxed:

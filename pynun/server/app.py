@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import __version__, limits, stop_signals
+from pynun.commit.bell import Bell
 from pynun.commit.committer import Committer
 from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED, OK
@@ -131,7 +132,8 @@ def _run(settings: Settings) -> None:
         if settings.run_as is not None:
             tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
             drop_privileges(settings.run_as, settings.data_dir, settings.audit_file, tls_files, settings.backup_dir)
-        store = LmdbStore(settings.data_dir)
+        bell = Bell()
+        store = LmdbStore(settings.data_dir, bell.fail)
         stack.callback(store.close)
         passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
@@ -144,7 +146,7 @@ def _run(settings: Settings) -> None:
         )
         stop_signals.note_from_now_on()
         take_over(store, passwords, trail, StatusPage(settings, listeners, certificate, acceptor, monitoring))
-        server = _Server(settings, store, listeners, certificate, acceptor, passwords, audit_writer, monitoring)
+        server = _Server(settings, store, bell, listeners, certificate, acceptor, passwords, audit_writer, monitoring)
         try:
             trio.run(server.serve)
         except* StartError as group:
@@ -182,6 +184,7 @@ class _Server:
         self,
         settings: Settings,
         store: LmdbStore,
+        bell: Bell,
         listeners: Listeners,
         certificate: Certificate | None,
         acceptor: Acceptor,
@@ -216,6 +219,7 @@ class _Server:
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
             audit=audit_writer,
+            on_first_change=bell.ring,
             on_drop=self._purger.ring,
             on_unmeasured=self._room_measurer.ring,
         )
@@ -229,6 +233,7 @@ class _Server:
         )
         audit_writer.follow(self._engine.view)
         self._store = store
+        self._bell = bell
         self._acceptor = acceptor
         self._monitoring = monitoring
         self.is_started = False
@@ -258,8 +263,6 @@ class _Server:
 
     async def _serve_data(self, signals: AsyncIterator[int]) -> None:
         """Prepare the data, then serve it until a signal."""
-        committer = self._monitoring.health.committer = Committer(self._engine, self._store)
-        self._store.on_damage = committer.fail
         with trio.CancelScope() as preparing:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_on_signal, signals, preparing)
@@ -270,8 +273,12 @@ class _Server:
         async with trio.open_nursery() as auditing:
             auditing.start_soon(self._audit_writer.run)
             async with trio.open_nursery() as committing:
-                committing.start_soon(committer.run)
-                await self._serve_connections(committer, signals)
+                async with trio.open_nursery() as connections:
+                    flusher = Flusher(self._engine.view, connections)
+                    committer = Committer(self._engine, self._store, self._bell, flusher.flush)
+                    self._monitoring.health.committer = committer
+                    committing.start_soon(committer.run)
+                    await self._serve_connections(self._make_service(committer, flusher), connections, signals)
                 await look(self._store, committer, self._monitoring.health.disk)
                 committer.stop()
             auditing.cancel_scope.cancel()
@@ -311,43 +318,41 @@ class _Server:
                 ) from None
             engine.view.written()
 
-    async def _serve_connections(self, committer: Committer, signals: AsyncIterator[int]) -> None:
-        """Accept and serve until a signal; returns when the last connection has closed or the deadline has passed."""
+    async def _serve_connections(
+        self, service: Service, connections: trio.Nursery, signals: AsyncIterator[int]
+    ) -> None:
+        """Accept and serve until a signal; then let the tasks of the connections end by a deadline."""
         settings = self._settings
         stopping = trio.Event()
-        async with trio.open_nursery() as connections:
-            service = self._make_service(committer, connections)
-            async with trio.open_nursery() as accepting:
-                accepting.start_soon(check_peers, service)
-                accepting.start_soon(clear_dead_readers, self._store)
-                accepting.start_soon(self._purger.run, self._engine)
-                accepting.start_soon(find_newest_conflict, self._engine)
-                if settings.database_bytes_max is not None:
-                    accepting.start_soon(self._room_measurer.run, self._engine)
-                accepting.start_soon(self._make_backups, committer)
-                for listener, transport in (
-                    (self._listeners.websocket, WEBSOCKET),
-                    (self._listeners.http, HTTP),
-                    (self._listeners.tcp, TCP),
-                ):
-                    handler = partial(self._acceptor.handle, transport, service, stopping)
-                    accepting.start_soon(
-                        partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
-                    )
-                await check_data(self._store)
-                self._announce()
-                self._monitoring.health.begin_serving()
-                received = await self._wait_for_stop(signals)
-                self._monitoring.health.phase = Phase.STOPPING
-                self._stopped_by = signal.Signals(received).name
-                _log.info("stopping on %s", self._stopped_by)
-                accepting.cancel_scope.cancel()
-            self._listeners.close_to_clients()
-            stopping.set()
-            self._login_throttle.stop()
-            for waiting in service.waits_to_cancel:
-                waiting.cancel()
-            connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(check_peers, service)
+            accepting.start_soon(clear_dead_readers, self._store)
+            accepting.start_soon(self._purger.run, self._engine)
+            accepting.start_soon(find_newest_conflict, self._engine)
+            if settings.database_bytes_max is not None:
+                accepting.start_soon(self._room_measurer.run, self._engine)
+            accepting.start_soon(self._make_backups, service.committer)
+            for listener, transport in (
+                (self._listeners.websocket, WEBSOCKET),
+                (self._listeners.http, HTTP),
+                (self._listeners.tcp, TCP),
+            ):
+                handler = partial(self._acceptor.handle, transport, service, stopping)
+                accepting.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=connections))
+            await check_data(self._store)
+            self._announce()
+            self._monitoring.health.begin_serving()
+            received = await self._wait_for_stop(signals)
+            self._monitoring.health.phase = Phase.STOPPING
+            self._stopped_by = signal.Signals(received).name
+            _log.info("stopping on %s", self._stopped_by)
+            accepting.cancel_scope.cancel()
+        self._listeners.close_to_clients()
+        stopping.set()
+        self._login_throttle.stop()
+        for waiting in service.waits_to_cancel:
+            waiting.cancel()
+        connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
 
     async def _make_backups(self, committer: Committer) -> None:
         """Make backups while the data is in place: backups of other data would displace good ones."""
@@ -356,10 +361,8 @@ class _Server:
             await watch_data(self._store, committer, self._monitoring.health.disk)
             backing_up.cancel_scope.cancel()
 
-    def _make_service(self, committer: Committer, connections: trio.Nursery) -> Service:
+    def _make_service(self, committer: Committer, flusher: Flusher) -> Service:
         settings = self._settings
-        flusher = Flusher(self._engine.view, connections)
-        committer.on_released = flusher.flush
         service = Service(
             self._engine,
             committer,

@@ -79,11 +79,12 @@ class Copy(NamedTuple):
 class LmdbStore:
     """An open data folder. Only one process at a time can have it open."""
 
-    def __init__(self, folder: Path) -> None:
-        """Open or make the folder. Raises StartError with cause and remedy."""
+    def __init__(self, folder: Path, on_damage: Callable[[DamageError], None] = lambda _: None) -> None:
+        """Open or make the folder. `on_damage` is called by a read that finds the file damaged, in its thread, before
+        the read raises the error. Raises StartError with cause and remedy.
+        """
         self.folder = folder
-        self.on_damage: Callable[[DamageError], None] = lambda _: None
-        """Called by a read that finds the file damaged, in its thread, before the read raises the error."""
+        self._on_damage = on_damage
         self._refused = ""  # why the last write failed
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         with contextlib.ExitStack() as stack:
@@ -180,7 +181,7 @@ class LmdbStore:
     def _tell_damage(self, error: Exception) -> DamageError:
         """The error for a read that finds the file unreliable; tells the owner of the store, which must stop."""
         damage = DamageError(fatal_reason(error, self._refused))
-        self.on_damage(damage)
+        self._on_damage(damage)
         return damage
 
     def _scan(

@@ -118,7 +118,7 @@ class Outbox(ABC):
         """Set when the client must be disconnected because too much waits for it."""
         self.on_unread: Callable[[int], None] = lambda _: None
         """Called with the amount that waits for a client that does not read, whenever it changes. Set by the
-        connection's reader."""
+        connection's reader, which needs the session, and the session needs this outbox."""
 
     # --- encoding, by the transports ---------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ class ConnectionPeer:
         self._socket = connected
         self._outbox = outbox
         self.on_disconnect: Callable[[], None] | None = None
-        """Ends the connection, without waiting for it; None while it can't be or ends by itself."""
+        """Ends the connection, without waiting for it; None while it can't be or ends by itself. Set by the connection:
+        what ends it needs the session, and the session needs this peer."""
 
     @property
     def address(self) -> str:

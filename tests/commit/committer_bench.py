@@ -52,8 +52,9 @@ class Bench:
         self.world.commit()
         self.store.writes.clear()
         self.store.wait_for_write()
-        self.committer = Committer(self.world.engine, cast("LmdbStore", self.store))
-        self.committer.on_released = self._note_release
+        self.committer = Committer(
+            self.world.engine, cast("LmdbStore", self.store), self.world.bell, self._note_release
+        )
         self.client = self.world.connect("use-db d pwd")
         self.log: list[str] = []
         self.released = trio.Event()

@@ -120,7 +120,7 @@ def test_a_full_map_grows_and_nobody_notices(disk_folder: Path, monkeypatch: pyt
     async def main() -> None:
         store = LmdbStore(disk_folder / "dbs")
         world = World(store)
-        committer = Committer(world.engine, store)
+        committer = Committer(world.engine, store, world.bell)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             admin = world.admin("create-db d pwd", "use-db d pwd")
@@ -294,7 +294,7 @@ def test_after_a_stop_another_process_finds_everything(disk_folder: Path) -> Non
     async def main() -> None:
         store = LmdbStore(disk_folder / "dbs")
         world = World(store)
-        committer = Committer(world.engine, store)
+        committer = Committer(world.engine, store, world.bell)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             admin = world.admin("create-db d pwd", "use-db d pwd")
@@ -325,7 +325,7 @@ def test_a_stop_on_a_slow_disk_leaves_the_rest_of_the_log_to_the_next_start(disk
     async def main() -> float:
         store = _SlowStore(disk_folder / "dbs")
         world = World(store)
-        committer = Committer(world.engine, store)
+        committer = Committer(world.engine, store, world.bell)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
             admin = world.admin("create-db d pwd", "use-db d pwd")

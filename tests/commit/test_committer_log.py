@@ -52,7 +52,7 @@ def run(store: LmdbStore, test: Callable[[Client], Awaitable[None]], *, is_relax
     async def main() -> Committer:
         world = World(store, is_relaxed=is_relaxed)
         world.commit()
-        one = Committer(world.engine, store)
+        one = Committer(world.engine, store, world.bell)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.run)
             await test(world.admin("create-db d pwd", "use-db d pwd"))

@@ -119,8 +119,14 @@ def test_the_newest_value_is_written_once_however_often_it_changed() -> None:
 
 
 def test_the_first_change_of_each_batch_is_announced() -> None:
-    view, rung = new_view(), []
-    view.on_first_change = lambda: rung.append(view.batch.revision)
+    rung: list[int] = []
+    view = View(
+        MemoryStore(),
+        revision=7,
+        operations=0,
+        is_relaxed=False,
+        on_first_change=lambda: rung.append(view.batch.revision),
+    )
     for _ in range(3):
         view.write(KEY, TWO)
     view.take_batch()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.commit.bell import Bell
 from pynun.engine.commands.table import COMMANDS
 from pynun.engine.counters import Counters
 from pynun.engine.dispatch import CommandSession
@@ -198,11 +199,13 @@ class World:
             lambda: self.time_ns,
             self.credentials,
             audit=self.trail,
+            on_first_change=lambda: self.bell.ring(),
             on_drop=lambda: self.on_drop(),
             on_unmeasured=lambda database: self.on_unmeasured(database),
         )
         self.is_relaxed = is_relaxed
         self.is_prepared = is_prepared
+        self.bell = Bell()
         self.engine = self._new_engine()
 
     def _new_engine(self) -> Engine:

@@ -54,7 +54,7 @@ def new_service() -> Service:
     """A service outside of any event loop: nothing of it may have to wait."""
     world = World()
     world.commit()
-    committer = Committer(world.engine, cast("LmdbStore", world.store))
+    committer = Committer(world.engine, cast("LmdbStore", world.store), world.bell)
     flusher = Flusher(world.view, cast("trio.Nursery", None))
     return Service(
         world.engine,

@@ -125,7 +125,7 @@ class Simulation:
         self._world.restart()
         engine = self._world.engine
         self._flusher = Flusher(engine.view, cast("trio.Nursery", _IdleNursery()))
-        self._committer = Committer(engine, cast("LmdbStore", self._world.store))
+        self._committer = Committer(engine, cast("LmdbStore", self._world.store), self._world.bell)
         self._is_written = False
 
     def _set_up(self) -> None:

@@ -62,11 +62,10 @@ async def open_service(
     world.commit()
     with trio.fail_after(seconds_max):
         async with trio.open_nursery() as committing:
-            committer = Committer(world.engine, cast("LmdbStore", world.store))
-            committing.start_soon(committer.run)
             async with trio.open_nursery() as connections:
                 flusher = Flusher(world.view, connections)
-                committer.on_released = flusher.flush
+                committer = Committer(world.engine, cast("LmdbStore", world.store), world.bell, flusher.flush)
+                committing.start_soon(committer.run)
                 service = Service(
                     world.engine,
                     committer,

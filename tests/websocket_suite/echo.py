@@ -15,6 +15,7 @@ from pathlib import Path
 
 import trio
 
+from pynun.commit.bell import Bell
 from pynun.commit.committer import Committer
 from pynun.engine.commands.table import COMMANDS
 from pynun.engine.counters import Counters
@@ -88,7 +89,7 @@ async def _run(folder: Path) -> None:
     async with trio.open_nursery() as nursery:
         service = Service(
             engine,
-            Committer(engine, store),
+            Committer(engine, store, Bell()),
             Flusher(engine.view, nursery),
             passwords,
             message_bytes_max=MESSAGE_BYTES_MAX,
