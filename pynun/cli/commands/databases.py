@@ -19,7 +19,7 @@ from pynun.cli.options import (
     TokenFile,
 )
 from pynun.cli.output.escape import shown_name
-from pynun.cli.output.tables import note, show, show_json, show_table
+from pynun.cli.output.tables import note, show_done, show_json, show_rows, show_table
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http, is_http_word
@@ -49,11 +49,7 @@ def list_all(
             rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
             if left_out := [repr(row["name"]) for row in rows if row["keys"] is None]:
                 note(f"not measured, for such a name can't be sent over HTTP: {', '.join(left_out)}")
-        if as_json:
-            show_json(rows)
-            return
-        columns = ["name", "strategy", "connections", *(["keys", "bytes"] if sizes else [])]
-        show_table(columns, ([row[column] for column in columns] for row in rows))
+        show_rows(rows, ["name", "strategy", "connections", *(["keys", "bytes"] if sizes else [])], as_json)
 
 
 def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
@@ -102,12 +98,8 @@ def create(
         secret = credentials.new_token(token, token_file, generate, f"the database {name}")
         server.ask("create-db", name, secret, strategy.value)
         shown = secret if generate else None
-        if as_json:
-            show_json({"name": name, "strategy": strategy.value, "token": shown})
-        else:
-            show(f"created the database {name}")
-            if shown:
-                show(f"its token, shown only now: {shown}")
+        lines = [f"created the database {name}", *([f"its token, shown only now: {shown}"] if shown else [])]
+        show_done({"name": name, "strategy": strategy.value, "token": shown}, as_json, *lines)
 
 
 @app.command()
@@ -128,10 +120,7 @@ def drop(
         if not yes:
             _confirm(server, name)
         server.ask("drop-db", name)
-        if as_json:
-            show_json({"name": name, "dropped": True})
-        else:
-            show(f"dropped the database {name}")
+        show_done({"name": name, "dropped": True}, as_json, f"dropped the database {name}")
 
 
 def _confirm(server: AdminClient, name: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from pynun.cli.errors import failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
-from pynun.cli.output.tables import note, show, show_json
+from pynun.cli.output.tables import note, show_done
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
 
@@ -35,10 +35,7 @@ def password(
         server = AdminClient(context.obj, timeout)
         secret = credentials.new_password(new_password_file, generate)
         server.ask("set-password", secret)
-        if as_json:
-            show_json({"password": secret if generate else None})
-        else:
-            show("changed the administrator's password")
-            if generate:
-                show(f"the password, shown only now: {secret}")
+        shown = [f"the password, shown only now: {secret}"] if generate else []
+        done = {"password": secret if generate else None}
+        show_done(done, as_json, "changed the administrator's password", *shown)
         note("put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time")

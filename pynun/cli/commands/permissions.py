@@ -9,7 +9,7 @@ import typer
 from pynun.cli.commands.users import EVERYONE
 from pynun.cli.errors import CommandError, ExitCode, failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Timeout, UserName
-from pynun.cli.output.tables import note, show, show_json, show_table
+from pynun.cli.output.tables import note, show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
 
@@ -109,10 +109,7 @@ def revoke(
 
 
 def _tell(report: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        show_json(report)
-    else:
-        show(f"{report['user']} of {report['database']}: {report['permissions'] or 'nothing'}")
+    show_done(report, as_json, f"{report['user']} of {report['database']}: {report['permissions'] or 'nothing'}")
 
 
 @app.command()
@@ -134,10 +131,7 @@ def can(
     with failures_shown():
         check_for_http(database, user, kind, key)
         report = AdminClient(context.obj, timeout).report("explain-permission", database, user, kind, key)
-        if as_json:
-            show_json(report)
-        else:
-            show(f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}")
+        show_done(report, as_json, f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}")
     if not report["allowed"]:
         raise typer.Exit(ExitCode.REFUSED)
 

@@ -8,7 +8,7 @@ import typer
 
 from pynun.cli.errors import failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
-from pynun.cli.output.tables import show, show_json, show_table
+from pynun.cli.output.tables import show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -69,8 +69,5 @@ def disconnect(
         server = AdminClient(context.obj, timeout)
         for identifier in identifiers:
             server.ask("disconnect", str(identifier))
-        if as_json:
-            show_json([{"id": identifier, "disconnected": True} for identifier in identifiers])
-        else:
-            for identifier in identifiers:
-                show(f"disconnected session {identifier}")
+        done = [{"id": identifier, "disconnected": True} for identifier in identifiers]
+        show_done(done, as_json, *(f"disconnected session {identifier}" for identifier in identifiers))

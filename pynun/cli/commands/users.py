@@ -17,7 +17,7 @@ from pynun.cli.options import (
     TokenFile,
     UserName,
 )
-from pynun.cli.output.tables import show, show_json, show_table
+from pynun.cli.output.tables import show_done, show_rows
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
@@ -44,11 +44,7 @@ def list_all(
     with failures_shown():
         check_for_http(database)
         rows = list(AdminClient(context.obj, timeout).rows("users", "list-users", database))
-        if as_json:
-            show_json(rows)
-        else:
-            columns = ("user", "has_token", "permissions", "connections")
-            show_table(columns, ([row[column] for column in columns] for row in rows))
+        show_rows(rows, ("user", "has_token", "permissions", "connections"), as_json)
 
 
 @app.command()
@@ -83,10 +79,8 @@ def remove(
     with failures_shown():
         check_for_http(database, user)
         AdminClient(context.obj, timeout).ask("remove-user", database, user)
-        if as_json:
-            show_json({"database": database, "user": user, "removed": True})
-        else:
-            show(f"removed the user {user} of {database}")
+        done = {"database": database, "user": user, "removed": True}
+        show_done(done, as_json, f"removed the user {user} of {database}")
 
 
 @app.command("token")
@@ -113,9 +107,5 @@ def change_token(
 
 
 def _tell(done: str, database: str, user: str, token: str | None, as_json: bool) -> None:
-    if as_json:
-        show_json({"database": database, "user": user, "token": token})
-        return
-    show(done)
-    if token:
-        show(f"the token, shown only now: {token}")
+    secret = [f"the token, shown only now: {token}"] if token else []
+    show_done({"database": database, "user": user, "token": token}, as_json, done, *secret)

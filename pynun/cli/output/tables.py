@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pynun.cli.output.escape import escaped, json_line, prepare_output, say, shown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 NOTHING = "-"
 """What stands in a cell without a value."""
@@ -17,6 +17,23 @@ def show_json(value: object) -> None:
     """Print a value as JSON on one line."""
     prepare_output()
     print(json_line(value))
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], as_json: bool) -> None:
+    """Print rows: these columns of them as a table, or all as JSON."""
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(columns, ([row[column] for column in columns] for row in rows))
+
+
+def show_done(done: object, as_json: bool, *lines: str) -> None:
+    """Print what was done: in words, or as JSON."""
+    if as_json:
+        show_json(done)
+    else:
+        for line in lines:
+            show(line)
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
