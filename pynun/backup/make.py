@@ -34,7 +34,7 @@ from pynun.errors import BackupError
 from pynun.storage import schema
 from pynun.storage.environment import reason
 from pynun.storage.files.atomic_file import AtomicFile
-from pynun.storage.files.regular_file import open_regular
+from pynun.storage.files.regular_file import has_content
 from pynun.storage.integrity.child_process import is_crash, lower_priority, run_child
 from pynun.storage.integrity.entry_check import check_entries
 
@@ -83,11 +83,8 @@ def _data_file(folder: Path) -> Path:
 def _check_data(folder: Path) -> None:
     path = _data_file(folder)
     try:
-        with open_regular(path) as data:
-            if data.read(1):
-                return
-    except (FileNotFoundError, NotADirectoryError):
-        pass
+        if has_content(path):
+            return
     except OSError as error:
         raise BackupError(_cannot_read(folder, error.strerror or str(error))) from None
     raise BackupError(

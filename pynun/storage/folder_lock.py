@@ -18,6 +18,7 @@ from pynun.errors import StartError
 from pynun.folders import make_folder
 from pynun.storage import schema
 from pynun.storage.environment import refuse_odd_files, unusable
+from pynun.storage.files.regular_file import try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +78,7 @@ class FolderLock:
         # Following a link in a restore would let another user make root overwrite any file.
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.file = os.open(schema.LOCK_FILE, flags, 0o600, dir_fd=self.folder)
-        if not _locks(self.file):
+        if not try_lock(self.file):
             raise StartError(self._in_use(os.read(self.file, 32).decode("ascii", "replace").strip()))
         self.was_locked = os.fstat(self.file).st_size > 0
         os.ftruncate(self.file, 0)
@@ -88,7 +89,7 @@ class FolderLock:
         with contextlib.suppress(OSError):
             descriptor = os.open(schema.LOCK_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.folder)
             try:
-                return not _locks(descriptor)
+                return not try_lock(descriptor)
             finally:
                 os.close(descriptor)
         return False
@@ -100,17 +101,8 @@ class FolderLock:
         )
 
 
-def _locks(descriptor: int) -> bool:
-    """Whether it is locked now, by this process."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def _locks_folder(descriptor: int) -> bool:
-    """As `_locks`. Where folders can't be locked, the lock on `server.lock` must suffice."""
+    """As `try_lock`. Where folders can't be locked, the lock on `server.lock` must suffice."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -16,7 +16,7 @@ from pynun.engine.key_layout import CATALOGUE, parse_strategy, prefixes
 from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
-from pynun.storage.files.regular_file import open_regular
+from pynun.storage.files.regular_file import has_content
 from pynun.storage.integrity.page_walk import is_whole, looks_cut
 from pynun.storage.memtable import read_log
 from pynun.storage.range_scan import entries_under
@@ -81,11 +81,8 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
 
 def _check_data(folder: Path) -> None:
     try:
-        with open_regular(folder / schema.DATA_FILE) as data:
-            if data.read(1):
-                return
-    except (FileNotFoundError, NotADirectoryError):
-        pass
+        if has_content(folder / schema.DATA_FILE):
+            return
     except OSError as error:
         raise TransferError(_unreadable(folder, reason(error))) from None
     raise TransferError(

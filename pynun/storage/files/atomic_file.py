@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from typing import TYPE_CHECKING, Final, Self
 
 from pynun.errors import BackupError
 from pynun.folders import sync_folder
+from pynun.storage.files.regular_file import try_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ class AtomicFile:
             with contextlib.suppress(FileExistsError):
                 descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 # Between these two lines another process may have taken it for a leftover.
-                if _locks(descriptor) and _is_at(descriptor, self.path):
+                if try_lock(descriptor) and _is_at(descriptor, self.path):
                     return descriptor
                 os.close(descriptor)
 
@@ -107,20 +107,12 @@ def remove_leftover(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if not _locks(descriptor):
+        if not try_lock(descriptor):
             raise BackupError(f"another process is writing {path}: wait until it is done")
         if _is_at(descriptor, path):
             path.unlink()
     finally:
         os.close(descriptor)
-    return True
-
-
-def _locks(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
     return True
 
 

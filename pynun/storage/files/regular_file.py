@@ -1,8 +1,9 @@
-"""Open regular files only: opening a pipe would block until somebody writes to it."""
+"""Open and lock regular files only: opening a pipe would block until somebody writes to it."""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -40,3 +41,21 @@ def open_descriptor(path: str | Path) -> int:
 def open_regular(path: Path) -> FileIO:
     """Open a regular file for unbuffered reading. Raises as `open_descriptor` does."""
     return os.fdopen(open_descriptor(path), "rb", buffering=0)
+
+
+def has_content(path: Path) -> bool:
+    """Whether there is a regular file that is not empty. Raises OSError if it can't be read."""
+    try:
+        with open_regular(path) as data:
+            return bool(data.read(1))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file against other processes (flock(2)) without waiting; returns whether it is locked now."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

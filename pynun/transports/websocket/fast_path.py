@@ -132,11 +132,6 @@ class FastPath(trio.abc.Stream):
         """The output that waits for the client."""
         return self._outbox
 
-    @property
-    def is_passthrough(self) -> bool:
-        """Whether messages reach the session through trio-websocket and not through the fast path."""
-        return self._is_passthrough
-
     def check_alive(self, idle_seconds: float) -> None:
         """Ping a silent client; end the connection if its machine is gone or its program stays silent."""
         if is_machine_gone(self._socket, idle_seconds):
