@@ -1,7 +1,9 @@
-"""The backup file: LMDB's compacted copy of the data, and a text trailer that describes it.  The trailer is the last
-`TRAILER_BYTES` of the file, so LMDB's tools can read the file too, and `tail -c 1024` shows what it is. It has a line
-`pynun backup 1`, a line of JSON (`Contents`) padded with spaces, and a line with the SHA-256 of everything before that
-line, so any change is detected. The last line keeps its form in later versions of the trailer.
+"""The backup file: LMDB's compacted copy of the data, and a text trailer that describes it.
+
+The trailer is the last `TRAILER_BYTES` of the file, so LMDB's tools can read the file too, and `tail -c 1024` shows
+what it is. It has a line `pynun backup 1`, a line of JSON (`Contents`) padded with spaces, and a line with the SHA-256
+of everything before that line, so any change is detected. The last line keeps its form in later versions of the
+trailer.
 """
 
 from __future__ import annotations
@@ -92,8 +94,9 @@ def digest_line(digest_hex: str) -> bytes:
 
 
 def verify_backup(path: Path, progress: Progress) -> Verified:
-    """Verify every byte and entry of a backup without changing it.      Raises BackupError if it is not a backup, is
-    damaged, or needs a newer version.
+    """Verify every byte and entry of a backup without changing it.
+
+    Raises BackupError if it is not a backup, is damaged, or needs a newer version.
     """
     try:
         with open_regular(path) as file:

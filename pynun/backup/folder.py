@@ -1,7 +1,8 @@
-"""A folder of scheduled backups: their names, when the next one is due, and which to remove.  A name holds the start
-time of the backup (UTC), for people, and to find when the next one is due after a restart. The clock may be wrong, for
-example after its battery died, so numbers in the trailers give the order of backups. Files with other names are never
-touched.
+"""A folder of scheduled backups: their names, when the next one is due, and which to remove.
+
+A name holds the start time of the backup (UTC), for people, and to find when the next one is due after a restart. The
+clock may be wrong, for example after its battery died, so numbers in the trailers give the order of backups. Files with
+other names are never touched.
 """
 
 from __future__ import annotations
@@ -88,8 +89,9 @@ def from_the_future(folder: Path, now: float) -> list[str]:
 
 
 def remove_oldest(folder: Path, keep: int, newest: Path | None = None) -> Removal:
-    """Remove all but the last `keep` backups, but never `newest`. Raises OSError.      Folders with such a name don't
-    count. If one can't be removed, the others still are.
+    """Remove all but the last `keep` backups, but never `newest`. Raises OSError.
+
+    Folders with such a name don't count. If one can't be removed, the others still are.
     """
     removed: list[Path] = []
     failure: OSError | None = None

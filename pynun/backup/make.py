@@ -1,7 +1,10 @@
-"""Back up a data folder, with or without a running server.  A child copies one commit of the data
-(`pynun.backup.compact_copy`) through a pipe. This process hashes the copy, writes it under a temporary name, syncs it
-and reads it back from disk. Only a verified file gets its final name.  The server runs it for scheduled backups:
-`python -m pynun.backup.make FOLDER FILE` prints one line of JSON, `Made` or `{"failed": REASON}`.
+"""Back up a data folder, with or without a running server.
+
+A child copies one commit of the data (`pynun.backup.compact_copy`) through a pipe. This process hashes the copy, writes
+it under a temporary name, syncs it and reads it back from disk. Only a verified file gets its final name.
+
+The server runs it for scheduled backups: `python -m pynun.backup.make FOLDER FILE` prints one line of JSON, `Made` or
+`{"failed": REASON}`.
 """
 
 from __future__ import annotations
@@ -56,10 +59,11 @@ class Made:
 
 
 def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: bool = False, number: int = 0) -> Made:
-    """Back up a data folder into a new file, which gets its name only when complete and on disk.      `folder` may also
-    be a single data file that nobody writes, such as one a server still has open after its folder was removed. `number`
-    is its position in a schedule, or 0. Raises BackupError, and leaves nothing behind, if the data is missing,
-    unreadable or damaged, or the file exists already or can't be written.
+    """Back up a data folder into a new file, which gets its name only when complete and on disk.
+
+    `folder` may also be a single data file that nobody writes, such as one a server still has open after its folder was
+    removed. `number` is its position in a schedule, or 0. Raises BackupError, and leaves nothing behind, if the data is
+    missing, unreadable or damaged, or the file exists already or can't be written.
     """
     began = time.monotonic()
     _check_data(folder)

@@ -1,6 +1,7 @@
-"""Restore a backup into the data folder of a stopped server.  The backup is copied into the folder under a temporary
-name and hashed, and every entry of the copy is read. Only then is it renamed to the data file, in one step. If killed
-at any moment, the folder has either the old data or the new.
+"""Restore a backup into the data folder of a stopped server.
+
+The backup is copied into the folder under a temporary name and hashed, and every entry of the copy is read. Only then
+is it renamed to the data file, in one step. If killed at any moment, the folder has either the old data or the new.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class Restored:
 
 
 def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing: bool = False) -> Restored:
-    """Restore a backup into a folder, which is made if missing. Replaced data is kept beside it.      Raises
-    BackupError if the backup is damaged, or the folder has data already, is in use or can't be written. The folder's
-    data is then unchanged, unless the error says that the new data is in place.
+    """Restore a backup into a folder, which is made if missing. Replaced data is kept beside it.
+
+    Raises BackupError if the backup is damaged, or the folder has data already, is in use or can't be written. The
+    folder's data is then unchanged, unless the error says that the new data is in place.
     """
     data = folder / schema.DATA_FILE
     try:

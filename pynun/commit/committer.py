@@ -1,11 +1,15 @@
-"""Group commit: each batch is written as soon as the one before it is on disk.  One task takes the view's batch and
-writes it in a worker thread (one LMDB transaction with a sync) while the loop fills the next. Then it releases the
-replies that wait for the batch. In relaxed durability none wait, and a batch first gathers changes for up to
-`RELAXED_DELAY_SECONDS`.  Batches go into the store's log. Between batches and when idle, the same thread moves the log
-into the data (`pynun.storage.memtable`), in slices, so that a new batch waits for one slice at most.  If a batch can't
-be written (a full disk), `always` drops it and the one filled meanwhile, which may depend on it, and tells exactly the
-clients that wait for them. `relaxed` has acknowledged it already: it keeps the batch, refuses further changes and
-retries until the batch is on disk.
+"""Group commit: each batch is written as soon as the one before it is on disk.
+
+One task takes the view's batch and writes it in a worker thread (one LMDB transaction with a sync) while the loop fills
+the next. Then it releases the replies that wait for the batch. In relaxed durability none wait, and a batch first
+gathers changes for up to `RELAXED_DELAY_SECONDS`.
+
+Batches go into the store's log. Between batches and when idle, the same thread moves the log into the data
+(`pynun.storage.memtable`), in slices, so that a new batch waits for one slice at most.
+
+If a batch can't be written (a full disk), `always` drops it and the one filled meanwhile, which may depend on it, and
+tells exactly the clients that wait for them. `relaxed` has acknowledged it already: it keeps the batch, refuses further
+changes and retries until the batch is on disk.
 """
 
 from __future__ import annotations
@@ -123,8 +127,10 @@ class Committer:
             await self._room.wait()
 
     async def run(self) -> None:
-        """Write batches until `stop`, then the last one.          Raises StorageError if the last batch of relaxed
-        durability can't be written, TakenAwayError if the data was taken away, and DamageError.
+        """Write batches until `stop`, then the last one.
+
+        Raises StorageError if the last batch of relaxed durability can't be written, TakenAwayError if the data was
+        taken away, and DamageError.
         """
         with self._writer:
             await self._run()

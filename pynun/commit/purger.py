@@ -1,6 +1,8 @@
-"""Remove the keys of dropped databases from disk in small batches.  One task beside the committer. After each slice it
-waits until the slice is on disk, and then as long again, so a batch of client changes contains at most one slice. It
-removes only what `tombstones` names, so it may stop at any moment and continues at the next start.
+"""Remove the keys of dropped databases from disk in small batches.
+
+One task beside the committer. After each slice it waits until the slice is on disk, and then as long again, so a batch
+of client changes contains at most one slice. It removes only what `tombstones` names, so it may stop at any moment and
+continues at the next start.
 """
 
 from __future__ import annotations

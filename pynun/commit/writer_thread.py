@@ -38,8 +38,9 @@ class WriterThread:
         self._orders.put(None)
 
     async def run(self, write: Callable[[], None]) -> None:
-        """Write in the thread; raises what the write raised.          Can't be cancelled: the data may already be on
-        disk, so the caller must learn the result.
+        """Write in the thread; raises what the write raised.
+
+        Can't be cancelled: the data may already be on disk, so the caller must learn the result.
         """
         self._orders.put((trio.lowlevel.current_task(), write))
         await trio.lowlevel.wait_task_rescheduled(lambda _raise_cancel: trio.lowlevel.Abort.FAILED)

@@ -1,10 +1,13 @@
 """Write the server's audit trail: add client addresses, merge repeated events, and keep disk writes off the loop.
+
 `record` and `note` take microseconds. One task hands all gathered lines to a worker thread. A line is written some
 milliseconds after its event, or after the batch that made a change durable. A lost change is recorded as failed. Lines
-not yet written when the process is killed are missing.  Anyone can cause failures at network speed, so their lines are
-limited. The first failures of one kind and address get a line each. Further ones within a minute are counted and become
-one line (`count`, `since`). Beyond a number of addresses, all share one line. Repeated logins and reads, as HTTP
-clients make, are merged from the second on. Changes are never merged.
+not yet written when the process is killed are missing.
+
+Anyone can cause failures at network speed, so their lines are limited. The first failures of one kind and address get a
+line each. Further ones within a minute are counted and become one line (`count`, `since`). Beyond a number of
+addresses, all share one line. Repeated logins and reads, as HTTP clients make, are merged from the second on. Changes
+are never merged.
 """
 
 from __future__ import annotations

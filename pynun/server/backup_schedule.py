@@ -1,7 +1,10 @@
-"""Make backups on a schedule (NUN_BACKUP_DIR), each in its own process at the lowest priority.  The time of day is read
-once, at the start, to find the age of the newest backup. After that a monotonic clock counts the interval, so setting
-the time of day has no effect.  A failed backup is logged as a warning and tried again. Neither it nor a missing folder
-stops the server: the disk for backups may become available later than the server.
+"""Make backups on a schedule (NUN_BACKUP_DIR), each in its own process at the lowest priority.
+
+The time of day is read once, at the start, to find the age of the newest backup. After that a monotonic clock counts
+the interval, so setting the time of day has no effect.
+
+A failed backup is logged as a warning and tried again. Neither it nor a missing folder stops the server: the disk for
+backups may become available later than the server.
 """
 
 from __future__ import annotations

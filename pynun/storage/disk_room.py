@@ -1,6 +1,8 @@
-"""Check from time to time whether the disk of the data folder has free space for a log.  A log that has taken the last
-free page can't be moved into the data, because that takes free pages. Nothing would be lost, but every change would be
-refused until somebody frees space. Without a log, existing keys can still be changed in the pages that the file has.
+"""Check from time to time whether the disk of the data folder has free space for a log.
+
+A log that has taken the last free page can't be moved into the data, because that takes free pages. Nothing would be
+lost, but every change would be refused until somebody frees space. Without a log, existing keys can still be changed in
+the pages that the file has.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Open the files of a data folder safely, and explain failures to the administrator.  LMDB always runs with full sync:
-a commit is on disk when it returns, and a power loss can't corrupt the file (LMDB manual, MDB_NOSYNC).
+"""Open the files of a data folder safely, and explain failures to the administrator.
+
+LMDB always runs with full sync: a commit is on disk when it returns, and a power loss can't corrupt the file (LMDB
+manual, MDB_NOSYNC).
 """
 
 from __future__ import annotations
@@ -48,8 +50,9 @@ then not damaged and has all earlier commits."""
 
 
 def remove_second_names(folder: Path) -> None:
-    """Remove what a killed restore left: a second name of the data, if it put no new data in place yet.      Otherwise
-    writes would change both. The folder must be locked. Raises OSError.
+    """Remove what a killed restore left: a second name of the data, if it put no new data in place yet.
+
+    Otherwise writes would change both. The folder must be locked. Raises OSError.
     """
     with contextlib.suppress(FileNotFoundError):
         data = (folder / schema.DATA_FILE).lstat()

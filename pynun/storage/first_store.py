@@ -1,5 +1,6 @@
-"""Make the data file of a new folder, which gets its name only when complete and on disk.  A start killed at any moment
-leaves no data file, or a valid one. So an empty or truncated file is always damage.
+"""Make the data file of a new folder, which gets its name only when complete and on disk.
+
+A start killed at any moment leaves no data file, or a valid one. So an empty or truncated file is always damage.
 """
 
 from __future__ import annotations

@@ -1,13 +1,16 @@
-"""The write-ahead log's entries in memory, and the checkpoints that move them into the data.  LMDB copies each page
-that a commit changes. Scattered keys of a large database are on separate pages, so ten changes cost twenty pages; in
-the log they cost three (measured: docs/performance.md). A checkpoint moves many entries at once into the data, in key
-order: neighbours share pages, and a key changed a hundred times is written once. The log is in the same LMDB file, so
-each commit is still all or nothing, and a reader of one commit sees matching log and data.  Entries of the log that are
-not in the data yet are in memory too (`entries`, bounded). Reads never use the log on disk.  A checkpoint works in
-rounds. A round takes the keys in the log at its start and writes their current entries into the data, slice by slice.
-The commit of the last slice sets the number `checkpoint`: rows up to the start of the round are obsolete. After a
-crash, all later rows are read again. Some may already be in the data, which is harmless: a row holds a key's whole
-entry, not a difference.
+"""The write-ahead log's entries in memory, and the checkpoints that move them into the data.
+
+LMDB copies each page that a commit changes. Scattered keys of a large database are on separate pages, so ten changes
+cost twenty pages; in the log they cost three (measured: docs/performance.md). A checkpoint moves many entries at once
+into the data, in key order: neighbours share pages, and a key changed a hundred times is written once. The log is in
+the same LMDB file, so each commit is still all or nothing, and a reader of one commit sees matching log and data.
+
+Entries of the log that are not in the data yet are in memory too (`entries`, bounded). Reads never use the log on disk.
+
+A checkpoint works in rounds. A round takes the keys in the log at its start and writes their current entries into the
+data, slice by slice. The commit of the last slice sets the number `checkpoint`: rows up to the start of the round are
+obsolete. After a crash, all later rows are read again. Some may already be in the data, which is harmless: a row holds
+a key's whole entry, not a difference.
 """
 
 from __future__ import annotations
@@ -250,9 +253,11 @@ class Memtable:
 
 
 class KeyIndex:
-    """A sorted index of the keys, for range lookups.      It is made at the first lookup and dropped from time to time,
-    so changes cost next to nothing without lookups. It may hold keys that the memtable has lost, and holds all present
-    ones. The writing thread calls `add`; one other thread at a time calls the rest.
+    """A sorted index of the keys, for range lookups.
+
+    It is made at the first lookup and dropped from time to time, so changes cost next to nothing without lookups. It
+    may hold keys that the memtable has lost, and holds all present ones. The writing thread calls `add`; one other
+    thread at a time calls the rest.
     """
 
     def __init__(self) -> None:
@@ -299,8 +304,9 @@ class KeyIndex:
 
 
 def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
-    """The log's newer entries of a data file, in LMDB's form, sorted.      Raises lmdb.Error, struct.error,
-    UnicodeDecodeError if the file is damaged.
+    """The log's newer entries of a data file, in LMDB's form, sorted.
+
+    Raises lmdb.Error, struct.error, UnicodeDecodeError if the file is damaged.
     """
     checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
     if checkpoint is None:  # format 1

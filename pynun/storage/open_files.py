@@ -1,6 +1,8 @@
-"""Check that the files of a data folder are still those that the server has open.  A file that was removed or replaced
-stays usable for the process that has it open: the server would go on and lose everything at its end. So the open files
-are compared with their paths every few seconds (`why_elsewhere`), and the data file before each write (`check`).
+"""Check that the files of a data folder are still those that the server has open.
+
+A file that was removed or replaced stays usable for the process that has it open: the server would go on and lose
+everything at its end. So the open files are compared with their paths every few seconds (`why_elsewhere`), and the data
+file before each write (`check`).
 """
 
 from __future__ import annotations
@@ -111,8 +113,9 @@ class OpenFiles:
             raise TakenAwayError(REMOVED)
 
     def look(self) -> str | None:
-        """Which file was taken away, in words without a path. May be called in a thread.          A file that can't be
-        checked counts as present. Raises DamageError as `check` does.
+        """Which file was taken away, in words without a path. May be called in a thread.
+
+        A file that can't be checked counts as present. Raises DamageError as `check` does.
         """
         before = self._newest
         self._check_size()

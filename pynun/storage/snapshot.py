@@ -1,5 +1,6 @@
-"""Read one commit of a data folder, with or without a running server. Changes nothing.  The reader registers in
-`lock.mdb`, so a server keeps the pages that are still needed, and the file may grow meanwhile.
+"""Read one commit of a data folder, with or without a running server. Changes nothing.
+
+The reader registers in `lock.mdb`, so a server keeps the pages that are still needed, and the file may grow meanwhile.
 """
 
 from __future__ import annotations

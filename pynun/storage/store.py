@@ -1,6 +1,7 @@
-"""The data folder as a store: read entries, and write batches into the log or the data.  The loop's thread reads. Each
-read has its own transaction, which ends before anything else runs, so none pins old pages. The thread that calls
-`append`, `checkpoint` or `write` is the only writer.
+"""The data folder as a store: read entries, and write batches into the log or the data.
+
+The loop's thread reads. Each read has its own transaction, which ends before anything else runs, so none pins old
+pages. The thread that calls `append`, `checkpoint` or `write` is the only writer.
 """
 
 from __future__ import annotations
@@ -255,8 +256,9 @@ class LmdbStore:
 
     @contextlib.contextmanager
     def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[_AnyPair], bytes | None]]:
-        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.          Also returns
-        where they end if there are more: then they include up to `count_max` keys of the log.
+        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.
+
+        Also returns where they end if there are more: then they include up to `count_max` keys of the log.
         """
         logged, behind = self._memtable.pairs(prefix, first, count_max)
         # Never copy values: a slice is bounded in keys only, and each value may be as long as a message.
@@ -272,8 +274,9 @@ class LmdbStore:
                 yield merged(ours, logged), behind
 
     def read_all(self, prefix: bytes) -> Iterator[tuple[bytes, Entry]]:
-        """All current entries under a prefix, keys without their first four bytes.          Not for a serving server:
-        pages replaced meanwhile stay in use.
+        """All current entries under a prefix, keys without their first four bytes.
+
+        Not for a serving server: pages replaced meanwhile stay in use.
         """
         logged, _ = self._memtable.pairs(prefix)
         with self._environment.begin(db=self._data) as transaction:
@@ -282,10 +285,11 @@ class LmdbStore:
     # --- writing -----------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
-        """Write a batch to the log; it is on disk when this returns. Called in a thread.          With `is_rescue`,
-        write even if the file was removed: while open, it can still be saved. Raises StorageError if nothing was
-        written; retry (after `grow` for a MapFullError; never for a TakenAwayError). Raises DamageError if the file is
-        unreliable.
+        """Write a batch to the log; it is on disk when this returns. Called in a thread.
+
+        With `is_rescue`, write even if the file was removed: while open, it can still be saved. Raises StorageError if
+        nothing was written; retry (after `grow` for a MapFullError; never for a TakenAwayError). Raises DamageError if
+        the file is unreliable.
         """
         with self._telling():
             self.files.check(is_rescue=is_rescue)

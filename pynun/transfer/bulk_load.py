@@ -1,8 +1,10 @@
-"""Load databases unseen, then make them visible all at once. All imports use it.  A database is loaded under an id
-without a name, with the same note that a dropped database has. `swap_in` gives it its name and removes the note, in one
-batch. If the import fails before that (a bad line, a kill, a full disk), the existing databases are unchanged, and
-`purge` removes the leftovers. Memory is bounded by `BATCH_BYTES_MAX`, whatever the size of a database. Merging into an
-existing one is the exception: that is one transaction, of which LMDB keeps up to 512 MiB of changed pages in memory.
+"""Load databases unseen, then make them visible all at once. All imports use it.
+
+A database is loaded under an id without a name, with the same note that a dropped database has. `swap_in` gives it its
+name and removes the note, in one batch. If the import fails before that (a bad line, a kill, a full disk), the existing
+databases are unchanged, and `purge` removes the leftovers. Memory is bounded by `BATCH_BYTES_MAX`, whatever the size of
+a database. Merging into an existing one is the exception: that is one transaction, of which LMDB keeps up to 512 MiB of
+changed pages in memory.
 """
 
 from __future__ import annotations
@@ -149,8 +151,9 @@ class BulkLoad:
             self._batch = _write(self.store, self._batch)
 
     def swap_in(self, notes: Mapping[bytes, Entry]) -> None:
-        """Make all databases visible at once, and put `notes` (housekeeping keys) with them.          Raises
-        TransferError if none became visible.
+        """Make all databases visible at once, and put `notes` (housekeeping keys) with them.
+
+        Raises TransferError if none became visible.
         """
         admin = self._admin()
         entries: dict[bytes, Entry | None] = dict(notes)

@@ -60,10 +60,11 @@ def import_database(
     is_replacing: bool = False,
     is_merging: bool = False,
 ) -> ImportedDatabase:
-    """Import the lines of a file as the database `name`, all or nothing.      An existing database is replaced (it
-    keeps its tokens if the file has none), or the file is merged into it. `ask_token` gives the token of a new database
-    whose file has none. `progress` gets the number of keys so far. Raises TransferError, naming the line if one is
-    wrong; nothing has changed then.
+    """Import the lines of a file as the database `name`, all or nothing.
+
+    An existing database is replaced (it keeps its tokens if the file has none), or the file is merged into it.
+    `ask_token` gives the token of a new database whose file has none. `progress` gets the number of keys so far. Raises
+    TransferError, naming the line if one is wrong; nothing has changed then.
     """
     is_there = name in existing_databases(store)
     if is_there and not (is_replacing or is_merging):

@@ -1,6 +1,7 @@
-"""Write and read the lines of an exported database: JSON Lines (docs/export.md).  A file has a header, a line for each
-key, and a last line with their number and the SHA-256 of all lines before it, which reveals a truncated or changed
-file. Everything here is pure: bytes in, bytes out.
+"""Write and read the lines of an exported database: JSON Lines (docs/export.md).
+
+A file has a header, a line for each key, and a last line with their number and the SHA-256 of all lines before it,
+which reveals a truncated or changed file. Everything here is pure: bytes in, bytes out.
 """
 
 from __future__ import annotations

@@ -1,12 +1,17 @@
-"""Read the data folder of the original Nun-db: all keys, and a report of all that can't be read.  docs/migration.md
-describes the files. They are opened for reading only.  Entry points: `find_databases(folder)` and
-`read_database(files)` for a folder, `read_records(keys, values, …)` for any two streams of bytes. For any bytes, they
-keep three rules:  - They yield only `Record` and `Problem`. No content raises an exception, and I/O errors become
-problems too. - A record is yielded only if it is complete and valid. Everything else becomes a problem with file,
-offset, and the key   as far as known. A problem with `is_loss` stands for data that was not read. - Memory is bounded
-by the largest value (`VALUE_BYTES_MAX`). An invalid length allocates nothing.  A file of keys that was truncated
-exactly between two records looks complete. In that case, values at the end that no key names are reported, and so is a
-database that `$admin` names and that has no files.
+"""Read the data folder of the original Nun-db: all keys, and a report of all that can't be read.
+
+docs/migration.md describes the files. They are opened for reading only.
+
+Entry points: `find_databases(folder)` and `read_database(files)` for a folder, `read_records(keys, values, …)` for any
+two streams of bytes. For any bytes, they keep three rules:
+
+- They yield only `Record` and `Problem`. No content raises an exception, and I/O errors become problems too.
+- A record is yielded only if it is complete and valid. Everything else becomes a problem with file, offset, and the key
+  as far as known. A problem with `is_loss` stands for data that was not read.
+- Memory is bounded by the largest value (`VALUE_BYTES_MAX`). An invalid length allocates nothing.
+
+A file of keys that was truncated exactly between two records looks complete. In that case, values at the end that no
+key names are reported, and so is a database that `$admin` names and that has no files.
 """
 
 from __future__ import annotations
@@ -199,8 +204,10 @@ def read_database(files: DatabaseFiles) -> Iterator[Record | Problem]:
 def read_records(
     keys: BinaryIO, values: BinaryIO | None, *, keys_name: str = "keys", values_name: str = "values"
 ) -> Iterator[Record | Problem]:
-    """Every key of two seekable streams, in the order of `keys`, and problems.      `values` is None if missing.
-    Problems use the given names. If a key occurs twice, both records are yielded, and the caller decides.
+    """Every key of two seekable streams, in the order of `keys`, and problems.
+
+    `values` is None if missing. Problems use the given names. If a key occurs twice, both records are yielded, and the
+    caller decides.
     """
     reader = _Values(values, values_name)
     is_any_removed = is_any_lost = False

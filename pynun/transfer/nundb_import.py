@@ -1,6 +1,8 @@
-"""Import the data folder of the original: all its databases at once, or none.  Records go from
-`pynun.transfer.nundb_files` through `pynun.transfer.bulk_load`, so a kill at any moment changes nothing. Secrets are
-hashed on the way. The original's administrator password is not imported: the one given at startup takes precedence.
+"""Import the data folder of the original: all its databases at once, or none.
+
+Records go from `pynun.transfer.nundb_files` through `pynun.transfer.bulk_load`, so a kill at any moment changes
+nothing. Secrets are hashed on the way. The original's administrator password is not imported: the one given at startup
+takes precedence.
 """
 
 from __future__ import annotations
@@ -171,9 +173,10 @@ def imported_before(store: LmdbStore) -> Imported | None:
 
 
 def compare_files(folder: Path, imported: Imported, count: Callable[[int], None]) -> tuple[list[str], Imported]:
-    """The original's files that changed since their import, and the new record for the others.      Only files with a
-    new modification time are read; `count` gets the number of bytes. Unreadable files count as unchanged: no server can
-    run on them.
+    """The original's files that changed since their import, and the new record for the others.
+
+    Only files with a new modification time are read; `count` gets the number of bytes. Unreadable files count as
+    unchanged: no server can run on them.
     """
     changed = [name for name in _names(folder) if name not in imported.files]
     files = dict(imported.files)

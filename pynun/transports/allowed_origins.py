@@ -1,5 +1,6 @@
-"""Decide which web pages may connect to the server (NUN_ALLOWED_ORIGINS).  A browser sends the page's origin in a
-header that scripts can't set (RFC 6454). Other programs send none.
+"""Decide which web pages may connect to the server (NUN_ALLOWED_ORIGINS).
+
+A browser sends the page's origin in a header that scripts can't set (RFC 6454). Other programs send none.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The reader of every WebSocket and TCP connection: splits input into commands and runs them.  Subclasses split.
-Reading, waiting for the reactor, suspended commands and full outboxes are handled here.
+"""The reader of every WebSocket and TCP connection: splits input into commands and runs them.
+
+Subclasses split. Reading, waiting for the reactor, suspended commands and full outboxes are handled here.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class ChunkReader(ABC):
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_authenticated` tells whether the client has logged in.          `on_end` is called, on any task, when the
-        connection must be ended because the server holds too much for it.
+        """`is_authenticated` tells whether the client has logged in.
+
+        `on_end` is called, on any task, when the connection must be ended because the server holds too much for it.
         """
         self.socket = connected
         self.outcome = Outcome.WAIT
@@ -136,8 +138,9 @@ class ChunkReader(ABC):
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
     async def read_on(self) -> Outcome:
-        """Read and run commands until the caller must act.          Waiting, suspended commands and full outboxes,
-        common to all transports, are handled here.
+        """Read and run commands until the caller must act.
+
+        Waiting, suspended commands and full outboxes, common to all transports, are handled here.
         """
         service = self._service
         outcome = self.feed(b"")

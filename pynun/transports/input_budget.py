@@ -1,11 +1,15 @@
-"""The budget for unfinished input of all clients together.  A maximum message size bounds only one connection. Ten
-thousand connections, each with most of a message, exceed a machine's memory. So the memory held for a connection is
-charged to one of two pools: clients that have logged in, and clients that have not. When a pool exceeds its limit,
-connections are ended until an eighth of it is free: each time the largest one of the address that holds most. So many
-connections don't take memory from others, and clients that send little are ended last.  Redis ends its largest clients
-in the same way (maxmemory-clients), but does not count by address.  A message that arrives complete and runs at once,
-as nearly all do, is not charged. Charged are incomplete messages, lines and requests, commands that wait (for a
-password check or their turn), and HTTP results before them.
+"""The budget for unfinished input of all clients together.
+
+A maximum message size bounds only one connection. Ten thousand connections, each with most of a message, exceed a
+machine's memory. So the memory held for a connection is charged to one of two pools: clients that have logged in, and
+clients that have not. When a pool exceeds its limit, connections are ended until an eighth of it is free: each time the
+largest one of the address that holds most. So many connections don't take memory from others, and clients that send
+little are ended last.
+
+Redis ends its largest clients in the same way (maxmemory-clients), but does not count by address.
+
+A message that arrives complete and runs at once, as nearly all do, is not charged. Charged are incomplete messages,
+lines and requests, commands that wait (for a password check or their turn), and HTTP results before them.
 """
 
 from __future__ import annotations
@@ -47,8 +51,9 @@ class Reservation:
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_authenticated` tells whether the client has logged in.          `on_end` is called, on any task, when the
-        connection must be ended. It discards the held input without waiting.
+        """`is_authenticated` tells whether the client has logged in.
+
+        `on_end` is called, on any task, when the connection must be ended. It discards the held input without waiting.
         """
         self._budget = budget
         self.client = client

@@ -1,8 +1,11 @@
-"""One task that reads the sockets of all connections.  A trio task per connection costs a task switch, a reschedule and
-a re-armed epoll registration for every message: more than the message itself. So all sockets are in our own
-level-triggered epoll set. One task waits for that set and passes received bytes to the readers, which run the commands
-at once (figures: docs/architecture.md).  A reader that must wait (for a password check, a full outbox, a control frame)
-leaves the set. Its connection's own task continues until it waits for input again.
+"""One task that reads the sockets of all connections.
+
+A trio task per connection costs a task switch, a reschedule and a re-armed epoll registration for every message: more
+than the message itself. So all sockets are in our own level-triggered epoll set. One task waits for that set and passes
+received bytes to the readers, which run the commands at once (figures: docs/architecture.md).
+
+A reader that must wait (for a password check, a full outbox, a control frame) leaves the set. Its connection's own task
+continues until it waits for input again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What every transport needs of the server, and the checks that peers are alive.  Two signs show that a peer is alive.
-Its machine acknowledges data: a closed laptop does not, and its connection is ended after the idle time, even with data
-in transit (TCP alone would wait a quarter of an hour). And its program answers: a silent WebSocket client is pinged. A
-stopped program on a live machine (a background page, a debugger) gets several times as long, because it may continue.
-Its waiting events are conflated meanwhile.
+"""What every transport needs of the server, and the checks that peers are alive.
+
+Two signs show that a peer is alive. Its machine acknowledges data: a closed laptop does not, and its connection is
+ended after the idle time, even with data in transit (TCP alone would wait a quarter of an hour). And its program
+answers: a silent WebSocket client is pinged. A stopped program on a live machine (a background page, a debugger) gets
+several times as long, because it may continue. Its waiting events are conflated meanwhile.
 
 TCP_USER_TIMEOUT would do the first part, but since Linux 4.19 it also ends the connection of a machine that
 acknowledges every probe while its program reads nothing.

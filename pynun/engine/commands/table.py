@@ -144,7 +144,7 @@ COMMANDS: tuple[Command, ...] = (
         "watch",
         shapes.KEY,
         watches.watch,
-        "Get every change of a key, which need not exist yet: `changed KEY VALUE`, then "
+        "Get every change of a key, which need not exist yet. You get `changed KEY VALUE`, then "
         "`changed-version KEY VERSION VALUE`; `removed KEY` when it is removed.",
         permission=Permission.READ,
         differs="Watching twice is one watch. A watch without read permission sleeps: it gets no events. When the "

@@ -1,7 +1,8 @@
-"""Count the keys and bytes of each database in the background, when somebody asks.  LMDB knows only the total of all
-databases, and counting at each change would slow every change. So a thread reads the data in small slices with pauses
-five times as long. It starts again only after a minute, or fifty times the duration of the last run. So it never uses
-more than a few percent of one core.
+"""Count the keys and bytes of each database in the background, when somebody asks.
+
+LMDB knows only the total of all databases, and counting at each change would slow every change. So a thread reads the
+data in small slices with pauses five times as long. It starts again only after a minute, or fifty times the duration of
+the last run. So it never uses more than a few percent of one core.
 """
 
 from __future__ import annotations

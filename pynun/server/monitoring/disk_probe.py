@@ -1,6 +1,7 @@
-"""Ask the OS about the data's disk, which may not answer: a lost file server, a hanging disk.  Each question runs in a
-thread, never on the loop, with a time limit. A thread that waits for such a disk can't be ended, so there is at most
-one: further questions wait for it, with the same limit.
+"""Ask the OS about the data's disk, which may not answer: a lost file server, a hanging disk.
+
+Each question runs in a thread, never on the loop, with a time limit. A thread that waits for such a disk can't be
+ended, so there is at most one: further questions wait for it, with the same limit.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Serve /livez, /readyz, /healthz and /metrics, also at the address in NUN_METRICS.  That address answers from the
-start of the loop to the end of the stop. It runs no commands, and its connections do not count as clients.
+"""Serve /livez, /readyz, /healthz and /metrics, also at the address in NUN_METRICS.
+
+That address answers from the start of the loop to the end of the stop. It runs no commands, and its connections do not
+count as clients.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Answer /livez, /readyz and /healthz: is the server alive, and is it ready (docs/monitoring.md)?  Ready means that it
-accepts connections and can store changes. The pages are plain text: `ok`, or `not ready: REASON`.
+"""Answer /livez, /readyz and /healthz: is the server alive, and is it ready (docs/monitoring.md)?
+
+Ready means that it accepts connections and can store changes. The pages are plain text: `ok`, or `not ready: REASON`.
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ class Health:
         return _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
 
     async def live_page(self) -> Page:
-        """The page /livez: 200 whenever the loop can answer.          It ignores the disk: a failure of this page leads
-        to a restart, which does not cure a full or hanging disk. A committer that failed for good ends the server by
-        itself.
+        """The page /livez: 200 whenever the loop can answer.
+
+        It ignores the disk: a failure of this page leads to a restart, which does not cure a full or hanging disk. A
+        committer that failed for good ends the server by itself.
         """
         return _OK

@@ -1,7 +1,8 @@
-"""Serve /metrics in the text format of Prometheus (docs/monitoring.md).  Hot code counts in plain numbers. A scrape
-reads them on the loop, in a few milliseconds, and asks the OS in a thread. No label holds a key, a value or a user, and
-each has a bounded number of values: only the largest databases are named. Only the administrator sees the names of
-databases; without a login all count as one.
+"""Serve /metrics in the text format of Prometheus (docs/monitoring.md).
+
+Hot code counts in plain numbers. A scrape reads them on the loop, in a few milliseconds, and asks the OS in a thread.
+No label holds a key, a value or a user, and each has a bounded number of values: only the largest databases are named.
+Only the administrator sees the names of databases; without a login all count as one.
 """
 
 from __future__ import annotations
@@ -296,8 +297,9 @@ class Metrics:
         self._rested_at = -math.inf
 
     async def page(self, health: Health, *, with_names: bool) -> Page:
-        """The page, with or without names of databases.          Requests that arrive before the next page is started
-        share that page, so frequent requests cost little.
+        """The page, with or without names of databases.
+
+        Requests that arrive before the next page is started share that page, so frequent requests cost little.
         """
         await self._sources.sizes.want()
         asked_at = trio.current_time()

@@ -1,7 +1,8 @@
-"""Make glibc return freed Argon2 memory to the OS.  An Argon2id check takes 19 MiB for tens of milliseconds. glibc gets
-blocks of that size with mmap and returns them when freed, but then raises its threshold to the freed size (mallopt(3),
-M_MMAP_THRESHOLD). From the second check on, every checking thread would keep its 19 MiB. A threshold that is set
-explicitly stays.
+"""Make glibc return freed Argon2 memory to the OS.
+
+An Argon2id check takes 19 MiB for tens of milliseconds. glibc gets blocks of that size with mmap and returns them when
+freed, but then raises its threshold to the freed size (mallopt(3), M_MMAP_THRESHOLD). From the second check on, every
+checking thread would keep its 19 MiB. A threshold that is set explicitly stays.
 """
 
 from __future__ import annotations

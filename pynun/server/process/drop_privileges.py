@@ -1,8 +1,9 @@
-"""Give up root: a server started by root gives its data folder to another user and continues as that user.  Meant for
-containers (the image sets NUN_RUN_AS), where the process starts as root and the mounted folder belongs to root or is
-missing. The backup folder changes hands too. Invariants: afterwards the process can't become root again. Only the
-server's own files change owner: a folder with other content is refused, links are not followed. A folder that the user
-can write already, such as /tmp, keeps its owner. A process that does not start as root keeps its user.
+"""Give up root: a server started by root gives its data folder to another user and continues as that user.
+
+Meant for containers (the image sets NUN_RUN_AS), where the process starts as root and the mounted folder belongs to
+root or is missing. The backup folder changes hands too. Invariants: afterwards the process can't become root again.
+Only the server's own files change owner: a folder with other content is refused, links are not followed. A folder that
+the user can write already, such as /tmp, keeps its owner. A process that does not start as root keeps its user.
 """
 
 from __future__ import annotations
@@ -87,8 +88,9 @@ def drop_privileges(
 
 
 def _allow_looking() -> None:
-    """Let other processes of that user see this process's open files, as if that user had started it.      Linux hides
-    them after a change of users (proc(5)). Backing up a data file that was removed needs them.
+    """Let other processes of that user see this process's open files, as if that user had started it.
+
+    Linux hides them after a change of users (proc(5)). Backing up a data file that was removed needs them.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
@@ -135,8 +137,9 @@ def _can_use(identity: Identity, folder: Path) -> bool:
 
 
 def _refuse_other_things(identity: Identity, folder: Path) -> None:
-    """Raise StartError unless the folder is empty or a data folder.      A typing error in a mount (/var instead of
-    /var/lib/nun-db) must not give the machine's files to the server.
+    """Raise StartError unless the folder is empty or a data folder.
+
+    A typing error in a mount (/var instead of /var/lib/nun-db) must not give the machine's files to the server.
     """
     names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
     if names and not any(name in schema.FILES or name.endswith(_ORIGINALS_FILES) for name in names):
@@ -148,8 +151,9 @@ def _refuse_other_things(identity: Identity, folder: Path) -> None:
 
 
 def hand_over_backups(identity: Identity, folder: Path) -> None:
-    """Give the backup folder and the backups in it to the user, or log a warning.      In a child process: the disk may
-    not answer, and backups must never prevent a start.
+    """Give the backup folder and the backups in it to the user, or log a warning.
+
+    In a child process: the disk may not answer, and backups must never prevent a start.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -181,8 +185,9 @@ def hand_over_backups(identity: Identity, folder: Path) -> None:
 
 
 def prepare_backups(identity: Identity, folder: Path) -> str:
-    """Make sure that the user can write the folder; returns the reason if not. Raises OSError.      A missing folder is
-    not made: its disk may be mounted later, and would hide it.
+    """Make sure that the user can write the folder; returns the reason if not. Raises OSError.
+
+    A missing folder is not made: its disk may be mounted later, and would hide it.
     """
     if not folder.exists():
         return ""  # the schedule will report it

@@ -1,5 +1,6 @@
-"""Write lines to standard output or standard error in a thread, so that the server never waits for their reader.  A
-pipe that nobody reads, a terminal with Ctrl-S or a hanging disk block only the thread. The queue is limited in lines
+"""Write lines to standard output or standard error in a thread, so that the server never waits for their reader.
+
+A pipe that nobody reads, a terminal with Ctrl-S or a hanging disk block only the thread. The queue is limited in lines
 and bytes. Further lines are dropped and counted; once writing works again, a line says how many.
 """
 

@@ -1,10 +1,13 @@
 """The log: one line per event on standard output, in the original's format with the level added, or as JSON.
 
 Levels: error, an administrator must act; warn, somebody should look; info, start, stop and the like, nothing per
-command; debug and trace, connections. No level shows a password, token or value.  Clients can't forge or hide a line:
-control characters are escaped, and in the text format tracebacks are indented. As JSON each line is an object with
-`time`, `level`, `logger` and `message`, and a traceback is the text `exception` (docs/monitoring.md).  A thread writes
-the lines in order, so nothing here waits for the reader of the log.
+command; debug and trace, connections. No level shows a password, token or value.
+
+Clients can't forge or hide a line: control characters are escaped, and in the text format tracebacks are indented. As
+JSON each line is an object with `time`, `level`, `logger` and `message`, and a traceback is the text `exception`
+(docs/monitoring.md).
+
+A thread writes the lines in order, so nothing here waits for the reader of the log.
 """
 
 from __future__ import annotations
@@ -116,9 +119,10 @@ _output: LogWriter | _Direct = _Direct()
 
 
 def configure(level: str, log_format: str = "text") -> logging.Logger:
-    """Set up the log of the process; returns the server's logger.      From now on, printing to standard output or
-    standard error never blocks (`pynun.server.process.log_writer`). `level` is `off`, `error`, `warn`, `info`, `debug`
-    or `trace`; `log_format` is `text` or `json`.
+    """Set up the log of the process; returns the server's logger.
+
+    From now on, printing to standard output or standard error never blocks (`pynun.server.process.log_writer`). `level`
+    is `off`, `error`, `warn`, `info`, `debug` or `trace`; `log_format` is `text` or `json`.
     """
     global _is_json, _output
     _is_json = log_format == "json"
@@ -146,8 +150,9 @@ def _is_descriptor(stream: TextIO, descriptor: int) -> bool:
 
 
 def announce(text: str, **members: str) -> None:
-    """Print a line at every level: that the server starts, where it listens, how to stop it.      `members` are further
-    members of the JSON object.
+    """Print a line at every level: that the server starts, where it listens, how to stop it.
+
+    `members` are further members of the JSON object.
     """
     line = f"[{timestamp()} {_LOGGER}] {text.translate(_ESCAPES)}"
     if _is_json:

@@ -1,7 +1,10 @@
-"""Import the data of the original Nun-db once, when started on its data folder (docs/migration.md).  If you replace the
-container and keep the folder, the new server has all data without further steps. If some data can't be read, the start
-fails and imports nothing: accepting the loss is the administrator's decision.  The import runs in its own thread before
-clients are served (`status_page`), and checks for stop signals between steps (`pynun.stop_signals`).
+"""Import the data of the original Nun-db once, when started on its data folder (docs/migration.md).
+
+If you replace the container and keep the folder, the new server has all data without further steps. If some data can't
+be read, the start fails and imports nothing: accepting the loss is the administrator's decision.
+
+The import runs in its own thread before clients are served (`status_page`), and checks for stop signals between steps
+(`pynun.stop_signals`).
 """
 
 from __future__ import annotations

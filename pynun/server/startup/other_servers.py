@@ -1,5 +1,6 @@
-"""Refuse a NUN_REPLICATE_ADDR that names other servers: this single node would not replicate to them.  Set-ups of one
-server often list only that server itself. That is accepted.
+"""Refuse a NUN_REPLICATE_ADDR that names other servers: this single node would not replicate to them.
+
+Set-ups of one server often list only that server itself. That is accepted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Answer health checks during a long start that imports data.  A thread does the work. Meanwhile a loop serves the
-server's pages on the HTTP and WebSocket ports and on the address in NUN_METRICS, if any. Every other request to these
-ports, WebSocket handshakes too, gets the answer of /readyz. TCP clients are connected by the kernel and wait until the
-data is ready.
+"""Answer health checks during a long start that imports data.
+
+A thread does the work. Meanwhile a loop serves the server's pages on the HTTP and WebSocket ports and on the address in
+NUN_METRICS, if any. Every other request to these ports, WebSocket handshakes too, gets the answer of /readyz. TCP
+clients are connected by the kernel and wait until the data is ready.
 """
 
 from __future__ import annotations

@@ -74,8 +74,9 @@ class AtomicFile:
             self._unsynced_bytes = 0
 
     def finish(self, *, is_replacing: bool) -> None:
-        """Sync the file, rename it (over an existing file if `is_replacing`) and sync the folder.          Raises
-        FileExistsError and other OSErrors; `is_finished` then says whether it was renamed.
+        """Sync the file, rename it (over an existing file if `is_replacing`) and sync the folder.
+
+        Raises FileExistsError and other OSErrors; `is_finished` then says whether it was renamed.
         """
         os.fsync(self.descriptor)
         if is_replacing or not self._link():

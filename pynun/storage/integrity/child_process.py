@@ -1,6 +1,7 @@
-"""Run modules of this package as child processes, so that they can't crash or slow the caller.  They run at the lowest
-priority and without the server's settings (passwords) in their environment. Each has its own session, so that Ctrl-C
-reaches only the caller, which then ends them.
+"""Run modules of this package as child processes, so that they can't crash or slow the caller.
+
+They run at the lowest priority and without the server's settings (passwords) in their environment. Each has its own
+session, so that Ctrl-C reaches only the caller, which then ends them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Decode all entries of a data file, in a child process: `python -m pynun.storage.integrity.entry_check FILE`.  LMDB
-reads through a memory map, so a damaged file can kill the reader. Here that is a child, and its death is a result. The
-child prints one line of JSON: its counts, or what is wrong.
+"""Decode all entries of a data file, in a child process: `python -m pynun.storage.integrity.entry_check FILE`.
+
+LMDB reads through a memory map, so a damaged file can kill the reader. Here that is a child, and its death is a result.
+The child prints one line of JSON: its counts, or what is wrong.
 """
 
 from __future__ import annotations

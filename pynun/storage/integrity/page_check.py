@@ -1,7 +1,8 @@
 """Check the pages of a data file before LMDB, which trusts them, uses them. A damaged page can kill the process (by an
-assertion of LMDB or SIGSEGV), or hide keys.  A finding is only a suspicion, which `page_walk` verifies with LMDB. The
-layout is that of LMDB 0.9 on 64 bits, little endian (mdb.c: MDB_meta, MDB_db, MDB_page, MDB_node). Any other layout is
-not checked.
+assertion of LMDB or SIGSEGV), or hide keys.
+
+A finding is only a suspicion, which `page_walk` verifies with LMDB. The layout is that of LMDB 0.9 on 64 bits, little
+endian (mdb.c: MDB_meta, MDB_db, MDB_page, MDB_node). Any other layout is not checked.
 """
 
 from __future__ import annotations

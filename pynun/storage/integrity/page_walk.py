@@ -1,6 +1,7 @@
-"""Read every used page of a data file, in a child process: `python -m pynun.storage.integrity.page_walk FOLDER`.  LMDB
-reads through a memory map: touching a missing page kills the process (SIGBUS), and an invalid page may too (SIGABRT,
-SIGSEGV). So a child walks a file that looks truncated or damaged first.
+"""Read every used page of a data file, in a child process: `python -m pynun.storage.integrity.page_walk FOLDER`.
+
+LMDB reads through a memory map: touching a missing page kills the process (SIGBUS), and an invalid page may too
+(SIGABRT, SIGSEGV). So a child walks a file that looks truncated or damaged first.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _DAMAGE = (*DAMAGE, lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMism
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every used page exists and is valid. Takes time in proportion to the data.      Raises StartError if the
-    check fails.
+    """Whether every used page exists and is valid. Takes time in proportion to the data.
+
+    Raises StartError if the check fails.
     """
     child = run_child("pynun.storage.integrity.page_walk", str(folder))
     if child.code == _DAMAGED or is_crash(child.code):

@@ -33,10 +33,11 @@ async def serve_pages(
     otherwise: Callable[[], Awaitable[Page]] | None = None,
     wait_until: Callable[[float], AbstractContextManager[trio.CancelScope]] = trio.move_on_at,
 ) -> None:
-    """One connection of a port that serves only pages and runs no commands.      A request has a time limit from its
-    first byte (the first request, from the start); a response has the same, and more if it is long. Any other request
-    gets the page of `otherwise`, and the connection ends. Waits for the client run in `wait_until`, which may end them
-    and the connection.
+    """One connection of a port that serves only pages and runs no commands.
+
+    A request has a time limit from its first byte (the first request, from the start); a response has the same, and
+    more if it is long. Any other request gets the page of `otherwise`, and the connection ends. Waits for the client
+    run in `wait_until`, which may end them and the connection.
     """
     reader = RequestReader(0)
     deadline = trio.current_time() + request_seconds

@@ -51,8 +51,9 @@ _PROXY_HEADERS: Final = (b"PROXY ", b"\r\n\r\n\0")
 
 
 def foreign_protocol(begun: bytes | bytearray) -> str:
-    """Why to end a connection with this first line; empty if it may be a command.      A web page can send a request to
-    any port, with lines of its choice after the first.
+    """Why to end a connection with this first line; empty if it may be a command.
+
+    A web page can send a request to any port, with lines of its choice after the first.
     """
     if begun[:1] == _TLS_HANDSHAKE:
         return messages.NOT_FOR_TLS

@@ -79,9 +79,10 @@ async def serve_receiver(
     is_authenticated: Callable[[], bool] = lambda: False,
     client: Client | None = None,
 ) -> None:
-    """The protocol part of a connection, with any executor of texts (for the Autobahn suite, an echo).      `text_of`
-    decodes a binary message, or raises UnicodeDecodeError: the connection is closed with 1007. `on_leaving` is called
-    when the client leaves before the connection has ended; `is_authenticated` tells whether it has logged in.
+    """The protocol part of a connection, with any executor of texts (for the Autobahn suite, an echo).
+
+    `text_of` decodes a binary message, or raises UnicodeDecodeError: the connection is closed with 1007. `on_leaving`
+    is called when the client leaves before the connection has ended; `is_authenticated` tells whether it has logged in.
     """
     scope = trio.CancelScope()
     fast_path = FastPath(

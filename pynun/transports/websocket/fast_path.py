@@ -68,8 +68,10 @@ class FastPath(trio.abc.Stream):
         on_leaving: Callable[[], None],
         is_authenticated: Callable[[], bool],
     ) -> None:
-        """`scope` is the cancel scope of the whole connection.          `on_leaving` is called when the client leaves
-        its session before the connection has ended; `is_authenticated` tells whether it has logged in.
+        """`scope` is the cancel scope of the whole connection.
+
+        `on_leaving` is called when the client leaves its session before the connection has ended; `is_authenticated`
+        tells whether it has logged in.
         """
         self._socket = socket
         self._client = client

@@ -1,6 +1,7 @@
-"""Count the memory of messages that trio-websocket assembles, which it does not report.  Reads only the heads of frames
-(RFC 6455 section 5.2) and validates nothing: trio-websocket gets the same bytes and ends the connection if they violate
-the protocol.
+"""Count the memory of messages that trio-websocket assembles, which it does not report.
+
+Reads only the heads of frames (RFC 6455 section 5.2) and validates nothing: trio-websocket gets the same bytes and ends
+the connection if they violate the protocol.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Split input into WebSocket frames and run the commands in them.  Handles only complete, unfragmented, masked text
-frames. Unmasking is one exclusive-or of two big integers (RFC 6455 section 5.3).
+"""Split input into WebSocket frames and run the commands in them.
+
+Handles only complete, unfragmented, masked text frames. Unmasking is one exclusive-or of two big integers (RFC 6455
+section 5.3).
 """
 
 from __future__ import annotations
