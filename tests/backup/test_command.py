@@ -19,7 +19,8 @@ import pytest
 
 from pynun.storage import schema
 from tests.backup.data import BIG_DATABASE, BIG_KEYS, KEYS_EACH, NAMES, contents, fill, make_folder
-from tests.cli.command import TIMEOUT_SECONDS, command_line, run, run_at_terminal
+from tests.cli.command import TIMEOUT_SECONDS, command_line, run
+from tests.cli.terminal import run_at_terminal
 from tests.support.system_calls import SETPRIORITY
 from tools.clients.exact_clients import http_post
 from tools.clients.load import ConflictMaker, check_writer, read_states, start_writers

@@ -1,27 +1,20 @@
-"""Runs nun-db as people do: with arguments, standard input, environment, and at a terminal."""
+"""Runs nun-db to its end as scripts do: with arguments, standard input and environment."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import select
-import shlex
-import shutil
 import subprocess
 import sys
-import time
+import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.support.fork_server import Forked
 from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 TIMEOUT_SECONDS = 90.0
-
-# The program that runs at a terminal must be the leader of a session whose terminal it is, or getpass finds none.
-_AT_TERMINAL = "import os, sys; os.login_tty(int(sys.argv[1])); os.execv(sys.argv[2], sys.argv[2:])"
 
 _LOG_LINE = re.compile(r"\[[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{9}Z nun_db\] nundb starting!\n")
 
@@ -47,9 +40,37 @@ def command_line(*arguments: str) -> list[str]:
 
 
 def run(
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    standard_input: bytes | int = b"",
+    standard_output: int | None = None,
+    cwd: str | None = None,
+) -> Result:
+    """Run nun-db in a process that is forked (tests/support/fork_server.py).
+
+    Standard input is what a file holds, or a descriptor; what is written to another standard output is not kept.
+    """
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        if isinstance(standard_input, bytes):
+            given.write(standard_input)
+            given.seek(0)
+            standard_input = given.fileno()
+        standard_output = output.fileno() if standard_output is None else standard_output
+        descriptors = (standard_input, standard_output, errors.fileno())
+        process = Forked(*arguments, descriptors=descriptors, environment=environment, cwd=cwd)
+        try:
+            code = process.wait(TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return Result(code, output.read().decode(), errors.read().decode())
+
+
+def run_anew(
     *arguments: str, environment: Mapping[str, str] | None = None, standard_input: bytes = b"", cwd: str | None = None
 ) -> Result:
-    """Run nun-db to its end."""
+    """Run nun-db as `run` does, but start Python for it, as people do."""
     process = subprocess.run(
         command_line(*arguments),
         env=clean_environment(environment or {}),
@@ -61,47 +82,3 @@ def run(
         start_new_session=True,  # without the terminal of whoever runs the tests, on which it would ask
     )
     return Result(process.returncode, process.stdout.decode(), process.stderr.decode())
-
-
-def run_at_terminal(
-    arguments: Sequence[str], answers: Sequence[tuple[str, str]], *, redirection: str = "", cwd: str | None = None
-) -> tuple[int, str]:
-    """Run nun-db at a terminal of its own; give each answer when its prompt is seen. Returns exit code and screen.
-
-    `redirection` is for the shell, such as `<<< "commands"`.
-    """
-    ours, theirs = os.openpty()
-    command = command_line(*arguments)
-    if redirection:
-        command = ["bash", "-c", f"exec {shlex.join(command)} {redirection}"]
-    program = shutil.which(command[0])
-    assert program is not None, command
-    process = subprocess.Popen(
-        [sys.executable, "-c", _AT_TERMINAL, str(theirs), program, *command[1:]],
-        env=clean_environment({}),
-        pass_fds=(theirs,),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-    )
-    os.close(theirs)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    screen = b""
-    seen = 0
-    waiting = list(answers)
-    try:
-        # Reading fails with EIO once the program has ended and all its output is read.
-        with contextlib.suppress(OSError):
-            while select.select([ours], [], [], deadline - time.monotonic())[0]:
-                data = os.read(ours, 65536)
-                if not data:
-                    break
-                screen += data
-                while waiting and (found := screen.find(waiting[0][0].encode(), seen)) != -1:
-                    seen = found + len(waiting[0][0].encode())
-                    os.write(ours, waiting.pop(0)[1].encode() + b"\n")
-        assert not waiting, f"never asked {waiting[0][0]!r}: {screen!r}"
-        return process.wait(max(0.0, deadline - time.monotonic())), screen.decode()
-    finally:
-        process.kill()  # does nothing if it has ended
-        process.wait()
-        os.close(ours)

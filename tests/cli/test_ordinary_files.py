@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import command_line
-from tools.clients.server import clean_environment
+from tests.cli.command import run
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SECONDS_MAX = 90.0
-"""Reading from them would last for ever."""
 
 
 @pytest.fixture(name="special", params=["pipe", "socket", "/dev/zero", "/dev/stdin"])
@@ -44,32 +39,17 @@ def test_what_is_no_file_is_refused(special: Path, tmp_path: Path, command: list
     folder = tmp_path / "dbs"
     reading, writing = os.pipe()  # which stays open: standard input has no end
     try:
-        done = subprocess.run(
-            command_line(*command, str(special)),
-            env=clean_environment({"NUN_DBS_DIR": str(folder), "NUN_AUDIT_FILE": "off"}),
-            stdin=reading,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-        )
+        environment = {"NUN_DBS_DIR": str(folder), "NUN_AUDIT_FILE": "off"}
+        done = run(*command, str(special), environment=environment, standard_input=reading)
     finally:
         os.close(reading)
         os.close(writing)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"nun-db: {special} can't be read: not an ordinary file{advice}\n"
+    assert done == (1, "", f"nun-db: {special} can't be read: not an ordinary file{advice}\n")
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("command", [["verify"], ["restore"], ["import", "db"]])
 def test_a_folder_is_no_file_either(tmp_path: Path, command: list[str]) -> None:
-    done = subprocess.run(
-        command_line(*command, str(tmp_path)),
-        env=clean_environment({"NUN_DBS_DIR": str(tmp_path / "dbs"), "NUN_AUDIT_FILE": "off"}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS_MAX,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (1, f"nun-db: {tmp_path} can't be read: Is a directory\n")
+    environment = {"NUN_DBS_DIR": str(tmp_path / "dbs"), "NUN_AUDIT_FILE": "off"}
+    done = run(*command, str(tmp_path), environment=environment)
+    assert (done.code, done.errors) == (1, f"nun-db: {tmp_path} can't be read: Is a directory\n")

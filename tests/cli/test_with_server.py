@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import Result, run, run_at_terminal
+from tests.cli.command import Result, run, run_anew
+from tests.cli.terminal import run_at_terminal
 from tools.clients.server import CHEAP_PASSWORDS
 
 if TYPE_CHECKING:
@@ -42,6 +43,39 @@ def test_the_two_commands_of_the_tutorial_print_what_the_original_prints(server:
     assert used.response_line == r'Response "valid auth\n;empty;empty;value 1\n;permission denied\n"' + "\n"
     assert used.errors == "nun-db: command 4 (set) failed: permission denied\n"
     assert used.code == 1
+
+
+def test_each_command_starts_by_itself(shared_server: Server, tmp_path: Path) -> None:
+    """With nothing imported before it: other tests fork a process that has it all."""
+    websocket = ("-h", f"ws://{shared_server.websocket}")
+    folder, backup, exported = ("--data-dir", str(tmp_path / "dbs")), str(tmp_path / "backup"), str(tmp_path / "export")
+    admin = (*ADMIN, *at(shared_server))
+    commands: list[tuple[int, tuple[str, ...]]] = [
+        (0, ("version",)),
+        (0, (*admin, "create-db", "-d", "cli-alone", "-t", "t")),
+        (0, (*admin, "exec", "use-db cli-alone t; set k v")),
+        (0, (*admin, "databases", "list")),
+        (0, (*admin, "users", "create", "cli-alone", "ana", "-t", "t")),
+        (0, (*admin, "permissions", "grant", "cli-alone", "ana", "r", "*")),
+        (0, (*admin, "sessions", "list")),
+        (0, (*admin, "status")),
+        (2, (*admin, "password")),
+        (2, (*admin, "top")),
+        (0, (*websocket, "shell", "-d", "cli-alone", "-t", "t")),
+        (3, (*websocket, "watch", "-d", "cli-alone", "-t", "wrong", "k")),
+        (0, ("export", "cli-alone", exported, "--data-dir", str(shared_server.data_dir))),
+        (0, ("import", "copy", exported, "-t", "t", *folder)),
+        (0, ("backup", backup, *folder)),
+        (0, ("verify", backup)),
+        (0, ("restore", backup, "--replace", *folder)),
+        (1, ("import-nundb", str(tmp_path / "none"), *folder)),
+        (2, ("demo", "--host", "example.org")),
+        (1, ("start", *ANY_PORTS)),
+    ]
+    for code, arguments in commands:
+        result = run_anew(*arguments, standard_input=b"get k\n", environment=CHEAP_PASSWORDS)
+        assert (arguments, result.code) == (arguments, code), result
+        assert "Traceback" not in result.errors
 
 
 def test_creating_a_database_twice_is_refused(shared_server: Server) -> None:

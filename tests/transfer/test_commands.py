@@ -13,7 +13,8 @@ import pytest
 
 from pynun.cli.commands.export_import import _opened
 from pynun.errors import TransferError
-from tests.cli.command import command_line, run, run_at_terminal
+from tests.cli.command import command_line, run
+from tests.cli.terminal import run_at_terminal
 from tests.transfer.folders import content
 from tools.clients.exact_clients import http_post
 from tools.clients.server import CHEAP_PASSWORDS, Server, clean_environment

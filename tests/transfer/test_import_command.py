@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import command_line, run, run_at_terminal
+from tests.cli.command import command_line, run
+from tests.cli.terminal import run_at_terminal
 from tests.support.nundb_files import REFERENCE_FOLDER, Key, write_database, write_folder
 from tests.transfer.folders import Content, content, fingerprints, stored_keys
 from tools.clients.exact_clients import http_post

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.command import Result, run, run_at_terminal
+from tests.cli.command import Result, run
 from tests.cli.peer import Peer, http_answer
+from tests.cli.terminal import run_at_terminal
 from tools.clients.exact_clients import http_post
 from tools.clients.sessions import OK, create_database, tcp_session
 

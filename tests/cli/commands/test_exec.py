@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import Result, command_line, run, run_at_terminal
+from tests.cli.command import Result, command_line, run, run_anew
 from tests.cli.peer import Peer, free_port, http_answer
+from tests.cli.terminal import run_at_terminal
 from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def test_create_db_can_name_a_strategy() -> None:
 
 def test_any_text_of_a_reply_is_printed_whatever_the_locale() -> None:
     with Peer(http_answer('valid auth\n;value say "ação";\x1b[2J 🩻\n')) as peer:
-        result = run(*ADMIN, "-h", peer.url, "exec", "get k", environment={"LC_ALL": "C", "PYTHONUTF8": "0"})
+        result = run_anew(*ADMIN, "-h", peer.url, "exec", "get k", environment={"LC_ALL": "C", "PYTHONUTF8": "0"})
     assert result.response_line == r'Response "valid auth\n;value say \"ação\";\u{1b}[2J 🩻\n"' + "\n"
     assert result.code == 0
 
@@ -251,13 +252,14 @@ def test_ctrl_c_ends_it_at_once_without_a_traceback() -> None:
     assert (process.returncode, errors) == (130, b"")
 
 
-@pytest.mark.parametrize("redirection", ["<<< 'use-db x t; keys'", "< <(echo 'use-db x t; keys')"])
-def test_the_password_is_asked_for_at_the_terminal_while_commands_come_from_elsewhere(redirection: str) -> None:
-    with Peer(http_answer("valid auth\n;empty;keys ,\n")) as peer:
+def test_the_password_is_asked_for_at_the_terminal_while_commands_come_from_elsewhere(tmp_path: Path) -> None:
+    commands = tmp_path / "commands"
+    commands.write_text("use-db x t; keys\n")
+    with Peer(http_answer("valid auth\n;empty;keys ,\n")) as peer, commands.open() as redirected:
         code, screen = run_at_terminal(
             ["-u", "root", "-h", peer.url, "exec", "-"],
             [("Password of root: ", "typed-pwd")],
-            redirection=redirection,
+            standard_input=redirected.fileno(),
         )
     assert code == 0, screen
     assert peer.body == b"auth root typed-pwd; use-db x t; keys\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.cli.command import Result, run, run_at_terminal
+from tests.cli.command import Result, run
+from tests.cli.terminal import run_at_terminal
 from tools.clients.exact_clients import http_post
 from tools.clients.sessions import create_database, tcp_session, websocket_session
 

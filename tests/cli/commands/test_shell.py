@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.commands.terminal import Terminal
+from tests.cli.command import Result, command_line, run
+from tests.cli.terminal import Terminal
 from tests.client.conftest import make_database
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
 
@@ -22,20 +22,12 @@ TIMEOUT_S = 60.0
 NOTHING_THERE = "Connection refused; start the server, or give the address of its WebSocket port (usually 3012)"
 
 
-def run_script(database: Database, script: str | bytes, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_script(database: Database, script: str | bytes, *arguments: str) -> Result:
     """Run a script in the database; `arguments` replace those that select it."""
-    selection = arguments or ("shell", "-d", database.name)
-    process = subprocess.run(
-        [sys.executable, "-m", "pynun", "-h", database.url, *selection],
-        input=script if isinstance(script, bytes) else script.encode(),
-        env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    return subprocess.CompletedProcess(
-        process.args, process.returncode, process.stdout.decode(), process.stderr.decode()
+    return run(
+        *("-h", database.url, *(arguments or ("shell", "-d", database.name))),
+        environment={"NUN_TOKEN": database.token},
+        standard_input=script if isinstance(script, bytes) else script.encode(),
     )
 
 
@@ -58,8 +50,8 @@ def leave(terminal: Terminal) -> None:
 def test_script_prints_replies_and_the_events_before_them(database: Database) -> None:
     script = "# a comment\n\nset a two  words; get a\nwatch a\nset a 2\nremove a\nget-safe a\nincrement n 3;get n\n"
     result = run_script(database, script)
-    assert result.stderr == ""
-    assert result.stdout.splitlines() == [
+    assert result.errors == ""
+    assert result.output.splitlines() == [
         "ok",
         "value two  words",
         "ok",
@@ -71,14 +63,14 @@ def test_script_prints_replies_and_the_events_before_them(database: Database) ->
         "ok",
         "value 3",
     ]
-    assert result.returncode == 0
+    assert result.code == 0
 
 
 def test_script_ends_at_the_first_error_which_is_told_without_arguments(database: Database) -> None:
     result = run_script(database, "set a 1\nset-safe a -2 hunter2\nset a 3\n")
-    assert (result.returncode, result.stdout) == (1, "ok\n")
-    assert result.stderr == "nun-db: line 2: set-safe: Invalid version!\n"
-    assert run_script(database, "get a\n").stdout == "value 1\n"
+    assert (result.code, result.output) == (1, "ok\n")
+    assert result.errors == "nun-db: line 2: set-safe: Invalid version!\n"
+    assert run_script(database, "get a\n").output == "value 1\n"
 
 
 @pytest.mark.parametrize(
@@ -95,31 +87,31 @@ def test_each_kind_of_failure_has_its_exit_code(
     database: Database, script: str | bytes, code: int, complaint: str
 ) -> None:
     result = run_script(database, script)
-    assert (result.returncode, result.stderr) == (code, f"nun-db: {complaint}\n")
+    assert (result.code, result.errors) == (code, f"nun-db: {complaint}\n")
 
 
 def test_exit_ends_a_script_and_help_is_printed(database: Database) -> None:
     result = run_script(database, "help get\nexit\nnonsense\n")
-    assert result.returncode == 0
-    assert result.stdout.splitlines()[0] == "get KEY"
+    assert result.code == 0
+    assert result.output.splitlines()[0] == "get KEY"
 
 
 def test_administrator_and_database_user(database: Database) -> None:
     result = run_script(database, "cluster-state\n", "-u", ADMIN_USER, "-p", ADMIN_PASSWORD, "shell")
-    assert result.returncode == 0
-    assert result.stdout.startswith("cluster-state ")
+    assert result.code == 0
+    assert result.output.startswith("cluster-state ")
     arguments = ("shell", "-d", database.name, "--database-user", "ana", "-t", database.user_token)
     result = run_script(database, "set ana-k v\nset k v\n", *arguments)
-    assert (result.stdout, result.stderr) == ("ok\n", "nun-db: line 2: set: permission denied\n")
+    assert (result.output, result.errors) == ("ok\n", "nun-db: line 2: set: permission denied\n")
 
 
 def test_login_that_fails_and_server_that_is_not_there(database: Database) -> None:
     result = run_script(database, "", "shell", "-d", database.name, "-t", "hunter2")
-    assert (result.returncode, result.stdout, result.stderr) == (3, "", "nun-db: Invalid token\n")
+    assert (result.code, result.output, result.errors) == (3, "", "nun-db: Invalid token\n")
     result = run_script(database, "", "shell", "-d", "nowhere", "-t", "hunter2")
-    assert (result.returncode, result.stderr) == (1, "nun-db: Not a valid database name\n")
+    assert (result.code, result.errors) == (1, "nun-db: Not a valid database name\n")
     result = run_script(database, "", "-h", "ws://127.0.0.1:1", "shell")
-    assert (result.returncode, result.stderr) == (
+    assert (result.code, result.errors) == (
         4,
         f"nun-db: cannot connect to ws://127.0.0.1:1: {NOTHING_THERE}\n",
     )
@@ -127,7 +119,7 @@ def test_login_that_fails_and_server_that_is_not_there(database: Database) -> No
 
 def test_reader_that_goes_away_ends_the_script_quietly(database: Database) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "pynun", "-h", database.url, "shell", "-d", database.name],
+        command_line("-h", database.url, "shell", "-d", database.name),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,7 +143,7 @@ def test_reader_that_goes_away_ends_the_script_quietly(database: Database) -> No
 def test_lost_connection_ends_a_script(server: Server) -> None:
     database = make_database(server)
     process = subprocess.Popen(
-        [sys.executable, "-m", "pynun", "-h", database.url, "shell", "-d", database.name],
+        command_line("-h", database.url, "shell", "-d", database.name),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

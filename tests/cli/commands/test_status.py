@@ -13,10 +13,11 @@ import pytest
 
 from pynun.cli.commands.status import as_lines
 from pynun.cli.remote.metrics import Health, Metrics
+from tests.cli.command import run
 from tests.support.certificates import Authority
 from tests.support.watched import growth_forbidden
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
-from tools.clients.server import Server, nun_db
+from tools.clients.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,20 +33,20 @@ def test_a_person_sees_what_it_does(new_server: Callable[..., Server]) -> None:
             client.ask("set a 1")
             client.ask("no such command")
             other.ask("use-db images wrong")
-            done = nun_db("-u", server.user, "-p", server.password, "-h", f"http://{server.http}", "status")
-            nameless = nun_db("-h", f"http://{server.http}", "status")
-            wrong = nun_db("-u", server.user, "-p", "wrong", "-h", f"http://{server.http}", "status")
+            done = run("-u", server.user, "-p", server.password, "-h", f"http://{server.http}", "status")
+            nameless = run("-h", f"http://{server.http}", "status")
+            wrong = run("-u", server.user, "-p", "wrong", "-h", f"http://{server.http}", "status")
             environment = {"NUN_USER": server.user, "NUN_PWD": server.password}
-            by_environment = nun_db("-h", f"http://{server.http}", "status", environment=environment)
-    assert (nameless.returncode, nameless.stderr) == (wrong.returncode, by_environment.stderr) == (0, "")
+            by_environment = run("-h", f"http://{server.http}", "status", environment=environment)
+    assert (nameless.code, nameless.errors) == (wrong.code, by_environment.errors) == (0, "")
     told = "refused this user and password, so databases are not named: give the right ones, or none\n"
-    assert wrong.stderr == f"nun-db: http://{server.http} {told}"
-    assert "\nimages " in by_environment.stdout
+    assert wrong.errors == f"nun-db: http://{server.http} {told}"
+    assert "\nimages " in by_environment.output
     for one in (nameless, wrong):
-        assert "images" not in one.stdout
-        assert "\nall others " in one.stdout
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+        assert "images" not in one.output
+        assert "\nall others " in one.output
+    assert (done.code, done.errors) == (0, "")
+    lines = done.output.splitlines()
     assert re.fullmatch(rf"http://{server.http}: ready, version \S+, serving for [0-9.]+ m?s", lines[0])
     assert "connections  websocket 1  http 1  tcp 1; 0 refused so far" in lines
     assert "sessions     1, 1 keys watched" in lines
@@ -88,9 +89,9 @@ def test_the_time_of_an_import_is_not_taken_for_time_of_serving() -> None:
 
 
 def test_scripts_get_one_object(shared_server: Server) -> None:
-    done = nun_db("-h", f"http://{shared_server.http}", "status", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    said = json.loads(done.stdout)
+    done = run("-h", f"http://{shared_server.http}", "status", "--json")
+    assert (done.code, done.errors) == (0, "")
+    said = json.loads(done.output)
     assert (said["ready"], said["reason"], said["url"]) == (True, None, f"http://{shared_server.http}")
     assert said["metrics"]["nun_db_ready"] == [{"labels": {}, "value": 1}]
     transports = {sample["labels"]["transport"] for sample in said["metrics"]["nun_db_connections"]}
@@ -103,20 +104,20 @@ def test_a_server_that_is_not_ready_is_exit_code_1(new_server: Callable[..., Ser
         with growth_forbidden(server), TcpClient(server.tcp) as client:
             client.ask("use-db images images-pwd")
             client.ask("set big " + "x" * 4_000_000)
-            done = nun_db("-h", f"http://{server.http}", "status")
-            as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
-    assert done.returncode == as_json.returncode == 1
-    assert "NOT READY: changes can't be stored: File too large" in done.stdout.splitlines()[0]
-    assert json.loads(as_json.stdout)["reason"] == "changes can't be stored: File too large"
+            done = run("-h", f"http://{server.http}", "status")
+            as_json = run("-h", f"http://{server.http}", "status", "--json")
+    assert done.code == as_json.code == 1
+    assert "NOT READY: changes can't be stored: File too large" in done.output.splitlines()[0]
+    assert json.loads(as_json.output)["reason"] == "changes can't be stored: File too large"
 
 
 def test_without_metrics_it_still_says_whether_it_is_ready(new_server: Callable[..., Server]) -> None:
     with new_server(NUN_METRICS="off") as server:
-        done = nun_db("-h", f"http://{server.http}", "status")
-        as_json = nun_db("-h", f"http://{server.http}", "status", "--json")
-    assert done.returncode == as_json.returncode == 0
-    assert done.stdout.splitlines() == [f"http://{server.http}: ready", "no figures: metrics are off (NUN_METRICS=off)"]
-    assert json.loads(as_json.stdout)["metrics"] is None
+        done = run("-h", f"http://{server.http}", "status")
+        as_json = run("-h", f"http://{server.http}", "status", "--json")
+    assert done.code == as_json.code == 0
+    assert done.output.splitlines() == [f"http://{server.http}: ready", "no figures: metrics are off (NUN_METRICS=off)"]
+    assert json.loads(as_json.output)["metrics"] is None
 
 
 def test_an_address_of_its_own_and_tls(disk_folder: Path) -> None:
@@ -125,23 +126,23 @@ def test_an_address_of_its_own_and_tls(disk_folder: Path) -> None:
     with Server(disk_folder / "dbs", environment=environment) as server:
         assert server.metrics is not None
         url = f"https://localhost:{server.metrics.port}"
-        done = nun_db("-h", url, "--ca", str(authority.file), "status")
-        distrusting = nun_db("-h", url, "status")
-        plain = nun_db("-h", f"http://{server.http}", "status")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"{url}: ready, version")
-    assert distrusting.returncode == 4
+        done = run("-h", url, "--ca", str(authority.file), "status")
+        distrusting = run("-h", url, "status")
+        plain = run("-h", f"http://{server.http}", "status")
+    assert (done.code, done.errors) == (0, "")
+    assert done.output.startswith(f"{url}: ready, version")
+    assert distrusting.code == 4
     told = f"nun-db: http://{server.http} refused the request: this port speaks TLS: use https:// or wss://\n"
-    assert (plain.returncode, plain.stderr) == (4, told)
+    assert (plain.code, plain.errors) == (4, told)
 
 
 def test_no_server_is_exit_code_4() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        done = nun_db("-h", f"127.0.0.1:{free.getsockname()[1]}", "status")
-    assert done.returncode == 4
-    assert "nothing listens at http://127.0.0.1:" in done.stderr
-    assert done.stdout == ""
+        done = run("-h", f"127.0.0.1:{free.getsockname()[1]}", "status")
+    assert done.code == 4
+    assert "nothing listens at http://127.0.0.1:" in done.errors
+    assert done.output == ""
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_another_program_is_exit_code_4(answer: bytes) -> None:
 
         replying = threading.Thread(target=reply)
         replying.start()
-        done = nun_db("-h", f"127.0.0.1:{listening.getsockname()[1]}", "status")
+        done = run("-h", f"127.0.0.1:{listening.getsockname()[1]}", "status")
         replying.join(10)
-    assert done.returncode == 4
-    assert "does not say how it is" in done.stderr
+    assert done.code == 4
+    assert "does not say how it is" in done.errors

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from queue import Queue
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.commands.terminal import Terminal
+from tests.cli.command import Result, command_line, run
+from tests.cli.terminal import Terminal
 from tests.client.conftest import make_database
-from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
+from tests.support.fork_server import Forked
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,25 +32,44 @@ TIMEOUT_S = 60.0
 class Watching:
     """A running `nun-db watch` whose lines can be waited for."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self._lines: dict[str, Queue[str]] = {"stdout": Queue(), "stderr": Queue()}
-        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
-            assert stream is not None
-            threading.Thread(target=self._collect, args=(stream, self._lines[name]), daemon=True).start()
+    def __init__(self, database: Database, *arguments: str) -> None:
+        self._output: Queue[str] = Queue()
+        self._errors: Queue[str] = Queue()
+        with (
+            open(os.devnull) as nothing,
+            self._collected(self._output) as output,
+            self._collected(self._errors) as errors,
+        ):
+            self.process = Forked(
+                *arguments, descriptors=(nothing.fileno(), output, errors), environment={"NUN_TOKEN": database.token}
+            )
 
     @staticmethod
-    def _collect(stream: IO[str], lines: Queue[str]) -> None:
-        for line in stream:
-            lines.put(line.rstrip("\n"))
+    @contextmanager
+    def _collected(lines: Queue[str]) -> Iterator[int]:
+        """What to write to, while it is handed on."""
+        reading, writing = os.pipe()
+
+        def collect() -> None:
+            with open(reading, encoding="utf-8") as stream:
+                for line in stream:
+                    lines.put(line.rstrip("\n"))
+
+        threading.Thread(target=collect, daemon=True).start()
+        yield writing
+        os.close(writing)
+
+    @property
+    def has_printed(self) -> bool:
+        return not self._output.empty()
 
     def line(self) -> str:
         """The next line of standard output."""
-        return self._lines["stdout"].get(timeout=TIMEOUT_S)
+        return self._output.get(timeout=TIMEOUT_S)
 
     def note(self) -> str:
         """The next line of standard error."""
-        return self._lines["stderr"].get(timeout=TIMEOUT_S)
+        return self._errors.get(timeout=TIMEOUT_S)
 
     def interrupt(self) -> int:
         """Press Ctrl-C and return the exit code."""
@@ -56,45 +77,19 @@ class Watching:
         return self.process.wait(TIMEOUT_S)
 
 
-def command(database: Database, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pynun", "-h", database.url, "watch", "-d", database.name, *arguments]
+def command(database: Database, *arguments: str) -> tuple[str, ...]:
+    return ("-h", database.url, "watch", "-d", database.name, *arguments)
 
 
 @contextmanager
-def watching(database: Database, *arguments: str) -> Iterator[Watching]:
+def watching(database: Database, *arguments: str, login: tuple[str, ...] = ()) -> Iterator[Watching]:
     """Watch, with an extra key `started` whose line says that the watch has begun."""
     database.admin("set started yes")
-    process = subprocess.Popen(
-        command(database, "started", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
-    )
+    watch = Watching(database, *login, *command(database, "started", *arguments))
     try:
-        yield Watching(process)
+        yield watch
     finally:
-        process.kill()
-        process.wait(TIMEOUT_S)
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-
-
-def run(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(database, *arguments),
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        env=clean_environment({"NUN_TOKEN": database.token, **environment}),
-        cwd=REPOSITORY,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+        watch.process.kill()
 
 
 def test_every_change_is_a_line_and_ctrl_c_the_normal_end(database: Database) -> None:
@@ -110,7 +105,7 @@ def test_without_current_only_changes_are_printed(database: Database) -> None:
     with watching(database, "k") as watch:
         # Nothing tells when it has begun, so change the key until a line comes.
         number = 0
-        while watch._lines["stdout"].empty():
+        while not watch.has_printed:
             assert watch.process.poll() is None
             database.admin(f"set k {number}")
             number += 1
@@ -134,12 +129,14 @@ def test_json_has_a_line_for_each_change(database: Database) -> None:
 def test_reader_that_goes_away_ends_it_quietly(database: Database) -> None:
     database.admin("set a 1;set b 2")
     result = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$@" | head -n 1', "bash", *command(database, "a", "b", "--current")],
+        [
+            *("bash", "-c", 'set -o pipefail; "$@" | head -n 1', "bash"),
+            *command_line(*command(database, "a", "b", "--current")),
+        ],
         capture_output=True,
         stdin=subprocess.DEVNULL,
         text=True,
         env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
         timeout=TIMEOUT_S,
         check=False,
     )
@@ -160,26 +157,16 @@ def test_failures_are_one_line_and_an_exit_code(
     database: Database, arguments: tuple[str, ...], environment: dict[str, str], code: int, complaint: str
 ) -> None:
     database.admin("set-permissions ana rw ana-*")
-    result = run(database, *arguments, **environment)
-    assert (result.returncode, result.stdout, result.stderr) == (code, "", complaint)
+    result = run(*command(database, *arguments), environment={"NUN_TOKEN": database.token, **environment})
+    assert result == (code, "", complaint)
 
 
-def test_no_server_at_the_beginning(database: Database) -> None:
-    result = run(database, "k", "-h", "ws://127.0.0.1:1")
-    assert result.returncode == 2  # -h stands before the command
-    process = subprocess.run(
-        [sys.executable, "-m", "pynun", "-h", "ws://127.0.0.1:1", "watch", "-d", "d", "-t", "t", "k"],
-        capture_output=True,
-        text=True,
-        env=clean_environment({}),
-        cwd=REPOSITORY,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert process.returncode == 4
-    assert process.stderr == (
+def test_no_server_at_the_beginning() -> None:
+    assert run("-h", "ws://127.0.0.1:1", "watch", "-d", "d", "-t", "t", "k") == Result(
+        4,
+        "",
         "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused; start the server, or give the address of its"
-        " WebSocket port (usually 3012)\n"
+        " WebSocket port (usually 3012)\n",
     )
 
 
@@ -193,21 +180,9 @@ def test_administrator_may_watch_security_keys(database: Database) -> None:
     with watching(database, "$$permission_$ana", "--current") as watch:
         assert watch.note() == "nun-db: To read security keys you must auth as an admin!"
         assert watch.process.wait(TIMEOUT_S) == 1
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pynun", "-u", ADMIN_USER, "-p", ADMIN_PASSWORD, "-h", database.url),
-            *("watch", "-d", database.name, "--current", "$$permission_$ana"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "$$permission_$ana 0 r *|rwix ana-*\n"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(TIMEOUT_S) == 0
+    with watching(database, "$$permission_$ana", "--current", login=("-u", ADMIN_USER, "-p", ADMIN_PASSWORD)) as watch:
+        assert [watch.line(), watch.line()] == ["started 1 yes", "$$permission_$ana 0 r *|rwix ana-*"]
+        assert watch.interrupt() == 0
 
 
 def test_lost_connection_is_noted_and_the_newest_value_printed(server: Server) -> None:
@@ -236,8 +211,7 @@ def test_lost_connection_is_noted_and_the_newest_value_printed(server: Server) -
 
 def test_escape_sequences_do_not_reach_a_terminal(database: Database) -> None:
     database.admin("set k \x1b]0;owned")
-    arguments = ("-h", database.url, "watch", "-d", database.name, "--current", "k")
-    with Terminal(*arguments, environment={"NUN_TOKEN": database.token}) as terminal:
+    with Terminal(*command(database, "--current", "k"), environment={"NUN_TOKEN": database.token}) as terminal:
         terminal.expect("k 0 \\x1b]0")
         terminal.type("\x03")
         assert terminal.wait() == 0

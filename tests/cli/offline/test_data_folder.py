@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.backup.data import NAMES, back_up, contents, make_folder
-from tests.cli.command import run, run_at_terminal
+from tests.cli.command import run
+from tests.cli.terminal import run_at_terminal
 from tests.support.nundb_files import REFERENCE_FOLDER
 from tools.clients.server import CHEAP_PASSWORDS
 

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cli.command import Result, run
 from tools.clients.exact_clients import TcpClient, http_post
+from tools.clients.server import Server, new_folder
 from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tools.clients.server import Server
-
 ADMIN = ("-u", "user-name", "-p", "user-pwd")
 ODD = ("a;b", "tab\tbed", "tab\t", "esc\x1b[2J", "no\u00a0break", "'quoted'", "-", "end;", "cr\rname")
 UNSENDABLE = ("a;b", "tab\t", "end;", "\u2003wide", "\rname")
-USERS = 1003
-"""More than two pages."""
+PAGE = 500
+"""Rows in an answer of the server (pynun/engine/commands/listing.py)."""
 
 
 def nun_db(server: Server, *arguments: str, **environment: str) -> Result:
     return run(*ADMIN, "-h", f"http://{server.http}", *arguments, environment=environment)
 
 
-@pytest.fixture(name="odd")
-def _odd(server: Server) -> Iterator[Server]:
-    """A server with databases, and users of the database `d`, of odd names."""
+def rows(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it is
+    return json.loads(nun_db(server, *arguments, "--json").output)
+
+
+def tell(server: Server, *commands: str) -> list[list[str]]:
+    """The replies to commands of an administrator in the database `d`, by lines of TCP."""
     with TcpClient(server.tcp) as client:
         client.ask(f"auth {server.credentials}")
-        for name in ("d", "tab", "a", "end", *ODD):
-            assert client.ask(f"create-db {name} pwd") == ["create-db success\n", OK], name
         client.ask("use-db d pwd")
-        for name in ("ana", *ODD):
-            assert client.ask(f"create-user {name} user-pwd") == [OK], name
-    yield server
-    assert server.is_running
+        return client.ask_all(*commands)
+
+
+@pytest.fixture(scope="module", name="odd")
+def _odd() -> Iterator[Server]:
+    """A server with databases, and users of the database `d`, of odd names; tests leave them as they are."""
+    names = ["d", "tab", "a", "end", *ODD]
+    with new_folder() as folder, Server(folder / "dbs") as server:
+        assert tell(server, *(f"create-db {name} pwd" for name in names)) == [["create-db success\n", OK]] * len(names)
+        names = ["ana", *ODD]
+        assert tell(server, *(f"create-user {name} user-pwd" for name in names)) == [[OK]] * len(names)
+        yield server
+        assert server.is_running
 
 
 def test_tables_show_each_on_its_line_and_column(odd: Server) -> None:
@@ -81,11 +90,11 @@ def test_status_shows_each_on_its_line_and_column(odd: Server) -> None:
 
 
 def test_programs_get_the_names_as_they_are(odd: Server) -> None:
-    rows = json.loads(nun_db(odd, "databases", "list", "--json").output)
-    assert {row["name"] for row in rows} == {"$admin", "d", "tab", "a", "end", *ODD}
-    assert {row["name"] for row in rows if row["keys"] is None} == {name for name in ODD if name in UNSENDABLE}
-    assert all(row["keys"] for row in rows if row["keys"] is not None)
-    assert {row["user"] for row in json.loads(nun_db(odd, "users", "list", "d", "--json").output)} == {"ana", *ODD}
+    databases = rows(odd, "databases", "list")
+    assert {row["name"] for row in databases} == {"$admin", "d", "tab", "a", "end", *ODD}
+    assert {row["name"] for row in databases if row["keys"] is None} == {name for name in ODD if name in UNSENDABLE}
+    assert all(row["keys"] for row in databases if row["keys"] is not None)
+    assert {row["user"] for row in rows(odd, "users", "list", "d")} == {"ana", *ODD}
 
 
 def test_what_is_not_measured_is_told(odd: Server) -> None:
@@ -94,12 +103,14 @@ def test_what_is_not_measured_is_told(odd: Server) -> None:
     assert nun_db(odd, "databases", "list", "--no-sizes").errors == ""
 
 
-@pytest.mark.parametrize("name", ["tab\tbed", "esc\x1b[2J", "no\u00a0break", "'quoted'", "cr\rname"])
-def test_what_http_can_carry_is_sent(odd: Server, name: str) -> None:
-    assert json.loads(nun_db(odd, "databases", "size", name, "--json").output)["name"] == name
+@pytest.mark.parametrize("end", ["\tbed", "\x1b[2J", "\u00a0break", "'quoted'", "\rname"])
+def test_what_http_can_carry_is_sent(odd: Server, end: str) -> None:
+    name = f"x{end}"
+    tell(odd, f"create-db {name} pwd", f"create-user {name} pwd")
+    assert rows(odd, "databases", "size", name)["name"] == name
     assert nun_db(odd, "users", "remove", "d", name).code == 0
     assert nun_db(odd, "databases", "drop", name, "--yes").code == 0
-    assert name not in nun_db(odd, "databases", "list", "--json").output
+    assert name not in [row["name"] for row in rows(odd, "databases", "list")]
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
@@ -132,16 +143,18 @@ def test_what_would_mean_another_one_is_not_sent(command: tuple[str, ...], name:
     )
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a\nb"])
-def test_what_can_be_no_name_is_not_sent(name: str) -> None:
-    result = run(*ADMIN, "-h", "http://127.0.0.1:1", "databases", "size", name)
-    assert (result.code, result.output) == (2, "")
-    assert result.errors == "nun-db: a name, kind, pattern or key can't be empty or hold blanks or line breaks\n"
+NO_NAME = "a name, kind, pattern or key can't be empty or hold blanks or line breaks"
 
 
-def test_bytes_that_are_no_text_are_told_as_such() -> None:
-    result = run(*ADMIN, "-h", "http://127.0.0.1:1", "databases", "size", "a\udcffb")
-    assert (result.code, result.errors) == (2, "nun-db: 'a\\udcffb' is not UTF-8 text, so it can't be sent\n")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, NO_NAME) for name in ("", "two words", "a\nb")),
+        ("a\udcffb", "'a\\udcffb' is not UTF-8 text, so it can't be sent"),
+    ],
+)
+def test_what_can_be_no_name_is_not_sent(name: str, told: str) -> None:
+    assert run(*ADMIN, "-h", "http://127.0.0.1:1", "databases", "size", name) == (2, "", f"nun-db: {told}\n")
 
 
 def test_a_name_with_white_space_at_its_end_is_not_taken_for_the_one_without(odd: Server) -> None:
@@ -151,25 +164,17 @@ def test_a_name_with_white_space_at_its_end_is_not_taken_for_the_one_without(odd
 
 def test_the_way_out_for_names_that_end_with_a_semicolon(odd: Server) -> None:
     """As docs/administration.md says: a word behind the name, and keys in place of `remove-user`."""
-    with TcpClient(odd.tcp) as client:
-        client.ask(f"auth {odd.credentials}")
-        client.ask("use-db d pwd")
-        client.ask("create-user end user-pwd")
-        assert client.ask("remove $$user_end; -") == [OK]
-        assert client.ask("drop-db end; -") == ["drop-db success\n", OK]
-    users = {row["user"] for row in json.loads(nun_db(odd, "users", "list", "d", "--json").output)}
-    assert "end" in users
-    assert "end;" not in users
-    assert http_post(odd.http, "use-db end pwd") == "empty"
+    tell(odd, *(f"create-{what} {name} pwd" for what in ("db", "user") for name in ("way", "way;")))
+    assert tell(odd, "remove $$user_way; -", "drop-db way; -") == [[OK], ["drop-db success\n", OK]]
+    users = {row["user"] for row in rows(odd, "users", "list", "d")}
+    assert users & {"way", "way;"} == {"way"}
+    assert http_post(odd.http, "use-db way pwd") == "empty"
+    tell(odd, "remove-user way", "drop-db way")
 
 
 def test_permissions_of_a_user_are_shown_whatever_the_name(odd: Server) -> None:
-    with TcpClient(odd.tcp) as client:
-        client.ask("use-db d pwd")
-        client.ask(f"auth {odd.credentials}")
-        assert client.ask("set-permissions a;b r x*") == [OK]
-    shown = json.loads(nun_db(odd, "permissions", "show", "d", "a;b", "--json").output)
-    assert shown == [{"user": "a;b", "permissions": "r x*"}]
+    assert tell(odd, "set-permissions a;b r x*") == [[OK]]
+    assert rows(odd, "permissions", "show", "d", "a;b") == [{"user": "a;b", "permissions": "r x*"}]
 
 
 @pytest.mark.parametrize("arguments", [("shell", "-d"), ("watch", "key", "-d")])
@@ -209,19 +214,17 @@ def test_none_is_imported_under_such_a_name(odd: Server, tmp_path: Path) -> None
     assert run("import", "a-b", str(file), "--data-dir", other, "-t", "t").code == 0
 
 
-@pytest.mark.parametrize("ending", [";drop-db", "\t", "%41", "\u2028"])
-def test_they_are_listed_page_by_page(server: Server, ending: str) -> None:
+def test_they_are_listed_page_by_page(server: Server) -> None:
     """The last name of a page is sent back to the server, which must not take a part of it for a command."""
-    names = sorted(f"n{number:04}{ending}" for number in range(USERS))
-    with TcpClient(server.tcp) as client:
-        client.ask(f"auth {server.credentials}")
-        client.ask("create-db d pwd")
-        client.ask("use-db d pwd")
-        made = client.ask_all(*(f"create-user {name} pwd" for name in names))
-        assert made == [[OK]] * USERS
-        made = client.ask_all(*(f"create-db {name} pwd" for name in names))
-        assert made == [["create-db success\n", OK]] * USERS
-    users = json.loads(nun_db(server, "users", "list", "d", "--json").output)
-    assert [row["user"] for row in users] == names
-    databases = json.loads(nun_db(server, "databases", "list", "--no-sizes", "--json").output)
+    endings = (";drop-db", "\t", "%41", "\u2028")
+    # So that each ending is that of some names around the end of a page.
+    names = [f"n{number:04}{endings[(number - PAGE // 2) // PAGE % 4]}" for number in range(PAGE * 4 + 10)]
+    tell(server, "create-db d pwd")
+    with TcpClient(server.tcp) as client:  # all of them at once, for their commits take long
+        client.send(f"auth {server.credentials}\nuse-db d pwd")
+        for command in ("create-user", "create-db"):
+            client.send("\n".join(f"{command} {name} pwd" for name in names))
+        assert len(client.take(3 + 3 * len(names))) == 3 + 3 * len(names)
+    assert [row["user"] for row in rows(server, "users", "list", "d")] == names
+    databases = rows(server, "databases", "list", "--no-sizes")
     assert [row["name"] for row in databases] == ["$admin", "d", *names]
