@@ -198,8 +198,8 @@ COMMANDS: tuple[Command, ...] = (
         "debug",
         shapes.DEBUG,
         admin.debug,
-        "Show databases, pending operations, unresolved conflicts (of the selected database, else of all) or "
-        "the process id.",
+        "Show databases, pending operations, unresolved conflicts or the process id. The conflicts are those of the "
+        "selected database, else of all.",
         admin=True,
         differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the "
         "unresolved records; the original lists nothing.",
