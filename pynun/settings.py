@@ -253,40 +253,40 @@ class Settings:
     external_address: str | None
     replicate_addresses: tuple[str, ...]
     log_level: str
-    log_format: str = "text"
-    metrics: bool | Address = True
+    log_format: str
+    metrics: bool | Address
     durability: Durability
     message_bytes_max: int
     outbox_bytes_max: int
-    unfinished_bytes_max: int = 64 * 1024**2
-    key_bytes_max: int = 8192
-    database_bytes_max: int | None = None
-    changes_per_second_max: int | None = None
+    unfinished_bytes_max: int
+    key_bytes_max: int
+    database_bytes_max: int | None
+    changes_per_second_max: int | None
     audit_file: Path | None
     """Relative to `data_dir`, unless it is absolute; None: no file."""
     audit_bytes_max: int
     audit_keep: int
-    run_as: values.Identity | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    connections_max: int = 10_000
-    connections_per_address_max: int = 8_000
-    watches_max: int = 10_000
-    keys_max: int = 1_000_000
-    handshake_seconds: int = 15
-    idle_seconds: int = 45
-    allowed_origins: tuple[str, ...] = ()
-    trusted_proxies: tuple[values.Network, ...] = ()
-    proxy_protocol: str = "auto"
-    backup_dir: Path | None = None
-    backup_interval_seconds: int = 86_400
-    backup_keep: int = 7
-    login_burst: int = 10
-    login_delay_seconds_max: int = 60
+    run_as: values.Identity | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    connections_max: int
+    connections_per_address_max: int
+    watches_max: int
+    keys_max: int
+    handshake_seconds: int
+    idle_seconds: int
+    allowed_origins: tuple[str, ...]
+    trusted_proxies: tuple[values.Network, ...]
+    proxy_protocol: str
+    backup_dir: Path | None
+    backup_interval_seconds: int
+    backup_keep: int
+    login_burst: int
+    login_delay_seconds_max: int
     argon2_memory_kib: int
     argon2_passes: int
     argon2_lanes: int
-    unknown: tuple[str, ...] = ()
+    unknown: tuple[str, ...]
     """Variables whose names begin like those of settings, and are none: typing errors, most likely."""
     unused: tuple[str, ...]
     """The variables (or options) that were set, not to their default, and have no effect on a single node."""
