@@ -48,7 +48,13 @@ def _file(disk_folder: Path) -> Path:
     return disk_folder / "dbs" / schema.DATA_FILE
 
 
-@pytest.mark.parametrize(("pages_max", "leaves_max"), [(4096, 1024), (4096, 20), (40, 20)])
+LONG = pytest.mark.system
+
+
+@pytest.mark.parametrize(
+    ("pages_max", "leaves_max"),
+    [(4096, 1024), pytest.param(4096, 20, marks=LONG), pytest.param(40, 20, marks=LONG)],
+)
 def test_what_the_store_writes_is_never_taken_for_damage(
     disk_folder: Path, monkeypatch: pytest.MonkeyPatch, pages_max: int, leaves_max: int
 ) -> None:
@@ -76,7 +82,9 @@ def test_what_the_store_writes_is_never_taken_for_damage(
     LmdbStore(disk_folder / "dbs").close()
 
 
-@pytest.mark.parametrize("damage", ["nothing", "noise", "ones", "another page"])
+@pytest.mark.parametrize(
+    "damage", [pytest.param("nothing", marks=LONG), "noise", pytest.param("ones", marks=LONG), "another page"]
+)
 def test_every_page_in_use_that_is_overwritten_is_noticed(file: Path, damage: str) -> None:
     whole = file.read_bytes()
     pages = pages_in_use(file)
