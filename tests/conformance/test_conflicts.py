@@ -45,7 +45,7 @@ def test_numbers_grow_over_a_restart_on_another_clock(is_noted: bool) -> None:
             with contextlib.closing(LmdbStore(folder / "dbs")) as store:
                 write_notes(store, {LAST_CONFLICT: Entry(ahead + 7, "")})
         first = ahead + (8 if is_noted else 1)
-        for expected in (first, first + 1):
+        for expected in (first, first + 1) if is_noted else (first,):
             with running_server(folder / "dbs") as server, websocket_session(server, "clock") as client:
                 client.ask("arbiter")
                 assert _conflict(client, "k", 1, "b") == expected
@@ -193,20 +193,20 @@ def test_a_database_user_cannot_resolve_in_another_database(shared_server: Serve
         assert client.ask("get-safe k") == ["value-version -2 a\n", OK]
 
 
-def test_conflicts_of_two_databases_are_listed_for_the_admin(server: Server) -> None:
+def test_conflicts_of_two_databases_are_listed_for_the_admin(shared_server: Server) -> None:
     for name in ("listed-a", "listed-b"):
-        create_database(server, name, strategy="arbiter")
-        with websocket_session(server, name) as client:
+        create_database(shared_server, name, strategy="arbiter")
+        with websocket_session(shared_server, name) as client:
             client.ask_all("arbiter", "set-safe k 5 a")
             number = _conflict(client, "k", 1, "b")
-            with admin_session(server, name) as admin:
+            with admin_session(shared_server, name) as admin:
                 for command in ("pending-conflicts", "pendding-conflitcts"):
                     listing, end = admin.ask(f"debug {command}")
                     assert listing.startswith("conflitcts-list ,")
                     assert f"$conflicts_k_{number}" in listing
                     assert end == OK
             client.ask(f"resolve {number} {name} k 6 done")
-            with admin_session(server, name) as admin:
+            with admin_session(shared_server, name) as admin:
                 assert f"$conflicts_k_{number}" not in "".join(admin.ask("debug pending-conflicts"))
 
 

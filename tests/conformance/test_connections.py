@@ -56,18 +56,11 @@ def test_requests_leave_nothing(shared_server: Server) -> None:
     assert http_post(shared_server.http, "use-db requests pwd; get $connections") == "empty;value 1\n"
 
 
-def test_it_counts_from_zero_after_a_restart(server: Server) -> None:
+def test_it_counts_from_zero_after_a_restart_and_after_a_kill(server: Server) -> None:
     create_database(server, "restarted")
-    with websocket_session(server, "restarted") as one, websocket_session(server, "restarted"):
-        assert one.ask("get $connections") == ["value 2\n", OK]
-        server.restart()
-    with websocket_session(server, "restarted") as client:
-        assert client.ask("get $connections") == ["value 1\n", OK]
-
-
-def test_it_counts_from_zero_after_a_kill(server: Server) -> None:
-    create_database(server, "killed")
-    with websocket_session(server, "killed"), websocket_session(server, "killed"):
-        server.kill()
-    server.start()
-    assert http_post(server.http, "use-db killed pwd; get $connections") == "empty;value 1\n"
+    for end in (server.stop, server.kill):
+        with websocket_session(server, "restarted") as one, websocket_session(server, "restarted"):
+            assert one.ask("get $connections") == ["value 2\n", OK]
+            end()
+        server.start()
+    assert http_post(server.http, "use-db restarted pwd; get $connections") == "empty;value 1\n"

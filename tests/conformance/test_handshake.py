@@ -181,8 +181,8 @@ def test_the_tcp_port_says_at_the_first_byte_that_it_speaks_no_tls(shared_server
         assert b"TLS" in b"".join(iter(lambda: plain.recv(4096), b""))
 
 
-def test_commands_that_look_a_little_like_requests_run(server: Server) -> None:
-    create_database(server, "likeness")
-    with tcp_session(server, "likeness") as client:
+def test_commands_that_look_a_little_like_requests_run(shared_server: Server) -> None:
+    create_database(shared_server, "likeness")
+    with tcp_session(shared_server, "likeness") as client:
         assert client.ask("set GET / HTTP/1.1") == [OK]
         assert client.ask("get GET") == ["value / HTTP/1.1\n", OK]

@@ -62,31 +62,27 @@ def test_long_keys_are_sorted_among_short_ones(client: Connection) -> None:
     assert client.ask("keys b*") == [f"keys ,{','.join(sorted(key for key in keys if key[0] == 'b'))}\n", OK]
 
 
-def test_a_long_key_counts_and_survives_a_restart(server: Server) -> None:
-    key = "ключ" * 300
-    create_database(server, "long", then=f"increment {key} 5; set {key}x 1; remove {key}x")
-    server.restart()
-    assert http_post(server.http, f"use-db long pwd; increment {key}; get-safe {key}; keys ключ") == (
-        f"empty;empty;value-version 2 6\n;keys ,{key}\n"
+def test_a_long_key_counts_and_conflicts_and_survives_a_restart(server: Server) -> None:
+    key, counter = "k" * 700, "ключ" * 300
+    create_database(
+        server, "long", strategy="arbiter", then=f"increment {counter} 5; set {counter}x 1; remove {counter}x"
     )
-
-
-def test_a_long_key_in_conflict(server: Server) -> None:
-    key = "k" * 700
-    create_database(server, "longconflict", strategy="arbiter")
-    with websocket_session(server, "longconflict") as arbiter, websocket_session(server, "longconflict") as client:
+    with websocket_session(server, "long") as arbiter, websocket_session(server, "long") as client:
         arbiter.ask("arbiter")
         client.ask(f"set-safe {key} 5 a")
         record = client.ask(f"set-safe {key} 1 b")[0].removeprefix("error $$conflitct unresolved ").removesuffix(" \n")
         number = record.removeprefix(f"$conflicts_{key}_")
         assert number.isdecimal()
-        assert arbiter.take() == [f"resolve {number} longconflict 6 {key} a b"]
+        assert arbiter.take() == [f"resolve {number} long 6 {key} a b"]
         server.restart()
-    with websocket_session(server, "longconflict") as arbiter:
-        assert arbiter.ask("arbiter") == [f"resolve {number} longconflict 6 {key} a b", OK]
-        assert arbiter.ask(f"resolve {number} longconflict {key} 6 c") == [OK]
+    with websocket_session(server, "long") as arbiter:
+        assert arbiter.ask("arbiter") == [f"resolve {number} long 6 {key} a b", OK]
+        assert arbiter.ask(f"resolve {number} long {key} 6 c") == [OK]
         assert arbiter.ask(f"get-safe {key}") == ["value-version 7 c\n", OK]
         assert arbiter.ask(f"get {record}") == ["value resolved c\n", OK]
+        assert arbiter.ask(f"increment {counter}") == [OK]
+        assert arbiter.ask(f"get-safe {counter}") == ["value-version 2 6\n", OK]
+        assert arbiter.ask("keys ключ") == [f"keys ,{counter}\n", OK]
 
 
 @pytest.mark.parametrize("size", [125, 126, 65_535, 65_536, MEBIBYTE, 10 * MEBIBYTE])
