@@ -1,4 +1,7 @@
-"""Tokens and passwords exist as Argon2id hashes only, however they come in (docs/protocol.md section 3)."""
+"""Tokens and passwords exist as Argon2id hashes only (docs/protocol.md section 3): with real hashes, and their cost.
+
+All ways for a secret to come in are in tests/engine/commands/test_secrets.py.
+"""
 
 from __future__ import annotations
 
@@ -23,42 +26,28 @@ def _may_enter(server: Server, database: str, credentials: str) -> bool:
     return answer == "empty"
 
 
-@pytest.mark.parametrize("get", ["get", "get-safe"])
-def test_the_admin_sees_the_hash_of_a_token(shared_server: Server, get: str) -> None:
-    database = f"secrets-seen-{get}"
-    create_database(shared_server, database, then="create-user ana ana-pwd")
-    with admin_session(shared_server, database) as client:
-        for key in ("$$token", "$$user_ana"):
-            answer, end = client.ask(f"{get} {key}")
+def test_the_admin_sees_the_hash_of_a_token(shared_server: Server) -> None:
+    create_database(shared_server, "secrets-seen", then="create-user ana ana-pwd")
+    with admin_session(shared_server, "secrets-seen") as client:
+        for command in ("get $$token", "get $$user_ana", "get-safe $$token"):
+            answer, end = client.ask(command)
             assert answer.split(" ")[-1].startswith("$argon2id$v=19$"), answer
             assert "pwd" not in answer
             assert end == OK
-
-
-@pytest.mark.parametrize(
-    "command", ["set $$token new-pwd", "set-safe $$token -1 new-pwd", "set-safe $$token 5 new-pwd"]
-)
-def test_a_new_token_replaces_the_old_one_at_once(shared_server: Server, command: str) -> None:
-    """Also for those whose old token the server has verified before and remembers."""
-    database = f"secrets-new-{command.split()[0]}-{command.split()[-2].strip('$-')}"
-    create_database(shared_server, database)
-    assert _may_enter(shared_server, database, "pwd")
-    with admin_session(shared_server, database) as client:
-        assert client.ask(command) == [OK]
+    with websocket_session(shared_server, "$admin", shared_server.password) as client:
+        client.ask(f"auth {shared_server.credentials}")
         assert client.ask("get $$token")[0].startswith("value $argon2id$")
-    assert not _may_enter(shared_server, database, "pwd")
-    assert _may_enter(shared_server, database, "new-pwd")
 
 
-def test_a_users_token_can_be_set_by_its_key(shared_server: Server) -> None:
-    create_database(shared_server, "secrets-user", then="create-user ana first")
-    with admin_session(shared_server, "secrets-user") as client:
-        assert client.ask("set $$user_ana second") == [OK]
-        assert client.ask("get $$user_ana")[0].startswith("value $argon2id$")
-        assert not _may_enter(shared_server, "secrets-user", "ana first")
-        assert _may_enter(shared_server, "secrets-user", "ana second")
-        assert client.ask("remove $$user_ana") == [OK]
-        assert not _may_enter(shared_server, "secrets-user", "ana second")
+def test_a_new_token_replaces_the_old_one_at_once(shared_server: Server) -> None:
+    """Also for those whose old token the server has verified before and remembers."""
+    create_database(shared_server, "secrets-new")
+    assert _may_enter(shared_server, "secrets-new", "pwd")
+    with admin_session(shared_server, "secrets-new") as client:
+        assert client.ask("set $$token new-pwd") == [OK]
+        assert client.ask("get $$token")[0].startswith("value $argon2id$")
+    assert not _may_enter(shared_server, "secrets-new", "pwd")
+    assert _may_enter(shared_server, "secrets-new", "new-pwd")
 
 
 def test_a_hash_is_stored_as_it_is(shared_server: Server) -> None:
@@ -74,26 +63,6 @@ def test_a_hash_is_stored_as_it_is(shared_server: Server) -> None:
     assert not _may_enter(shared_server, "secrets-to", f"ana {hashed}"), "a hash must not serve as its own token"
 
 
-def test_a_watcher_of_a_token_sees_its_hash(shared_server: Server) -> None:
-    create_database(shared_server, "secrets-watched")
-    with admin_session(shared_server, "secrets-watched") as watcher, admin_session(shared_server) as setter:
-        assert watcher.ask("watch $$user_ana") == [OK]
-        setter.ask("use-db secrets-watched pwd")
-        assert setter.ask("create-user ana hidden-pwd") == [OK]
-        for event in watcher.take(2):
-            assert "$argon2id$" in event
-            assert "hidden-pwd" not in event
-
-
-@pytest.mark.parametrize("command", ["increment $$token", "increment $$user_ana 5"])
-def test_a_secret_is_not_a_number(shared_server: Server, command: str) -> None:
-    database = f"secrets-increment-{command[-1]}"
-    create_database(shared_server, database, then="create-user ana 1")
-    with admin_session(shared_server, database) as client:
-        assert client.ask(command) == ["error Key is not numeric \n"]
-    assert _may_enter(shared_server, database, "ana 1")
-
-
 def test_a_token_of_one_database_is_nothing_in_another(shared_server: Server) -> None:
     create_database(shared_server, "secrets-one", then="create-user ana one")
     create_database(shared_server, "secrets-two", then="create-user ana two; create-user bob one")
@@ -107,15 +76,6 @@ def test_tokens_may_hold_any_text(shared_server: Server) -> None:
     create_database(shared_server, "secrets-text", then="create-user ana Пароль!$,|*")
     assert _may_enter(shared_server, "secrets-text", "ana Пароль!$,|*")
     assert not _may_enter(shared_server, "secrets-text", "ana пароль!$,|*")
-
-
-def test_the_admins_password_is_a_hash_too(shared_server: Server) -> None:
-    with websocket_session(shared_server, "$admin", shared_server.password) as client:
-        client.ask(f"auth {shared_server.credentials}")
-        answer, end = client.ask("get $$token")
-        assert end == OK
-        assert shared_server.password not in answer
-        assert answer.startswith("value $argon2id$")
 
 
 def test_the_admin_name_must_be_right_too(shared_server: Server) -> None:
