@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.websocket_suite.echo_client import WHOLE, Frame, check_echo, close_frame, closed, pong, text
+from tests.websocket_suite.echo_client import WHOLE, EchoClient, Frame, check_echo, close_frame, closed, pong, text
 from tools.clients.exact_clients import (
     OPCODE_BINARY,
     OPCODE_CLOSE,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BYTEWISE = pytest.mark.parametrize("chunk_bytes", [WHOLE, 1], ids=["whole", "bytewise"])
 KINDS = pytest.mark.parametrize("opcode", [OPCODE_TEXT, OPCODE_BINARY], ids=["text", "binary"])
 PROTOCOL_ERROR = closed(1002)
+INVALID_TEXT = closed(1007)
 PING = encode_frame(OPCODE_PING, b"ping")
 WHOLE_TEXT = encode_frame(OPCODE_TEXT, b"whole")
 FIRST = encode_frame(OPCODE_TEXT, b"first ", is_final=False)
@@ -90,3 +91,36 @@ def test_fragments_out_of_order(
 
 def test_a_close_between_fragments_ends_the_connection(echo_address: Address) -> None:  # 7.1.3
     check_echo(echo_address, [FIRST, close_frame(1000), LAST], [closed(1000)])
+
+
+# --- text is UTF-8 (sections 5.6 and 8.1; tests/transports/websocket/test_fast_path.py has all cases) ----------------
+
+
+@BYTEWISE
+@pytest.mark.parametrize("message", ["κόσμε", "\x00", "\ud7ff\ue000", "\ufffe\uffff", "\U0010ffff"], ids=ascii)
+def test_valid_text_comes_back(echo_address: Address, message: str, chunk_bytes: int) -> None:
+    check_echo(
+        echo_address, [encode_frame(OPCODE_TEXT, message.encode())], [text(message.encode())], chunk_bytes=chunk_bytes
+    )
+
+
+@pytest.mark.parametrize("wrong", ["f490", "ff", "c3c3"])
+def test_invalid_text_in_a_fragment_is_refused_before_the_last(
+    echo_address: Address, wrong: str
+) -> None:  # 6.4.1, 6.4.2
+    with EchoClient(echo_address) as client:
+        client.send_bytes(
+            encode_frame(OPCODE_TEXT, "κόσμε".encode(), is_final=False)
+            + encode_frame(OPCODE_PING, b"still there")
+            + encode_frame(OPCODE_CONTINUATION, bytes.fromhex(wrong), is_final=False)
+        )
+        assert client.wait_end()
+        assert client.frames == [pong(b"still there"), INVALID_TEXT]
+
+
+def test_what_came_before_invalid_text_is_done(echo_address: Address) -> None:
+    check_echo(
+        echo_address,
+        [encode_frame(OPCODE_TEXT, payload) for payload in (b"one", b"two", b"\xff", b"three")],
+        [text(b"one"), text(b"two"), INVALID_TEXT],
+    )

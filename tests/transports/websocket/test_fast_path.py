@@ -125,6 +125,75 @@ def check(result: Result, stream: bytes) -> None:
     assert result.close == meant.close
 
 
+# --- text is UTF-8, all of it and nothing else (RFC 6455 section 8.1; the numbers are the public suite's) ------------
+
+VALID_TEXTS = [
+    "Hello-µ@ßöäüàá-UTF-8!!",  # 6.2.1
+    "κόσμε",  # 6.5.1
+    "\x00",
+    "\x7f",
+    "\x80",
+    "\u07ff",
+    "\u0800",
+    "\ud7ff",  # 6.21.1: the last before the surrogates
+    "\ue000",  # and the first behind them
+    "\ufffd",
+    "\ufffe\uffff",  # 6.22: noncharacters are characters
+    "\U00010000",
+    "\U0001fffe\U0010fffe",
+    "\U0010ffff",  # 6.9.4: the last of all
+]
+
+INVALID_TEXTS = {
+    "a-code-point-out-of-range": "f4908080",  # 6.4.1
+    "a-text-with-one-in-its-middle": "cebae1bdb9cf83cebcceb5f4908080656469746564",  # 6.3.1
+    "the-first-byte-of-five": "f888808080",
+    "the-first-byte-of-six": "fc8480808080",
+    "continuation-alone": "80",  # 6.12
+    "continuations-alone": "80bf80bf80bf",
+    "a-first-byte-alone": "c3",  # 6.14.1
+    "a-first-byte-and-a-letter": "c320",  # 6.13.1
+    "three-bytes-less-one": "e0a0",  # 6.14.2
+    "four-bytes-less-one": "f0908d",  # 6.14.3
+    "an-impossible-byte": "fe",  # 6.16.1
+    "another-impossible-byte": "ff",  # 6.16.2
+    "overlong-in-two": "c0af",  # 6.17.1
+    "overlong-in-three": "e080af",  # 6.17.2
+    "overlong-in-four": "f08080af",  # 6.17.3
+    "overlong-at-the-border-of-two": "c1bf",  # 6.18.1
+    "overlong-at-the-border-of-three": "e09fbf",  # 6.18.2
+    "overlong-at-the-border-of-four": "f08fbfbf",  # 6.18.3
+    "overlong-zero": "c080",  # 6.19.1
+    "the-first-surrogate": "eda080",  # 6.20.1
+    "the-last-surrogate": "edbfbf",
+    "a-pair-of-surrogates": "eda080edb080",  # 6.20.5
+}
+
+
+@pytest.mark.parametrize("is_fragmented", [False, True])
+@pytest.mark.parametrize("is_bytewise", [False, True])
+def test_text_is_utf8(is_fragmented: bool, is_bytewise: bool) -> None:
+    """As one frame, or with a fragment for each byte; sent at once, or byte by byte."""
+
+    def stream_of(payload: bytes) -> bytes:
+        if not is_fragmented:
+            return frame(FIN | TEXT, payload)
+        ends = len(payload) - 1
+        return b"".join(
+            frame((0 if place else TEXT) | (FIN if place == ends else 0), payload[place : place + 1])
+            for place in range(len(payload))
+        )
+
+    payloads = [message.encode() for message in VALID_TEXTS]
+    payloads += [b"text " + bytes.fromhex(wrong) for wrong in INVALID_TEXTS.values()]
+    streams = [stream_of(payload) for payload in payloads]
+    step = 1 if is_bytewise else max(map(len, streams))
+    results = talk(*([stream[at : at + step] for at in range(0, len(stream), step)] for stream in streams))
+    for payload, stream, result in zip(payloads, streams, results, strict=True):
+        check(result, stream)
+        assert (result.close == 1007) == (payload[5:].hex() in INVALID_TEXTS.values()), payload
+
+
 # --- every kind of frame, cut at every place -------------------------------------------------------------------
 
 ALL_KINDS = b"".join(
