@@ -68,48 +68,49 @@ def test_everything_is_there_after_the_start(at_reference: Server) -> None:
     assert (imported["outcome"], imported["databases"], imported["keys"]) == ("ok", len(wanted["tokens"]), 8)
     assert fingerprints(server.data_dir) == before
 
-
-def test_no_token_is_readable_any_more(at_reference: Server) -> None:
-    at_reference.start()
-    at_reference.stop()
-    stored = (at_reference.data_dir / "data.mdb").read_bytes()
+    server.stop()
+    stored = (server.data_dir / "data.mdb").read_bytes()
     for secret in (b"hospital-pwd", b"client-pwd", b"user-pwd"):
         assert secret not in stored
 
 
-def test_it_imports_once(at_reference: Server) -> None:
+def test_it_imports_once_and_looks_at_the_files_at_each_start(at_reference: Server) -> None:
     server = at_reference
+    for name in ("oplog-nun.op", "hospital-nun.data.keys.old", "oplog/1"):
+        (server.data_dir / name).parent.mkdir(exist_ok=True)
+        (server.data_dir / name).write_text("of the original")
+    server.password = "another-pwd"  # which rules, not the imported one
     server.start()
+    assert http_post(server.http, "auth user-name user-pwd") == "invalid auth\n"
+    assert http_post(server.http, "auth user-name another-pwd; use-db $admin another-pwd") == "valid auth\n;empty"
     assert http_post(server.http, "use-db hospital hospital-pwd; set n 99; remove jumped") == "empty;empty;empty"
     mark = len(server.output)
-    server.restart()
-    assert "value 99" in http_post(server.http, "use-db hospital hospital-pwd; get n")
-    assert "<Empty>" in http_post(server.http, "use-db hospital hospital-pwd; get jumped")
-    assert not any("import" in line or "original" in line for line in server.output[mark:])
-
-
-def test_files_with_another_time_alone_are_read_once_more(at_reference: Server) -> None:
-    server = at_reference
-    server.start()
     server.stop()
-    touched = server.data_dir / "hospital-nun.data.values"
+
+    touched = server.data_dir / "hospital-nun.data.values"  # with another time alone it is read once more
     os.utime(touched)
     server.start()
+    assert "value 99" in http_post(server.http, "use-db hospital hospital-pwd; get n")
+    assert "<Empty>" in http_post(server.http, "use-db hospital hospital-pwd; get jumped")
     server.stop()
+    assert not any("import" in line or "original" in line for line in server.output[mark:])
     with contextlib.closing(LmdbStore(server.data_dir)) as store:
         noted = imported_before(store)
     assert noted is not None
     assert noted.files[touched.name][1] == touched.stat().st_mtime_ns
-    assert not logged(server, "changed after they were imported")
 
-
-def test_it_says_when_the_original_ran_again(at_reference: Server) -> None:
-    server = at_reference
+    write_database(server.data_dir, "hospital", [("$$token", 0, "other")])  # the original ran again
     server.start()
-    write_database(server.data_dir, "hospital", [("$$token", 0, "other")])
-    server.restart()
     assert logged(server, "changed after they were imported (hospital-nun.data.keys, hospital-nun.data.values)")
     assert http_post(server.http, "use-db hospital hospital-pwd") == "empty"
+    server.stop()
+
+    page = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"Remove them once you do not want to go back, in that folder: `(rm [^`]+)`", page)
+    subprocess.run(["sh", "-c", command], cwd=server.data_dir, check=True, timeout=60)
+    assert {path.name for path in server.data_dir.iterdir()} == {"data.mdb", "lock.mdb", "server.lock", "audit.jsonl"}
+    server.start()
+    assert "value 99" in http_post(server.http, "use-db hospital hospital-pwd; get n")
 
 
 def test_it_says_when_there_are_files_that_were_never_imported(server: Server) -> None:
@@ -146,26 +147,3 @@ def test_damage_stops_the_start_until_somebody_decides(at_reference: Server) -> 
     assert http_post(server.http, "use-db hospital hospital-pwd; get n") == "empty;value 42\n"
     assert http_post(server.http, "use-db hospital hospital-pwd; get versioned").endswith("<Empty>\n")
     assert fingerprints(server.data_dir) == before
-
-
-def test_the_password_at_the_start_rules(at_reference: Server) -> None:
-    at_reference.password = "another-pwd"
-    at_reference.start()
-    assert http_post(at_reference.http, "auth user-name user-pwd") == "invalid auth\n"
-    assert http_post(at_reference.http, "auth user-name another-pwd") == "valid auth\n"
-    assert http_post(at_reference.http, "use-db $admin another-pwd") == "empty"
-
-
-def test_the_old_files_go_by_the_command_of_the_page(at_reference: Server) -> None:
-    page = (REPOSITORY / "docs" / "migration.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"Remove them once you do not want to go back, in that folder: `(rm [^`]+)`", page)
-    server = at_reference
-    for name in ("oplog-nun.op", "hospital-nun.data.keys.old", "oplog/1"):
-        (server.data_dir / name).parent.mkdir(exist_ok=True)
-        (server.data_dir / name).write_text("of the original")
-    server.start()
-    server.stop()
-    subprocess.run(["sh", "-c", command], cwd=server.data_dir, check=True, timeout=10)
-    assert {path.name for path in server.data_dir.iterdir()} == {"data.mdb", "lock.mdb", "server.lock", "audit.jsonl"}
-    server.start()
-    assert "value 42" in http_post(server.http, "use-db hospital hospital-pwd; get n")

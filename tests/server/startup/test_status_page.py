@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -19,18 +20,19 @@ from tests.cli.command import run
 from tests.support.certificates import Authority
 from tests.support.nundb_files import Key, write_folder
 from tests.support.watched import request, wait_until
-from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
-from tools.clients.server import Address, Server, ServerDiedError, free_ports
+from tools.clients.exact_clients import HttpClient, WebSocketClient, http_post
+from tools.clients.server import Address, Server, ServerDiedError, free_ports, new_folder
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SLOW_HASHES = {"NUN_ARGON2_MEMORY_KIB": "65536", "NUN_ARGON2_PASSES": "2"}
 """About 0.1 s for each user."""
-USERS = 24
-MANY_USERS = 120
-"""For a test that ends before the import does."""
+USERS = 12
+MANY_USERS = 400
+"""For an import that is ended by a signal."""
 IMPORTING = re.compile(r"not ready: starting: importing the data of the original Nun-db(: ([0-9]+) %)?\n")
 
 
@@ -41,15 +43,28 @@ def users_folder(folder: Path, count: int) -> None:
 
 
 class Starting:
-    """A server that imports, started in a thread; `metrics` is its address of its own."""
+    """A server that imports, started in a thread; `metrics` is its address of its own. As a context manager, it is told
+    to stop at the end, and waited for.
+    """
 
-    def __init__(self, server: Server, users: int = USERS) -> None:
+    def __init__(self, server: Server, users: int, tls: ssl.SSLContext | None = None) -> None:
         self.server = server
         self.metrics = Address("127.0.0.1", *free_ports(1))
         server.environment |= {**SLOW_HASHES, "NUN_METRICS": str(self.metrics)}
         users_folder(server.data_dir, users)
+        self._tls = tls
         self._thread = threading.Thread(target=self._start)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        wait_until(lambda: bool(IMPORTING.fullmatch(self.says())))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.server.is_running:
+            self.server.send_signal(signal.SIGTERM)
+        self.ended()
+        self.server.end()
 
     def _start(self) -> None:
         with contextlib.suppress(ServerDiedError):
@@ -58,7 +73,7 @@ class Starting:
     def says(self) -> str:
         """What /healthz says; nothing while nobody listens."""
         try:
-            return request(self.server.http, "/healthz").text
+            return request(self.server.http, "/healthz", tls=self._tls).text
         except OSError:
             return ""
 
@@ -67,39 +82,51 @@ class Starting:
         self._thread.join()
 
 
-@pytest.fixture(name="starting")
-def _starting(new_server: Callable[..., Server], request: pytest.FixtureRequest) -> Iterator[Starting]:
-    server = new_server()
-    starting = Starting(server, getattr(request, "param", USERS))
-    try:
-        wait_until(lambda: bool(IMPORTING.fullmatch(starting.says())))
-        yield starting
-    finally:
-        if server.is_running:
-            server.send_signal(signal.SIGTERM)
+def test_it_is_said_until_the_data_is_there_and_all_others_wait(new_server: Callable[..., Server]) -> None:
+    with Starting(new_server(), USERS) as starting, contextlib.ExitStack() as stack:
+        server = starting.server
+        silent = [stack.enter_context(socket.create_connection(server.http)) for _ in range(100)]
+        waiting = stack.enter_context(socket.create_connection(server.tcp))
+        waiting.sendall(b"use-db hospital u3 pwd-3\n")
+        shares = []
+        answers = set()
+        while match := IMPORTING.fullmatch(starting.says()):
+            shares.append(int(match[2] or 0))
+            with contextlib.suppress(OSError):  # whoever comes at the moment when it begins to serve may be sent away
+                answers.add(request(server.http, "/healthz").status)
+                assert select.select([waiting], [], [], 0.02)[0] == [] or not IMPORTING.fullmatch(starting.says())
         starting.ended()
+        assert shares == sorted(shares)
+        assert len(set(shares)) > 3
+        assert answers <= {503, 200}
+        wait_until(lambda: starting.says() == "ok\n")
+        assert http_post(server.http, "use-db hospital u7 pwd-7") == "empty"
+        assert "value-version 5 value" in http_post(server.http, "use-db hospital hospital-pwd; get-safe last")
+        waiting.settimeout(60.0)
+        received = b""
+        while received.count(b"\n") < 2:
+            received += waiting.recv(100)
+        assert received == b"ok \nok \n"
+        for one in silent:
+            one.settimeout(60.0)
+            with contextlib.suppress(ConnectionError):
+                assert one.recv(10) == b""
+        assert request(starting.metrics, "/healthz").text == "ok\n"
+        metrics = Metrics(request(starting.metrics, "/metrics").text)
+        since = metrics.total("nun_db_serving_since_timestamp_seconds")
+        # `since` is rounded to whole seconds.
+        assert metrics.total("process_start_time_seconds") + 1.0 < since < time.time() + 1
 
 
-def test_it_is_said_until_the_data_is_there(starting: Starting) -> None:
-    server = starting.server
-    shares = []
-    answers = set()
-    while match := IMPORTING.fullmatch(starting.says()):
-        shares.append(int(match[2] or 0))
-        with contextlib.suppress(OSError):  # whoever comes at the moment when it begins to serve may be sent away
-            answers.add(request(server.http, "/healthz").status)
-        time.sleep(0.02)
-    starting.ended()
-    assert shares == sorted(shares)
-    assert len(set(shares)) > 3
-    assert answers <= {503, 200}
-    wait_until(lambda: starting.says() == "ok\n")
-    assert http_post(server.http, "use-db hospital u7 pwd-7") == "empty"
-    assert "value-version 5 value" in http_post(server.http, "use-db hospital hospital-pwd; get-safe last")
+@pytest.fixture(name="starting", scope="module")
+def _starting() -> Iterator[Starting]:
+    """A server that imports while all other tests run; the last one ends it."""
+    with new_folder() as folder, Starting(Server(folder / "dbs"), MANY_USERS) as starting:
+        yield starting
 
 
 def test_no_other_http_request_is_answered_with_anything_else(starting: Starting) -> None:
-    """Nothing is run, and a body need not be read to say so."""
+    """Nothing is run (the last test shows it), and a body need not be read to say so."""
     server = starting.server
     body = f"auth {server.credentials}; create-db early early-pwd".encode()
     for answer in (
@@ -122,24 +149,14 @@ def test_no_other_http_request_is_answered_with_anything_else(starting: Starting
         WebSocketClient(server.websocket)  # which would only run into its time limit, if it waited
     with HttpClient(server.http) as client:  # whoever waits for an answer on one connection may ask again
         assert client.request("").status == 503
-    starting.ended()
-    assert "early" not in http_post(server.http, f"auth {server.credentials}; debug list-dbs")
 
 
 def test_the_address_of_its_own_says_it_too(starting: Starting) -> None:
     assert IMPORTING.fullmatch(request(starting.metrics, "/healthz").text)
     assert request(starting.metrics, "/metrics") == (503, "not ready: starting\n", "text/plain; charset=UTF-8")
     assert request(starting.metrics, "/").status == 404
-    starting.ended()
-    assert request(starting.metrics, "/healthz").text == "ok\n"
-    metrics = Metrics(request(starting.metrics, "/metrics").text)
-    assert metrics.total("nun_db_connections_opened_total", transport="http") == 0
-    since = metrics.total("nun_db_serving_since_timestamp_seconds")
-    # `since` is rounded to whole seconds.
-    assert metrics.total("process_start_time_seconds") + 1.0 < since < time.time() + 1
 
 
-@pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
 def test_commands_for_people_say_it(starting: Starting) -> None:
     url = f"http://{starting.server.http}"
     status = run("-h", url, "status")
@@ -147,74 +164,30 @@ def test_commands_for_people_say_it(starting: Starting) -> None:
     assert re.match(
         rf"{url}: NOT READY: starting: importing the data of the original Nun-db: [0-9]+ %\n", status.output
     )
-    for command in (["exec", "debug list-dbs"], ["databases", "list"]):
-        result = run("-h", url, "-u", "user-name", "-p", "user-pwd", *command)
-        assert result.code == 4
-        assert f"{url} is not ready (starting: importing the data of the original Nun-db" in result.errors
-        assert result.errors.endswith("wait, and try again; nothing was done\n")
-
-
-def test_clients_of_the_tcp_port_wait(starting: Starting) -> None:
-    with socket.create_connection(starting.server.tcp) as waiting:
-        waiting.settimeout(0.5)
-        waiting.sendall(b"use-db hospital u3 pwd-3\n")
-        with pytest.raises(TimeoutError):
-            waiting.recv(100)
-        starting.ended()
-        waiting.settimeout(20.0)
-        received = b""
-        while received.count(b"\n") < 2:
-            received += waiting.recv(100)
-        assert received == b"ok \nok \n"
-
-
-def test_who_connects_meanwhile_and_says_nothing_holds_nobody_up(starting: Starting) -> None:
-    with contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(socket.create_connection(starting.server.http)) for _ in range(100)]
-        assert IMPORTING.fullmatch(starting.says())
-        starting.ended()
-        assert starting.says() == "ok\n"
-        for one in silent:
-            one.settimeout(20.0)
-            with contextlib.suppress(ConnectionError):
-                assert one.recv(10) == b""
-        with TcpClient(starting.server.tcp) as client:
-            assert client.ask("use-db hospital hospital-pwd") == ["ok \n"]
-
-
-@pytest.mark.parametrize("starting", [MANY_USERS], indirect=True)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_while_somebody_is_connected(starting: Starting, number: signal.Signals) -> None:
-    server = starting.server
-    with socket.create_connection(server.http):
-        server.send_signal(number)
-        assert server.wait(60.0) == 0
-    assert any(f"stopped on {number.name}, before anybody was served" in line for line in server.output)
-    assert server.errors == []
-    with contextlib.closing(LmdbStore(server.data_dir)) as store:
-        assert existing_databases(store) == set()
+    result = run("-h", url, "-u", "user-name", "-p", "user-pwd", "databases", "list")
+    assert result.code == 4
+    assert f"{url} is not ready (starting: importing the data of the original Nun-db" in result.errors
+    assert result.errors.endswith("wait, and try again; nothing was done\n")
 
 
 def test_with_tls_it_is_said_by_tls(disk_folder: Path) -> None:
     certificates = Authority(disk_folder)
     server = Server(disk_folder / "dbs", environment=certificates.environment())
-    starting = Starting(server)
-    try:
-        trusting = certificates.trusting()
-
-        def told() -> str:
-            try:
-                return request(server.http, "/healthz", tls=trusting).text
-            except OSError:
-                return ""
-
-        wait_until(lambda: bool(IMPORTING.fullmatch(told())))
+    with Starting(server, MANY_USERS, certificates.trusting()):
         assert request(server.http, "/healthz").status == 400  # plain text
+
+
+def test_a_signal_ends_it_while_somebody_is_connected(starting: Starting) -> None:
+    """The last test of the server that imports."""
+    server = starting.server
+    with socket.create_connection(server.http):
+        server.send_signal(signal.SIGTERM)
         starting.ended()
-        assert told() == "ok\n"
-    finally:
-        starting.ended()
-        server.end()
+    assert server.exit_code == 0
+    assert any("stopped on SIGTERM, before anybody was served" in line for line in server.output)
+    assert server.errors == []
+    with contextlib.closing(LmdbStore(server.data_dir)) as store:
+        assert existing_databases(store) == set()
 
 
 def test_what_stops_the_start_is_one_line_as_before(new_server: Callable[..., Server]) -> None:
