@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
+from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post
+from tools.clients.server import Server, new_folder
 from tools.clients.sessions import (
     OK,
     admin_session,
@@ -21,8 +22,6 @@ from tools.clients.sessions import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from tools.clients.server import Server
 
 USERS = "create-user ana ana-pwd; create-user bob bob-pwd; set-permissions ana rwix *; set-permissions bob rwix *"
 
@@ -44,11 +43,19 @@ def open_websocket(server: Server) -> WebSocketClient:
     return WebSocketClient(server.websocket)
 
 
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[Server]:
+    with new_folder() as folder, Server(folder / "dbs") as server:
+        yield server
+
+
 @pytest.fixture(name="admin")
 def _admin(server: Server) -> Iterator[WebSocketClient]:
+    """The administrator, in a new database."""
     create_database(server, "db", then=USERS)
     with admin_session(server, "db") as admin:
         yield admin
+    assert http_post(server.http, f"auth {server.credentials}; drop-db db") == "valid auth\n;drop-db success\n"
 
 
 @pytest.mark.parametrize("make", [open_tcp, open_websocket])
@@ -144,6 +151,7 @@ def test_who_is_admin_no_more_has_lost_what_was_revoked_meanwhile(server: Server
         assert admin.ask("set k secret")[-1] == OK
         for client in (other, bob):
             assert is_out(client)
+    server.password = "new-pwd"
 
 
 def test_no_command_of_a_demoted_admin_completes(new_server: Callable[..., Server]) -> None:

@@ -9,10 +9,24 @@ import pytest
 
 from tests.support.watched import wait_until
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
+from tools.clients.server import Server, new_folder
 from tools.clients.sessions import OK, create_database, select, tcp_session, websocket_session
 
 if TYPE_CHECKING:
-    from tools.clients.server import Server
+    from collections.abc import Iterator
+
+
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[Server]:
+    with new_folder() as folder, Server(folder / "dbs") as server:
+        create_database(server, "d", then=f"create-user ana ana-pwd; set-permissions ana r *; set big {'x' * 100_000}")
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _alone(server: Server) -> None:
+    """Wait until nobody of the test before is left: the server hears of an end a moment later."""
+    wait_until(lambda: len(sessions(server)) == 1)
 
 
 def sessions(server: Server) -> list[dict[str, Any]]:
@@ -29,7 +43,6 @@ def disconnect(server: Server, number: int) -> str:
 
 
 def test_every_transport_is_shown(server: Server) -> None:
-    create_database(server, "d", then="create-user ana ana-pwd; set-permissions ana r *")
     with TcpClient(server.tcp) as tcp, websocket_session(server, "d") as websocket:
         select(tcp, "d", "ana ana-pwd")
         assert websocket.ask("watch k") == [OK]
@@ -52,18 +65,16 @@ def test_every_transport_is_shown(server: Server) -> None:
 
 
 def test_what_waits_for_a_client_that_does_not_read_is_shown(server: Server) -> None:
-    create_database(server, "d", then=f"set k {'x' * 100_000}")
     with WebSocketClient(server.websocket, receive_buffer_bytes=4096) as client:
         select(client, "d")
         for _ in range(60):
-            client.send("get k")
+            client.send("get big")
         with tcp_session(server, "d") as other:
             while max(row["outbox_bytes"] for row in sessions(server)) <= 100_000:
                 assert other.ask("get nothing")[-1] == OK
 
 
 def test_a_websocket_is_closed_with_a_reason(server: Server) -> None:
-    create_database(server, "d")
     with websocket_session(server, "d") as one, websocket_session(server, "d") as other:
         assert disconnect(server, sessions(server)[0]["id"]) == "empty"
         assert one.wait_close() == 1008
@@ -73,7 +84,6 @@ def test_a_websocket_is_closed_with_a_reason(server: Server) -> None:
 
 
 def test_a_tcp_connection_is_told_and_ended(server: Server) -> None:
-    create_database(server, "d")
     with tcp_session(server, "d") as one, tcp_session(server, "d") as other:
         assert disconnect(server, sessions(server)[0]["id"]) == "empty"
         assert one.wait_end()
@@ -83,12 +93,11 @@ def test_a_tcp_connection_is_told_and_ended(server: Server) -> None:
 
 @pytest.mark.parametrize("make", [TcpClient, WebSocketClient])
 def test_a_client_that_does_not_read_is_ended_too(server: Server, make: type[TcpClient | WebSocketClient]) -> None:
-    create_database(server, "d", then=f"set k {'x' * 100_000}")
     address = server.tcp if make is TcpClient else server.websocket
     with make(address, receive_buffer_bytes=4096) as client:
         select(client, "d")
         for _ in range(60):
-            client.send("get k")
+            client.send("get big")
         with tcp_session(server, "d") as other:
             while not max(row["outbox_bytes"] for row in sessions(server)):
                 assert other.ask("get nothing")[-1] == OK

@@ -21,11 +21,11 @@ from tools.clients.exact_clients import (
     WebSocketClient,
     http_post,
 )
-from tools.clients.server import Address, Server
+from tools.clients.server import Address, Server, new_folder
 from tools.clients.sessions import OK, create_database, select, tcp_session, websocket_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REFUSED = "too many connections"
@@ -123,14 +123,26 @@ def test_with_tls_a_refusal_is_the_end_of_the_connection(new_server: Callable[..
         assert first.ask(f"auth {server.credentials}") == ["valid auth\n", OK]
 
 
+@pytest.fixture(scope="module", name="strict")
+def _strict() -> Iterator[Server]:
+    """A server that allows little, in each respect that does not concern other tests."""
+    environment = {
+        "NUN_HANDSHAKE_TIMEOUT": "1",
+        "NUN_MAX_WATCHES": "3",
+        "NUN_MAX_KEYS": "5",
+        "NUN_ALLOWED_ORIGINS": "https://Viewer.Example.org:443, http://localhost:3000",
+    }
+    with new_folder() as folder, Server(folder / "dbs", environment=environment) as server:
+        yield server
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h\r\nUpgr"])
-def test_a_websocket_handshake_has_its_time(new_server: Callable[..., Server], sent: bytes) -> None:
-    with new_server(NUN_HANDSHAKE_TIMEOUT="1") as server:
-        began = time.monotonic()
-        with socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client:
-            client.sendall(sent)
-            assert client.recv(1) == b""
-        assert 0.8 < time.monotonic() - began < LATE_SECONDS
+def test_a_websocket_handshake_has_its_time(strict: Server, sent: bytes) -> None:
+    began = time.monotonic()
+    with socket.create_connection(strict.websocket, TIMEOUT_SECONDS) as client:
+        client.sendall(sent)
+        assert client.recv(1) == b""
+    assert 0.8 < time.monotonic() - began < LATE_SECONDS
 
 
 def test_a_websocket_handshake_has_so_many_headers(shared_server: Server) -> None:
@@ -142,16 +154,14 @@ def test_a_websocket_handshake_has_so_many_headers(shared_server: Server) -> Non
             WebSocketClient(shared_server.websocket, headers=headers)
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: h\r\nUpgr", b"noise\n"])
-def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(
-    new_server: Callable[..., Server], sent: bytes
-) -> None:
+def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(new_server: Callable[..., Server]) -> None:
     with new_server(NUN_MAX_CONNECTIONS="1") as server:
-        with socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client:
-            client.sendall(sent)
-        began = time.monotonic()
-        wait_for_room(server).close()
-        assert time.monotonic() - began < LATE_SECONDS
+        for sent in (b"", b"GET / HTTP/1.1\r\nHost: h\r\nUpgr", b"noise\n"):
+            with socket.create_connection(server.websocket, TIMEOUT_SECONDS) as client:
+                client.sendall(sent)
+            began = time.monotonic()
+            wait_for_room(server).close()
+            assert time.monotonic() - began < LATE_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -160,9 +170,9 @@ def test_a_client_that_leaves_in_its_handshake_is_not_waited_for(
     ids=["head", "body"],
 )
 @pytest.mark.parametrize("is_dripping", [False, True])
-def test_an_http_request_has_its_time(new_server: Callable[..., Server], begun: bytes, is_dripping: bool) -> None:
+def test_an_http_request_has_its_time(strict: Server, begun: bytes, is_dripping: bool) -> None:
     """Also if bytes go on to drip: a connection can't be held that way."""
-    with new_server(NUN_HANDSHAKE_TIMEOUT="1") as server, HttpClient(server.http) as client:
+    with HttpClient(strict.http) as client:
         began = time.monotonic()
         client.send_bytes(begun)
         client.socket.settimeout(0.3)
@@ -181,9 +191,9 @@ def test_an_http_request_has_its_time(new_server: Callable[..., Server], begun: 
         assert 0.6 < time.monotonic() - began < LATE_SECONDS  # it may count from the connection's beginning
 
 
-def test_a_slow_body_that_gets_on_is_waited_for(new_server: Callable[..., Server]) -> None:
-    with new_server(NUN_HANDSHAKE_TIMEOUT="1") as server, HttpClient(server.http) as client:
-        create_database(server, "slow")
+def test_a_slow_body_that_gets_on_is_waited_for(strict: Server) -> None:
+    create_database(strict, "slow")
+    with HttpClient(strict.http) as client:
         body = b"use-db slow pwd;".ljust(80_000, b";")
         client.send_bytes(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body))
         for first in range(0, len(body), 8000):
@@ -242,47 +252,43 @@ def _answer(address: Address, *headers: str) -> int:
         return client.read_response(method="HEAD").status
 
 
-def test_only_some_pages_may_connect(new_server: Callable[..., Server]) -> None:
-    allowed = "https://Viewer.Example.org:443, http://localhost:3000"
-    with new_server(NUN_ALLOWED_ORIGINS=allowed) as server:
-        for origin in (ORIGIN, "http://localhost:3000"):
-            assert _answer(server.websocket, f"Origin: {origin}") == 101
-        for origin in ("https://evil.example.org", f"{ORIGIN}.evil.org", "http://viewer.example.org", "null", ""):
-            assert _answer(server.websocket, f"Origin: {origin}") == 403, origin
-        assert _answer(server.websocket, f"Origin: {ORIGIN}", "Origin: https://evil.example.org") in (400, 403)
-        assert _answer(server.websocket) == 101  # no browser
-        create_database(server, "origins")
-        with WebSocketClient(server.websocket, headers=[f"Origin: {ORIGIN}"]) as client:
-            assert client.ask("use-db origins pwd") == [OK]
+def test_only_some_pages_may_connect(strict: Server) -> None:
+    for origin in (ORIGIN, "http://localhost:3000"):
+        assert _answer(strict.websocket, f"Origin: {origin}") == 101
+    for origin in ("https://evil.example.org", f"{ORIGIN}.evil.org", "http://viewer.example.org", "null", ""):
+        assert _answer(strict.websocket, f"Origin: {origin}") == 403, origin
+    assert _answer(strict.websocket, f"Origin: {ORIGIN}", "Origin: https://evil.example.org") in (400, 403)
+    assert _answer(strict.websocket) == 101  # no browser
+    create_database(strict, "origins")
+    with WebSocketClient(strict.websocket, headers=[f"Origin: {ORIGIN}"]) as client:
+        assert client.ask("use-db origins pwd") == [OK]
 
 
 def test_all_pages_may_connect_where_nothing_else_is_said(shared_server: Server) -> None:
     assert _answer(shared_server.websocket, "Origin: https://anybody.example.org") == 101
 
 
-def test_so_many_watched_keys(new_server: Callable[..., Server]) -> None:
-    with new_server(NUN_MAX_WATCHES="3") as server:
-        create_database(server, "watches")
-        refusal = "error too many watched keys: at most 3 \n"
-        with tcp_session(server, "watches") as client, websocket_session(server, "watches") as other:
-            for key in ("a", "b", "c", "a"):  # the last one again
-                assert client.ask(f"watch {key}") == [OK]
-            assert client.ask("watch d") == [refusal]
-            assert other.ask("watch d") == [OK]
-            assert client.ask_all("unwatch a", "watch d", "watch a") == [[OK], [OK], [refusal]]
-            assert other.ask("set d 1")[-1] == OK
-            assert client.take(2) == ["changed d 1\n", "changed-version d 0 1\n"]
+def test_so_many_watched_keys(strict: Server) -> None:
+    create_database(strict, "watches")
+    refusal = "error too many watched keys: at most 3 \n"
+    with tcp_session(strict, "watches") as client, websocket_session(strict, "watches") as other:
+        for key in ("a", "b", "c", "a"):  # the last one again
+            assert client.ask(f"watch {key}") == [OK]
+        assert client.ask("watch d") == [refusal]
+        assert other.ask("watch d") == [OK]
+        assert client.ask_all("unwatch a", "watch d", "watch a") == [[OK], [OK], [refusal]]
+        assert other.ask("set d 1")[-1] == OK
+        assert client.take(2) == ["changed d 1\n", "changed-version d 0 1\n"]
 
 
-def test_so_many_keys_in_one_answer(new_server: Callable[..., Server]) -> None:
-    with new_server(NUN_MAX_KEYS="5") as server:
-        create_database(server, "keys", then="set a-1 x; set a-2 x")
-        with tcp_session(server, "keys") as client:
-            listed = client.ask("keys")
-            assert listed[-1] == OK
-            own = listed[0].removeprefix("keys ").strip().count(",")
-            assert http_post(server.http, "use-db keys pwd; keys a-").count("a-") == 2
-            for number in range(6 - own):
-                assert client.ask(f"set b-{number} x") == [OK]
-            assert client.ask("keys") == ["error too many keys: at most 5, ask for fewer by a pattern \n"]
-            assert client.ask("keys a-*") == ["keys ,a-1,a-2\n", OK]
+def test_so_many_keys_in_one_answer(strict: Server) -> None:
+    create_database(strict, "keys", then="set a-1 x; set a-2 x")
+    with tcp_session(strict, "keys") as client:
+        listed = client.ask("keys")
+        assert listed[-1] == OK
+        own = listed[0].removeprefix("keys ").strip().count(",")
+        assert http_post(strict.http, "use-db keys pwd; keys a-").count("a-") == 2
+        for number in range(6 - own):
+            assert client.ask(f"set b-{number} x") == [OK]
+        assert client.ask("keys") == ["error too many keys: at most 5, ask for fewer by a pattern \n"]
+        assert client.ask("keys a-*") == ["keys ,a-1,a-2\n", OK]

@@ -19,10 +19,10 @@ from tests.commit.committer_bench import Bench, run
 from tests.support.certificates import Authority
 from tests.support.watched import Scrape, fill, growth_forbidden, request, small_disk, wait_until
 from tools.clients.exact_clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
-from tools.clients.server import Address, Server, free_ports
+from tools.clients.server import Address, Server, free_ports, new_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 LATE_SECONDS = 10.0
@@ -156,17 +156,6 @@ def test_a_disk_that_says_nothing_costs_one_thread(tmp_path: Path, monkeypatch: 
     trio.run(main)
 
 
-def test_an_address_of_its_own_runs_no_commands(new_server: Callable[..., Server]) -> None:
-    with new_server(NUN_METRICS="127.0.0.1:0") as server:
-        assert server.metrics is not None
-        for path in ("/livez", "/readyz", "/healthz"):
-            assert request(server.metrics, path).text == "ok\n"
-        assert request(server.metrics, "/").status == 404
-        assert request(server.metrics, "/healthz", "POST").status == 404
-        refused = request(server.metrics, "/healthz", "POST", AUTH)
-        assert (refused.status, refused.text) == (413, "message too big")
-
-
 def test_an_address_of_its_own_answers_from_the_start_to_the_end_of_the_stop(new_server: Callable[..., Server]) -> None:
     address = Address("127.0.0.1", *free_ports(1))
     server = new_server(NUN_METRICS=str(address), NUN_ARGON2_MEMORY_KIB="65536", NUN_ARGON2_PASSES="15")
@@ -218,30 +207,46 @@ def _is_ended(client: HttpClient, seconds_max: float) -> bool:
     return client.is_ended()
 
 
+@pytest.fixture(scope="module", name="hasty")
+def _hasty() -> Iterator[Server]:
+    """A server that waits a second for a request to its address of its own."""
+    environment = {"NUN_METRICS": "127.0.0.1:0", "NUN_HANDSHAKE_TIMEOUT": "1"}
+    with new_folder() as folder, Server(folder / "dbs", environment=environment) as server:
+        yield server
+
+
+def test_an_address_of_its_own_runs_no_commands(hasty: Server) -> None:
+    assert hasty.metrics is not None
+    for path in ("/livez", "/readyz", "/healthz"):
+        assert request(hasty.metrics, path).text == "ok\n"
+    assert request(hasty.metrics, "/").status == 404
+    assert request(hasty.metrics, "/healthz", "POST").status == 404
+    refused = request(hasty.metrics, "/healthz", "POST", AUTH)
+    assert (refused.status, refused.text) == (413, "message too big")
+
+
 @pytest.mark.parametrize(
-    "sent", [b"", b"GET /health", b"GET /healthz HTTP/1.1\r\nHost: h\r\nX: "], ids=["nothing", "line", "head"]
+    ("sent", "is_second"),
+    [(b"", False), (b"", True), (b"GET /health", False), (b"GET /healthz HTTP/1.1\r\nHost: h\r\nX: ", True)],
+    ids=["nothing", "nothing more", "line", "second head"],
 )
-@pytest.mark.parametrize("is_second", [False, True])
-def test_a_request_to_an_address_of_its_own_has_its_time(
-    new_server: Callable[..., Server], sent: bytes, is_second: bool
-) -> None:
+def test_a_request_to_an_address_of_its_own_has_its_time(hasty: Server, sent: bytes, is_second: bool) -> None:
     """By single bytes too."""
-    with new_server(NUN_METRICS="127.0.0.1:0", NUN_HANDSHAKE_TIMEOUT="1") as server:
-        assert server.metrics is not None
-        began = time.monotonic()
-        with HttpClient(server.metrics) as client:
-            if is_second:
-                assert client.request("", method="GET", path="/healthz").status == 200
-                if not sent:
-                    assert not _is_ended(client, 2.0), "between requests it has longer"
-                    return
-                began = time.monotonic()
-            client.send_bytes(sent)
-            while sent and not _is_ended(client, 0.2):
-                assert time.monotonic() < began + LATE_SECONDS, "it is still waited for"
-                client.send_bytes(b"x")
-            assert _is_ended(client, LATE_SECONDS)
-            assert 0.8 < time.monotonic() - began < LATE_SECONDS
+    assert hasty.metrics is not None
+    began = time.monotonic()
+    with HttpClient(hasty.metrics) as client:
+        if is_second:
+            assert client.request("", method="GET", path="/healthz").status == 200
+            if not sent:
+                assert not _is_ended(client, 2.0), "between requests it has longer"
+                return
+            began = time.monotonic()
+        client.send_bytes(sent)
+        while sent and not _is_ended(client, 0.2):
+            assert time.monotonic() < began + LATE_SECONDS, "it is still waited for"
+            client.send_bytes(b"x")
+        assert _is_ended(client, LATE_SECONDS)
+        assert 0.8 < time.monotonic() - began < LATE_SECONDS
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
