@@ -7,13 +7,13 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.properties.effort import effort
+from tests.properties.effort import register_profiles
 from tests.support.chromium import running_chromium
 from tests.support.node import TESTS
 from tests.support.packages import make_packages
+from tests.support.shared import made_once
 from tools.clients.server import Server, new_folder
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 # What a property does not say itself it has from here: Hypothesis's own default ends an example after 200 ms, which a
 # machine that does something else as well now and then needs for nothing.
-settings.register_profile("suite", effort(100))
-settings.load_profile("suite")
+register_profiles()
 
 # What is ignored here, everything that is started from here would ignore too: Ctrl-C in the background of a script, and
 # hanging up under nohup. With a handler it is not handed on.
@@ -82,7 +81,7 @@ def chromium() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages for this machine's architecture and every supported Python, and pynun's own."""
-    return make_packages(tmp_path_factory.mktemp("packages"))
+    return made_once(tmp_path_factory, "packages", make_packages)
 
 
 # Folders whose files share what takes long to make (a docker daemon, a browser): one worker runs each.

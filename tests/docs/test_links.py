@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.docs.blocks import documents, name, prose
 from tools.clients.server import REPOSITORY
 
@@ -40,15 +38,17 @@ def broken_links(document: Path) -> list[str]:
     return broken
 
 
-@pytest.mark.parametrize("document", documents(), ids=name)
-def test_links_lead_somewhere(document: Path) -> None:
-    assert broken_links(document) == []
+def test_links_lead_somewhere() -> None:
+    assert {name(document): broken for document in documents() if (broken := broken_links(document))} == {}
 
 
-@pytest.mark.parametrize("document", documents(), ids=name)
-def test_files_that_are_named_exist(document: Path) -> None:
-    named = {match["path"] for match in _FILE.finditer(prose(document))}
-    missing = [path for path in named if not any((base / path).exists() for base in (REPOSITORY, document.parent))]
+def test_files_that_are_named_exist() -> None:
+    missing = [
+        f"{name(document)}: {match['path']}"
+        for document in documents()
+        for match in _FILE.finditer(prose(document))
+        if not any((base / match["path"]).exists() for base in (REPOSITORY, document.parent))
+    ]
     assert missing == []
 
 

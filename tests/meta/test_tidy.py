@@ -43,13 +43,11 @@ def first_line_characters(source: str) -> int:
     return len((ast.get_docstring(ast.parse(source)) or "").split("\n")[0])
 
 
-@pytest.mark.parametrize(
-    "file", [pytest.param(file, id=file.relative_to(REPOSITORY).as_posix()) for file in files("pynun")]
-)
-def test_a_module_says_what_it_is_for(file: Path) -> None:
-    source = file.read_text(encoding="utf-8")
-    assert undocumented(source) == []
-    assert first_line_characters(source) > 15, "say it in a sentence"
+def test_every_module_says_what_it_is_for() -> None:
+    sources = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in files("pynun")}
+    assert {path: missing for path, source in sources.items() if (missing := undocumented(source))} == {}
+    short = [path for path, source in sources.items() if first_line_characters(source) <= 15]
+    assert short == [], "say it in a sentence"
 
 
 def test_no_property_has_a_time_limit_for_an_example() -> None:

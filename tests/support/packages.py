@@ -1,18 +1,22 @@
-"""The packages of the image and the bundle, downloaded as their users download them."""
+"""The packages of the image and the bundle, downloaded as their users download them, and the bundle itself."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from tests.docs.blocks import prose
 from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PYTHONS: Final = ("3.11", "3.12", "3.13")
-_DOWNLOAD_SECONDS_MAX: Final = 600.0
+_MAKE_SECONDS_MAX: Final = 600.0
 
 
 def make_packages(folder: Path, *options: str, pythons: tuple[str, ...] = PYTHONS) -> Path:
@@ -27,8 +31,59 @@ def make_packages(folder: Path, *options: str, pythons: tuple[str, ...] = PYTHON
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=_DOWNLOAD_SECONDS_MAX,
+        timeout=_MAKE_SECONDS_MAX,
         check=False,
     )
     assert made.returncode == 0, made.stderr
     return folder
+
+
+def copy_checkout(folder: Path, *, version: str | None = None) -> Path:
+    """Copy what a bundle is made from, perhaps with another version, into a new folder, which is returned.
+
+    Of each page in docs/ it has the headings only: the bundle's HTML is made in a moment, and links still lead there.
+    """
+    folder.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock", ".dockerignore"):
+        shutil.copy2(REPOSITORY / name, folder)
+    for name in ("pynun", "scripts", "docker", "docs"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in (folder / "docs").rglob("*.md"):
+        if page.name != "README.md":
+            page.write_text("\n\n".join(re.findall("^#+ .*", prose(page), re.MULTILINE)), encoding="utf-8")
+    if version is not None:
+        module = folder / "pynun" / "__init__.py"
+        text = module.read_text(encoding="utf-8")
+        module.write_text(re.sub("(?m)^__version__ = .*$", f'__version__ = "{version}"', text), encoding="utf-8")
+    return folder
+
+
+def make_bundle(
+    source: Path, output: Path, packages: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Run scripts/bundle of a checkout; returns the bundle."""
+    made = subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", output, "--packages", packages),
+            *(options or ("--no-image",)),
+        ],
+        env={
+            **(environment or clean_environment({})),
+            "PYTHONPATH": f"{source / 'scripts'}:{source}",
+            "SOURCE_DATE_EPOCH": "1700000000",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_MAKE_SECONDS_MAX,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    (archive,) = output.glob("pynun-*.tar.gz")
+    return archive
+
+
+def unpack(archive: Path) -> Path:
+    """Unpack a bundle as a person would; returns the folder in it."""
+    subprocess.run(["tar", "-xzf", archive, "-C", archive.parent], check=True, timeout=60)
+    return archive.parent / archive.name.removesuffix(".tar.gz")
