@@ -67,6 +67,11 @@ def blocks(document: Path) -> list[Block]:
     return found
 
 
+def commands(document: Path, word: str) -> list[Block]:
+    """Return the blocks of a document that the tests named for this word run."""
+    return [block for block in blocks(document) if block.info == f"sh {word}"]
+
+
 def prose(document: Path) -> str:
     """Return a document's text without its code blocks, line by line as it stands."""
     is_inside = False

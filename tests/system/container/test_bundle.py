@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pynun import __version__
+from tests.support.packages import copy_checkout, make_bundle, unpack
 from tests.system.container.conftest import BASE
-from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,27 +18,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1200)
 
-_MAKE_SECONDS_MAX = 900.0
-
 
 def test_the_bundle_holds_the_image(engine: Engine, image: str, packages: Path, tmp_path: Path) -> None:
-    made = subprocess.run(
-        [
-            *(sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", tmp_path),
-            *("--packages", packages, "--base", BASE),
-        ],
-        env={**engine.environment(), "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_MAKE_SECONDS_MAX,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    assert "without the image" not in made.stderr
-    (archive,) = tmp_path.glob("pynun-*.tar.gz")
-    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path], check=True, timeout=60)
-    bundle = tmp_path / archive.name.removesuffix(".tar.gz")
+    source, output = copy_checkout(tmp_path / "source"), tmp_path / "dist"
+    archive = make_bundle(source, output, packages, "--base", BASE, environment=engine.environment())
+    bundle = unpack(archive)
     tar = bundle / "docker" / f"pynun-{__version__}-image.tar"
     assert f"  docker/{tar.name}\n" in (bundle / "SHA256SUMS").read_text()
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=bundle, check=True, timeout=60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.blocks import blocks
+from tests.docs.blocks import commands
 from tests.support.certificates import Authority
 from tests.support.node import leave_out
 from tests.system.container.conftest import BASE, TUTORIALS_IMAGE
@@ -74,11 +74,6 @@ def type_in(engine: Engine, block: Block, docker: str = "", put: Mapping[str, st
     )
     assert done.returncode == 0, f"{block}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
-
-
-def commands(page: Path, word: str) -> list[Block]:
-    """Return the blocks of a page with this word behind their fence."""
-    return [block for block in blocks(page) if block.info == f"sh {word}"]
 
 
 def test_the_commands_of_the_page_work(engine: Engine, unpacked: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.blocks import Block, blocks, documents
+from tests.docs.blocks import Block, commands, documents
 from tests.system.demo.running import STOP_SECONDS_MAX
 from tools.clients.server import clean_environment
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORD = "demo"
-SHOWN = [block for document in documents() for block in blocks(document) if block.info == f"sh {WORD}"]
+SHOWN = [block for document in documents() for block in commands(document, WORD)]
 
 
 @pytest.mark.parametrize("block", SHOWN, ids=str)

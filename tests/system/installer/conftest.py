@@ -1,83 +1,84 @@
-"""Fixtures: the bundle, one of a newer version, and a machine without internet."""
+"""Fixtures: the bundle, one of a newer version, and machines without internet."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import sys
-import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.installer.machine import Machine, running_machine
+from tests.support.packages import copy_checkout, make_bundle, unpack
+from tests.support.shared import made_once
+from tests.system.installer.machine import running_machine
 from tests.system.installer.systemd import running_systemd
-from tools.clients.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-_MAKE_SECONDS_MAX = 600.0
+    from tests.system.installer.machine import Machine
+
 NEWER = "99.1.0"
-
-
-def make_bundle(source: Path, output: Path, *options: str) -> Path:
-    """Run scripts/bundle of a checkout; returns the bundle."""
-    made = subprocess.run(
-        [sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", output, "--no-image", *options],
-        env={
-            **clean_environment({}),
-            "PYTHONPATH": f"{source / 'scripts'}:{source}",
-            "SOURCE_DATE_EPOCH": "1700000000",
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_MAKE_SECONDS_MAX,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    return Path(made.stderr.splitlines()[-1].split(" ")[1])
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Unpack a bundle as a person would; returns the folder in it."""
-    subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True, timeout=60)
-    return folder / archive.name.removesuffix(".tar.gz")
 
 
 @pytest.fixture(scope="session")
 def archive(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of this checkout for this machine's architecture."""
-    return make_bundle(REPOSITORY, tmp_path_factory.mktemp("bundle"), "--packages", str(packages))
+    """The bundle of this checkout for this machine's architecture; it is unpacked beside it."""
+    folder = made_once(tmp_path_factory, "bundle", lambda folder: unpack(make_bundle(REPOSITORY, folder, packages)))
+    (found,) = folder.glob("*.tar.gz")
+    return found
 
 
 @pytest.fixture(scope="session")
 def bundle(archive: Path) -> Path:
     """The bundle, unpacked. Tests don't change it."""
-    return unpack(archive, archive.parent)
+    return archive.parent / archive.name.removesuffix(".tar.gz")
 
 
 @pytest.fixture(scope="session")
 def newer_bundle(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a greater version, unpacked."""
-    source = tmp_path_factory.mktemp("newer")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.lock", ".dockerignore"):
-        shutil.copy2(REPOSITORY / name, source)
-    for name in ("pynun", "scripts", "docker", "docs"):
-        shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    module = source / "pynun" / "__init__.py"
-    text = module.read_text(encoding="utf-8").splitlines()
-    changed = [f'__version__ = "{NEWER}"' if line.startswith("__version__ =") else line for line in text]
-    module.write_text("\n".join(changed) + "\n", encoding="utf-8")
-    return unpack(make_bundle(source, source / "dist", "--packages", str(packages)), source / "dist")
+
+    def make(folder: Path) -> None:
+        unpack(make_bundle(copy_checkout(folder / "source", version=NEWER), folder / "dist", packages))
+
+    (found,) = (made_once(tmp_path_factory, "newer", make) / "dist").glob("pynun-*[!.gz]")
+    return found
+
+
+@pytest.fixture(scope="session")
+def installed_files(bundle: Path, newer_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a machine has that pynun was installed on, upgraded and rolled back again; no server has run."""
+
+    def make(folder: Path) -> None:
+        with running_machine() as machine:
+            machine.succeed("sh", f"{bundle}/install.sh")
+            machine.succeed("sh", f"{newer_bundle}/install.sh", "--upgrade")
+            machine.succeed("sh", "/opt/pynun/install.sh", "--rollback")
+            subprocess.run(["cp", "-a", f"{machine.root}/mnt/changes/.", folder], check=True, timeout=120)
+
+    return made_once(tmp_path_factory, "installed", make)
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """A machine as new."""
     with running_machine() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Machine]:
+    """A machine as new for all tests of a module that leave it so."""
+    with running_machine() as running:
+        yield running
+
+
+@pytest.fixture
+def installed(installed_files: Path) -> Iterator[Machine]:
+    """A machine with pynun; the server does not run."""
+    with running_machine(installed_files) as running:
         yield running
 
 
@@ -88,7 +89,15 @@ def services() -> Iterator[Machine]:
         yield running
 
 
-def names_in(archive: Path) -> list[str]:
-    """What is packed in a bundle, without its folder's name."""
-    with tarfile.open(archive) as tar:
-        return [name.partition("/")[2] for name in tar.getnames()]
+@pytest.fixture
+def installed_services(installed_files: Path) -> Iterator[Machine]:
+    """The same with pynun; the server has not run yet, and systemd does not know it: install.sh does the rest."""
+    with running_systemd(installed_files) as running:
+        yield running
+
+
+@pytest.fixture
+def service(installed_services: Machine, bundle: Path) -> Machine:
+    """The same with the server running."""
+    installed_services.succeed("sh", f"{bundle}/install.sh")
+    return installed_services

@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 START_SECONDS_MAX: Final = 60.0
 COMMAND_SECONDS_MAX: Final = 240.0
 
-FOLDERS: Final = """\
+_FOLDERS: Final = """\
 ip link set lo up
 mount -t tmpfs tmpfs /mnt
 for folder in etc opt var usr/local; do
     mkdir -p /mnt/changes/$folder /mnt/work/$folder
-    mount -t overlay overlay -o lowerdir=/$folder,upperdir=/mnt/changes/$folder,workdir=/mnt/work/$folder /$folder
+    lower=/$folder
+    [ -z "$1" ] || lower=$1/$folder:$lower
+    mount -t overlay overlay -o "lowerdir=$lower,upperdir=/mnt/changes/$folder,workdir=/mnt/work/$folder" /$folder
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
 """
-_SETUP: Final = f"""\
-{FOLDERS}
+_IDLE: Final = """\
 touch /mnt/ready
 exec sleep infinity
 """
@@ -130,22 +131,22 @@ def require_programs() -> None:
 
 
 @contextlib.contextmanager
-def running_machine() -> Iterator[Machine]:
-    """A machine as new, for the time of a `with` block."""
+def running_machine(files: Path | None = None) -> Iterator[Machine]:
+    """A machine as new, or with the files that are in this folder, for the time of a `with` block."""
     require_programs()
-    with started_machine("--net", "--mount", "--pid", setup=_SETUP) as machine:
+    with started_machine("--net", "--mount", "--pid", files=files, setup=_IDLE) as machine:
         yield machine
 
 
 @contextlib.contextmanager
-def started_machine(*namespaces: str, setup: str, before: str = "") -> Iterator[Machine]:
+def started_machine(*namespaces: str, files: Path | None, setup: str, before: str = "") -> Iterator[Machine]:
     """A machine with these namespaces, whose first process is what `setup` ends with; `before` is run before them."""
     process = subprocess.Popen(
         [
             *("sh", "-euc", f'{before}exec "$@"', "sh"),
             *("setpriv", "--pdeathsig", "KILL", "--"),
             *("unshare", *namespaces, "--fork", "--mount-proc", "--kill-child", "--"),
-            *("sh", "-euc", setup),
+            *("sh", "-euc", _FOLDERS + setup, "sh", str(files or "")),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

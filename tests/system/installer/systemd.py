@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.control_groups import remove_group
 from tests.support.node import leave_out
-from tests.system.installer.machine import FOLDERS, Machine, require_programs, started_machine
+from tests.system.installer.machine import Machine, require_programs, started_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,6 @@ _TARGETS: Final = (
 _COPIED: Final = ("systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket")
 
 _SETUP: Final = f"""\
-{FOLDERS}
 mount -t tmpfs tmpfs /etc/systemd/system
 mount -t tmpfs tmpfs /lib/systemd/system-generators
 mkdir /mnt/units
@@ -70,8 +69,8 @@ def _control_groups(name: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def running_systemd() -> Iterator[Machine]:
-    """A machine as new with systemd, for the time of a `with` block."""
+def running_systemd(files: Path | None = None) -> Iterator[Machine]:
+    """A machine as `running_machine` makes one, with systemd, for the time of a `with` block."""
     require_programs()
     if not _PROGRAM.exists():
         leave_out("systemd is not installed (apt-get install systemd)")
@@ -84,7 +83,7 @@ def running_systemd() -> Iterator[Machine]:
         # Where a hierarchy does not take it (cpuset, before it is told which processors), it stays where it is.
         enter = "".join(f"echo $$ >{group}/cgroup.procs 2>/dev/null || true\n" for group in groups)
         namespaces = ("--net", "--mount", "--pid", "--cgroup", "--ipc", "--uts")
-        with started_machine(*namespaces, setup=_SETUP, before=enter) as machine:
+        with started_machine(*namespaces, files=files, setup=_SETUP, before=enter) as machine:
             _wait_started(machine)
             yield machine
     finally:

@@ -7,13 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.node import leave_out
-from tests.support.packages import PYTHONS, make_packages
-from tests.system.installer.conftest import make_bundle, names_in, unpack
+from tests.support.packages import PYTHONS, copy_checkout, make_bundle, make_packages, unpack
 from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def test_a_folder_of_packages_that_lacks_one_is_told_in_a_line(tmp_path: Path) -
 
 
 def test_what_is_in_it(archive: Path) -> None:
-    names = names_in(archive)
+    with tarfile.open(archive) as tar:
+        names = [name.partition("/")[2] for name in tar.getnames()]
     assert {
         "install.sh",
         "uninstall.sh",
@@ -78,7 +79,7 @@ def test_the_sums_cover_all_of_it(bundle: Path) -> None:
 
 
 def test_the_same_source_gives_the_same_bundle(bundle: Path, packages: Path, tmp_path: Path) -> None:
-    again = unpack(make_bundle(REPOSITORY, tmp_path, "--packages", str(packages)), tmp_path)
+    again = unpack(make_bundle(copy_checkout(tmp_path / "source"), tmp_path / "dist", packages))
     sums = [(folder / "SHA256SUMS").read_text().splitlines() for folder in (bundle, again)]
     first, second = ([line for line in lines if "  docs/" not in line] for lines in sums)
     assert first == second

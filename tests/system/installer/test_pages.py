@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.blocks import Block, blocks
+from tests.docs.blocks import Block, commands
 from tests.system.installer.conftest import NEWER
 from tests.system.installer.test_install import administer, how_to_start, version_of
 from tools.clients.server import REPOSITORY
@@ -20,11 +20,6 @@ pytestmark = pytest.mark.timeout(600)
 
 INSTALL = REPOSITORY / "docs" / "install.md"
 UPGRADE = REPOSITORY / "docs" / "upgrade.md"
-
-
-def commands(page: Path, word: str) -> list[Block]:
-    """Return the blocks of a page with this word behind their fence."""
-    return [block for block in blocks(page) if block.info == f"sh {word}"]
 
 
 def type_in(machine: Machine, folder: Path, block: Block) -> str:
@@ -45,11 +40,10 @@ def test_the_commands_to_install(machine: Machine, archive: Path, tmp_path: Path
     assert "The program is removed." in type_in(machine, tmp_path, uninstall)
 
 
-def test_the_commands_to_upgrade_and_go_back(machine: Machine, bundle: Path, newer_bundle: Path) -> None:
-    machine.succeed("sh", f"{bundle}/install.sh")
-    version = version_of(machine)
+def test_the_commands_to_upgrade_and_go_back(installed: Machine, newer_bundle: Path) -> None:
+    version = version_of(installed)
     forth, back = commands(UPGRADE, "upgrade")
-    type_in(machine, newer_bundle, forth)
-    assert version_of(machine) == NEWER
-    type_in(machine, newer_bundle, back)
-    assert version_of(machine) == version
+    type_in(installed, newer_bundle, forth)
+    assert version_of(installed) == NEWER
+    type_in(installed, newer_bundle, back)
+    assert version_of(installed) == version

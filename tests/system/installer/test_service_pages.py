@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.docs.blocks import blocks
+from tests.docs.blocks import blocks, commands
 from tests.support.certificates import Authority
 from tests.support.nundb_files import REFERENCE_FOLDER
 from tests.system.installer.conftest import NEWER
 from tests.system.installer.test_install import DATA, READ, SETTINGS, TUTORIAL, administer, version_of
-from tests.system.installer.test_pages import commands
 from tests.system.installer.test_services import is_ready, journal, wait_until
 from tools.clients.server import REPOSITORY
 
@@ -48,58 +47,52 @@ def type_in(machine: Machine, folder: Path, page: str, put: Mapping[str, str] | 
     return machine.succeed("env", "USER=root", "bash", "-euc", _TYPED.format(folder=folder, text=text))
 
 
-def test_a_migration(services: Machine, bundle: Path, tmp_path: Path) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
+def test_a_migration(service: Machine, tmp_path: Path) -> None:
     shutil.copytree(REFERENCE_FOLDER, tmp_path / "nun-db-data")
-    assert "imported into /var/lib/pynun: 4 databases" in type_in(services, tmp_path, "migration.md")
-    wait_until(lambda: is_ready(services), services)
-    assert "empty;value 42" in administer(services, "use-db hospital hospital-pwd; get n")
+    assert "imported into /var/lib/pynun: 4 databases" in type_in(service, tmp_path, "migration.md")
+    wait_until(lambda: is_ready(service), service)
+    assert "empty;value 42" in administer(service, "use-db hospital hospital-pwd; get n")
 
 
-def test_a_restore(services: Machine, bundle: Path, tmp_path: Path) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
-    administer(services, TUTORIAL)
-    services.succeed("mkdir", "/var/backup")
-    services.succeed("nun-db", "backup", "/var/backup/monday.backup", "--data-dir", DATA)
-    administer(services, "use features-of-db features-of-db-pwd; set client-a changed")
-    services.succeed("systemctl", "stop", "pynun")
-    type_in(services, tmp_path, "backup.md", {"/srv/backup": "/var/backup"})
-    services.succeed("systemctl", "start", "pynun")
-    wait_until(lambda: is_ready(services), services)
-    assert "empty;value kept" in administer(services, READ)
+def test_a_restore(service: Machine, tmp_path: Path) -> None:
+    administer(service, TUTORIAL)
+    service.succeed("mkdir", "/var/backup")
+    service.succeed("nun-db", "backup", "/var/backup/monday.backup", "--data-dir", DATA)
+    administer(service, "use features-of-db features-of-db-pwd; set client-a changed")
+    service.succeed("systemctl", "stop", "pynun")
+    type_in(service, tmp_path, "backup.md", {"/srv/backup": "/var/backup"})
+    service.succeed("systemctl", "start", "pynun")
+    wait_until(lambda: is_ready(service), service)
+    assert "empty;value kept" in administer(service, READ)
 
 
-def test_a_certificate_and_its_renewal(services: Machine, bundle: Path, tmp_path: Path) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
+def test_a_certificate_and_its_renewal(service: Machine, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     status = ("nun-db", "-h", "https://localhost:3013", "--ca", str(authority.file), "status")
     for name in ("first", "renewed"):
         certificate, key = authority.issue(name)
         shutil.copy(certificate, tmp_path / "cert.pem")
         shutil.copy(key, tmp_path / "key.pem")
-        type_in(services, tmp_path, "tls.md")
+        type_in(service, tmp_path, "tls.md")
         if name == "first":
-            with (services.root / SETTINGS.lstrip("/")).open("a") as settings:
+            with (service.root / SETTINGS.lstrip("/")).open("a") as settings:
                 settings.write("NUN_TLS_CERT=/etc/pynun/cert.pem\nNUN_TLS_KEY=/etc/pynun/key.pem\n")
-            services.succeed("systemctl", "restart", "pynun")
+            service.succeed("systemctl", "restart", "pynun")
         else:
-            services.succeed("systemctl", "reload", "pynun")
-            wait_until(lambda: "the certificate /etc/pynun/cert.pem was read again" in journal(services), services)
-        wait_until(lambda: services.run(*status).returncode == 0, services)
+            service.succeed("systemctl", "reload", "pynun")
+            wait_until(lambda: "the certificate /etc/pynun/cert.pem was read again" in journal(service), service)
+        wait_until(lambda: service.run(*status).returncode == 0, service)
 
 
-def test_going_back_with_the_backup_from_before(
-    services: Machine, bundle: Path, newer_bundle: Path, tmp_path: Path
-) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
-    version = version_of(services)
-    administer(services, TUTORIAL)
-    services.succeed("sh", f"{newer_bundle}/install.sh", "--upgrade")
-    administer(services, "use features-of-db features-of-db-pwd; set client-a changed")
-    type_in(services, tmp_path, "upgrade.md", {"OLDER": version, "NEWER": NEWER})
-    assert version_of(services) == version
-    wait_until(lambda: is_ready(services), services)
-    assert "empty;value kept" in administer(services, READ)
+def test_going_back_with_the_backup_from_before(service: Machine, newer_bundle: Path, tmp_path: Path) -> None:
+    version = version_of(service)
+    administer(service, TUTORIAL)
+    service.succeed("sh", f"{newer_bundle}/install.sh", "--upgrade")
+    administer(service, "use features-of-db features-of-db-pwd; set client-a changed")
+    type_in(service, tmp_path, "upgrade.md", {"OLDER": version, "NEWER": NEWER})
+    assert version_of(service) == version
+    wait_until(lambda: is_ready(service), service)
+    assert "empty;value kept" in administer(service, READ)
 
 
 def test_a_service_made_by_hand(services: Machine, packages: Path, tmp_path: Path) -> None:
@@ -127,24 +120,23 @@ def test_a_service_made_by_hand(services: Machine, packages: Path, tmp_path: Pat
     wait_until(lambda: last in services.succeed("journalctl", "--unit", "nun-db", "--no-pager"), services)
 
 
-def test_backups_on_a_schedule_need_a_drop_in(services: Machine, bundle: Path) -> None:
+def test_backups_on_a_schedule_need_a_drop_in(service: Machine) -> None:
     """docs/install.md: the unit lets the server write its data folder only; a drop-in names another."""
-    services.succeed("sh", f"{bundle}/install.sh")
-    services.succeed("install", "-d", "-o", "pynun", "-m", "700", "/var/backup")
-    with (services.root / SETTINGS.lstrip("/")).open("a") as settings:
+    service.succeed("install", "-d", "-o", "pynun", "-m", "700", "/var/backup")
+    with (service.root / SETTINGS.lstrip("/")).open("a") as settings:
         settings.write("NUN_BACKUP_DIR=/var/backup\n")
-    services.succeed("systemctl", "restart", "pynun")
+    service.succeed("systemctl", "restart", "pynun")
     wait_until(
         lambda: (
             "can't be used: Read-only file system; as a service of systemd, the unit needs ReadWritePaths= for it"
-            in journal(services)
+            in journal(service)
         ),
-        services,
+        service,
     )
     (drop_in,) = [block.text for block in blocks(DOCS / "install.md") if "ReadWritePaths=" in block.text]
-    folder = services.root / "etc" / "systemd" / "system" / "pynun.service.d"
+    folder = service.root / "etc" / "systemd" / "system" / "pynun.service.d"
     folder.mkdir()
     (folder / "override.conf").write_text(drop_in.replace("/srv/backup", "/var/backup"))
-    services.succeed("systemctl", "daemon-reload")
-    services.succeed("systemctl", "restart", "pynun")
-    wait_until(lambda: "backup made: /var/backup/" in journal(services), services)
+    service.succeed("systemctl", "daemon-reload")
+    service.succeed("systemctl", "restart", "pynun")
+    wait_until(lambda: "backup made: /var/backup/" in journal(service), service)

@@ -91,47 +91,44 @@ def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine,
     assert services.run("systemctl", "cat", "pynun").returncode != 0
 
 
-def test_an_upgrade_stops_and_starts_the_service(services: Machine, bundle: Path, newer_bundle: Path) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
-    version = version_of(services)
-    administer(services, TUTORIAL)
+def test_an_upgrade_stops_and_starts_the_service(service: Machine, newer_bundle: Path) -> None:
+    version = version_of(service)
+    administer(service, TUTORIAL)
     for command, now in (
         (f"{newer_bundle}/install.sh --upgrade", NEWER),
         ("/opt/pynun/install.sh --rollback", version),
     ):
-        before = process_id(services)
-        assert "the server runs" in services.succeed("sh", *command.split())
-        assert version_of(services) == now
-        assert process_id(services) not in (0, before)
-        assert f"version {now}, serving for" in services.succeed("nun-db", "status")
-        assert "empty;value kept" in administer(services, READ)
+        before = process_id(service)
+        assert "the server runs" in service.succeed("sh", *command.split())
+        assert version_of(service) == now
+        assert process_id(service) not in (0, before)
+        assert f"version {now}, serving for" in service.succeed("nun-db", "status")
+        assert "empty;value kept" in administer(service, READ)
 
 
-def test_an_upgrade_that_does_not_get_ready_is_taken_back(services: Machine, bundle: Path, newer_bundle: Path) -> None:
-    services.succeed("sh", f"{bundle}/install.sh")
-    version = version_of(services)
-    administer(services, TUTORIAL)
+def test_an_upgrade_that_does_not_get_ready_is_taken_back(service: Machine, newer_bundle: Path) -> None:
+    version = version_of(service)
+    administer(service, TUTORIAL)
     # A drop-in that lets this version start and no other.
-    folder = services.root / "etc" / "systemd" / "system" / "pynun.service.d"
+    folder = service.root / "etc" / "systemd" / "system" / "pynun.service.d"
     folder.mkdir()
     check = f"/opt/pynun/current/bin/nun-db version | grep -Fqx 'nun-db {version}'"
     (folder / "only.conf").write_text(f'[Service]\nExecStartPre=/bin/sh -c "{check}"\n')
-    services.succeed("systemctl", "daemon-reload")
-    failed = services.run("sh", f"{newer_bundle}/install.sh", "--upgrade")
+    service.succeed("systemctl", "daemon-reload")
+    failed = service.run("sh", f"{newer_bundle}/install.sh", "--upgrade")
     assert failed.returncode == 1
     assert "it failed; taking back what was done" in failed.stderr
-    assert version_of(services) == version
-    wait_until(lambda: is_ready(services), services)
-    assert "empty;value kept" in administer(services, READ)
+    assert version_of(service) == version
+    wait_until(lambda: is_ready(service), service)
+    assert "empty;value kept" in administer(service, READ)
 
 
-def test_a_server_that_imports_is_waited_for(services: Machine, bundle: Path) -> None:
+def test_a_server_that_imports_is_waited_for(installed_services: Machine, bundle: Path) -> None:
     """The data of the original lies where the server's will be; the installer does not give up while it gets on."""
+    services = installed_services
     users: list[Key] = [(f"$$user_u{number}", 0, f"pwd-{number}") for number in range(USERS)]
-    services.succeed("useradd", "--system", "--user-group", "--home-dir", DATA, "--no-create-home", "pynun")
     write_folder(services.root / DATA.lstrip("/"), {"hospital": [("$$token", 0, "hospital-pwd"), *users]})
     services.succeed("chown", "-R", "pynun:", DATA)
-    services.succeed("chmod", "700", DATA)
     printed = services.succeed("sh", f"{bundle}/install.sh")
     assert re.search(
         r"^The server is starting: importing the data of the original Nun-db(: \d+ %)?; this waits until it is ready.\n"
