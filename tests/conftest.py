@@ -11,13 +11,14 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.properties.effort import register_profiles
 from tests.support.chromium import running_chromium
+from tests.support.failures import shorten
 from tests.support.node import TESTS
 from tests.support.packages import make_packages
 from tests.support.shared import made_once
 from tools.clients.server import Server, new_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from xdist.remote import Producer  # type: ignore[import-untyped]
@@ -87,6 +88,17 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Folders whose files share what takes long to make (a docker daemon, a browser): one worker runs each.
 _TOGETHER = ("system/container", "system/browser", "system/javascript", "websocket_suite")
 
+# What takes minutes, the longest first: it begins first, so that no worker is left with it at the end.
+_LONGEST = (
+    *("system/installer/test_install.py", "system/container", "system/demo/test_page.py", "system/browser"),
+    *("system/installer", "system/javascript", "websocket_suite", "system/benchmark/test_scale.py", "system"),
+)
+
+
+def _unit(file: str) -> str:
+    """The folder or file below tests/ whose tests one worker runs."""
+    return next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
+
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """Gives a worker all tests of a file, or of a folder whose files share much.
@@ -95,8 +107,16 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0].removeprefix("tests/")
-        return next((folder for folder in _TOGETHER if file.startswith(f"{folder}/")), file)
+        return _unit(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show at most a screenful of a failure, unless all is asked for by -vv."""
+    report = yield
+    if report.failed and item.config.get_verbosity() < 2:
+        shorten(report)
+    return report
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -107,8 +127,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses by the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of tests/system, and begin with the longest, so that no worker is left with one at the end."""
+    """Mark the tests of tests/system, and begin with what takes longest."""
     for item in items:
         if item.path.is_relative_to(TESTS / "system"):
             item.add_marker(pytest.mark.system)
-    items.sort(key=lambda item: item.path.relative_to(TESTS).parts[0] not in ("system", "websocket_suite"))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    unit = _unit(item.path.relative_to(TESTS).as_posix())
+    return next((place for place, start in enumerate(_LONGEST) if unit.startswith(start)), len(_LONGEST))
