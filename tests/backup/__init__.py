@@ -1,0 +1,1 @@
+"""Tests of backups: their file, their schedule, and bringing one back."""
