@@ -25,7 +25,17 @@ def stories() -> list[Path]:
     return [document for document in documents() if any(map(is_run, blocks(document)))]
 
 
-@pytest.mark.parametrize("document", stories(), ids=name)
+QUICK = ("README.md", "docs/first-steps.md", "docs/protocol.md")
+"""The other pages start so many programs that they are left to scripts/test --all."""
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(document, id=name(document), marks=[] if name(document) in QUICK else pytest.mark.system)
+        for document in stories()
+    ],
+)
 def test_the_examples_of_a_document_do_what_it_shows(document: Path, disk_folder: Path) -> None:
     for program in ("curl", "jq", "openssl"):
         assert shutil.which(program), f"{program} is missing; install it with: apt-get install {program}"
@@ -50,12 +60,12 @@ def test_every_output_that_is_shown_belongs_to_something_that_runs() -> None:
 
 
 def test_the_main_documents_have_examples() -> None:
-    assert {"README.md", "docs/protocol.md"} <= {name(document) for document in stories()}
+    assert {*QUICK} <= {name(document) for document in stories()}
 
 
 def test_an_example_that_is_wrong_is_found(disk_folder: Path) -> None:
     document = disk_folder / "wrong.md"
-    for text in (
+    wrong = (
         "```sh run=server\nnun-db -u user-name -p user-pwd start\n```\n```text output\nready\n```\n",
         "```sh run\necho a\n```\n```text output\nb\n```\n",
         "```sh run\nfalse\n```\n",
@@ -64,17 +74,16 @@ def test_an_example_that_is_wrong_is_found(disk_folder: Path) -> None:
         "```session\nt1 > keys\n```\n",
         "```session\nnonsense\n```\n",
         "```session\nhttp > keys\nhttp < value\n```\n",
-    ):
-        document.write_text(text)
-        folder = disk_folder / str(len(list(disk_folder.iterdir())))
-        folder.mkdir()
-        story = Story(folder)
-        try:
-            every = [block._replace(document=document) for block in blocks(document)]
+    )
+    story = Story(disk_folder)
+    try:
+        for text in wrong:
+            document.write_text(text)
+            block, *output = blocks(document)
             with pytest.raises(AssertionError):
-                story.run(every[0], every[1] if len(every) > 1 else None)
-        finally:
-            story.abandon()
+                story.run(block, output[0] if output else None)
+    finally:
+        story.abandon()
 
 
 def test_how_messages_are_shown() -> None:

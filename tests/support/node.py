@@ -53,7 +53,7 @@ def _node_problem() -> str | None:
     node = shutil.which("node")
     if node is None or shutil.which("npm") is None:
         return "Node.js is not installed (apt-get install nodejs npm)"
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30, check=True).stdout
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=120, check=True).stdout
     match = re.match(r"v([0-9]+)\.", version)
     if match is None or int(match[1]) < NODE_MAJOR_MIN:
         return f"Node.js {version.strip()} is too old: {NODE_MAJOR_MIN} or newer is needed"

@@ -133,7 +133,7 @@ def test_without_matplotlib_the_command_says_what_to_do(disk_folder: Path) -> No
     path = os.pathsep.join((str(disk_folder), str(REPOSITORY / "scripts"), str(REPOSITORY)))
     command = [sys.executable, "-P", "-m", "tools.benchmark", "--scale", "--plot", str(disk_folder)]
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=30, check=False
+        command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 2
     assert "matplotlib is missing" in done.stderr

@@ -29,7 +29,7 @@ DATABASE = "features-of-db"
 KEY = "client-ana"
 
 # 25 moves a second, as a hand on the mouse makes them.
-MOVES = 100
+MOVES = 50
 INTERVAL_MILLISECONDS = 40
 
 pytestmark = pytest.mark.timeout(INSTALL_SECONDS_MAX + SESSION_SECONDS_MAX + 180)

@@ -166,7 +166,6 @@ const scenarios = {
   async measuring(browser) {
     const first = await open(browser);
     const second = await open(browser);
-    await second.waitForTimeout(1500); // the pictures of both are computed
     for (const page of [first, second]) {
       await page.evaluate(() => {
         window.seen = {};

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_SECONDS_MAX = 60.0
-STOP_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 60.0
 
 _PAGE = re.compile(r"^    http://(127\.0\.0\.1):([0-9]+)/$", re.MULTILINE)
 _END_OF_GREETING = "Stop it with Ctrl-C."
@@ -118,7 +118,7 @@ class Demo:
 
     def get(self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None) -> Answer:
         """Ask the page's server; the path is sent as it is."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS_MAX)
         try:
             connection.request(method, path, headers=dict(headers or {}))
             response = connection.getresponse()

@@ -191,13 +191,13 @@ def test_the_default_ports_give_way_to_free_ones() -> None:
     with Demo() as first:
         command = [sys.executable, "-P", "-m", "pynun", "demo", "--port", str(first.port)]
         taken = subprocess.run(
-            command, env=clean_environment({}), cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False
+            command, env=clean_environment({}), cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
         )
         assert taken.returncode == 1
         assert f"can't serve the page on 127.0.0.1:{first.port}: Address already in use" in taken.stderr
         taken = subprocess.run(
             [*command[:-1], "0", "--ws-port", str(first.websocket_port)],
-            env=clean_environment({}), cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=False,
+            env=clean_environment({}), cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert taken.returncode == 1
         assert f"can't listen for websocket on 127.0.0.1:{first.websocket_port}" in taken.stderr

@@ -32,7 +32,7 @@ export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resol
 export async function until(condition) {
   for (let result = await condition(); ; result = await condition()) {
     if (result) return result;
-    await sleep(5);
+    await sleep(20);
   }
 }
 
