@@ -158,7 +158,7 @@ WATCHES_BYTES_MAX: Final = 512 * 1024 * 1024
 WATCHES_BYTES_OWN: Final = 64 * 1024
 """What each session may use even when that memory is used up: about a hundred watches."""
 
-PACES_MAX: Final = 10_000
+CHANGE_RATES_MAX: Final = 10_000
 """Users and networks whose changes per second are counted, about 300 bytes each. The least recently used are
 forgotten first."""
 

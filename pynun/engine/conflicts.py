@@ -182,7 +182,7 @@ def resolve(keyspace: Keyspace, database: Database, identifier: int, key: str, v
     keyspace.check_version(key, new)
     if keyspace.read(database, record) is not None:
         texts[record] = messages.resolved(value)
-    keyspace.check_room(database, texts)  # all of it, or nothing
+    keyspace.check_size(database, texts)  # all of it, or nothing
     if record in texts:
         keyspace.change(database, record, messages.resolved(value))
     indexed = index_key(database.pending_prefix, key, identifier)

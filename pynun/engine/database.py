@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pynun.engine.key_layout import Strategy
     from pynun.engine.peer import Peer
     from pynun.engine.permissions import Rules
-    from pynun.engine.rooms import Room
+    from pynun.engine.size_limit import SizeLimit
     from pynun.engine.sleeper import News, Sleeper
 
 
@@ -71,7 +71,17 @@ class Member(Protocol):
 class Database:
     """One database. Kept from its first use until it is dropped: its `$connections` count has to be."""
 
-    __slots__ = ("is_dropped", "name", "pending_prefix", "prefix", "room", "rules", "sessions", "strategy", "watchers")
+    __slots__ = (
+        "is_dropped",
+        "name",
+        "pending_prefix",
+        "prefix",
+        "rules",
+        "sessions",
+        "size_limit",
+        "strategy",
+        "watchers",
+    )
 
     def __init__(self, name: str, identifier: int, strategy: Strategy) -> None:
         self.name = name
@@ -79,7 +89,7 @@ class Database:
         self.is_dropped = False
         self.prefix, self.pending_prefix = prefixes(identifier)
         """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
-        self.room: Room | None = None
+        self.size_limit: SizeLimit | None = None
         """How much it may hold; None: any number of bytes."""
         self.sessions: dict[Member, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}

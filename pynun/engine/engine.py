@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.engine import tombstones
 from pynun.engine.audit_events import NoAudit
+from pynun.engine.change_rate import ChangeRates
 from pynun.engine.database import Database
 from pynun.engine.key_layout import (
     ADMIN_DATABASE,
@@ -24,9 +25,8 @@ from pynun.engine.key_layout import (
     prefixes,
 )
 from pynun.engine.keyspace import Keyspace
-from pynun.engine.listings import Listings
+from pynun.engine.listing_budget import ListingBudget
 from pynun.engine.overlay import Entry, View
-from pynun.engine.paces import Paces
 from pynun.engine.permissions import (
     EVERYONE,
     NO_GRANTS,
@@ -36,8 +36,8 @@ from pynun.engine.permissions import (
     permitted_user,
     user_of_secret,
 )
-from pynun.engine.rooms import Room, growth
-from pynun.engine.sleeping import Newest
+from pynun.engine.size_limit import SizeLimit, growth
+from pynun.engine.sleeping_watches import Newest
 from pynun.engine.versions import VERSION_MAX
 from pynun.protocol import messages
 
@@ -89,7 +89,7 @@ class Context:
     on_drop: Callable[[], None] = lambda: None
     """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
     on_unmeasured: Callable[[Database], None] = lambda _: None
-    """Called when it is not known how much a database holds that has a limit (`Database.room`)."""
+    """Called when it is not known how much a database holds that has a limit (`Database.size_limit`)."""
 
 
 class Engine:
@@ -107,7 +107,7 @@ class Engine:
             on_first_change=context.on_first_change,
         )
         self.counters = counters
-        self.listings = Listings(context.listing_bytes_max)
+        self.listing_budget = ListingBudget(context.listing_bytes_max)
         self._databases: dict[str, Database] = {}
         self.sessions: dict[int, Member] = {}
         """Those that are open, by their number, which grows."""
@@ -115,7 +115,7 @@ class Engine:
         """About the memory that all their watches take."""
         self._sessions_entered = 0
         per_second = context.changes_per_second_max
-        self.paces = None if per_second is None else Paces(per_second, context.clock, context.group_of)
+        self.change_rates = None if per_second is None else ChangeRates(per_second, context.clock, context.group_of)
         self.keyspace = Keyspace(
             self.view, context.time_ns, context.key_bytes_max, self._end_admins, self._security_changed
         )
@@ -131,14 +131,14 @@ class Engine:
         database = self._databases.get(name)
         if database is None:
             database = self._databases[name] = Database(name, entry.version, parse_strategy(entry.text))
-            database.room = self._new_room(name)
-            if database.room is not None:
+            database.size_limit = self._new_size_limit(name)
+            if database.size_limit is not None:
                 self.context.on_unmeasured(database)
         return database
 
-    def _new_room(self, name: str) -> Room | None:
+    def _new_size_limit(self, name: str) -> SizeLimit | None:
         bytes_max = self.context.database_bytes_max
-        return None if bytes_max is None or name == ADMIN_DATABASE else Room(bytes_max)
+        return None if bytes_max is None or name == ADMIN_DATABASE else SizeLimit(bytes_max)
 
     def database(self, name: str) -> Database:
         """The database of that name. Raises Refusal `Not a valid database name`."""
@@ -161,10 +161,10 @@ class Engine:
             self.view.count_operation()
         database = Database(name, identifier, strategy)
         self._databases[name] = database
-        database.room = self._new_room(name)
-        if database.room is not None:
-            database.room.take(growth("$$token", None, token_hash))
-            database.room.is_known = True
+        database.size_limit = self._new_size_limit(name)
+        if database.size_limit is not None:
+            database.size_limit.take(growth("$$token", None, token_hash))
+            database.size_limit.is_known = True
         self.view.write(database.stored_key("$$token"), Entry(0, token_hash))
         admin = database if name == ADMIN_DATABASE else self.database(ADMIN_DATABASE)
         self.keyspace.write(admin, name, Entry(0, "{}"))
@@ -297,8 +297,8 @@ class Engine:
                 self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
                 continue
             database.rules.clear()
-            if database.room is not None:
-                database.room.is_known = False
+            if database.size_limit is not None:
+                database.size_limit.is_known = False
                 self.context.on_unmeasured(database)
             newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):

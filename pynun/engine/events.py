@@ -38,7 +38,7 @@ class Listener(Protocol):
 
 
 class Watcher(Protocol):
-    """Who watches a key: a session, or what stands in its place while it may not (`sleeping`)."""
+    """Who watches a key: a session, or what stands in its place while it may not (`sleeping_watches`)."""
 
     @property
     def outbox(self) -> Listener:

@@ -8,8 +8,8 @@ from pynun.engine.conflict_ids import ConflictIds
 from pynun.engine.key_layout import ADMIN_DATABASE, CONNECTIONS_KEY
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_security_key
-from pynun.engine.rooms import growth
 from pynun.engine.scans import scan_slices
+from pynun.engine.size_limit import growth
 from pynun.engine.versions import VERSION_MAX, following
 from pynun.protocol import messages
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.database import Database
     from pynun.engine.overlay import View
-    from pynun.engine.rooms import Room
+    from pynun.engine.size_limit import SizeLimit
 
 
 class Keyspace:
@@ -66,18 +66,18 @@ class Keyspace:
         if len(key.encode()) > self._key_bytes_max:
             raise messages.key_too_long(self._key_bytes_max)
 
-    def check_room(self, database: Database, texts: Mapping[str, str]) -> None:
+    def check_size(self, database: Database, texts: Mapping[str, str]) -> None:
         """Raises Refusal if a database can't hold these texts of keys beside the rest (docs/protocol.md section 9)."""
-        if database.room is not None:
-            database.room.check(sum(growth(key, self.read(database, key), text) for key, text in texts.items()))
+        if database.size_limit is not None:
+            database.size_limit.check(sum(growth(key, self.read(database, key), text) for key, text in texts.items()))
 
-    def _count_change(self, database: Database, room: Room, key: str, text: str | None) -> None:
+    def _count_change(self, database: Database, limit: SizeLimit, key: str, text: str | None) -> None:
         """Raises Refusal if a change makes a database too large. What the admin rules by (`$$`) never does."""
         if key != CONNECTIONS_KEY:
             more = growth(key, self.read(database, key), text)
             if not is_security_key(key):
-                room.check(more)
-            room.take(more)
+                limit.check(more)
+            limit.take(more)
 
     def change(self, database: Database, key: str, text: str) -> None:
         """Set a key whatever its version, also one in conflict: old version plus one, at least 0."""
@@ -100,8 +100,8 @@ class Keyspace:
             if key != "$$token":
                 raise messages.version_out_of_range(key)
             entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
-        if database.room is not None:
-            self._count_change(database, database.room, key, entry.text)
+        if database.size_limit is not None:
+            self._count_change(database, database.size_limit, key, entry.text)
         if key[:1] == "$":
             self.write(database, key, entry)
         else:
@@ -135,8 +135,8 @@ class Keyspace:
     def remove(self, database: Database, key: str) -> None:
         """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
         self.check_changeable()
-        if database.room is not None:
-            self._count_change(database, database.room, key, None)
+        if database.size_limit is not None:
+            self._count_change(database, database.size_limit, key, None)
         view = self.view
         stored = database.stored_key(key)
         view.write(stored, None)

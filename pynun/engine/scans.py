@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from pynun.engine.effects import Answer, Need
-    from pynun.engine.listings import Listing
+    from pynun.engine.listing_budget import Listing
     from pynun.engine.overlay import LongName, Store, View
     from pynun.engine.patterns import Pattern
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine import sleeping
+from pynun.engine import sleeping_watches
 from pynun.engine.permissions import EVERYONE, Permission, is_security_key
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
+    from pynun.engine.change_rate import Bucket
     from pynun.engine.database import Database
     from pynun.engine.engine import Engine
     from pynun.engine.events import Outbox
-    from pynun.engine.paces import Bucket
     from pynun.engine.peer import Peer
     from pynun.engine.permissions import Rules, Secret
     from pynun.engine.sleeper import News, Sleeper
@@ -24,6 +24,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "admin_hashes",
+        "change_bucket",
         "counters",
         "database",
         "done",
@@ -33,7 +34,6 @@ class Session:
         "is_closed",
         "keyspace",
         "outbox",
-        "pace",
         "peer",
         "rules",
         "secret",
@@ -56,7 +56,7 @@ class Session:
         self.counters = engine.counters
         self.done = engine.counters.done
         self.outbox = outbox
-        self.pace = None if engine.paces is None else engine.paces.open()
+        self.change_bucket = None if engine.change_rates is None else engine.change_rates.open()
         """Its changes a second; None: it may make any number."""
         self.is_admin = False
         self.admin_hashes: tuple[str, ...] = ()
@@ -85,10 +85,10 @@ class Session:
         if not self._may(permission, key):
             raise messages.PERMISSION_DENIED
 
-    def count_change(self, pace: Bucket) -> None:
+    def count_change(self, bucket: Bucket) -> None:
         """The session makes a change. Raises Refusal if it makes too many; the admin may make any number."""
-        if not self.is_admin and self.engine.paces is not None:
-            self.engine.paces.take(self, pace)
+        if not self.is_admin and self.engine.change_rates is not None:
+            self.engine.change_rates.take(self, bucket)
 
     def _may(self, permission: Permission, key: str) -> bool:
         """Admin rules security keys; on other keys the admin is the user it selected the database as."""
@@ -170,7 +170,7 @@ class Session:
 
     def _review_watches(self, newest: News | None = None) -> None:
         if self.watches and self.database is not None:
-            sleeping.review(self, newest or sleeping.Newest(self.keyspace, self.database))
+            sleeping_watches.review(self, newest or sleeping_watches.Newest(self.keyspace, self.database))
 
     def may_read(self, key: str) -> bool:
         """Whether this session may read that key of its database."""

@@ -1,4 +1,4 @@
-"""What stands in the place of a session among the watchers of keys that it may not read now (`sleeping`)."""
+"""What stands in the place of a session among the watchers of keys that it may not read now (`sleeping_watches`)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class Sleeper:
 
 
 class News(Protocol):
-    """The entries that watched keys of a database have now, for all sessions reviewed together (`sleeping.Newest`)."""
+    """The entries that watched keys of a database have now, for all sessions reviewed together
+    (`sleeping_watches.Newest`).
+    """
 
     is_after_loss: bool
 

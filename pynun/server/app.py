@@ -34,16 +34,16 @@ from pynun.server.accepting.proxies import TrustedProxies, too_wide
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
-from pynun.server.conflict_ids import find_newest_conflict
+from pynun.server.database_measurer import DatabaseMeasurer
 from pynun.server.login.passwords import Passwords
 from pynun.server.login.throttle import LoginThrottle
 from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
 from pynun.server.monitoring.endpoint import Monitoring
 from pynun.server.monitoring.health import Phase
+from pynun.server.newest_conflict import find_newest_conflict
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
 from pynun.server.process.drop_privileges import drop_privileges
-from pynun.server.room_measurer import RoomMeasurer
 from pynun.server.startup.nundb_takeover import take_over
 from pynun.server.startup.other_servers import refuse_other_servers
 from pynun.server.startup.status_page import StatusPage
@@ -204,7 +204,7 @@ class _Server:
             on_slowed=lambda address: audit_writer.note("login-delay", FAILED, address=address),
         )
         self._purger = Purger()
-        self._room_measurer = RoomMeasurer()
+        self._database_measurer = DatabaseMeasurer()
         context = Context(
             admin_user=settings.user,
             address=settings.external_address or listeners.tcp.address,
@@ -221,7 +221,7 @@ class _Server:
             audit=audit_writer,
             on_first_change=bell.ring,
             on_drop=self._purger.ring,
-            on_unmeasured=self._room_measurer.ring,
+            on_unmeasured=self._database_measurer.ring,
         )
         self._engine = Engine(
             store,
@@ -330,7 +330,7 @@ class _Server:
             accepting.start_soon(self._purger.run, self._engine)
             accepting.start_soon(find_newest_conflict, self._engine)
             if settings.database_bytes_max is not None:
-                accepting.start_soon(self._room_measurer.run, self._engine)
+                accepting.start_soon(self._database_measurer.run, self._engine)
             accepting.start_soon(self._make_backups, service.committer)
             for listener, transport in (
                 (self._listeners.websocket, WEBSOCKET),

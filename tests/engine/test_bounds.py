@@ -159,7 +159,7 @@ def test_conflicts_of_a_long_key_are_bounded_in_bytes(world: World) -> None:
 
 
 def test_an_answer_that_lists_is_bounded_in_bytes(world: World) -> None:
-    world.engine.listings.bytes_max = 1000
+    world.engine.listing_budget.bytes_max = 1000
     world.engine.context = replace(world.engine.context, keys_max=100)
     client = world.connect("use-db d pwd", *(f"set {number:03}{'k' * 97} v" for number in range(9)))
     too_much = [messages.error(messages.too_much_listed(1000).error)]
@@ -196,7 +196,7 @@ def test_listings_wait_for_their_turn_and_get_it(world: World) -> None:
     for place in (1, 3):
         world.settle(suspensions[place])
         assert clients[place].outbox.take()[-1:] == OK
-    assert world.engine.listings.small_bytes == 0
+    assert world.engine.listing_budget.small_bytes == 0
 
 
 def test_a_scan_of_more_than_a_little_lets_others_work(world: World) -> None:

@@ -44,7 +44,7 @@ def _pending_conflicts(session: Session, command: str) -> Steps:
     engine = session.engine
     databases = [session.database] if session.database else list(map(engine.database, engine.database_names()))
     records: list[str] = []
-    with engine.listings.open() as listing:
+    with engine.listing_budget.open() as listing:
         for database in databases:
             found = yield from scan_slices(engine.view, database.pending_prefix, listing=listing)
             parts = [name.decode().rpartition(" ") for name in found]

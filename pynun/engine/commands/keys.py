@@ -61,8 +61,8 @@ def change(session: Session, database: Database, key: str, given: int, value: st
 def change_now(session: Session, database: Database, key: str, given: int, value: str) -> None:
     """Decide on the key's newest entry and change it. Raises Refusal if the change is a conflict that is not won."""
     keyspace = session.keyspace
-    if session.pace is not None:
-        session.count_change(session.pace)
+    if session.change_bucket is not None:
+        session.count_change(session.change_bucket)
     entry = session.view.read(database.prefix + key.encode())
     if entry is None:
         keyspace.check_new_key(key)
@@ -102,8 +102,8 @@ def remove_from(session: Session, database: Database, key: str) -> None:
         raise messages.TOKEN_NOT_REMOVABLE
     conflicts.check_writable(session.keyspace, database, key)
     if session.keyspace.read(database, key) is not None:
-        if session.pace is not None:
-            session.count_change(session.pace)
+        if session.change_bucket is not None:
+            session.count_change(session.change_bucket)
         session.keyspace.remove(database, key)
 
 
@@ -117,8 +117,8 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
         raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
     keyspace = session.keyspace
     conflicts.check_writable(keyspace, database, key)
-    if session.pace is not None:
-        session.count_change(session.pace)
+    if session.change_bucket is not None:
+        session.count_change(session.change_bucket)
     entry = keyspace.read(database, key)
     if entry is None:
         keyspace.check_new_key(key)
@@ -153,7 +153,7 @@ def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
     engine = session.engine
     start = pattern.text.encode() if pattern.kind == "prefix" else b""
     most = engine.context.keys_max
-    with engine.listings.open() as listing:
+    with engine.listing_budget.open() as listing:
         found = yield from scan_slices(
             engine.view, database.prefix, start, pattern, most, listing=listing, with_security=session.is_admin
         )

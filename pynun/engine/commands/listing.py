@@ -1,4 +1,4 @@
-"""Listings in pages, for answers that programs read: bounded however much there is, and never long at once."""
+"""Answers in pages, for answers that programs read: bounded however much there is, and never long at once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def names_after(session: Session, prefix: bytes, beginning: str, after: str) -> 
     while True:
         losses = view.losses
         engine = session.engine
-        with engine.listings.open() as listing:
+        with engine.listing_budget.open() as listing:
             found = yield from scan_slices(
                 engine.view, prefix, beginning.encode(), count_max=most, after=after.encode(), listing=listing
             )

@@ -83,6 +83,6 @@ def resolve(session: Session, identifier: int, name: str, key: str, version: int
             raise messages.NOT_AUTH
         session.check_permission(Permission.WRITE, key)
     conflicts.check_writable(session.keyspace, database, key)
-    if session.pace is not None:
-        session.count_change(session.pace)
+    if session.change_bucket is not None:
+        session.count_change(session.change_bucket)
     conflicts.resolve(session.keyspace, database, identifier, key, version, value)

@@ -19,7 +19,7 @@ _TRIES: Final = 3
 """A key changed during a measurement may be counted twice or not at all. Then measure again, at most this often."""
 
 
-class RoomMeasurer:
+class DatabaseMeasurer:
     """Measures one engine's databases when they are first used."""
 
     def __init__(self) -> None:
@@ -46,11 +46,11 @@ class RoomMeasurer:
 
 async def _measure(engine: Engine, database: Database) -> bool:
     """Whether nothing changed meanwhile."""
-    room, store = database.room, engine.view.store
-    assert room is not None
-    changes = room.changes
+    limit, store = database.size_limit, engine.view.store
+    assert limit is not None
+    changes = limit.changes
     await until_on_disk(engine.view)  # the measurement includes earlier changes
-    before = room.bytes
+    before = limit.bytes
     measured = 0
     position: bytes | None = b""
     while position is not None and not database.is_dropped:
@@ -58,6 +58,6 @@ async def _measure(engine: Engine, database: Database) -> bool:
         _, size, position = store.measure_database(database.prefix, position, _SLICE_ENTRIES)
         measured += size
         await trio.sleep(trio.current_time() - began)
-    room.bytes += measured - before
-    room.is_known = True
-    return room.changes == changes
+    limit.bytes += measured - before
+    limit.is_known = True
+    return limit.changes == changes

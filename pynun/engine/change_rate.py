@@ -1,4 +1,4 @@
-"""How many changes a second a session may make (NUN_MAX_CHANGES_PER_SECOND).
+"""The limit on changes a second (NUN_MAX_CHANGES_PER_SECOND).
 
 A session has a bucket of tokens that is empty when it is opened and fills up to the changes of one second. So that it
 can do something at once, it may take as many again, in all, from a bucket that all sessions of the same user and
@@ -40,7 +40,7 @@ class Bucket:
         return True
 
 
-class Paces:
+class ChangeRates:
     """The buckets of one engine."""
 
     def __init__(self, per_second: int, clock: Callable[[], float], group_of: Callable[[str], str]) -> None:
@@ -70,7 +70,7 @@ class Paces:
         shared = self._shared.get(name)
         if shared is None:
             shared = self._shared[name] = Bucket(per_second, now)
-            if len(self._shared) > limits.PACES_MAX:
+            if len(self._shared) > limits.CHANGE_RATES_MAX:
                 self._shared.popitem(last=False)
         self._shared.move_to_end(name)
         if not shared.take(per_second, now):

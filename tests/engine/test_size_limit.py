@@ -33,9 +33,9 @@ def _client(world: World) -> Client:
 
 
 def held(world: World, name: str = "d") -> int:
-    room = world.engine.database(name).room
-    assert room is not None
-    return room.bytes
+    limit = world.engine.database(name).size_limit
+    assert limit is not None
+    return limit.bytes
 
 
 def left(world: World, name: str = "d") -> int:
@@ -78,9 +78,9 @@ def test_the_count_is_what_is_stored(world: World, client: Client) -> None:
 
 def test_shrinking_and_removing_stay_allowed(world: World, client: Client) -> None:
     client.ask("set k " + "v" * (left(world) - 1))
-    room = world.engine.database("d").room
-    assert room is not None
-    room.bytes_max = 10  # a setting that was lowered
+    limit = world.engine.database("d").size_limit
+    assert limit is not None
+    limit.bytes_max = 10  # a setting that was lowered
     assert client.ask("set k vv") == OK
     assert client.ask("remove k") == OK
     assert client.ask("remove k") == OK
@@ -124,7 +124,7 @@ def test_conflicts_count_and_are_resolved_whole_or_not_at_all(world: World) -> N
 def test_without_the_setting_nothing_is_counted() -> None:
     world = World()
     world.admin("create-db d pwd")
-    assert world.engine.database("d").room is None
+    assert world.engine.database("d").size_limit is None
 
 
 def test_after_a_restart_or_a_loss_it_asks_to_be_measured(world: World, client: Client) -> None:
@@ -139,10 +139,10 @@ def test_after_a_restart_or_a_loss_it_asks_to_be_measured(world: World, client: 
     assert asked == [database]
     assert client.ask("set l v") == OK, "not known yet"
     world.commit()
-    assert database.room is not None
-    database.room.bytes, database.room.is_known = stored(world), True
+    assert database.size_limit is not None
+    database.size_limit.bytes, database.size_limit.is_known = stored(world), True
     assert client.ask("set m v") == FULL
     assert client.ask("set l ") == OK
     world.lose()
     assert asked == [database] * 2
-    assert not database.room.is_known
+    assert not database.size_limit.is_known

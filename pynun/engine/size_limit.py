@@ -1,4 +1,4 @@
-"""How much each database may hold (NUN_MAX_DATABASE_SIZE): the bytes of its keys and values.
+"""The limit on the size of a database (NUN_MAX_DATABASE_SIZE): the bytes of its keys and values.
 
 The bytes are counted with every change, and measured once after a start, in the background. Until then nothing is
 refused. What changes while they are measured may be counted twice or not at all; apart from that the count is exact.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pynun.engine.overlay import Entry
 
 
-class Room:
+class SizeLimit:
     """What one database holds, and may hold."""
 
     __slots__ = ("bytes", "bytes_max", "changes", "is_known")

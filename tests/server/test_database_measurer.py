@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from pynun.server.room_measurer import RoomMeasurer
+from pynun.server.database_measurer import DatabaseMeasurer
 from tests.engine.world import World
 
 
@@ -24,7 +24,7 @@ async def _measure(batches: int) -> None:
     world.context = replace(world.engine.context, database_bytes_max=1000)
     world.restart()
     async with trio.open_nursery() as nursery:
-        measurer = RoomMeasurer()
+        measurer = DatabaseMeasurer()
         world.on_unmeasured = measurer.ring
         nursery.start_soon(measurer.run, world.engine)
         await trio.testing.wait_all_tasks_blocked()
@@ -38,10 +38,10 @@ async def _measure(batches: int) -> None:
             await trio.testing.wait_all_tasks_blocked()
         world.commit()
         database = world.engine.database("d")
-        assert database.room is not None
+        assert database.size_limit is not None
         for _ in range(10_000):
-            if database.room.is_known:
+            if database.size_limit.is_known:
                 break
             await trio.sleep(0.001)
-        assert database.room.bytes == world.store.measure_database(database.prefix, b"", 100)[1]
+        assert database.size_limit.bytes == world.store.measure_database(database.prefix, b"", 100)[1]
         nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""What listings may take: bytes of one answer, memory of all of them together, time of one step.
+"""Limits for listings of keys: bytes of one answer, memory of all of them together, time of one step.
 
 A listing that stays small goes on at once. One that gathers more, or begins while the small ones together take much,
 waits for a turn, of which there are few: so memory is bounded however many clients list however much, and nobody is
@@ -26,7 +26,7 @@ _SMALL_BYTES: Final = 64 * 1024
 """What a listing may gather without a turn."""
 
 
-class Listings:
+class ListingBudget:
     """All listings of one engine that are not answered yet."""
 
     def __init__(self, bytes_max: int) -> None:
@@ -64,8 +64,8 @@ class Listings:
 class Listing:
     """What one listing has gathered."""
 
-    def __init__(self, listings: Listings) -> None:
-        self._listings = listings
+    def __init__(self, budget: ListingBudget) -> None:
+        self._budget = budget
         self._bytes = 0
         self._small_bytes = 0
         self.has_turn = False
@@ -74,22 +74,22 @@ class Listing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listings.small_bytes -= self._small_bytes
-        self._listings.end(self)
+        self._budget.small_bytes -= self._small_bytes
+        self._budget.end(self)
 
     def gather(self, count: int, name_bytes: int) -> Generator[Need, Answer, None]:
         """Gather so many more names, which have so many bytes. Raises Refusal if the answer would be too long."""
-        listings = self._listings
+        budget = self._budget
         self._bytes += name_bytes + count  # each behind a comma
-        if self._bytes > listings.bytes_max:
-            raise messages.too_much_listed(listings.bytes_max)
+        if self._bytes > budget.bytes_max:
+            raise messages.too_much_listed(budget.bytes_max)
         if self.has_turn:
             return
         taken = name_bytes + _NAME_BYTES * count
-        if self._small_bytes + taken <= _SMALL_BYTES and listings.small_bytes + taken <= limits.LISTINGS_SMALL_BYTES:
+        if self._small_bytes + taken <= _SMALL_BYTES and budget.small_bytes + taken <= limits.LISTINGS_SMALL_BYTES:
             self._small_bytes += taken
-            listings.small_bytes += taken
+            budget.small_bytes += taken
             return
-        yield Turn(partial(listings.wait, self))
-        listings.small_bytes -= self._small_bytes
+        yield Turn(partial(budget.wait, self))
+        budget.small_bytes -= self._small_bytes
         self._small_bytes = 0

@@ -104,14 +104,14 @@ def test_the_administrator_is_exempt(world: Paced) -> None:
 
 
 def test_what_is_remembered_is_bounded(world: Paced, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PACES_MAX", 3)
+    monkeypatch.setattr(limits, "CHANGE_RATES_MAX", 3)
     for number in range(10):
         made(world.visit(f"10.0.{number}.1"))
-    assert world.engine.paces is not None
-    assert len(world.engine.paces) == 3
+    assert world.engine.change_rates is not None
+    assert len(world.engine.change_rates) == 3
 
 
 def test_without_the_setting_nothing_is_counted() -> None:
     world = World()
-    assert world.engine.paces is None
-    assert world.admin().session.pace is None
+    assert world.engine.change_rates is None
+    assert world.admin().session.change_bucket is None
