@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from tools.benchmark import machine, plots, report, servers
 from tools.benchmark.load import raise_descriptor_limit
 from tools.benchmark.measure import Timing
-from tools.benchmark.processes import REPOSITORY
 from tools.benchmark.profile import profile_scenario
 from tools.benchmark.runs import FAILURES, Plan, Row, run_commit, run_idle, run_keys, run_scenario, say
 from tools.benchmark.scale import PARTS, SLOW_READER, ScalePlan, run_scale
 from tools.benchmark.scenarios import COMMIT_SCENARIO, IDLE_SCENARIO, KEYS_SCENARIO, SCENARIOS
+from tools.clients.server import REPOSITORY, file_system_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ def _disk_folder() -> Path:
     """Where temporary data go by default: the first usual place that is not kept in memory."""
     candidates = [Path("/var/tmp"), Path(tempfile.gettempdir()), REPOSITORY]
     for candidate in candidates:
-        if os.access(candidate, os.W_OK) and machine.file_system_type(candidate) not in machine.IN_MEMORY:
+        if os.access(candidate, os.W_OK) and file_system_type(candidate) not in machine.IN_MEMORY:
             return candidate
     return candidates[1]
 
@@ -188,7 +188,7 @@ def _measure_rows(
     remarks = report.notes(
         rows,
         redis_is_missing=redis_is_missing and "redis" in plan.families,
-        file_system_is_memory=machine.file_system_type(plan.folder) in machine.IN_MEMORY,
+        file_system_is_memory=file_system_type(plan.folder) in machine.IN_MEMORY,
     )
     table = report.table(rows if options.calibrate else [row for row in rows if row.server != servers.RAW])
     failed = any(row.error is not None or (options.check and row.holds is False) for row in rows)

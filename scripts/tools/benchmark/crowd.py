@@ -21,7 +21,6 @@ from tools.benchmark.wire import (
     PING_FRAME,
     RECEIVE_BYTES,
     REPLY_SECONDS_MAX,
-    Address,
     WireError,
     ask,
     encode_frame,
@@ -36,6 +35,8 @@ from tools.benchmark.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from tools.clients.server import Address
 
 EVENT_BYTE = b"v"
 """Stands once in the events of a key of the benchmark's, in the word `version`, and nowhere else in them."""

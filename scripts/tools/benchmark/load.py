@@ -32,7 +32,6 @@ from tools.benchmark.wire import (
     RECEIVE_BYTES,
     REPLY_SECONDS_MAX,
     VALUE_BYTES,
-    Address,
     WireError,
     ask,
     encode_frame,
@@ -46,6 +45,8 @@ from tools.benchmark.wire import (
 
 if TYPE_CHECKING:
     import socket
+
+    from tools.clients.server import Address
 
 STAMP_MARK = b"@"
 """Begins the time in the value that a writer sets; occurs nowhere else in what a watcher gets."""

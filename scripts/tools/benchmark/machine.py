@@ -9,7 +9,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from tools.benchmark.processes import REPOSITORY
+from tools.clients.server import REPOSITORY, file_system_type
 
 _PACKAGES = ("trio", "trio-websocket", "wsproto", "h11", "httptools", "lmdb")
 IN_MEMORY = ("tmpfs", "ramfs")
@@ -51,15 +51,3 @@ def commit_id() -> str:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def file_system_type(folder: Path) -> str:
-    """The type of the file system that holds a folder."""
-    best, kind = "", "unknown"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines():
-            _, mount_point, mounted, *_ = line.split(" ")
-            prefix = mount_point.rstrip("/") + "/"
-            if f"{folder.resolve()}/".startswith(prefix) and len(mount_point) >= len(best):
-                best, kind = mount_point, mounted
-    return kind

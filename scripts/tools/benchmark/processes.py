@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from tools.benchmark.wire import WireError
+from tools.clients.server import REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tools.benchmark.load import Load
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 _POLL_SECONDS = 0.01
@@ -43,9 +43,7 @@ class Memory(NamedTuple):
 
 def environment(additions: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of the server, importing this checkout, with the additions."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUN_")}
-    python_path = os.pathsep.join((str(REPOSITORY / "scripts"), str(REPOSITORY)))
-    return {**inherited, "PYTHONPATH": python_path, "PYTHONUNBUFFERED": "1", **additions}
+    return clean_environment({"PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}", **additions})
 
 
 class Child:

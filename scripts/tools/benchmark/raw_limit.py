@@ -13,7 +13,8 @@ import hashlib
 import select
 import socket
 
-from tools.benchmark.wire import OK_FRAME, OK_LINE, RECEIVE_BYTES, apply_mask
+from tools.benchmark.wire import OK_FRAME, OK_LINE, RECEIVE_BYTES
+from tools.clients.exact_clients import apply_mask
 
 _ACCEPT_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _HTTP_BODY = b"empty;empty;value " + b"V" * 200 + b"\n"

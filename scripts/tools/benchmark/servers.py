@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from tools.benchmark.crowd import Loader
 from tools.benchmark.processes import Child
-from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Address, Control, WireError, watched_key_name
+from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Control, WireError, watched_key_name
+from tools.clients.server import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import struct
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Self
+
+from tools.clients import exact_clients
+
+if TYPE_CHECKING:
+    from tools.clients.server import Address
 
 DATABASE = "bench"
 TOKEN = "bench-token"
@@ -24,13 +28,6 @@ OK_FRAME = b"\x81\x04ok \n"
 OK_LINE = b"ok \n"
 PING_FRAME = b"\x89\x00"
 """Sent to silent clients; occurs in no message of ASCII text."""
-
-
-class Address(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
 
 
 class WireError(Exception):
@@ -53,28 +50,13 @@ def value_of(number: int, length: int = VALUE_BYTES) -> str:
 
 
 def encode_frame(text: str, mask: bytes | None = None) -> bytes:
-    """One final text frame from a client, masked (RFC 6455 section 5.2)."""
-    payload, mask = text.encode(), mask or os.urandom(4)
-    length = len(payload)
-    if length < 126:
-        head = struct.pack("!BB", 0x81, 0x80 | length)
-    elif length < 1 << 16:
-        head = struct.pack("!BBH", 0x81, 0x80 | 126, length)
-    else:
-        head = struct.pack("!BBQ", 0x81, 0x80 | 127, length)
-    return head + mask + apply_mask(payload, mask)
+    """One text frame from a client."""
+    return exact_clients.encode_frame(exact_clients.OPCODE_TEXT, text.encode(), mask=mask)
 
 
 def pong_frame() -> bytes:
     """The answer to a ping (RFC 6455 section 5.5.3)."""
     return b"\x8a\x80" + os.urandom(4)
-
-
-def apply_mask(payload: bytes, mask: bytes) -> bytes:
-    """Mask or unmask: one exclusive or over all bytes, as one big number."""
-    length = len(payload)
-    repeated = (mask * (length // 4 + 1))[:length]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
 
 
 def handshake_request(address: Address) -> bytes:

@@ -266,8 +266,17 @@ class TcpClient(Connection):
         self.socket.close()
 
 
-def encode_frame(opcode: int, payload: bytes, *, is_final: bool = True, is_masked: bool = True) -> bytes:
-    """Return one WebSocket frame as a client sends it (RFC 6455 section 5.2)."""
+def apply_mask(payload: bytes, mask: bytes) -> bytes:
+    """Mask or unmask: one exclusive or over all bytes, as one big number."""
+    length = len(payload)
+    repeated = (mask * (length // 4 + 1))[:length]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(length, "big")
+
+
+def encode_frame(
+    opcode: int, payload: bytes, *, is_final: bool = True, is_masked: bool = True, mask: bytes | None = None
+) -> bytes:
+    """Return one WebSocket frame as a client sends it (RFC 6455 section 5.2), by default with a new mask."""
     first = (0x80 if is_final else 0) | opcode
     mask_bit = 0x80 if is_masked else 0
     if len(payload) < 126:
@@ -278,9 +287,8 @@ def encode_frame(opcode: int, payload: bytes, *, is_final: bool = True, is_maske
         head = struct.pack("!BBQ", first, mask_bit | 127, len(payload))
     if not is_masked:
         return head + payload
-    mask = os.urandom(4)
-    repeated = int.from_bytes((mask * (len(payload) // 4 + 1))[: len(payload)], "big")
-    return head + mask + (int.from_bytes(payload, "big") ^ repeated).to_bytes(len(payload), "big")
+    mask = mask or os.urandom(4)
+    return head + mask + apply_mask(payload, mask)
 
 
 def text_frames(texts: Iterable[str]) -> bytes:

@@ -54,8 +54,6 @@ class Visit(NamedTuple):
     """Whether it ends without the politeness of TCP."""
 
 
-Maker = "Callable[[random.Random], Visit]"
-
 _HANDSHAKE: Final = (
     b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"

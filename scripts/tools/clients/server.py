@@ -84,7 +84,7 @@ def real_disk_folder() -> Path:
     if chosen := os.environ.get("NUN_TEST_DIR"):
         return Path(chosen)
     for candidate in (Path(tempfile.gettempdir()), Path("/var/tmp"), REPOSITORY):
-        if _file_system_type(candidate) not in ("tmpfs", "ramfs") and os.access(candidate, os.W_OK):
+        if file_system_type(candidate) not in ("tmpfs", "ramfs") and os.access(candidate, os.W_OK):
             return candidate
     return Path(tempfile.gettempdir())
 
@@ -99,7 +99,7 @@ def new_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _file_system_type(folder: Path) -> str:
+def file_system_type(folder: Path) -> str:
     """Return the type of the file system that holds a folder, from /proc/mounts ("" where there is none)."""
     best, file_system = "", ""
     with contextlib.suppress(OSError), open("/proc/mounts", encoding="utf-8") as mounts:

@@ -13,7 +13,9 @@ import tools.benchmark
 from tools.benchmark.load import Clients
 from tools.benchmark.measure import percentile
 from tools.benchmark.servers import parse_external
-from tools.benchmark.wire import VALUE_BYTES, Address, apply_mask, encode_frame, key_name, value_of
+from tools.benchmark.wire import VALUE_BYTES, encode_frame, key_name, value_of
+from tools.clients.exact_clients import apply_mask
+from tools.clients.server import Address
 
 MARKS = b"@k+$"
 """What replies and events are counted by."""

@@ -14,10 +14,11 @@ from tests.system.benchmark.test_bench import run_bench
 from tools.benchmark import plots, slow_reader, wire
 from tools.benchmark.crowd import Lister
 from tools.benchmark.measure import run_alone
-from tools.benchmark.processes import REPOSITORY, MeasureError
+from tools.benchmark.processes import MeasureError
 from tools.benchmark.scale import PARTS, Section
 from tools.benchmark.servers import load_keys, run_pynun, run_raw
 from tools.benchmark.wire import LOGIN, Control, WireError
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
