@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from pynun import __version__
-from pynun.cli.authority import Authority
+from pynun.cli.certificate_authority import Authority
 from pynun.cli.lazy_commands import LazyGroup
 from pynun.cli.options import DEFAULT_HTTP_URL, DEFAULT_WEBSOCKET_URL, Connection
 

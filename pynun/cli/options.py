@@ -11,7 +11,7 @@ import typer
 from pynun.cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from pynun.cli.authority import Authority
+    from pynun.cli.certificate_authority import Authority
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
 DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
-from pynun.authority import context_trusting
+from pynun.certificate_authority import context_trusting
 from pynun.client.connecting import Target
 from pynun.client.errors import ProtocolError
 from pynun.client.frames import (

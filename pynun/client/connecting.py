@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from pynun.authority import explain_distrust
+from pynun.certificate_authority import explain_distrust
 from pynun.client.errors import ConnectionFailed
 
 

@@ -18,7 +18,7 @@ from pynun.cli.remote.http_results import find_failures
 from pynun.cli.remote.sendable import check_for_http
 
 if TYPE_CHECKING:
-    from pynun.cli.authority import Authority
+    from pynun.cli.certificate_authority import Authority
     from pynun.cli.options import Connection
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)

@@ -15,7 +15,7 @@ import ssl
 import urllib.parse
 from typing import TYPE_CHECKING, NamedTuple
 
-from pynun.cli.authority import NO_AUTHORITY, Authority
+from pynun.cli.certificate_authority import NO_AUTHORITY, Authority
 from pynun.cli.errors import NoConnectionError, UsageError
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _exchange(
 
 def _connection(target: Target) -> http.client.HTTPConnection:
     if target.is_encrypted:
-        from pynun.authority import context_trusting  # seldom needed
+        from pynun.certificate_authority import context_trusting  # seldom needed
 
         try:
             context = context_trusting(target.ca)
@@ -163,7 +163,7 @@ def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> I
             f"the host {target.host!r} of {url} is not known: {error.strerror}; check the name, or give an IP address"
         ) from None
     except ssl.SSLCertVerificationError as error:
-        from pynun.authority import explain_distrust
+        from pynun.certificate_authority import explain_distrust
 
         raise NoConnectionError(f"the certificate of {url} {explain_distrust(error)}") from None
     except ssl.SSLError as error:

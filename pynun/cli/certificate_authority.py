@@ -1,4 +1,4 @@
-"""Which certificate authority a command trusts: `--ca FILE`, else NUN_CA, else the system's."""
+"""Which certificate authority (CA) a command trusts: `--ca FILE`, else NUN_CA, else those of the system."""
 
 from __future__ import annotations
 

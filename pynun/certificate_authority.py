@@ -1,4 +1,4 @@
-"""The certificate authority that a client trusts instead of the system's, out of a file: for TLS within a house.
+"""The private CA that a client trusts instead of those of the system, read from a file.
 
 Imported only where TLS is spoken.
 """
