@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.support.fork_server import Forked
-from tools.clients.server import REPOSITORY, clean_environment
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tools.clients.server import Server
+
+ADMIN = ("-u", ADMIN_USER, "-p", ADMIN_PASSWORD)
 
 TIMEOUT_SECONDS = 90.0
 
@@ -65,6 +70,18 @@ def run(
         output.seek(0)
         errors.seek(0)
         return Result(code, output.read().decode(), errors.read().decode())
+
+
+def ask(server: Server, *arguments: str, **environment: str) -> Result:
+    """Run a command of nun-db that asks a server, over HTTP and as its administrator."""
+    return run(*ADMIN, "-h", f"http://{server.http}", *arguments, environment=environment)
+
+
+def ask_json(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it is
+    """What such a command prints for programs: one line."""
+    result = ask(server, *arguments, "--json")
+    assert (result.code, result.output.count("\n")) == (0, 1), result
+    return json.loads(result.output)
 
 
 def run_anew(

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import command_line, run
+from tests.cli.command import ADMIN, command_line, run
 from tests.support.certificates import Authority
 from tools.clients.server import Server, clean_environment, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
 
 
 @pytest.fixture(scope="module", name="authority")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import Result, run
+from tests.cli.command import ADMIN, ask, ask_json, run
 from tests.cli.peer import Peer, http_answer
 from tests.cli.terminal import run_at_terminal
 from tools.clients.exact_clients import http_post
@@ -16,27 +15,12 @@ from tools.clients.sessions import OK, create_database, tcp_session
 if TYPE_CHECKING:
     from tools.clients.server import Server
 
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
-
-
-def ask(server: Server, *arguments: str, **environment: str) -> Result:
-    """Run nun-db databases."""
-    return run(*ADMIN, "-h", f"http://{server.http}", "databases", *arguments, environment=environment)
-
-
-def ask_json(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it is
-    """What it prints for programs: one line."""
-    result = ask(server, *arguments, "--json")
-    assert (result.code, result.errors) == (0, "")
-    assert result.output.count("\n") == 1
-    return json.loads(result.output)
-
 
 def test_databases_are_listed_for_people_and_programs(server: Server) -> None:
     create_database(server, "ward-b", strategy="newer", then="set key value")
     with tcp_session(server, "ward-b"):
-        result = ask(server, "list")
-        rows = ask_json(server, "list")
+        result = ask(server, "databases", "list")
+        rows = ask_json(server, "databases", "list")
     assert (result.code, result.errors) == (0, "")
     lines = [line.split() for line in result.output.splitlines()]
     assert lines[0] == ["name", "strategy", "connections", "keys", "bytes"]
@@ -45,25 +29,25 @@ def test_databases_are_listed_for_people_and_programs(server: Server) -> None:
         ("$admin", "newer", 0, 3),
         ("ward-b", "newer", 1, 2),
     ]
-    assert rows[1]["bytes"] == ask_json(server, "size", "ward-b")["bytes"] > len("key" + "value")
-    assert set(ask_json(server, "list", "--no-sizes")[0]) == {"name", "strategy", "connections"}
+    assert rows[1]["bytes"] == ask_json(server, "databases", "size", "ward-b")["bytes"] > len("key" + "value")
+    assert set(ask_json(server, "databases", "list", "--no-sizes")[0]) == {"name", "strategy", "connections"}
 
 
 def test_a_database_is_made_with_a_token_that_is_given_or_generated(shared_server: Server) -> None:
-    assert ask(shared_server, "create", "cli-made", "-t", "tok", "--strategy", "arbiter").output == (
+    assert ask(shared_server, "databases", "create", "cli-made", "-t", "tok", "--strategy", "arbiter").output == (
         "created the database cli-made\n"
     )
     assert http_post(shared_server.http, "use-db cli-made tok") == "empty"
-    assert ask(shared_server, "create", "cli-env", NUN_TOKEN="env-token").code == 0
+    assert ask(shared_server, "databases", "create", "cli-env", NUN_TOKEN="env-token").code == 0
     assert http_post(shared_server.http, "use-db cli-env env-token") == "empty"
-    made = ask_json(shared_server, "create", "cli-generated", "--generate")
+    made = ask_json(shared_server, "databases", "create", "cli-generated", "--generate")
     assert made["name"] == "cli-generated"
     assert len(made["token"]) == 40
     assert http_post(shared_server.http, f"use-db cli-generated {made['token']}") == "empty"
-    again = ask(shared_server, "create", "cli-made", "-t", "tok")
+    again = ask(shared_server, "databases", "create", "cli-made", "-t", "tok")
     assert (again.code, again.output) == (1, "")
     assert again.errors == "nun-db: create-db failed: database already exists\n"
-    both = ask(shared_server, "create", "cli-both", "-t", "tok", "--generate")
+    both = ask(shared_server, "databases", "create", "cli-both", "-t", "tok", "--generate")
     assert (both.code, both.errors) == (2, "nun-db: --generate makes a token: give none\n")
 
 
@@ -81,22 +65,25 @@ def test_a_token_is_asked_for_twice_at_a_terminal(shared_server: Server) -> None
 
 def test_a_database_is_dropped_when_that_is_said(shared_server: Server) -> None:
     create_database(shared_server, "cli-dropped", then="set k v")
-    refused = ask(shared_server, "drop", "cli-dropped")
+    refused = ask(shared_server, "databases", "drop", "cli-dropped")
     assert (refused.code, refused.output) == (2, "")
     assert "say so with --yes" in refused.errors
     with tcp_session(shared_server, "cli-dropped") as client:
-        dropped = ask(shared_server, "drop", "cli-dropped", "--yes")
+        dropped = ask(shared_server, "databases", "drop", "cli-dropped", "--yes")
         assert (dropped.code, dropped.output, dropped.errors) == (0, "dropped the database cli-dropped\n", "")
         assert client.quiet() == []
         assert client.ask("get k")[0] == "error no-db-selected\n"
-    gone = ask(shared_server, "drop", "cli-dropped", "--yes", "--json")
+    gone = ask(shared_server, "databases", "drop", "cli-dropped", "--yes", "--json")
     assert (gone.code, gone.output) == (1, "")
     assert gone.errors == "nun-db: drop-db failed: Not a valid database name\n"
     create_database(shared_server, "cli-dropped")
     with tcp_session(shared_server, "cli-dropped") as client:
         assert client.ask("get k") == ["value <Empty>\n", OK]
-    assert ask_json(shared_server, "drop", "cli-dropped", "--yes") == {"name": "cli-dropped", "dropped": True}
-    admin = ask(shared_server, "drop", "$admin", "--yes")
+    assert ask_json(shared_server, "databases", "drop", "cli-dropped", "--yes") == {
+        "name": "cli-dropped",
+        "dropped": True,
+    }
+    admin = ask(shared_server, "databases", "drop", "$admin", "--yes")
     assert (admin.code, admin.errors) == (1, "nun-db: drop-db failed: $admin can't be dropped\n")
 
 
@@ -145,12 +132,12 @@ def test_another_server_is_told_apart(answer: str, told: str) -> None:
 
 def test_a_name_can_t_write_on_the_terminal(server: Server) -> None:
     http_post(server.http, f"auth {server.credentials}; create-db \x1b[31mred pwd")
-    result = ask(server, "list")
+    result = ask(server, "databases", "list")
     assert "\x1b" not in result.output
     assert "\\x1b[31mred" in result.output
-    assert ask_json(server, "list")[0]["name"] == "\x1b[31mred"
+    assert ask_json(server, "databases", "list")[0]["name"] == "\x1b[31mred"
     name = "caf\u00e9\u009b31m\u202e"  # C1 controls and directions, which JSON would leave as they are
     http_post(server.http, f"auth {server.credentials}; create-db {name} pwd")
-    listed = ask(server, "list", "--json").output
+    listed = ask(server, "databases", "list", "--json").output
     assert "caf\u00e9\\u009b31m\\u202e" in listed
-    assert name in [row["name"] for row in ask_json(server, "list")]
+    assert name in [row["name"] for row in ask_json(server, "databases", "list")]

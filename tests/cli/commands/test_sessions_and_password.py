@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from tests.cli.command import Result, run
+from tests.cli.command import ADMIN, ask, ask_json, run
 from tests.cli.terminal import run_at_terminal
 from tools.clients.exact_clients import http_post
 from tools.clients.sessions import create_database, tcp_session, websocket_session
@@ -15,13 +14,7 @@ if TYPE_CHECKING:
 
     from tools.clients.server import Server
 
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
 NOTE = "nun-db: put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time\n"
-
-
-def ask(server: Server, *arguments: str) -> Result:
-    """Run a command of nun-db as the administrator."""
-    return run(*ADMIN, "-h", f"http://{server.http}", *arguments)
 
 
 def test_sessions_are_listed_and_ended(server: Server) -> None:
@@ -37,7 +30,7 @@ def test_sessions_are_listed_and_ended(server: Server) -> None:
             ["websocket", "127.0.0.1", "d", "ana", "no"],
             ["tcp", "127.0.0.1", "e", "all", "no"],
         ]
-        rows = json.loads(ask(server, "sessions", "list", "-d", "d", "--json").output)
+        rows = ask_json(server, "sessions", "list", "-d", "d")
         assert [(row["database"], row["user"], row["watches"]) for row in rows] == [("d", "ana", 0)]
         assert list(rows[0]) == head
         number = str(rows[0]["id"])
@@ -64,8 +57,7 @@ def test_the_password_is_changed_from_a_file_and_stays_over_a_restart(server: Se
 
 
 def test_a_password_is_made_and_shown_once(server: Server) -> None:
-    result = ask(server, "password", "--generate", "--json")
-    password = json.loads(result.output)["password"]
+    password = ask_json(server, "password", "--generate")["password"]
     assert len(password) == 40
     assert http_post(server.http, f"auth user-name {password}") == "valid auth\n"
     assert password not in server.log_text()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import Result, run
+from tests.cli.command import Result, ask, ask_json
 from tools.clients.exact_clients import http_post
 from tools.clients.sessions import OK, create_database, select, tcp_session
 
@@ -16,20 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tools.clients.server import Server
-
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
-
-
-def ask(server: Server, *arguments: str) -> Result:
-    """Run a command of nun-db as the administrator."""
-    return run(*ADMIN, "-h", f"http://{server.http}", *arguments)
-
-
-def ask_json(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it is
-    """What it prints for programs."""
-    result = ask(server, *arguments, "--json")
-    assert result.code == 0, result
-    return json.loads(result.output)
 
 
 def test_the_life_of_a_user(server: Server, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.cli import command
+from tests.cli.command import ADMIN
 from tests.cli.peer import Peer, http_answer
 from tools.clients.exact_clients import http_post
 from tools.clients.server import REPOSITORY, clean_environment
@@ -19,7 +20,6 @@ from tools.clients.server import REPOSITORY, clean_environment
 if TYPE_CHECKING:
     from tools.clients.server import Server
 
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
 NOT_WRITTEN = "nun-db: standard output can't be written: "
 
 _names = (f"streams-{number}" for number in itertools.count())

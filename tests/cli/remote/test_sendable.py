@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import Result, run
+from tests.cli.command import ADMIN, ask, ask_json, run
 from tools.clients.exact_clients import TcpClient, http_post
 from tools.clients.server import Server, new_folder
 from tools.clients.sessions import OK
@@ -16,19 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ADMIN = ("-u", "user-name", "-p", "user-pwd")
 ODD = ("a;b", "tab\tbed", "tab\t", "esc\x1b[2J", "no\u00a0break", "'quoted'", "-", "end;", "cr\rname")
 UNSENDABLE = ("a;b", "tab\t", "end;", "\u2003wide", "\rname")
 PAGE = 500
 """Rows in an answer of the server (pynun/engine/commands/listing.py)."""
-
-
-def nun_db(server: Server, *arguments: str, **environment: str) -> Result:
-    return run(*ADMIN, "-h", f"http://{server.http}", *arguments, environment=environment)
-
-
-def rows(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it is
-    return json.loads(nun_db(server, *arguments, "--json").output)
 
 
 def tell(server: Server, *commands: str) -> list[list[str]]:
@@ -52,7 +42,7 @@ def _odd() -> Iterator[Server]:
 
 
 def test_tables_show_each_on_its_line_and_column(odd: Server) -> None:
-    result = nun_db(odd, "databases", "list")
+    result = ask(odd, "databases", "list")
     assert result.code == 0
     lines = result.output.split("\n")
     assert lines.pop() == ""
@@ -76,13 +66,13 @@ def test_tables_show_each_on_its_line_and_column(odd: Server) -> None:
     ]
     assert all(line[column:].startswith(("newer ", "none ")) for line in lines[1:])
     assert result.output.replace("\n", "").isprintable()
-    users = nun_db(odd, "users", "list", "d").output.splitlines()
+    users = ask(odd, "users", "list", "d").output.splitlines()
     assert len(users) == len(ODD) + 2
     assert all(line[users[0].index("has_token") :].startswith("yes ") for line in users[1:])
 
 
 def test_status_shows_each_on_its_line_and_column(odd: Server) -> None:
-    lines = nun_db(odd, "status").output.splitlines()
+    lines = ask(odd, "status").output.splitlines()
     table = lines[next(place for place, line in enumerate(lines) if line.startswith("database ")) :]
     shown = {line[:36].rstrip() for line in table[1:]}
     assert {"a;b", "'tab\\t'", "'tab\\tbed'", "'esc\\x1b[2J'", "tab"} <= shown
@@ -90,27 +80,27 @@ def test_status_shows_each_on_its_line_and_column(odd: Server) -> None:
 
 
 def test_programs_get_the_names_as_they_are(odd: Server) -> None:
-    databases = rows(odd, "databases", "list")
+    databases = ask_json(odd, "databases", "list")
     assert {row["name"] for row in databases} == {"$admin", "d", "tab", "a", "end", *ODD}
     assert {row["name"] for row in databases if row["keys"] is None} == {name for name in ODD if name in UNSENDABLE}
     assert all(row["keys"] for row in databases if row["keys"] is not None)
-    assert {row["user"] for row in rows(odd, "users", "list", "d")} == {"ana", *ODD}
+    assert {row["user"] for row in ask_json(odd, "users", "list", "d")} == {"ana", *ODD}
 
 
 def test_what_is_not_measured_is_told(odd: Server) -> None:
-    result = nun_db(odd, "databases", "list")
+    result = ask(odd, "databases", "list")
     assert result.errors == ("nun-db: not measured, for such a name can't be sent over HTTP: 'a;b', 'end;', 'tab\\t'\n")
-    assert nun_db(odd, "databases", "list", "--no-sizes").errors == ""
+    assert ask(odd, "databases", "list", "--no-sizes").errors == ""
 
 
 @pytest.mark.parametrize("end", ["\tbed", "\x1b[2J", "\u00a0break", "'quoted'", "\rname"])
 def test_what_http_can_carry_is_sent(odd: Server, end: str) -> None:
     name = f"x{end}"
     tell(odd, f"create-db {name} pwd", f"create-user {name} pwd")
-    assert rows(odd, "databases", "size", name)["name"] == name
-    assert nun_db(odd, "users", "remove", "d", name).code == 0
-    assert nun_db(odd, "databases", "drop", name, "--yes").code == 0
-    assert name not in [row["name"] for row in rows(odd, "databases", "list")]
+    assert ask_json(odd, "databases", "size", name)["name"] == name
+    assert ask(odd, "users", "remove", "d", name).code == 0
+    assert ask(odd, "databases", "drop", name, "--yes").code == 0
+    assert name not in [row["name"] for row in ask_json(odd, "databases", "list")]
 
 
 @pytest.mark.parametrize("name", UNSENDABLE)
@@ -158,7 +148,7 @@ def test_what_can_be_no_name_is_not_sent(name: str, told: str) -> None:
 
 
 def test_a_name_with_white_space_at_its_end_is_not_taken_for_the_one_without(odd: Server) -> None:
-    assert nun_db(odd, "databases", "drop", "tab\t", "--yes").code == 2
+    assert ask(odd, "databases", "drop", "tab\t", "--yes").code == 2
     assert http_post(odd.http, "use-db tab pwd") == "empty"
 
 
@@ -166,7 +156,7 @@ def test_the_way_out_for_names_that_end_with_a_semicolon(odd: Server) -> None:
     """As docs/administration.md says: a word behind the name, and keys in place of `remove-user`."""
     tell(odd, *(f"create-{what} {name} pwd" for what in ("db", "user") for name in ("way", "way;")))
     assert tell(odd, "remove $$user_way; -", "drop-db way; -") == [[OK], ["drop-db success\n", OK]]
-    users = {row["user"] for row in rows(odd, "users", "list", "d")}
+    users = {row["user"] for row in ask_json(odd, "users", "list", "d")}
     assert users & {"way", "way;"} == {"way"}
     assert http_post(odd.http, "use-db way pwd") == "empty"
     tell(odd, "remove-user way", "drop-db way")
@@ -174,7 +164,7 @@ def test_the_way_out_for_names_that_end_with_a_semicolon(odd: Server) -> None:
 
 def test_permissions_of_a_user_are_shown_whatever_the_name(odd: Server) -> None:
     assert tell(odd, "set-permissions a;b r x*") == [[OK]]
-    assert rows(odd, "permissions", "show", "d", "a;b") == [{"user": "a;b", "permissions": "r x*"}]
+    assert ask_json(odd, "permissions", "show", "d", "a;b") == [{"user": "a;b", "permissions": "r x*"}]
 
 
 @pytest.mark.parametrize("arguments", [("shell", "-d"), ("watch", "key", "-d")])
@@ -192,9 +182,9 @@ def test_a_token_that_would_be_cut_is_refused(odd: Server, tmp_path: Path) -> No
     token = tmp_path / "token"
     token.write_text("pwd\t\t")
     for result in (
-        nun_db(odd, "databases", "create", "new", "-t", "pwd\t"),
-        nun_db(odd, "create-db", "-d", "new", "-t", "\u2003pwd"),
-        nun_db(odd, "users", "token", "d", NUN_TOKEN="pwd\t"),
+        ask(odd, "databases", "create", "new", "-t", "pwd\t"),
+        ask(odd, "create-db", "-d", "new", "-t", "\u2003pwd"),
+        ask(odd, "users", "token", "d", NUN_TOKEN="pwd\t"),
     ):
         assert (result.code, result.output) == (2, "")
         assert result.errors == (
@@ -225,6 +215,6 @@ def test_they_are_listed_page_by_page(server: Server) -> None:
         for command in ("create-user", "create-db"):
             client.send("\n".join(f"{command} {name} pwd" for name in names))
         assert len(client.take(3 + 3 * len(names))) == 3 + 3 * len(names)
-    assert [row["user"] for row in rows(server, "users", "list", "d")] == names
-    databases = rows(server, "databases", "list", "--no-sizes")
+    assert [row["user"] for row in ask_json(server, "users", "list", "d")] == names
+    databases = ask_json(server, "databases", "list", "--no-sizes")
     assert [row["name"] for row in databases] == ["$admin", "d", *names]
