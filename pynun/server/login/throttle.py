@@ -9,8 +9,8 @@ engine does not ask for it. Every other attempt to log in, on any transport, pas
   waiting costs neither memory nor CPU time. A success takes nothing out, else one's own account would serve to guess
   all others.
 - Attempts of one network pass in order of arrival. Only a limited number may wait, and who disconnects loses its place.
-- An account's bucket delays only networks that failed themselves, and holds more than the bucket of one network ever
-  does. So a guesser locks nobody out, and guessers at many networks are slowed together.
+- An account's bucket delays only networks that failed themselves, those with few failures for seconds only, and holds
+  more than the bucket of one network ever does. So guessers at many networks are slowed together, and lock nobody out.
 - Verified secrets do not wait, so a guesser could take any wait as "wrong", hang up and try the next. Therefore, once
   the attempts of a network that failed, wait or left would fill its bucket, only secrets verified from there skip the
   wait; and none do while several attempts wait or have left unchecked.
@@ -45,7 +45,11 @@ _log = logging.getLogger("nun_db")
 _ACCOUNT_TIMES: Final = 2
 """The bucket of an account holds so many times what that of a network does: one guesser alone does not fill it."""
 
-_ACCOUNT_DELAY_SECONDS_MAX: Final = 6.0
+_MISTYPED_MAX: Final = 3
+"""A network with fewer failures most likely mistyped: it waits for an account's bucket only for a short time, and so
+comes before guessers."""
+
+_MISTYPED_DELAY_SECONDS_MAX: Final = 6.0
 
 _FAILED_SECONDS: Final = 3600.0
 """For this long after a failure, a network waits for the buckets of accounts."""
@@ -241,7 +245,8 @@ class LoginThrottle:
     def _seconds_to_wait(self, network: _Bucket, account: _Bucket, now: float) -> float:
         seconds = network.seconds_to_wait(now, self._burst, self._delay_seconds_max)
         if network.checking or now - network.failures.updated_at < _FAILED_SECONDS:
-            longest = min(_ACCOUNT_DELAY_SECONDS_MAX, self._delay_seconds_max)
+            is_mistyped = round(network.level(now)) < _MISTYPED_MAX
+            longest = _MISTYPED_DELAY_SECONDS_MAX if is_mistyped else self._delay_seconds_max
             seconds = max(seconds, account.seconds_to_wait(now, self._account_burst, longest))
         return seconds
 
@@ -270,7 +275,7 @@ class LoginThrottle:
         now = trio.current_time()
         was_slowed = self._is_slowed(network, now)
         network.failures.grow(now, self._failures_max)
-        account.failures.grow(now, self._account_burst + math.ceil(math.log2(_ACCOUNT_DELAY_SECONDS_MAX)))
+        account.failures.grow(now, self._account_burst + self._failures_max - self._burst)
         if not self._is_slowed(network, now):
             return
         for waiting in itertools.islice(network.line, limits.LOGIN_TRIES_WAITING_MAX, None):
