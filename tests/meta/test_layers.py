@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -206,6 +207,7 @@ def cycle_of(graph: dict[str, set[str]]) -> list[str]:
     return []
 
 
+@functools.cache
 def all_modules() -> dict[str, set[str]]:
     """Every module of the package with those that it imports."""
     files = sorted((REPOSITORY / "pynun").rglob("*.py"))
@@ -254,6 +256,8 @@ def test_no_imports_go_in_a_circle() -> None:
 def test_a_folder_keeps_the_order_that_the_architecture_shows(folder: str) -> None:
     rows = rows_of((REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8"))
     assert folder in rows, "give this folder a table there"
+    there = {path.stem for path in (REPOSITORY / "pynun" / folder).iterdir()}
+    assert [name for names in rows[folder] for name in names if name not in there] == [], "it is gone"
     assert upward(folder, rows[folder], all_modules()) == []
 
 

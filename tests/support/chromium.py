@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_SECONDS_MAX = 120.0
+GOODBYE_SECONDS_MAX = 4.0
 END_SECONDS_MAX = 20.0
 
 _FLAGS = (
@@ -104,7 +105,7 @@ def _end(process: subprocess.Popen[str]) -> None:
     """End Chromium and its helpers, which all are in its process group."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(END_SECONDS_MAX)
+        process.wait(GOODBYE_SECONDS_MAX)  # it has nothing to save
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(END_SECONDS_MAX)
