@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -56,10 +57,15 @@ def files_of(root: Path, mutant: Mutant) -> list[Path]:
     """The files of tests that a row names. Raises ValueError if there is none of a name."""
     found: set[Path] = set()
     for end in mutant.tests:
-        if not (files := set((root / "tests").rglob(end))):
+        if not (files := {file for file in _test_files(root) if file.as_posix().endswith(f"/{end}")}):
             raise ValueError(f"{mutant.name}: no file of tests is named {end}")
         found |= files
     return sorted(found)
+
+
+@functools.cache
+def _test_files(root: Path) -> list[Path]:
+    return list((root / "tests").rglob("test_*.py"))
 
 
 def try_out(root: Path, mutant: Mutant) -> str:
