@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import subprocess
-from shutil import which
 from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
@@ -18,7 +16,6 @@ from pynun.client import (
     ClientOptions,
     CommandError,
     Conflict,
-    ConnectionFailed,
     NoDatabaseSelected,
     PermissionDenied,
     Reply,
@@ -30,7 +27,6 @@ from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.client.conftest import Database
 
@@ -269,51 +265,3 @@ async def test_conflict_is_settled_by_an_arbiter(new_database: Callable[[str], D
             await arbiter.execute(f"resolve {number} {name} {key} {version} settled")
             assert (await anext(outcome)).value == "resolved settled"
         assert await client.get("k") == "settled"
-
-
-@trio_test
-async def test_encrypted_connection_is_checked(database: Database, tmp_path: Path) -> None:
-    if which("openssl") is None:
-        pytest.skip("needs the openssl command to make a certificate (apt-get install openssl)")
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    await trio.run_process(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        stderr=subprocess.DEVNULL,
-    )
-    server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_side.load_cert_chain(certificate, key)
-    client_side = ssl.create_default_context(cafile=str(certificate))
-
-    async def copy(source: trio.abc.ReceiveStream, target: trio.abc.SendStream) -> None:
-        async for data in source:
-            await target.send_all(data)
-
-    async def serve(encrypted: trio.SSLStream[trio.SocketStream]) -> None:
-        """A proxy that takes the TLS away, as in front of a real server."""
-        try:
-            plain = await trio.open_tcp_stream(*database.server.websocket)
-            async with encrypted, plain, trio.open_nursery() as nursery:
-                nursery.start_soon(copy, plain, encrypted)
-                await copy(encrypted, plain)
-                nursery.cancel_scope.cancel()
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-
-    async with trio.open_nursery() as nursery:
-        listeners = await trio.open_ssl_over_tcp_listeners(0, server_side, host="127.0.0.1")
-        nursery.start_soon(trio.serve_listeners, serve, listeners)
-        port = listeners[0].transport_listener.socket.getsockname()[1]  # type: ignore[attr-defined]
-        url = f"wss://localhost:{port}"
-        async with Client(url, database=database.name, token=database.token, ssl_context=client_side) as client:
-            await client.set("k", "v")
-            assert await client.get("k") == "v"
-        with pytest.raises(ConnectionFailed, match=r"its certificate is not trusted \(self-signed certificate\)"):
-            async with Client(url):
-                pytest.fail("the client must not open")
-        with pytest.raises(ConnectionFailed, match=r"TLS failed \(WRONG_VERSION_NUMBER\); does it speak wss\?"):
-            async with Client(f"wss://{database.server.tcp}"):  # speaks first, and no TLS
-                pytest.fail("the client must not open")
-        nursery.cancel_scope.cancel()

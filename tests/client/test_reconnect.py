@@ -21,11 +21,19 @@ from pynun.client import (
 )
 from tests.client.conftest import make_database
 from tests.client.peer import trio_test
-from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server, new_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.client.conftest import Database
-    from tools.clients.server import Server
+
+
+@pytest.fixture(scope="module", name="server")
+def _server() -> Iterator[Server]:
+    """A server of the file's own, as each test leaves it running on its ports."""
+    with new_folder() as folder, Server(folder / "dbs") as running:
+        yield running
 
 
 async def kill(server: Server) -> None:

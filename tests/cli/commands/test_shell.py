@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from tests.cli.command import Result, command_line, run
 from tests.cli.terminal import Terminal
 from tests.client.conftest import make_database
-from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, REPOSITORY, clean_environment
+from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, clean_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.client.conftest import Database
@@ -117,51 +119,44 @@ def test_login_that_fails_and_server_that_is_not_there(database: Database) -> No
     )
 
 
-def test_reader_that_goes_away_ends_the_script_quietly(database: Database) -> None:
-    process = subprocess.Popen(
+@contextmanager
+def begun_script(database: Database) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """A shell, started anew, that has run one command of a script which goes on: the process, and where."""
+    with subprocess.Popen(
         command_line("-h", database.url, "shell", "-d", database.name),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process:
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(b"get k\n")
         process.stdin.flush()
         assert process.stdout.readline() == b"value <Empty>\n"
+        yield process, process.stdin
+
+
+def errors_at_end(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    assert process.stderr is not None
+    return process.wait(TIMEOUT_S), process.stderr.read()
+
+
+def test_reader_that_goes_away_ends_the_script_quietly(database: Database) -> None:
+    with begun_script(database) as (process, script):
+        assert process.stdout is not None
         process.stdout.close()
-        process.stdin.write(b"get k\nget k\n")
-        process.stdin.close()
-        assert process.wait(TIMEOUT_S) == 0
-        assert process.stderr.read() == b""
+        script.write(b"get k\nget k\n")
+        script.close()
+        assert errors_at_end(process) == (0, b"")
 
 
 def test_lost_connection_ends_a_script(server: Server) -> None:
-    database = make_database(server)
-    process = subprocess.Popen(
-        command_line("-h", database.url, "shell", "-d", database.name),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment({"NUN_TOKEN": database.token}),
-        cwd=REPOSITORY,
-    )
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdin.write(b"get k\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"value <Empty>\n"
+    with begun_script(make_database(server)) as (process, script):
         server.kill()
-        process.stdin.write(b"get k\n")
-        process.stdin.close()
-        assert process.wait(TIMEOUT_S) == 4
-        assert process.stderr.read() == b"nun-db: line 2: get: the connection was cut\n"
+        script.write(b"get k\n")
+        script.close()
+        assert errors_at_end(process) == (4, b"nun-db: line 2: get: the connection was cut\n")
 
 
 # --- a person
