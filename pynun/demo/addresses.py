@@ -1,6 +1,6 @@
-"""The addresses under which other devices of the network reach this machine.
+"""The addresses at which other devices on the network reach this machine.
 
-Only IPv4, for these are what people type into a phone; asks the kernel, sends nothing.
+Only IPv4, which people can type into a phone. It asks the kernel and sends nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ def _address_to_other_networks() -> str | None:
 
 
 def local_names() -> frozenset[str]:
-    """Return the names under which a browser may address this machine, in lower case."""
+    """Return the names that a browser may use for this machine, in lower case."""
     host = socket.gethostname().lower()
     return frozenset({"localhost", host, f"{host.partition('.')[0]}.local"})

@@ -1,9 +1,8 @@
-"""Runs the demo: a server, a guest to log in as, and the page, in one process until SIGINT or SIGTERM.
+"""Runs the demo: a server, a guest account and the page, in one process until SIGINT or SIGTERM.
 
-Invariants: the main thread belongs to the server, whose lines on standard output are read here (they tell the ports)
-and shown only when they warn; a helper thread prepares the rest once the server is ready; a failure there stops the
-server and is raised to the caller. Only the page and the WebSocket listen where others may reach them; HTTP and TCP,
-which the administrator's password opens, stay on this machine.
+The main thread belongs to the server. Its output is read here for the ports, and only warnings are shown. A helper
+thread prepares the rest once the server is ready; a failure there stops the server and is raised to the caller. Others
+can reach only the page and the WebSocket. HTTP and TCP, where the administrator's password works, listen locally.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
 
 PORT_DEFAULT: Final = 3015
 WEBSOCKET_PORT_DEFAULT: Final = 3016
-"""Beside those of a real server (3012 to 3014), which the demo never takes."""
+"""Not a port of a real server (3012 to 3014), which the demo never uses."""
 
 HERE: Final = "127.0.0.1"
 
 _MESSAGE_BYTES_MAX: Final = "64KiB"
-"""The page sends some hundred bytes at a time: enough for it, and little for a guest who plays tricks."""
+"""The page sends a few hundred bytes at a time; a malicious guest gets little more."""
 
 _LISTENING: Final = re.compile(r"nun_db\] listening: (websocket|http|tcp) (\S+)")
 _READY: Final = re.compile(r"nun_db\] ready\b")
@@ -49,7 +48,7 @@ _TROUBLE: Final = re.compile(r" (WARN|ERROR) ")
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What the person chose; a port of None is the default, or a free one where that is taken."""
+    """The options. A port of None is the default, or a free port if that is in use."""
 
     host: str = HERE
     port: int | None = None
@@ -107,7 +106,7 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
         except StartError as error:
             raise StartError(str(error).replace("NUN_WS_ADDR", "--ws-port")) from None
         except (KeyboardInterrupt, Stopped):
-            pass  # Ctrl-C before anybody was served is the same wish
+            pass  # Ctrl-C during the start is a stop, too
         finally:
             preparation.wait()
         if preparation.failure is not None:
@@ -115,7 +114,7 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
 
 
 class _Preparation:
-    """What is to be done once the server is ready, in a thread of its own."""
+    """What happens once the server is ready, in its own thread."""
 
     def __init__(self, page: PageServer, user: str, password: str, on_running: Callable[[Running], None]) -> None:
         self.failure: Exception | None = None
@@ -158,7 +157,7 @@ class _Preparation:
 
 
 class _ServerOutput(io.TextIOBase):
-    """Standard output as the server sees it: addresses are taken, troubles passed on, the rest is not shown."""
+    """The server's standard output: collects addresses, passes on warnings and errors, drops the rest."""
 
     def __init__(self, target: TextIO, on_ready: Callable[[dict[str, Address]], None]) -> None:
         self._target = target
@@ -188,7 +187,7 @@ class _ServerOutput(io.TextIOBase):
 def _hang_up_is_a_stop() -> Iterator[Callable[[], None]]:
     """Closing the terminal stops the demo as Ctrl-C does, so that its folder is removed (unless run with nohup).
 
-    Yields a function for the main thread that sees to this again.
+    Yields a function that installs the handler again; call it in the main thread.
     """
     is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
@@ -216,7 +215,7 @@ def _websocket_port(options: DemoOptions) -> int:
 
 
 def _reachable_host(host: str) -> str:
-    """The host to write into a URL for a listener on `host`: one that listens everywhere is reached here, too."""
+    """The host for a URL of a listener on `host`; one on all addresses is reached at loopback."""
     return {"0.0.0.0": HERE, "::": "::1"}.get(host, host)
 
 

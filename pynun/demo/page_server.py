@@ -1,4 +1,4 @@
-"""The HTTP server of the demo's page: the packaged files and one made-up file, nothing else of this machine.
+"""The HTTP server of the demo's page: the packaged files and one generated file, nothing else of this machine.
 
 Invariants: every file is read once, at the start, and found by its exact path in a dict, so no path can lead out of
 the package; only GET and HEAD are answered; only requests that name this machine in `Host` are, so that a foreign page
@@ -118,7 +118,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: a client that goes away in the middle of an answer is nothing to tell a person."""
+        """Say nothing: a client that disconnects during an answer is not worth a message."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -154,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _refuse
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer with the status in plain words, and nothing of the request in them."""
+        """Answer with the status in plain words, without anything from the request."""
         self.close_connection = True
         text = f"{HTTPStatus(code).phrase}\n".encode()
         self.send_response(code, HTTPStatus(code).phrase)
@@ -184,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_policies(self, file: _File) -> None:
         if file.tag:
             self.send_header("ETag", file.tag)
-        # A new version of the package is seen at once; the token of this run is kept nowhere.
+        # Show a new version of the package at once, and never cache this run's token.
         self.send_header("Cache-Control", "no-cache" if file.tag else "no-store")
         self.send_header("Content-Security-Policy", self._content_security_policy())
         self.send_header("X-Content-Type-Options", "nosniff")
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def _host(self) -> str:
-        """What the request calls this machine, without port and brackets, in lower case; "" if it does not."""
+        """The host of the request, without port and brackets, in lower case; "" if there is none."""
         host = self.headers.get("Host", "").strip().lower()
         if host.startswith("["):
             return host[1:].partition("]")[0]

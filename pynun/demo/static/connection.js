@@ -1,9 +1,8 @@
-// A small client of the server (docs/protocol.md): logs in, watches keys, sets values, connects again when the
-// connection is lost.
+// A small client of the server (docs/protocol.md): logs in, watches keys, sets values, reconnects.
 //
-// What others rely on: at most one message leaves in an animation frame, with the newest value of each key; a value
-// that was set counts as pending until its own event came back, and the newest pending one of each key is sent again
-// after a reconnect; events reach `onEvent` in the server's order, those of values set here included.
+// Guarantees: it sends at most one message per animation frame, with the newest value of each key. A value is pending
+// until its own event is back, and the newest pending one of each key is sent again after a reconnect. `onEvent` gets
+// all events in the server's order, including those of its own changes.
 
 const RECONNECT_MS = 1000;
 const OPENING_MS_MAX = 5000;
@@ -12,7 +11,7 @@ const WATCHDOG_MS = 1000;
 const BUFFERED_BYTES_MAX = 64 * 1024;
 const SENT_MAX = 512;
 
-/** JSON that survives a command: `;` and line breaks split commands, and clients read `^` as a blank. */
+/** JSON that fits into a command: `;` and line breaks split commands, and clients read `^` as a space. */
 function encode(value) {
   return JSON.stringify(value).replace(
     /[;^\s\u007f-\uffff]/g,
@@ -46,8 +45,8 @@ export class Connection {
   #reconnectTimer = 0;
 
   /**
-   * `me` names this page among all; `watched` are the keys to follow. Handlers: onState(state), onOpen() after each
-   * login, onConfiguration(configuration), onEvent(key, value, from), onRoundTrip(milliseconds).
+   * `me` identifies this page; `watched` are the keys to watch. Handlers: onState(state), onOpen() after each login,
+   * onConfiguration(configuration), onEvent(key, value, from), onRoundTrip(milliseconds).
    */
   constructor(me, watched, handlers) {
     this.#me = me;
@@ -66,14 +65,14 @@ export class Connection {
     this.#connect();
   }
 
-  /** Leaves for good, with a last value for a key that others should have. */
+  /** Disconnects for good, after sending a last value of a key. */
   stop(key, value) {
     this.#isStopped = true;
     if (this.#isReady) this.#socket.send(this.#setCommand(key, value));
     this.#socket?.close();
   }
 
-  /** The opposite of `stop`: the page came back from the browser's cache. */
+  /** Undoes `stop` when the page comes back from the browser's cache. */
   resume() {
     this.#isStopped = false;
     this.#drop('lost');
@@ -84,18 +83,18 @@ export class Connection {
     return this.#isReady;
   }
 
-  /** Sets a key with the next frame; a newer value before that replaces it. */
+  /** Sets a key with the next frame, unless a newer value replaces it. */
   set(key, value) {
     this.#queue.set(key, value);
     this.#planFlush();
   }
 
-  /** Is there a value of this key that the server has not confirmed by its event? */
+  /** Whether a value of this key still waits for its event. */
   isPending(key) {
     return this.#queue.has(key) || this.#unconfirmed.has(key);
   }
 
-  /** Asks for a key's present value; `onValue` gets it, or undefined if there is none. */
+  /** Gets a key's current value for `onValue`, or undefined if there is none. */
   get(key, onValue) {
     if (!this.#isReady) return;
     this.#asked.push(onValue);
@@ -117,7 +116,7 @@ export class Connection {
   #flush() {
     if (!this.#isReady || this.#queue.size === 0) return;
     if (this.#socket.bufferedAmount > BUFFERED_BYTES_MAX) {
-      this.#planFlush(); // the network is slower than the hand: only the newest values will go
+      this.#planFlush(); // the network is slower than the user: send only the newest values
       return;
     }
     const commands = [];
@@ -144,7 +143,7 @@ export class Connection {
     this.#openingSince = performance.now();
     let configuration;
     try {
-      // Asked for each time: a server that was started again has another token.
+      // Each time, because a restarted server has another token.
       const response = await fetch('config.json', { cache: 'no-store', signal: AbortSignal.timeout(OPENING_MS_MAX) });
       if (!response.ok) throw new Error(`status ${response.status}`);
       configuration = await response.json();
@@ -191,7 +190,7 @@ export class Connection {
       case 'error':
         this.#takeError();
         break;
-      default: // ok; changed, which changed-version repeats; and what an error says once more
+      default: // ok; changed, which changed-version repeats; repeated errors
     }
   }
 
@@ -210,7 +209,7 @@ export class Connection {
     this.#handlers.onEvent(key, content.value, String(content.from));
   }
 
-  /** Nothing the page sends is refused, unless the server was started again: then a new login helps. */
+  /** Only a restarted server refuses what the page sends; a new login helps. */
   #takeError() {
     this.#drop('lost');
   }
@@ -236,14 +235,14 @@ export class Connection {
     this.#reconnectTimer = setTimeout(() => this.#connect(), RECONNECT_MS);
   }
 
-  /** Connects now instead of in a moment: something tells that it may work again. */
+  /** Reconnects now, because it may work again. */
   #hurry() {
     if (this.#isStopped || this.#socket || this.#openingSince !== null) return;
     clearTimeout(this.#reconnectTimer);
     this.#connect();
   }
 
-  /** A connection whose other end is gone without a word (a closed laptop, another network) is given up. */
+  /** Gives up a connection whose other end vanished (a closed laptop, another network). */
   #watch() {
     const now = performance.now();
     const isSilent = this.#waitingSince !== null && now - this.#waitingSince > SILENCE_MS_MAX;

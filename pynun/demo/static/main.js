@@ -1,7 +1,7 @@
-// Puts the page together: the picture, the people, and the connection that keeps all pages alike.
+// Connects the parts: the picture, the people, and the connection that synchronises all pages.
 //
-// A view of somebody else is taken over unless a hand moves the picture here, or a view set here is still on its way:
-// the server's order decides, and the last one wins everywhere. What is taken over is never sent on, so nothing echoes.
+// A page applies another's view unless its user is moving the picture or its own view is still pending. The server's
+// order decides, so the last view wins everywhere. Applied views are never sent on, so nothing echoes.
 
 import { Connection } from './connection.js';
 import { Meter } from './meter.js';
@@ -22,7 +22,7 @@ const NAME_KEPT_AS = 'pynun-demo-name';
 const byId = (id) => document.getElementById(id);
 const me = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
-/** The name given in this tab before, if the browser keeps such things. */
+/** The name last used in this tab, if the browser stores it. */
 function keptName() {
   try {
     return sessionStorage.getItem(NAME_KEPT_AS);
@@ -35,7 +35,7 @@ function keepName(name) {
   try {
     sessionStorage.setItem(NAME_KEPT_AS, name);
   } catch {
-    // The name then lives as long as the page.
+    // Then the name lasts as long as the page.
   }
 }
 
@@ -54,7 +54,7 @@ const connection = new Connection(me, [VIEW, POINTER, PEOPLE, HELLO, CONNECTIONS
   onConfiguration: showInvitation,
   onEvent: takeEvent,
   onRoundTrip(milliseconds) {
-    // While the page still computes its first picture, it measures itself.
+    // While the page computes its first picture, it would measure itself.
     if (picture.has(viewport.shown.slice)) meter.add(milliseconds);
   },
 });
@@ -93,14 +93,13 @@ const people = new People(connection, me, name, showPeople);
 function catchUp() {
   people.greet();
   askForView(() => {
-    // A server that was started anew learns what all here see. Somebody may have moved the picture while there was no
-    // server: that is newer, and comes first.
+    // Give a restarted server the current view. A change that somebody made while it was down is newer and comes first.
     setTimeout(() => askForView(() => connection.set(VIEW, viewport.target)), TEACHING_MS * (1 + Math.random()));
   });
   connection.get(CONNECTIONS, (count) => showConnections(count));
 }
 
-/** Takes over the view that the server has; calls `onNone` if it has none, but this page does. */
+/** Applies the server's view; calls `onNone` if only this page has one. */
 function askForView(onNone) {
   connection.get(VIEW, (content) => {
     const view = cleanView(content?.value);
@@ -195,7 +194,7 @@ function showPeople(joined, left) {
     item.append(dot, text);
     return item;
   });
-  // The own entry stays as it is: its name may just be being typed.
+  // Keep the own entry: the user may be typing the name.
   for (const item of [...list.children].slice(1)) item.remove();
   list.append(...items);
   byId('my-dot').style.setProperty('--colour', people.colour);
@@ -221,7 +220,7 @@ function showLeader(id) {
   }, LEADER_MS);
 }
 
-/** Puts a text where it has changed: most frames change few. */
+/** Sets a text if it changed; most frames change few. */
 function put(id, text) {
   const element = byId(id);
   if (element.textContent !== text) element.textContent = text;

@@ -1,4 +1,4 @@
-// The measured round trips: how long a value takes to come back as one's own event.
+// Measures round trips: the time from sending a value to receiving its own event.
 
 const TRIPS_MAX = 100;
 const SHOWN_MAX = 60;
@@ -52,7 +52,7 @@ export class Meter {
     const context = this.#canvas.getContext('2d');
     context.scale(ratio, ratio);
     const shown = this.#trips.slice(-SHOWN_MAX);
-    // One slow trip must not flatten all others.
+    // Keep one slow trip from flattening the others.
     const top = Math.max(4, median * 3);
     const yOf = (trip) => height - 2 - (Math.min(trip, top) / top) * (height - 4);
     context.strokeStyle = '#33475a';

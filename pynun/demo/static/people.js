@@ -1,7 +1,7 @@
-// Who is here: everyone says so every two seconds; who is silent, or says goodbye, is taken off the list.
+// Who is here: everyone announces themselves every two seconds. People who are silent or say goodbye leave the list.
 //
-// A page in the background may run its timers once a minute, but hears messages at once: so it also answers when it
-// hears others. When the server counts fewer connections, whoever is not heard right after is gone.
+// A background page may run its timers once a minute but gets messages at once, so it also answers others. When the
+// server counts fewer connections, people who do not answer right after are gone.
 
 import { COLOURS, cleanName, colourOf } from './names.js';
 
@@ -26,7 +26,7 @@ export class People {
   #connections = 0;
   #onChange;
 
-  /** `onChange(joined, left)` is called with the names of those who came or left, after the list has changed. */
+  /** Calls `onChange(joined, left)` with the names of those who joined or left, after each change. */
   constructor(connection, me, name, onChange) {
     this.#connection = connection;
     this.#me = me;
@@ -42,7 +42,7 @@ export class People {
     return colourOf(this.#colour);
   }
 
-  /** The others, as {id, name, colour}, in the order of their coming. */
+  /** The others, as {id, name, colour}, in the order they joined. */
   get others() {
     return [...this.#others].map(([id, { name, colour }]) => ({ id, name, colour: colourOf(colour) }));
   }
@@ -57,7 +57,7 @@ export class People {
     this.#beat();
   }
 
-  /** Says who this is and asks the others to say so too; nobody is taken for gone before they had time to. */
+  /** Announces this page and asks the others to answer; gives them time before they count as gone. */
   greet() {
     const now = performance.now();
     for (const person of this.#others.values()) person.heardAt = now;
@@ -65,12 +65,12 @@ export class People {
     this.#beat();
   }
 
-  /** What others get when this page goes away. */
+  /** What others get when this page leaves. */
   get farewell() {
     return { gone: true };
   }
 
-  /** A message of somebody: of the kinds above, or of another kind, which also shows that they are here. */
+  /** Handles a message: of the kinds above, or any other, which also shows that the sender is here. */
   take(key, value, from) {
     if (from === this.#me) return;
     const person = this.#others.get(from);
@@ -105,7 +105,7 @@ export class People {
     const now = performance.now();
     if (now - this.#lastBeat > BEAT_MS) this.#beat();
     if (document.hidden || !this.#connection.isReady) {
-      // Messages may have been missed, so silence says nothing.
+      // Messages may be lost, so silence means nothing.
       for (const person of this.#others.values()) person.heardAt = Math.max(person.heardAt, now - BEAT_MS);
       return;
     }
@@ -123,7 +123,7 @@ export class People {
     this.#connection.set(PEOPLE, { name: this.#name, colour: this.#colour });
   }
 
-  /** Of two with one colour, the one with the greater id takes a free one, when it has heard which are taken. */
+  /** Of two people with one colour, the one with the greater id takes a free one, once it knows which are taken. */
   #chooseOtherColourSoon() {
     this.#colourTimer ??= setTimeout(() => {
       this.#colourTimer = null;

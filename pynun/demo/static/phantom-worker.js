@@ -1,4 +1,4 @@
-// Computes slices away from the page's own thread, which stays free for the hand. Asked for a number, answers with it.
+// Computes slices outside the page's thread, which stays responsive. Gets a slice's number, replies with the slice.
 
 import { computeSlice } from './phantom.js';
 

@@ -1,5 +1,5 @@
-// A CT-like picture of a head, made by computing: a phantom of ellipsoids after the idea of Shepp and Logan, with
-// densities in Hounsfield units, folds made of noise, the scanner's grain, and a made-up bleeding to point at.
+// Computes a CT-like picture of a head: a Shepp-Logan style phantom of ellipsoids with densities in Hounsfield units,
+// folds made of noise, the scanner's grain, and an invented bleeding to point at.
 //
 // Millimetres: x to the patient's left, y to the back, z upwards. Every run and every browser computes the same picture.
 
@@ -20,7 +20,7 @@ const FLUID = 7;
 const WHITE = 27;
 const GREY = 38;
 
-/** [centre x, y, z, radius x, y, z, turn in degrees, density]: later ones lie over earlier ones. */
+/** [centre x, y, z, radius x, y, z, turn in degrees, density]: later ones cover earlier ones. */
 const INSIDE_BRAIN = [
   ...both([17, -21, 12, 6.5, 10, 13, 18, GREY + 1]), // heads of the caudate nuclei
   ...both([28, -6, 6, 6.5, 17, 12, 14, GREY + 1]), // lentiform nuclei
@@ -67,7 +67,7 @@ function both(shape) {
   return [shape, [-x, y, z, rx, ry, rz, -turn, density]];
 }
 
-/** The ellipses in which a plane cuts ellipsoids, ready to be asked about points. */
+/** The ellipses in which a plane cuts ellipsoids. */
 function cut(shapes, z) {
   const cuts = [];
   for (const [x, y, centre, rx, ry, rz, turn, density] of shapes) {
@@ -84,7 +84,7 @@ function cut(shapes, z) {
   return cuts;
 }
 
-/** How far out a point is: below 1 inside the ellipse. */
+/** A point's relative distance from the centre: below 1 inside the ellipse. */
 function distance(ellipse, x, y) {
   const dx = x - ellipse.x;
   const dy = y - ellipse.y;
@@ -123,7 +123,7 @@ function smooth(from, to, value) {
   return fade(Math.min(1, Math.max(0, (value - from) / (to - from))));
 }
 
-/** The size of the head at a height, as a part of its size in the middle. */
+/** The size of the head at a height, relative to the middle. */
 function outline(z) {
   return z > 0 ? Math.sqrt(Math.max(0, 1 - (z / 91) ** 2)) : 1 - 0.05 * (z / 50) ** 2;
 }

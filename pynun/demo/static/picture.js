@@ -1,4 +1,4 @@
-// The stack of slices and how one is drawn: densities to grey values (the window), then onto the screen.
+// The stack of slices, and drawing one: densities become grey values (the window), then pixels.
 
 import { FIELD_MM, FIRST_SLICE, SIZE, SLICES } from './phantom.js';
 
@@ -17,7 +17,7 @@ export class Picture {
   #table = new Uint32Array(LEVELS);
   #drawn = '';
 
-  /** `onSlice` is called when one more slice can be drawn. */
+  /** Calls `onSlice` when another slice can be drawn. */
   constructor(onSlice) {
     this.#canvas.width = this.#canvas.height = SIZE;
     this.#context = this.#canvas.getContext('2d', { alpha: false });
@@ -29,7 +29,7 @@ export class Picture {
       this.#computeNext();
       onSlice();
     };
-    // From the middle outwards: whoever scrolls finds the neighbours there.
+    // From the middle outwards, so that the neighbours are ready for scrolling.
     this.#wanted = [...Array(SLICES).keys()].sort((a, b) => Math.abs(a - FIRST_SLICE) - Math.abs(b - FIRST_SLICE));
     this.#computeNext();
   }
@@ -53,8 +53,8 @@ export class Picture {
   }
 
   /**
-   * Draws a slice; `scale` is screen pixels for a millimetre, `left` and `top` the place of its corner. While it moves
-   * (`isMoving`) it is drawn the quick way, for the eye sees no difference then.
+   * Draws a slice. `scale` is screen pixels per millimetre, `left` and `top` its corner. While it moves (`isMoving`) a
+   * faster method is used; the eye sees no difference.
    */
   draw(context, { slice, level, width }, left, top, scale, isMoving) {
     const there = this.#nearest(slice);
@@ -66,7 +66,7 @@ export class Picture {
     context.drawImage(this.#canvas, left, top, side, side);
   }
 
-  /** The wanted slice, which is then computed first; meanwhile the nearest that is there. */
+  /** The wanted slice, which is then computed first; until then the nearest one available. */
   #nearest(slice) {
     if (this.#slices.has(slice)) return slice;
     const place = this.#wanted.indexOf(slice);

@@ -1,4 +1,4 @@
-// The pointers of the others over the picture: an arrow with the name, gliding to where it was last seen.
+// Other people's pointers over the picture: an arrow with the name that glides to its last position.
 
 const GLIDE_MS = 40;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -14,12 +14,12 @@ export class Pointers {
     this.#layer = layer;
   }
 
-  /** The viewport, which tells where a place is on the screen. */
+  /** The viewport, which converts places to screen positions. */
   attach(viewport) {
     this.#viewport = viewport;
   }
 
-  /** Shows somebody's pointer at a place, as {x, y, isDown}; null or nonsense takes it away. */
+  /** Shows a person's pointer at a place, as {x, y, isDown}; null or invalid values remove it. */
   show(person, place) {
     if (!Number.isFinite(place?.x) || !Number.isFinite(place?.y)) {
       this.remove(person.id);
@@ -38,7 +38,7 @@ export class Pointers {
     this.#plan();
   }
 
-  /** Gives a pointer that is shown its person's name and colour. */
+  /** Updates a visible pointer's name and colour. */
   dress(person) {
     const pointer = this.#pointers.get(person.id);
     if (!pointer) return;
@@ -55,7 +55,7 @@ export class Pointers {
     return [...this.#pointers.keys()];
   }
 
-  /** Puts all where they belong after the picture has moved. */
+  /** Repositions all pointers after the picture has moved. */
   arrange() {
     for (const pointer of this.#pointers.values()) {
       const { left, top } = this.#viewport.toScreen(pointer.x, pointer.y);

@@ -1,8 +1,8 @@
-// What part of the picture is shown, and how hands change it.
+// Which part of the picture is shown, and how the user changes it.
 //
-// A view is {x, y, zoom, slice, level, width}: the millimetres in the middle of the screen, the magnification (1: the
-// whole picture fits), the slice, and the window. So it means the same on a phone and on a large screen. `target` is the
-// view that counts; `shown` glides towards it, except under a hand that drags, which it follows at once.
+// A view is {x, y, zoom, slice, level, width}: the millimetres at the middle of the screen, the magnification (1: the
+// whole picture fits), the slice and the window. It means the same on every screen size. `target` is the current view;
+// `shown` glides towards it, or follows at once while the user drags.
 
 import { FIELD_MM, FIRST_SLICE, SLICES } from './phantom.js';
 
@@ -31,7 +31,7 @@ const NAMES = Object.keys(BOUNDS);
 
 const clamp = (value, [low, high]) => Math.min(high, Math.max(low, value));
 
-/** A view with every number within its bounds, or null if it is none: what others send is not trusted. */
+/** A view with every number within its limits, or null if it is invalid: others' messages are not trusted. */
 export function cleanView(value) {
   if (typeof value !== 'object' || value === null) return null;
   const view = {};
@@ -66,8 +66,8 @@ export class Viewport {
   #reducedMotion = matchMedia('(prefers-reduced-motion: reduce)');
 
   /**
-   * Handlers: onChange(view) when a hand changed the view, onSettle() when hands have come to rest, onFrame(viewport)
-   * after each drawing, onPoint(place or null) where the own pointer is, as {x, y, isDown} in millimetres.
+   * Handlers: onChange(view) when the user changed the view, onSettle() when the user stopped, onFrame(viewport) after
+   * each drawing, onPoint(place or null) with the own pointer as {x, y, isDown} in millimetres.
    */
   constructor(stage, canvas, picture, handlers) {
     this.#stage = stage;
@@ -87,7 +87,7 @@ export class Viewport {
     return this.#target;
   }
 
-  /** Is a hand changing the view just now? */
+  /** Whether the user is changing the view now. */
   get isActive() {
     return this.#hands.size > 0 || performance.now() < this.#activeUntil;
   }
@@ -100,14 +100,14 @@ export class Viewport {
     this.#tool = tool;
   }
 
-  /** Takes over a view of somebody else. */
+  /** Applies another person's view. */
   follow(view) {
     this.#target = { ...view };
     this.#changedAt = performance.now();
     this.plan();
   }
 
-  /** Changes some of the view as a hand does, gliding there. */
+  /** Changes parts of the view as the user does, gliding there. */
   change(part) {
     this.#touch();
     this.#put({ ...this.#target, ...part }, false);
@@ -140,7 +140,7 @@ export class Viewport {
     this.plan();
   }
 
-  /** A hand without a button held down (wheel, keys, the page's buttons) is active for a moment. */
+  /** Input without a held button (wheel, keys, the page's buttons) is active for a moment. */
   #touch() {
     this.#activeUntil = performance.now() + ACTIVE_MS;
     clearTimeout(this.#settleTimer);
@@ -159,7 +159,7 @@ export class Viewport {
     this.#canvas.width = Math.round(clientWidth * this.#ratio);
     this.#canvas.height = Math.round(clientHeight * this.#ratio);
     this.#isFramePlanned = true;
-    this.#frame(performance.now()); // at once: a resized canvas is empty
+    this.#frame(performance.now()); // now: a resized canvas is empty
   }
 
   #frame(now) {
@@ -174,7 +174,7 @@ export class Viewport {
     else if (isMoving) this.#planStill();
   }
 
-  /** Brings `shown` nearer to `target`; says whether it is there. */
+  /** Moves `shown` towards `target`; returns whether it is there. */
   #glide(part) {
     let isThere = true;
     for (const name of NAMES) {
@@ -190,7 +190,7 @@ export class Viewport {
     return isThere;
   }
 
-  /** One more drawing, with care, when the picture has come to rest. */
+  /** Draws once more in full quality when the picture is at rest. */
   #planStill() {
     clearTimeout(this.#stillTimer);
     this.#stillTimer = setTimeout(() => this.plan(), STILL_MS + 20);
@@ -229,7 +229,7 @@ export class Viewport {
     stage.addEventListener('dblclick', () => this.change({ x: 0, y: 0, zoom: 1 }));
     stage.addEventListener('wheel', (event) => this.#turnWheel(event), { passive: false });
     stage.addEventListener('keydown', (event) => this.#pressKey(event));
-    // Safari's own pinch events, which would enlarge the whole page.
+    // Safari's own pinch events would zoom the whole page.
     stage.addEventListener('gesturestart', (event) => event.preventDefault());
   }
 
@@ -237,7 +237,7 @@ export class Viewport {
     const isWindow = event.button === 2 || event.shiftKey || this.#tool === 'window';
     this.#stage.setPointerCapture(event.pointerId);
     this.#hands.set(event.pointerId, { x: event.clientX, y: event.clientY, isWindow });
-    this.#target = { ...this.#shown, slice: this.#target.slice }; // what glides stops under the hand
+    this.#target = { ...this.#shown, slice: this.#target.slice }; // gliding stops when the user drags
     this.#handlers.onPoint({ ...this.#place(event), isDown: true });
   }
 
@@ -263,7 +263,7 @@ export class Viewport {
     this.#settle();
   }
 
-  /** The middle of the fingers, and how far apart they are. */
+  /** The midpoint of the fingers and their distance. */
   #grip() {
     const hands = [...this.#hands.values()].slice(0, 2);
     const [first, second = first] = hands;
@@ -280,7 +280,7 @@ export class Viewport {
     this.#put({ ...this.#target, width: width + movedX * step, level: level + movedY * step }, true);
   }
 
-  /** What was under the fingers stays under them. */
+  /** Keeps what is under the fingers there. */
   #dragPicture(before, after) {
     const held = this.#place(before);
     const zoom = before.spread > 10 ? this.#target.zoom * (after.spread / before.spread) : this.#target.zoom;
@@ -307,7 +307,7 @@ export class Viewport {
     this.#wheelRest += pixels;
     const slices = Math.trunc(this.#wheelRest / WHEEL_PIXELS_A_SLICE);
     if (slices === 0) return;
-    // One notch of a wheel is one slice, however many pixels the browser makes of it.
+    // One notch of a wheel is one slice, however many pixels the browser reports.
     this.#wheelRest = Math.abs(pixels) >= WHEEL_PIXELS_A_SLICE ? 0 : this.#wheelRest - slices * WHEEL_PIXELS_A_SLICE;
     this.scroll(-Math.sign(slices));
   }
