@@ -1,1 +1,1 @@
-"""Databases, sessions, permissions, watches, versions and conflicts: pure and deterministic, no input or output."""
+"""Databases, sessions, permissions, watches, versions and conflicts: pure and deterministic, without I/O."""

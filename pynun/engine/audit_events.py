@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 OK: Final = "ok"
 FAILED: Final = "failed"
-"""It was tried, and did not happen: a wrong secret, an error."""
+"""It failed: a wrong secret, an error."""
 REFUSED: Final = "refused"
-"""The session may not do that."""
+"""The session lacks the right."""
 
 LOGIN: Final = "login"
 READ_SECURITY_KEY: Final = "read-security-key"
 ADMIN_COMMAND: Final = "admin-command"
-"""A command that only the administrator may give; in the trail if somebody else gave it."""
+"""An administrator's command; recorded if somebody else sent it."""
 
 HIDDEN: Final = "***"
-"""Stands for a secret, and for what may be one."""
+"""Replaces a secret, or what may be one."""
 
 
 class Fact(NamedTuple):
-    """What was tried, and by whom."""
+    """What was attempted, and by whom."""
 
     event: str
     database: str | None
@@ -50,7 +50,7 @@ class NoAudit:
 
 
 def clearer(before: Fact, after: Fact | None) -> Fact:
-    """Of the facts of a command before it ran and after it succeeded, the one that shows more names."""
+    """Of a command's facts before it ran and after it succeeded, the one that shows more names."""
     if after is None or after.command.count(HIDDEN) >= before.command.count(HIDDEN):
         return before
     return before._replace(database=before.database or after.database, command=after.command)

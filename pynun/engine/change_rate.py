@@ -1,8 +1,8 @@
 """The limit on changes a second (NUN_MAX_CHANGES_PER_SECOND).
 
-A session has a bucket of tokens that is empty when it is opened and fills up to the changes of one second. So that it
-can do something at once, it may take as many again, in all, from a bucket that all sessions of the same user and
-network share. So neither one HTTP request after another nor connecting again and again gets round the limit.
+A session has a token bucket that starts empty and fills up to one second's changes. To start quickly, it may take as
+many more, in all, from a bucket shared by all sessions of the same user and network. So neither repeated HTTP
+requests nor reconnecting evades the limit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Bucket:
-    """Tokens of one change each."""
+    """A token bucket; a change takes one token."""
 
     __slots__ = ("_filled_at", "_tokens", "borrowed")
 
@@ -44,22 +44,22 @@ class ChangeRates:
     """The buckets of one engine."""
 
     def __init__(self, per_second: int, clock: Callable[[], float], group_of: Callable[[str], str]) -> None:
-        """`clock` gives seconds that only grow; `group_of` says which addresses are one network."""
+        """`clock` is monotonic, in seconds; `group_of` maps addresses to networks."""
         self._per_second = per_second
         self._clock = clock
         self._group_of = group_of
         self._shared: OrderedDict[tuple[str, str, str], Bucket] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many users and networks are remembered."""
+        """Number of users and networks remembered."""
         return len(self._shared)
 
     def open(self) -> Bucket:
-        """The bucket of a session that is opened now."""
+        """The bucket of a new session."""
         return Bucket(0, self._clock())
 
     def take(self, session: Member, own: Bucket) -> None:
-        """A session makes a change. Raises Refusal if it makes too many."""
+        """Count a change. Raises Refusal if the session makes too many."""
         now, per_second = self._clock(), self._per_second
         if own.take(per_second, now):
             return

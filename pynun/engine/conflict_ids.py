@@ -1,4 +1,4 @@
-"""The ids of conflicts (docs/protocol.md section 5): they grow, also over a restart with the clock set back."""
+"""The ids of conflicts (docs/protocol.md section 5). They always grow, even after a restart with the clock set back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pynun.engine.overlay import View
 
 _SLICE_RECORDS: Final = 500
-"""Records of conflicts whose names are read at once: about two milliseconds."""
+"""Names of conflict records read in one slice: about two milliseconds."""
 
 _DATABASE_RECORDS: Final = 4
 """To look whether a database has any takes about as long as so many."""
@@ -32,11 +32,11 @@ class ConflictIds:
 
     @property
     def upcoming(self) -> int:
-        """Conflicts from now on have this id or a higher one, all before have smaller ones."""
+        """The next conflict gets this id or a higher one; all earlier ones have smaller ids."""
         return self._known() + 1
 
     def following(self) -> int:
-        """Nanoseconds since 1970, as in the original, but it grows also if the clock is set back."""
+        """Nanoseconds since 1970, as in the original, but growing even if the clock is set back."""
         newest = self._known()
         self._newest = max(newest + 1, min(self._time_ns(), CLOCK_ID_MAX))
         self._view.write(LAST_CONFLICT, Entry(self._newest, ""))
@@ -52,7 +52,7 @@ class ConflictIds:
     def find_newest(self) -> Generator[Need, Answer, None]:
         """Look up the highest id given before this process, if it is not known yet.
 
-        An older server did not note it, and may have left any number of records: those are read in slices.
+        Older servers did not store it, and may have left any number of records, so those are read in slices.
         """
         if self._newest is not None:
             return

@@ -1,4 +1,4 @@
-"""Conflicts: changes that name a version too old (docs/protocol.md section 5).
+"""Conflicts: changes whose version is too old (docs/protocol.md section 5).
 
 A conflict's record is the ordinary key `$conflicts_KEY_ID`, so clients can read and watch it. Which records are
 unresolved is kept in an index of its own beside the data (`KEY ID`; a key holds no space, so the records of `a`,
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 _UNRESOLVED: Final = "resolve "
 
 PENDING_MAX = 1000
-"""Unresolved conflicts of one key; beyond them a change is refused until the arbiter has caught up."""
+"""Unresolved conflicts of one key. More changes are refused until the arbiter catches up."""
 
 
 PENDING_KEY_BYTES_MAX = 1024 * 1024
-"""The unresolved conflicts of one key, times its length: each has the key in its record."""
+"""Unresolved conflicts of one key times its length, because each record contains the key."""
 
 _SLICES_MAX = 16
 """Slices of a scan for them, a millisecond each: keys that begin alike and are longer than the store can tell apart are
@@ -116,9 +116,9 @@ def oldest_records(
 
 
 def apply_strategy(keyspace: Keyspace, database: Database, key: str, entry: Entry, given: int, value: str) -> int:
-    """What the database's strategy makes of a conflict: the version with which the change is applied after all.
+    """Apply the database's strategy to a conflict: the version that the change gets.
 
-    Raises Refusal if it is not applied; with an arbiter the conflict is then recorded and handed on.
+    Raises Refusal if it is not applied; with an arbiter, the conflict is recorded and sent first.
     """
     match database.strategy:
         case "newer":
@@ -162,7 +162,7 @@ def _hand_on(
 
 
 def check_writable(keyspace: Keyspace, database: Database, key: str) -> None:
-    """Raises Refusal for keys that begin with `$` and that no command changes, not even the admin's."""
+    """Raises Refusal for `$` keys that no command changes, not even the admin's."""
     if key == CONNECTIONS_KEY:
         raise messages.CONNECTIONS_COUNTED
     named = parse_record(key)
@@ -171,7 +171,7 @@ def check_writable(keyspace: Keyspace, database: Database, key: str) -> None:
 
 
 def resolve(keyspace: Keyspace, database: Database, identifier: int, key: str, version: int, value: str) -> None:
-    """An arbiter's decision: the record says so, the key gets the value, and with the last one leaves conflict."""
+    """Apply an arbiter's decision to the record and the key, which leaves conflict with its last one."""
     record = record_key(key, identifier)
     texts = {key: value}
     entry = keyspace.read(database, key)
@@ -194,7 +194,7 @@ def resolve(keyspace: Keyspace, database: Database, identifier: int, key: str, v
 def _is_pending(keyspace: Keyspace, database: Database, key: str) -> bool:
     """Whether a conflict of the key can still be resolved. Ids whose records are gone are forgotten.
 
-    An older server let records be removed: no arbiter hears of them, so they must not hold the key.
+    Older servers allowed removing records. No arbiter gets those, so they must not block the key.
     """
     for identifier in pending_of(keyspace, database, key):
         if keyspace.read(database, record_key(key, identifier)) is not None:
@@ -204,17 +204,17 @@ def _is_pending(keyspace: Keyspace, database: Database, key: str) -> bool:
 
 
 class Waiting(NamedTuple):
-    """What a record says whose conflict is unresolved."""
+    """The contents of an unresolved conflict's record."""
 
     key: str
     identifier: int
     database: str
     text_behind: str
-    """The record's text behind the database's name."""
+    """The record's text after the database's name."""
 
 
 def is_unresolved(text: str) -> bool:
-    """Whether the text of a record says that its conflict still waits."""
+    """Whether a record's text is that of an unresolved conflict."""
     return text.startswith(_UNRESOLVED)
 
 

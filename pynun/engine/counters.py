@@ -1,4 +1,4 @@
-"""The counters of the engine, for monitoring: plain numbers that only grow, read on request."""
+"""The engine's counters, for monitoring: plain numbers that only grow."""
 
 from __future__ import annotations
 

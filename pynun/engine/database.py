@@ -1,4 +1,4 @@
-"""A Nun-db database as it is at run time: who has it selected, who watches what. Its data is in the view."""
+"""A Nun-db database at run time: who selected it, who watches what. Its data is in the view."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def watch_weight(key: str) -> int:
-    """How much the watch of a key counts towards the limit: one, and more for a key of thousands of characters."""
+    """A watch's weight towards the limit: one, and more for a key of thousands of characters."""
     return 1 + len(key) // 1024
 
 
 def watch_bytes(key: str) -> int:
-    """About how much memory the watch of a key takes."""
+    """The approximate memory of a watch."""
     return 500 + len(key) * (1 if key.isascii() else 4)
 
 
@@ -47,16 +47,16 @@ class Member(Protocol):
         """The selected database; only if there is one."""
 
     def hold_watches(self, more: int) -> None:
-        """The watches take so many more bytes, or fewer."""
+        """Change the memory that the watches take by so many bytes."""
 
     def may_read(self, key: str) -> bool:
         """Whether this session may read that key of its database."""
 
     def set_rules(self, rules: Rules | None, newest: News | None = None) -> None:
-        """Other rules from now on."""
+        """Apply new rules."""
 
     def lose_admin(self, newest: News | None = None) -> None:
-        """Admin no more."""
+        """End the admin rights."""
 
     def lose_database(self) -> None:
         """The selected database was dropped."""
@@ -65,11 +65,11 @@ class Member(Protocol):
         """Give up the selected database."""
 
     def leave_if_revoked(self) -> None:
-        """Give up the database if what it was selected with is in force no more."""
+        """Leave the database if the token it was selected with is no longer valid."""
 
 
 class Database:
-    """One database. Kept from its first use until it is dropped: its `$connections` count has to be."""
+    """One database. Kept from first use until it is dropped, for its `$connections` count."""
 
     __slots__ = (
         "is_dropped",
@@ -88,9 +88,9 @@ class Database:
         self.strategy: Strategy = strategy
         self.is_dropped = False
         self.prefix, self.pending_prefix = prefixes(identifier)
-        """What stored keys begin with: those of its data, and those of its index of unresolved conflicts."""
+        """Prefixes of its stored keys: data, and index of unresolved conflicts."""
         self.size_limit: SizeLimit | None = None
-        """How much it may hold; None: any number of bytes."""
+        """Its size limit; None: no limit."""
         self.sessions: dict[Member, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
@@ -132,7 +132,7 @@ class Database:
                 del self.watchers[key]
 
     def replace_watcher(self, key: str, old: Watcher, new: Watcher) -> None:
-        """Put another one in the place of a key's watcher: a session, or its `Sleeper`."""
+        """Replace a key's watcher, a session or its `Sleeper`, with another."""
         watchers = self.watchers[key]
         del watchers[old]
         watchers[new] = None
@@ -142,5 +142,5 @@ class Database:
             self.unwatch(session, key)
 
     def has_arbiter(self) -> bool:
-        """Whether anybody who is here resolves this database's conflicts: an arbiter whose watch sleeps does not."""
+        """Whether an arbiter is connected. One whose watch sleeps does not count."""
         return any(watcher in self.sessions for watcher in self.watchers.get(ARBITER_KEY, ()))

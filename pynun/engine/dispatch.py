@@ -1,7 +1,7 @@
-"""The way of a command through the gates to its handler, its reply and the audit trail.
+"""Runs a command: checks, handler, reply, audit trail.
 
-The gates stand here and nowhere else, in the order the original has them (clients see it): known, arguments, admin,
-security key, database, permission, handler. Handlers hold nothing but the meaning of their command.
+All checks are here, in the original's order, which clients see: known, arguments, admin, security key, database,
+permission. Handlers contain only what their command means.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _FORBIDDEN = frozenset(
 
 
 class CommandSession(Session):
-    """A session and the way of its commands.
+    """A session that runs commands.
 
-    `execute` texts one after another; while one is suspended, wait with the next.
+    Call `execute` with one text after another; while a command is suspended, wait with the next.
     """
 
     __slots__ = ()
@@ -88,7 +88,7 @@ class CommandSession(Session):
             self.counters.refused[command.place] += 1
 
     def _run_recorded(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
-        """Gates and handler of a command that the audit trail is told of (`audit_events`). Raises Refusal."""
+        """Check and run a command that the audit trail records (`audit_events`). Raises Refusal."""
         fact = self._fact(command, arguments)
         try:
             result = self._run(command, arguments)
@@ -105,7 +105,7 @@ class CommandSession(Session):
         return result
 
     def _fact(self, command: Command, arguments: tuple[Any, ...]) -> Fact | None:
-        """What the trail is told of a command. No reply waits for the batch of a name that is looked up for it."""
+        """A command's fact for the audit trail. No reply waits for names that are looked up for it."""
         depends = self.view.depends
         try:
             return self._fact_inside(command, *arguments) if command.is_envelope else command.fact(self, arguments)
@@ -125,7 +125,7 @@ class CommandSession(Session):
         return None if fact is None else fact._replace(command=f"{envelope.name} {audit_events.HIDDEN} {fact.command}")
 
     def _recorded(self, command: Command, arguments: tuple[Any, ...], fact: Fact, steps: Steps) -> Steps:
-        """The steps of a command whose end the audit trail is told of."""
+        """The steps of a command whose outcome the audit trail records."""
         try:
             result = yield from steps
         except Refusal as refusal:
@@ -149,7 +149,7 @@ class CommandSession(Session):
             self.engine.context.audit.record(self.peer, fact, outcome, reason, self.view.depends)
 
     def _run(self, command: Command, arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as handlers
-        """Gates and handler of a command. Raises Refusal."""
+        """Check and run a command. Raises Refusal."""
         self._pass_gates(command, arguments)
         more = (self._perform,) if command.is_envelope else ()
         result = command.handler(self, *arguments, *more)
@@ -165,7 +165,7 @@ class CommandSession(Session):
             raise messages.NO_DATABASE
 
     def _gated(self, command: Command, arguments: tuple[Any, ...], steps: Steps) -> Steps:
-        """The steps of a command, which passes its gates again after each wait: rights may have been lost meanwhile."""
+        """The steps of a command. It repeats its checks after each wait, because rights may be lost meanwhile."""
         database = self.database
         answer: Answer = None
         try:

@@ -1,4 +1,4 @@
-"""What a command may need from outside before it can go on.
+"""What a command may need from outside before it continues.
 
 A handler that needs something is a generator: it yields one of these, the session's owner gets the answer (a password
 check runs for tens of milliseconds in a thread) and sends it back. Meanwhile the commands behind it on the same
@@ -26,7 +26,7 @@ class VerifySecret:
     hash: str | None
     secret: str = field(repr=False)
     attempt: Attempt | None = field(default=None, compare=False)
-    """Whose attempt to log in this is; None: nobody gets in by it, so that nobody has to be slowed down."""
+    """Whose login this is; None: it is not a login, so it is not throttled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class HashSecret:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Let others work, then go on: long scans yield it between slices. Answered with None."""
+    """Let others run: long scans yield it between slices. Answered with None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +58,21 @@ class Drain:
 Need = VerifySecret | HashSecret | Pause | Turn | Drain
 Answer = bool | str | None
 Steps = Generator[Need, Answer, Result]
-"""A command on its way to its result."""
+"""A running command: its steps to a result."""
 
 Suspension = Generator[Need, Answer, None]
-"""A command on its way to its reply, as the owner of a session drives it; its first need is yielded by `next`."""
+"""A running command: its steps to a reply, driven by the session's owner. `next` yields its first need."""
 
 
 class Credentials(Protocol):
-    """The memory of verified secrets, so that a right password costs microseconds after its first use."""
+    """The cache of verified secrets: a correct password costs microseconds after its first use."""
 
     @property
     def hash_limit(self) -> HashLimit:
-        """How much a hash may cost that a secret is checked against."""
+        """The highest cost of a hash that is checked."""
 
     def is_verified(self, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
         """True if `secret` has been verified against (or hashed to) `hash_text` in this process.
 
-        False also if the client must not learn that so soon: then the secret must be verified again.
+        Also False if the client must not learn it so soon; then the secret is verified again.
         """

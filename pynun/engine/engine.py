@@ -1,7 +1,7 @@
-"""The engine: all databases of one server, and the one way in which anything changes.
+"""The engine: all databases of a server, and all changes to them.
 
-It owns no task, file, socket, clock or source of randomness; what it needs of them is given to it. All calls come
-from one thread. Errors a client must see are raised as `Refusal`; anything else that is raised is a fault of ours.
+It owns no task, file, socket, clock or randomness; it is given what it needs. All calls come from one thread. Errors
+for clients are raised as `Refusal`; any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ if TYPE_CHECKING:
     from pynun.engine.overlay import Store
 
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
-"""The stored key of the hash of the admin password that was given at the last start."""
+"""The stored key of the hash of the admin password given at the last start."""
 
 _MEASURED_READS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the engine is told of the world around it."""
+    """What the engine needs from outside."""
 
     admin_user: str
     address: str
-    """What `cluster-state` and `rp` say of this node: HOST:PORT of its TCP listener."""
+    """This node's address in `cluster-state` and `rp`: HOST:PORT of its TCP listener."""
     process_id: int
     time_ns: Callable[[], int]
     """Nanoseconds since 1970, for the ids of conflicts."""
@@ -70,9 +70,9 @@ class Context:
     watches_max: int = 10_000
     """Keys that one session may watch."""
     keys_max: int = 1_000_000
-    """Keys that one answer to `keys` may list."""
+    """Keys in one reply to `keys`."""
     listing_bytes_max: int = 32 * 1024**2
-    """Bytes of such an answer."""
+    """Bytes of such a reply."""
     key_bytes_max: int = 8192
     """Bytes of a key that is new."""
     database_bytes_max: int | None = None
@@ -110,9 +110,9 @@ class Engine:
         self.listing_budget = ListingBudget(context.listing_bytes_max)
         self._databases: dict[str, Database] = {}
         self.sessions: dict[int, Member] = {}
-        """Those that are open, by their number, which grows."""
+        """Open sessions by number, in order."""
         self.watches_bytes = 0
-        """About the memory that all their watches take."""
+        """Approximate memory of all their watches."""
         self._sessions_entered = 0
         per_second = context.changes_per_second_max
         self.change_rates = None if per_second is None else ChangeRates(per_second, context.clock, context.group_of)
@@ -148,7 +148,7 @@ class Engine:
         return database
 
     def create_database(self, name: str, token_hash: str, strategy: Strategy) -> Database:
-        """Make a database. Raises Refusal if there is one of that name."""
+        """Create a database. Raises Refusal if it exists."""
         if self.find_database(name) is not None:
             raise messages.DATABASE_EXISTS
         self.keyspace.check_changeable()
@@ -171,10 +171,10 @@ class Engine:
         return database
 
     def drop_database(self, database: Database) -> None:
-        """Take a database away at once: its name, its data, its sessions. Raises Refusal while that can't be stored.
+        """Drop a database: its name, data and sessions. Raises Refusal while that can't be stored.
 
-        Sessions that had it selected are told nothing, like those whose token is changed: an event that nobody asked
-        for would be taken for a reply. Every later command of theirs that needs a database is refused.
+        Sessions that selected it are not told, like those whose token changed: clients would take an unexpected event
+        for a reply. Their later commands that need a database are refused.
         """
         if database.name == ADMIN_DATABASE:
             raise messages.ADMIN_NOT_DROPPABLE
@@ -200,11 +200,11 @@ class Engine:
         return [name for name in self.keyspace.scan(CATALOGUE) if name]
 
     def databases_in_use(self) -> list[Database]:
-        """The databases that sessions have selected."""
+        """The databases that sessions selected."""
         return [database for database in self._databases.values() if database.sessions]
 
     def prepare(self, admin_token_hash: str, start_password_hash: str | None = None) -> None:
-        """Before the first session: the admin database is there, and its token is the admin password's hash.
+        """Before the first session: create the admin database, whose token is the admin password's hash.
 
         `start_password_hash` is that of the password given at this start, to be compared with that of the next.
         """
@@ -217,7 +217,7 @@ class Engine:
             self.view.write(_START_PASSWORD, Entry(0, start_password_hash))
 
     def start_password_hash(self) -> str | None:
-        """The hash of the password that was given at the last start; None before the first."""
+        """The hash of the password given at the last start; None before the first."""
         entry = self.view.read(_START_PASSWORD)
         return None if entry is None else entry.text
 
@@ -228,7 +228,7 @@ class Engine:
         return None if entry is None else entry.text
 
     def measure_get_ms(self) -> float:
-        """How long a read takes now, in milliseconds: measured when asked for, so that reads pay nothing for it."""
+        """How long a read takes, in milliseconds: measured on request, so that reads cost nothing more."""
         clock = self.context.time_ns
         began_ns = clock()
         for _ in range(_MEASURED_READS):
@@ -238,13 +238,13 @@ class Engine:
     # --- presence and permissions ------------------------------------------------------------------------------
 
     def enter(self, session: Member) -> int:
-        """A session opens; the number that it gets."""
+        """Open a session; returns its number."""
         self._sessions_entered += 1
         self.sessions[self._sessions_entered] = session
         return self._sessions_entered
 
     def count_connections(self, database: Database) -> None:
-        """The number of sessions that have the database selected changed: `$connections` says so."""
+        """Update `$connections` after the number of the database's sessions changed."""
         old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
         count = str(len(database.sessions))
         version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
@@ -285,7 +285,7 @@ class Engine:
                 session.lose_admin()
 
     def reload_after_loss(self) -> None:
-        """Changes that sessions acted on were lost (the commit failed): read again what is remembered of them."""
+        """Changes that sessions acted on were lost (the commit failed): reload what was cached of them."""
         self.view.depends = 0  # no command runs
         admin_hash = self.admin_token_hash()
         for name, database in list(self._databases.items()):

@@ -1,4 +1,4 @@
-"""What watchers and arbiters are told, and what a session needs of the queue to its client."""
+"""Events for watchers and arbiters, and the interface to a client's queue."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
 
 
 Result = str | bytes | list[str] | None
-"""A command's own messages: none, one (bytes: encoded already, for very long ones), or several."""
+"""A command's own messages: none, one (bytes if already encoded, for very long ones), or several."""
 
 
 class Event:
-    """Messages about one key that nobody asked for, the same object for all who hear it.
+    """An event's messages about one key; all receivers share the object.
 
     `key` is what a slow reader's queue may conflate by (docs/protocol.md section 9); None: must not be conflated.
-    `revision` is the batch that has to be on disk before anybody hears of it, 0 if none. `frames` and `lines` are room
-    for the transports' encodings, so that each is made once however many watchers there are.
+    `revision` is the batch that must be on disk before it is sent, 0 if none. `frames` and `lines` hold the
+    transports' encodings, each made once for all watchers.
     """
 
     __slots__ = ("frames", "key", "lines", "revision", "texts")
@@ -34,7 +34,7 @@ class Listener(Protocol):
     """Who is told of events."""
 
     def event(self, event: Event) -> None:
-        """Something watched changed."""
+        """Send an event."""
 
 
 class Watcher(Protocol):
@@ -49,10 +49,10 @@ class Outbox(Protocol):
     """The ordered queue to one client. `depends` is the batch a reply must not leave before, 0 if none."""
 
     def reply(self, result: Result, depends: int) -> None:
-        """A command succeeded: its own messages, then whatever the transport says for success."""
+        """Send a successful command's own messages, then the transport's success."""
 
     def refuse(self, messages: Sequence[str], error: str, depends: int) -> None:
-        """A command failed: its own messages, then whatever the transport says for failure."""
+        """Send a failed command's own messages, then the transport's failure."""
 
     def event(self, event: Event) -> None:
-        """Something watched changed."""
+        """Send an event."""

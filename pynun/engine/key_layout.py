@@ -1,6 +1,6 @@
-"""What stored keys look like: of databases, of the catalogue, of the server's own notes, of conflicts.
+"""The layout of stored keys: databases, catalogue, the server's own notes, conflicts.
 
-A stored key is four bytes, which say of what it is, and text (docs/storage.md).
+A stored key is four bytes, its owner, and text (docs/storage.md).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARBITER_KEY = "$conflicts"
 """Sessions that watch this key are arbiters (docs/protocol.md section 5)."""
 
 ID_BYTES: Final = 4
-"""Stored keys begin with so many bytes that say which database they are of."""
+"""Length of the prefix that says which database a stored key belongs to."""
 
 CATALOGUE: Final = bytes(ID_BYTES)
 """Stored keys of the catalogue, one per database, begin with it: version = identifier, text = strategy."""

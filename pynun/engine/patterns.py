@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """`prefix*`, `*suffix`, or a substring; `kind` and `text` are what a scan needs to be quick about it."""
+    """`prefix*`, `*suffix` or a substring; scans use `kind` and `text` to be fast."""
 
     kind: Literal["all", "prefix", "suffix", "substring"]
     text: str = ""
@@ -25,7 +25,7 @@ class Pattern:
                 return self.text in key
 
     def covers(self, other: Pattern) -> bool:
-        """Whether every key that `other` matches is matched by this one too."""
+        """Whether this matches every key that `other` matches."""
         match self.kind, other.kind:
             case "all", _:
                 return True

@@ -1,4 +1,4 @@
-"""Where a session comes from: what its owner, a transport, tells of the client and can do about it."""
+"""The client behind a session, as the transport sees it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Peer(Protocol):
-    """The client of one session, for `list-sessions`, `disconnect`, logins and the audit trail. Asked for seldom."""
+    """The client of one session, for `list-sessions`, `disconnect`, logins and the audit trail. Rarely used."""
 
     @property
     def transport(self) -> str:
@@ -17,17 +17,17 @@ class Peer(Protocol):
 
     @property
     def address(self) -> str:
-        """The client's, without its port."""
+        """The client's address without port."""
 
     @property
     def waiting_bytes(self) -> int:
-        """What waits to be sent to the client."""
+        """Bytes waiting to be sent to the client."""
 
     def is_gone(self) -> bool:
-        """Whether the client has hung up, whatever of it is still to be read."""
+        """Whether the client has hung up, even if unread data remains."""
 
     def disconnect(self) -> bool:
-        """Have the connection ended, soon and with a word to the client; False if it is one that ends by itself."""
+        """End the connection soon, with a message to the client; False if it ends by itself."""
 
 
 def _stays() -> bool:
@@ -35,11 +35,11 @@ def _stays() -> bool:
 
 
 class Attempt(NamedTuple):
-    """An attempt to log in: from where, and to what."""
+    """A login attempt: from where, and to what."""
 
     address: str
-    """The client's, without its port; empty if nobody knows."""
+    """The client's address without port; empty if unknown."""
     account: str
-    """What the secret would open: the same text for every way to the same account."""
+    """The account: the same text for every way to log in to it."""
     is_gone: Callable[[], bool] = _stays
     """Whether the client has left meanwhile."""

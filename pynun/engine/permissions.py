@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EVERYONE = "all"
-"""The user that a session is which selected the database by the database's own token."""
+"""User name of sessions that used the database token."""
 
 _DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it they are simply made again
 
@@ -19,7 +19,7 @@ _DECISION_CHARACTERS_MAX = 256  # decisions on longer keys are not remembered: t
 
 
 class Secret(NamedTuple):
-    """The secret that a session selected its database with."""
+    """The secret that a session used to select its database."""
 
     key: str
     hash: str
@@ -27,7 +27,7 @@ class Secret(NamedTuple):
 
 
 class Permission(Enum):
-    """The four kinds. The wire letter is the value; a letter that is none of them counts as `r`."""
+    """The four kinds, by wire letter. Another letter counts as `r`."""
 
     READ = "r"
     WRITE = "w"
@@ -69,7 +69,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def user_of_secret(key: str) -> str | None:
-    """The user whose token `key` holds; None if it is no secret, or lets nobody in (`$$user_all`)."""
+    """The user whose token is in `key`; None if it is not a secret or not usable (`$$user_all`)."""
     if key == "$$token":
         return EVERYONE
     return key[len("$$user_") :] if key.startswith("$$user_") and key != user_key(EVERYONE) else None
@@ -88,7 +88,7 @@ def _kind(letter: str) -> Permission:
 
 
 def parse_grants(text: str) -> tuple[Grant, ...]:
-    """Read `KINDS PATTERNS[|KINDS PATTERNS…]`. Every text gives an answer; a part without patterns grants nothing."""
+    """Parse `KINDS PATTERNS[|KINDS PATTERNS…]`. Any text is accepted; a part without patterns grants nothing."""
     grants = []
     for part in text.split("|"):
         kinds, _, patterns = part.strip().partition(" ")
@@ -109,9 +109,9 @@ def normalised(text: str) -> str:
 
 
 class Rules:
-    """What one user may do in one database, with its decisions remembered: asked on every command.
+    """What one user may do in one database, with cached decisions: every command asks.
 
-    A new `Rules` replaces the old one when the user's entry changes, so that nothing remembered outlives its entry.
+    A new `Rules` replaces it when the user's entry changes, so that the cache never outlives the entry.
     """
 
     __slots__ = ("__weakref__", "_decisions", "_grants")
@@ -145,7 +145,7 @@ class Rules:
 
 
 NO_GRANTS = Rules(())
-"""The rules of a named user without an entry: everything is denied."""
+"""Rules of a named user without an entry: nothing is allowed."""
 
 
 # --- adding to and taking from an entry -------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def taken(text: str, grants: tuple[Grant, ...]) -> str | None:
 
 
 def still_granted(text: str, grants: tuple[Grant, ...]) -> list[Grant]:
-    """What of `grants` the entry `text` allows as a whole all the same, by other patterns."""
+    """The `grants` that the entry `text` still allows completely, by other patterns."""
     left = parse_grants(text)
     return [
         Grant(frozenset({kind}), (pattern,))

@@ -1,4 +1,4 @@
-"""Scans of keys in slices, with time for others between them, and of keys that are too long to be read at once."""
+"""Scans of keys in slices, with pauses for others, and in pieces for very long keys."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from pynun.engine.patterns import Pattern
 
 _SLICE_KEYS: Final = 2048
-"""Keys a scan reads before it lets others work: about a millisecond."""
+"""Keys that a scan reads before others get their turn: about a millisecond."""
 
 _FREE_BYTES: Final = 4096
-"""Keys that a scan may read without letting others work at all: a message may hold thousands of commands that scan."""
+"""Keys that a scan may read without any pause; a message can contain thousands of scans."""
 
 _PIECE_BYTES: Final = 1024 * 1024
 """Of a long name, read at once: a millisecond or two, most of it for what the store touches of the name each time."""
@@ -119,7 +119,7 @@ def _filter(pattern: Pattern, *, with_security: bool) -> Callable[[list[bytes]],
 
 
 def is_matched(store: Store, name: LongName, pattern: Pattern) -> Generator[Need, Answer, bool]:
-    """Whether a long name matches, in steps that take little time."""
+    """Whether a long name matches, in short steps."""
     text = pattern.text.encode()
     match pattern.kind:
         case "all":
@@ -138,7 +138,7 @@ def is_matched(store: Store, name: LongName, pattern: Pattern) -> Generator[Need
 
 
 def read_whole(store: Store, name: LongName) -> Generator[Need, Answer, bytes | None]:
-    """All of a long name, in steps that take little time; None if it was removed meanwhile."""
+    """The whole of a long name, in short steps; None if it was removed meanwhile."""
     pieces: list[bytes] = []
     for first in range(0, name.length, _PIECE_BYTES):
         piece = store.read_long(name, first, _PIECE_BYTES)

@@ -1,7 +1,7 @@
-"""Argon2id hashes as texts: which value of a secret is one, and what it costs to check a secret against it.
+"""Argon2id hashes as texts: recognising them, and the cost of checking them.
 
-A hash names its own cost (RFC 9106, and the encoding of the reference implementation), so an attacker who can plant one
-could have every try to log in take gigabytes or minutes.
+A hash contains its cost (RFC 9106, and the encoding of the reference implementation). An attacker who can store one
+could otherwise make every login take gigabytes or minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _DIGITS_MAX = 10
 
 
 class HashCost(NamedTuple):
-    """What a hash takes to compute."""
+    """The cost of computing a hash."""
 
     memory_kib: int
     passes: int
@@ -24,7 +24,7 @@ class HashCost(NamedTuple):
 
 
 class HashLimit:
-    """How much a hash may cost: what is usual elsewhere, or what this server's own hashes cost, if that is more."""
+    """The highest accepted cost: what is usual elsewhere, or this server's own cost if higher."""
 
     def __init__(self, own: HashCost) -> None:
         self._memory_kib = max(limits.HASH_MEMORY_KIB_MAX, own.memory_kib)
@@ -36,7 +36,7 @@ class HashLimit:
         return f"at most m={self._memory_kib}, t={self._passes}, p={self._lanes} and m times t {self._work_kib}"
 
     def allows(self, text: str) -> bool:
-        """Whether a secret may be checked against that hash. What is no hash costs nothing."""
+        """Whether this hash may be checked. A text that is not a hash costs nothing."""
         cost = cost_of(text)
         return cost is None or (
             cost.memory_kib <= self._memory_kib
@@ -51,12 +51,12 @@ USUAL_LIMIT: Final = HashLimit(HashCost(0, 0, 0))
 
 
 def is_secret_hash(text: str) -> bool:
-    """Whether the value of a secret is a hash already: it is stored as it is (restore, migration)."""
+    """Whether a secret's value already is a hash, which is stored as it is (restore, migration)."""
     return _ARGON2ID_HASH.fullmatch(text) is not None
 
 
 def cost_of(text: str) -> HashCost | None:
-    """What checking a secret against that hash costs; None if it is no hash."""
+    """The cost of checking this hash; None if it is not a hash."""
     match = _ARGON2ID_HASH.fullmatch(text)
     if match is None:
         return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """One client's session. Its commands come by `pynun.engine.dispatch.CommandSession`."""
+    """One client's session. `pynun.engine.dispatch.CommandSession` runs its commands."""
 
     __slots__ = (
         "__weakref__",
@@ -57,27 +57,27 @@ class Session:
         self.done = engine.counters.done
         self.outbox = outbox
         self.change_bucket = None if engine.change_rates is None else engine.change_rates.open()
-        """Its changes a second; None: it may make any number."""
+        """Its limit of changes per second; None: no limit."""
         self.is_admin = False
         self.admin_hashes: tuple[str, ...] = ()
-        """Hashes of the passwords that make it admin: the one it logged in with, and the one it has changed it to."""
+        """Hashes of the passwords that make it admin: the one used at login, and the one it has set since."""
         self.is_closed = False
         self.database: Database | None = None
         self.user = EVERYONE
         self.secret: Secret | None = None
-        """What it selected the database with."""
+        """The secret used to select the database."""
         self.rules: Rules | None = None
         """What the user may do in the selected database; None: everything."""
         self.watches: dict[str, None] = {}
         self.watches_bytes = 0
-        """About the memory that its watches take."""
+        """Approximate memory of its watches."""
         self.watches_weight = 0
-        """Sum of the watches' weights (`watch_weight`), which is what the limit is on."""
+        """Sum of the watches' weights (`watch_weight`), which the limit applies to."""
         self.sleeper: Sleeper | None = None
         """Knows which of the watches sleep; None before the first one does."""
 
     def check_permission(self, permission: Permission, key: str) -> None:
-        """Raises Refusal unless this session may do that to that key of its database."""
+        """Raises Refusal unless this session may do this to the key."""
         if is_security_key(key) and not self.is_admin:
             raise messages.SECURITY_KEY
         if self.database is None:
@@ -86,12 +86,12 @@ class Session:
             raise messages.PERMISSION_DENIED
 
     def count_change(self, bucket: Bucket) -> None:
-        """The session makes a change. Raises Refusal if it makes too many; the admin may make any number."""
+        """Count a change. Raises Refusal if there are too many; the admin has no limit."""
         if not self.is_admin and self.engine.change_rates is not None:
             self.engine.change_rates.take(self, bucket)
 
     def _may(self, permission: Permission, key: str) -> bool:
-        """Admin rules security keys; on other keys the admin is the user it selected the database as."""
+        """Check `$$` keys for admin rights, others for the permissions of the user who selected the database."""
         if is_security_key(key):
             return self.is_admin
         return self.rules is None or self.rules.allow(permission, key)
@@ -140,28 +140,28 @@ class Session:
         self.hold_watches(-self.watches_bytes)
 
     def hold_watches(self, more: int) -> None:
-        """The watches take so many more bytes, or fewer."""
+        """Change the memory that the watches take by so many bytes."""
         self.watches_bytes += more
         self.engine.watches_bytes += more
 
     def set_rules(self, rules: Rules | None, newest: News | None = None) -> None:
-        """Other rules from now on: watches that they don't allow sleep, others wake (docs/protocol.md section 4)."""
+        """Apply new rules: watches that they don't allow sleep, others wake (docs/protocol.md section 4)."""
         self.rules = rules
         self._review_watches(newest)
 
     def become_admin(self, hash_text: str) -> None:
-        """Admin by the password that has this hash."""
+        """Make it admin by the password with this hash."""
         self.is_admin, self.admin_hashes = True, (hash_text,)
         self._review_watches()
 
     def lose_admin(self, newest: News | None = None) -> None:
-        """Admin no more: what it selected and watches is judged by what is in force now."""
+        """End the admin rights, and check whether its selection and watches are still valid."""
         self.is_admin, self.admin_hashes = False, ()
         self.leave_if_revoked()
         self._review_watches(newest)
 
     def leave_if_revoked(self) -> None:
-        """Give up the database if what it was selected with is in force no more. An admin keeps it."""
+        """Leave the database if the token it was selected with is no longer valid. An admin keeps it."""
         database, secret = self.database, self.secret
         if database is not None and secret is not None and not self.is_admin:
             entry = self.keyspace.read(database, secret.key)
@@ -177,7 +177,7 @@ class Session:
         return self._may(Permission.READ, key)
 
     def close(self) -> None:
-        """The client is gone: its watches and its place in the count go with it. Safe to call twice."""
+        """The client has left: remove its watches and its place in the count. Safe to call twice."""
         if not self.is_closed:
             self.is_closed = True
             del self.engine.sessions[self.identifier]

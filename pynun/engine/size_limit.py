@@ -1,7 +1,7 @@
 """The limit on the size of a database (NUN_MAX_DATABASE_SIZE): the bytes of its keys and values.
 
-The bytes are counted with every change, and measured once after a start, in the background. Until then nothing is
-refused. What changes while they are measured may be counted twice or not at all; apart from that the count is exact.
+Bytes are counted with every change, and measured once after a start, in the background. Until then nothing is
+refused. Changes during the measurement may count twice or not at all; otherwise the count is exact.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class SizeLimit:
-    """What one database holds, and may hold."""
+    """The size and limit of one database."""
 
     __slots__ = ("bytes", "bytes_max", "changes", "is_known")
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes = 0
-        """Until it is known: by how much it has grown since the start."""
+        """Its size, or, until it is measured, its growth since the start."""
         self.is_known = False
         self.changes = 0
         """How many changes were counted."""
 
     def take(self, growth: int) -> None:
-        """The database grows by so many bytes, or shrinks."""
+        """Add to the size, or subtract from it."""
         self.bytes += growth
         self.changes += 1
 
@@ -39,7 +39,7 @@ class SizeLimit:
 
 
 def growth(key: str, old: Entry | None, text: str | None) -> int:
-    """By how many bytes a database grows when a key gets this text; None: when it is removed."""
+    """Bytes that a database grows when a key gets this text; None: when the key is removed."""
     if old is None:
         return 0 if text is None else len(key.encode()) + len(text.encode())
     if text is None:

@@ -21,7 +21,7 @@ class Sleeper:
         self.missed: set[str | None] = set()
         """Keys that changed since then; None: there was a conflict."""
         self.conflict_id = 0
-        """Later conflicts, by their ids, are news to a sleeping arbiter."""
+        """A sleeping arbiter does not know conflicts with higher ids."""
 
     @property
     def outbox(self) -> Sleeper:
@@ -33,7 +33,7 @@ class Sleeper:
         self.missed.add(event.key)
 
     def forget(self, key: str) -> None:
-        """That watch does not sleep any more."""
+        """The watch no longer sleeps."""
         del self.known[key]
         self.missed.discard(key)
         if key == ARBITER_KEY:

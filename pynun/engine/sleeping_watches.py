@@ -1,4 +1,4 @@
-"""Watches without permission sleep: they count, hear nothing, and wake when it is back (docs/protocol.md section 4).
+"""Watches without permission sleep: they count, get no events, and wake later (docs/protocol.md section 4).
 
 A change costs nothing more for it: among the watchers of a key, a `Sleeper` stands in the place of a session that may
 not read the key, and notes that it missed something. Only then is the key read when the watch wakes. The newest entry
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TooMuchError(Exception):
-    """So much is to be looked up or told at once that its watcher is disconnected instead."""
+    """There is too much to look up or send at once; the watcher is disconnected instead."""
 
 
 class Newest:
@@ -98,7 +98,7 @@ class Newest:
 
 
 def review(session: Member, newest: News) -> None:
-    """Let a session's watches sleep that it may not have, and wake those that it may have again."""
+    """Put watches to sleep that the session may not have, and wake those that it may have again."""
     database, sleeper = session.selected, session.sleeper
     for key in session.watches:
         is_asleep = sleeper is not None and key in sleeper.known

@@ -1,8 +1,8 @@
-"""Databases that were dropped: the name goes at once, the keys behind it, slice by slice.
+"""Dropped databases: the name goes at once, the keys later, slice by slice.
 
 Dropping is one batch (`Engine.drop_database`): the name leaves the catalogue and a note of the identifier is written.
-No identifier is given twice, so a new database of the same name never sees an old key. The note goes when nothing of
-the identifier is on disk any more; after a crash the next start finds the note, and goes on.
+Identifiers are never reused, so a new database of the same name never sees an old key. The note is removed when no
+key of the identifier is left on disk; after a crash the next start finds it and continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def note_key(identifier: int) -> bytes:
 
 
 def note(view: View, database: Database) -> None:
-    """Note that a database was dropped; in the batch that takes its name away."""
+    """Note that a database was dropped, in the batch that removes its name."""
     identifier = int.from_bytes(database.prefix, "big")
     view.write(note_key(identifier), Entry(identifier, database.name))
 

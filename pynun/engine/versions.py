@@ -20,7 +20,7 @@ def following(version: int) -> int:
 
 
 def next_version(old: int | None, given: int) -> int | None:
-    """The version after a change that names version `given`, or None if the change is a conflict.
+    """The version after a change with version `given`, or None if it is a conflict.
 
     `old` is the key's present version, None for an absent key, and never IN_CONFLICT. A version below -1 counts as -1
     where it is taken: literally, it would make a key that reads as deleted or as being in conflict.

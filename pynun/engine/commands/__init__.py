@@ -1,1 +1,1 @@
-"""The commands: one table of what each is, and handlers by theme that hold nothing but what it means."""
+"""The commands: one table of rows, and handlers by theme."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def snapshot(session: Session, names: list[str]) -> None:
-    """When it answers, everything changed so far is on disk: the reply waits for the newest batch."""
+    """The reply waits for the newest batch, so that all changes so far are on disk."""
     engine = session.engine
     if not names and session.database is None:
         raise messages.NO_DATABASE_TO_SNAPSHOT

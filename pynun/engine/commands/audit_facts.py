@@ -1,10 +1,10 @@
-"""What the audit trail is told of each command that it has to do with, without a secret: one function for a row.
+"""Facts for the audit trail, without secrets: one function for each recorded command.
 
 Each gets the session and the arguments of its row.
 
-What stands in the place of a name may be a secret that was typed there. So only names that there are are shown, as
-login(1) does it (LOG_UNKFAIL_ENAB in login.defs(5)): of databases, users, `$$` keys, sessions, and patterns of
-permissions. Of names that a command makes or takes away, see `clearer`. Values and numbers of operations never are.
+A secret may be typed in place of a name. So only existing names are shown, as login(1) does (LOG_UNKFAIL_ENAB in
+login.defs(5)): databases, users, `$$` keys, sessions, patterns of permissions. For names that a command creates or
+removes, see `clearer`. Values and operation numbers are never shown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHANGE_SECURITY_KEY: Final = "change-security-key"
 
 
 def actor(session: Session) -> str | None:
-    """Who gives a command: the administrator, or the user that selected the database; None: nobody yet."""
+    """Who sends a command: the administrator, or the user who selected the database; None: nobody yet."""
     if session.is_admin:
         return session.engine.context.admin_user
     return None if session.database is None else session.user
@@ -111,7 +111,7 @@ def use(session: Session, arguments: tuple[Any, ...]) -> Fact:
 
 
 def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Making a database. A third word that names no strategy may be the rest of a token typed with a blank."""
+    """Creating a database. An unknown strategy may be the rest of a token that contains a space."""
     name, _, strategy = arguments
     _, known, shown = _database(session, name)
     kind = strategy if strategy in STRATEGIES else HIDDEN if strategy else ""
@@ -119,13 +119,13 @@ def create_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
 
 
 def create_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Making a user, or giving it another token."""
+    """Creating a user, or changing its token."""
     shown = _user(session, session.database, arguments[0])
     return Fact(CREATE_USER, _selected(session), actor(session), f"create-user {shown} {HIDDEN}")
 
 
 def set_permissions(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Saying what a user may do."""
+    """Setting a user's permissions."""
     user, permissions = arguments
     database = session.database
     shown = f"{_user(session, database, user)} {_grants(session, database, user, permissions)}".rstrip()
@@ -133,18 +133,18 @@ def set_permissions(session: Session, arguments: tuple[Any, ...]) -> Fact:
 
 
 def drop_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Taking a database away."""
+    """Dropping a database."""
     _, known, shown = _database(session, arguments[0])
     return Fact(DROP_DATABASE, known, actor(session), f"drop-db {shown}")
 
 
 def add_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Making a user of a named database."""
+    """Creating a user of a named database."""
     return _of_user(session, CREATE_USER, "add-user", *arguments[:2], HIDDEN)
 
 
 def set_token(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Giving a user of a named database another token."""
+    """Changing the token of a user of a named database."""
     return _of_user(session, CHANGE_TOKEN, "set-token", *arguments[:2], HIDDEN)
 
 
@@ -154,12 +154,12 @@ def remove_user(session: Session, arguments: tuple[Any, ...]) -> Fact:
 
 
 def grant(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Adding to what a user of a named database may do."""
+    """Granting permissions to a user of a named database."""
     return _of_grant(session, "grant", *arguments)
 
 
 def revoke(session: Session, arguments: tuple[Any, ...]) -> Fact:
-    """Taking from what a user of a named database may do."""
+    """Revoking permissions of a user of a named database."""
     return _of_grant(session, "revoke", *arguments)
 
 

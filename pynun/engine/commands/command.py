@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. Its handler gets the session and the shape's arguments, after the gates."""
+    """One command. After the checks, its handler gets the session and the shape's arguments."""
 
     name: str
     shape: Shape
@@ -44,9 +44,9 @@ class Command:
     place: int = 0
     """Which row of the table it is: where the command is counted (`pynun/engine/counters.py`)."""
     describe: Describe | None = None
-    """What the audit trail is told; keys of a command with a permission decide for themselves (`$$`)."""
+    """Makes its audit fact; for commands with a permission, the key decides (`$$`)."""
     is_recorded: bool = False
-    """Whether the audit trail may have to be told of it."""
+    """Whether the audit trail may record it."""
     is_envelope: bool = False
     """Whether the last argument is another command. The handler is also given what runs that (`Perform`)."""
 

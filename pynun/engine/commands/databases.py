@@ -1,4 +1,4 @@
-"""The databases of a server: making, listing, measuring and dropping them (docs/protocol.md section 2)."""
+"""The databases of a server: creating, listing, measuring and dropping them (docs/protocol.md section 2)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 _SLICE_ENTRIES: Final = 2048
-"""Entries measured before others may work: about a millisecond."""
+"""Entries measured before others get their turn: about a millisecond."""
 
 
 def create_database(session: Session, name: str, token: str, strategy: str) -> Steps:
-    """Make a database with a token of its own."""
+    """Create a database with a token."""
     engine = session.engine
     if engine.find_database(name) is not None:
         raise messages.DATABASE_EXISTS
@@ -67,6 +67,6 @@ def measure_database(session: Session, name: str) -> Steps:
 
 
 def drop_database(session: Session, name: str) -> str:
-    """Take a database away; its keys are removed from the disk behind it."""
+    """Drop a database; its keys are removed from disk afterwards."""
     session.engine.drop_database(session.engine.database(name))
     return messages.DROP_DB_SUCCESS

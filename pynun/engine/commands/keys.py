@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 _JOIN_KEYS = 8192
-"""Keys joined before others may work: well under a millisecond."""
+"""Keys joined before others get their turn: well under a millisecond."""
 
 
 def get(session: Session, key: str) -> str:
@@ -112,7 +112,7 @@ def increment(session: Session, key: str, step: int) -> None:
 
 
 def increment_in(session: Session, database: Database, key: str, step: int) -> None:
-    """Add to a number of 64 bits; an absent key counts from 0 and gets version 1."""
+    """Add to a 64-bit number; an absent key counts from 0 and gets version 1."""
     if is_secret_key(key):
         raise messages.NOT_NUMERIC  # also an absent one: what is stored there is a hash and nothing else
     keyspace = session.keyspace

@@ -24,7 +24,7 @@ _UNSENDABLE: Final = re.compile(r"[%;\s\x00-\x1f\x7f-\x9f]")
 
 
 def place_behind(name: str) -> str:
-    """What to give as AFTER for the rows behind a name: the name, percent-encoded where no command could carry it."""
+    """The AFTER that continues behind a name: the name, percent-encoded where a command can't contain it."""
     return _UNSENDABLE.sub(lambda found: quote(found[0], safe=""), name)
 
 

@@ -31,7 +31,7 @@ def verified(
 
 
 def _admin_account(user: str) -> str:
-    """The account of `auth`; of the administrator's, `$admin` is another door."""
+    """The account of `auth`; selecting `$admin` uses the same account."""
     return f"auth {user}"
 
 
@@ -56,7 +56,7 @@ def auth(session: Session, user: str, password: str) -> Steps:
 
 
 def use(session: Session, name: str, user: str | None, token: str) -> Steps:
-    """An unknown database takes the time of a wrong token: only the texts of the two are different."""
+    """An unknown database takes as long as a wrong token; only the error differs."""
     engine = session.engine
     database = engine.find_database(name)
     key = "$$token" if user is None else user_key(user)
@@ -91,7 +91,7 @@ def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, A
 
 
 def set_password(session: Session, password: str) -> Steps:
-    """Change the admin password. Every other session that logged in with the old one is admin no more."""
+    """Change the admin password. Other sessions that logged in with the old one lose admin rights."""
     engine = session.engine
     admin = engine.database(ADMIN_DATABASE)
     hash_text = yield from hashed(engine, admin, password)

@@ -1,4 +1,4 @@
-"""The commands that the original's nodes send each other, as far as they mean something on one node."""
+"""The original's cluster commands, as far as they make sense on one node."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def replicate_increment(session: Session, name: str, key: str, step: int) -> Non
 
 
 def replicate_snapshot(session: Session, names: list[str]) -> None:
-    """Everything changed so far is on disk when it answers, as with `snapshot`."""
+    """Like `snapshot`: all changes so far are on disk before the reply."""
     unknown = [name for name in names if session.engine.find_database(name) is None]
     if unknown:
         raise messages.snapshot_failed(unknown[-1])

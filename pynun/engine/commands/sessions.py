@@ -1,4 +1,4 @@
-"""Who is connected, and putting somebody out (docs/protocol.md section 2)."""
+"""Listing and ending sessions (docs/protocol.md section 2)."""
 
 from __future__ import annotations
 

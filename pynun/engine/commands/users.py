@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def create_user(session: Session, user: str, token: str) -> Steps:
-    """Make a user of the selected database, or give it another token."""
+    """Create a user of the selected database, or change its token."""
     # Here and not where arguments are read: the original accepts it, so others than the admin get that error first.
     if not user or not token:
         raise messages.INCOMPLETE_USER
@@ -56,12 +56,12 @@ def create_user(session: Session, user: str, token: str) -> Steps:
 
 
 def set_permissions(session: Session, user: str, permissions: str) -> None:
-    """Say what a user of the selected database may do."""
+    """Set the permissions of a user of the selected database."""
     change_now(session, session.selected, permission_key(user), UNCONDITIONAL, normalised(permissions))
 
 
 def list_users(session: Session, name: str, after: str) -> Steps:
-    """A page of those who have a token or permissions in a database, in the order of their names."""
+    """A page of the users with a token or permissions in a database, by name."""
     engine = session.engine
     database = engine.database(name)
     with_token = yield from names_after(session, database.prefix, user_key(""), after)
@@ -87,7 +87,7 @@ def list_users(session: Session, name: str, after: str) -> Steps:
 
 
 def add_user(session: Session, name: str, user: str, token: str) -> Steps:
-    """Make a user that does not exist yet."""
+    """Create a user that does not exist yet."""
     engine = session.engine
     database = engine.database(name)
     if user == EVERYONE:
@@ -132,14 +132,14 @@ def remove_user(session: Session, name: str, user: str) -> None:
 
 
 def grant(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
-    """Add to what a user may do."""
+    """Grant permissions."""
     database = session.engine.database(name)
     old = _entry(session, database, user)
     return _changed(session, database, user, old, added(old or "", parse_grants(f"{kinds} {patterns}")))
 
 
 def revoke(session: Session, name: str, user: str, kinds: str, patterns: str) -> str:
-    """Take from what a user may do. What other patterns allow all the same is told."""
+    """Revoke permissions, and report what other patterns still allow."""
     database = session.engine.database(name)
     old = _entry(session, database, user)
     grants = parse_grants(f"{kinds} {patterns}")

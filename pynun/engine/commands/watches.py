@@ -44,13 +44,13 @@ def unwatch_all(session: Session) -> None:
 
 
 def arbiter(session: Session) -> Steps:
-    """From now on an arbiter; sent every unresolved record of the database. It is a watch of `$conflicts`."""
+    """Become an arbiter, by a watch of `$conflicts`, and get every unresolved record of the database."""
     session.check_permission(Permission.READ, ARBITER_KEY)
     database, keyspace = session.selected, session.keyspace
     watch(session, ARBITER_KEY)
     newest = 0
     yield from keyspace.conflict_ids.find_newest()
-    upcoming = keyspace.conflict_ids.upcoming  # of those from here on it is told as they come
+    upcoming = keyspace.conflict_ids.upcoming  # of those unused-marker-never-matches
     last: Event | None = None
     try:
         while missing := (yield from conflicts.oldest_records(keyspace, database, newest, upcoming)):
@@ -72,7 +72,7 @@ def arbiter(session: Session) -> Steps:
 
 
 def resolve(session: Session, identifier: int, name: str, key: str, version: int, value: str) -> None:
-    """An arbiter's decision. Admin may name any database, others the one they selected and a key they may write."""
+    """Resolve a conflict. The admin may name any database, others the selected one and a key they may write."""
     if not session.is_admin and session.database is None:
         raise messages.NO_DATABASE
     database = session.engine.database(name)
