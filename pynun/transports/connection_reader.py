@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from pynun import limits
-from pynun.transports.clients import client_of
+from pynun.transports.client_address import client_of
 from pynun.transports.input_budget import Reservation
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.effects import Suspension
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Service
 

@@ -23,7 +23,7 @@ from pynun import limits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.counters import Counters
 
 _log = logging.getLogger("nun_db")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
 
 
 class _Outbox(Protocol):

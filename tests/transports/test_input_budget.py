@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun import limits
-from pynun.transports.clients import Client, client_of
+from pynun.transports.client_address import Client, client_of
 from pynun.transports.counters import Counters
 from pynun.transports.input_budget import _SLACK_BYTES, InputBudget, Reservation
 from pynun.transports.websocket.fragments import PIECE_BYTES, FragmentCounter

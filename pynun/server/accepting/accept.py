@@ -14,7 +14,7 @@ from pynun.protocol import messages
 from pynun.server.accepting.proxies import ProxiedClient
 from pynun.server.accepting.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.accepting.tls import PlainTextError, shake_hands
-from pynun.transports.clients import Client
+from pynun.transports.client_address import Client
 from pynun.transports.http.connection import serve_http
 from pynun.transports.http.responses import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL
 from pynun.transports.sockets import linger, send

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
 
-from pynun.transports.clients import ForwardingError
+from pynun.transports.client_address import ForwardingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

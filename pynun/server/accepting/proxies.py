@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pynun.server.accepting.forwarded import client_address, plain_address
-from pynun.transports.clients import Client
+from pynun.transports.client_address import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pynun.server.accepting.tls import Certificate
     from pynun.server.monitoring.endpoint import Monitoring
     from pynun.settings import Settings
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
 
 _Result = TypeVar("_Result")
 

@@ -16,7 +16,7 @@ import trio
 from pynun import limits
 from pynun.protocol import framing, messages
 from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
-from pynun.transports.clients import FORWARDING_HEADERS, ForwardingError, client_of
+from pynun.transports.client_address import FORWARDING_HEADERS, ForwardingError, client_of
 from pynun.transports.http.request_reader import RequestReader
 from pynun.transports.http.responses import CONTINUE, page_response, refuse
 from pynun.transports.http.results import ResultsOutbox
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket
 
     from pynun.engine.dispatch import CommandSession
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.http.request_reader import Request
     from pynun.transports.service import Service
 

@@ -9,7 +9,7 @@ import trio
 
 from pynun import limits
 from pynun.protocol import messages
-from pynun.transports.clients import client_of
+from pynun.transports.client_address import client_of
 from pynun.transports.connection_reader import Outcome
 from pynun.transports.peer import ConnectionPeer
 from pynun.transports.sockets import is_machine_gone, linger
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.dispatch import CommandSession
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.service import Service
 
 TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()

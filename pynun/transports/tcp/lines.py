@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pynun.engine.events import Event, Result
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.service import Receiver, Service
 
 

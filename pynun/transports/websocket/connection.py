@@ -22,7 +22,7 @@ from trio_websocket import (
 from pynun import limits
 from pynun.protocol import framing, messages
 from pynun.transports.allowed_origins import NOT_ALLOWED
-from pynun.transports.clients import client_of
+from pynun.transports.client_address import client_of
 from pynun.transports.peer import ConnectionPeer
 from pynun.transports.websocket.fast_path import FastPath
 from pynun.transports.websocket.frames import FrameOutbox, close_frame
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.service import Receiver, Service
 
 GOING_AWAY: Final = 1001

@@ -17,7 +17,7 @@ import trio
 
 from pynun import limits
 from pynun.protocol import messages
-from pynun.transports.clients import ForwardingError
+from pynun.transports.client_address import ForwardingError
 from pynun.transports.connection_reader import Outcome
 from pynun.transports.http.page_server import page_answer
 from pynun.transports.http.responses import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from trio_websocket import WebSocketConnection
 
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
 

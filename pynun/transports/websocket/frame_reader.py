@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
 
-    from pynun.transports.clients import Client
+    from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
     from pynun.transports.service import Receiver, Service
 

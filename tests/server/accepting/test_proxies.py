@@ -17,7 +17,7 @@ from pynun.server.accepting.proxies import TrustedProxies, too_wide
 from pynun.server.accepting.proxy_protocol import ProxyHeader, ProxyHeaderError, parse_proxy_header
 from pynun.setting_values import networks
 from pynun.settings import load
-from pynun.transports.clients import ForwardingError
+from pynun.transports.client_address import ForwardingError
 from tests.support.certificates import Authority
 from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
 

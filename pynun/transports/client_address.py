@@ -1,4 +1,4 @@
-"""The client of a connection, as known by its address."""
+"""The address of the client of a connection, also behind a proxy."""
 
 from __future__ import annotations
 
