@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tools.clients.exact_clients import http_post
 from tools.clients.sessions import OK, admin_session, create_database, websocket_session
 
@@ -72,23 +70,26 @@ def _answers(server: Server) -> list[str]:
     return answers
 
 
-@pytest.mark.parametrize("end", ["stop", "kill"])
-def test_everything_is_answered_as_before(server: Server, end: str) -> None:
+def _operations(server: Server) -> int:
+    with admin_session(server) as admin:
+        match = re.search(r"op_log_count: ([0-9]+)", admin.ask("metrics-state")[0])
+    assert match
+    return int(match[1])
+
+
+def test_everything_is_answered_as_before_and_goes_on_where_it_was(server: Server) -> None:
     _fill(server)
     before = _answers(server)
     assert len([answer for answer in before if answer.startswith("resolve ")]) == 3, before
-    for _ in range(2):
-        if end == "kill":
-            server.kill()
-        else:
-            assert server.stop() == 0
+    for end in (server.stop, server.kill):
+        operations = _operations(server)
+        assert not end()
         server.start()
+        assert _operations(server) == operations
+        http_post(server.http, "use-db newest pwd; set other 9")
+        assert _operations(server) == operations + 1
+        http_post(server.http, "use-db newest pwd; remove other")
         assert _answers(server) == before
-
-
-def test_versions_and_conflicts_go_on_where_they_were(server: Server) -> None:
-    _fill(server)
-    server.restart()
     answer = http_post(
         server.http, "use-db plain pwd; set plain 3; get-safe plain; set-safe versioned 42 z; get-safe versioned"
     )
@@ -99,22 +100,6 @@ def test_versions_and_conflicts_go_on_where_they_were(server: Server) -> None:
     assert answer == "empty;empty;value-version 8 c\n"
     answer = http_post(server.http, "use-db judged pwd; set-safe k 9 d; get-safe k")
     assert answer == ("empty;An conflitct happend and there is no arbiter client not connected;value-version -2 a\n")
-
-
-def test_the_operations_are_counted_on(server: Server) -> None:
-    _fill(server)
-
-    def count() -> int:
-        with admin_session(server) as admin:
-            match = re.search(r"op_log_count: ([0-9]+)", admin.ask("metrics-state")[0])
-        assert match
-        return int(match[1])
-
-    before = count()
-    server.restart()
-    assert count() == before
-    http_post(server.http, "use-db plain pwd; set plain 9")
-    assert count() == before + 1
 
 
 def test_the_format_of_a_folder_stays_small(server: Server) -> None:
