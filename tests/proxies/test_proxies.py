@@ -70,20 +70,21 @@ def test_as_the_page_says(behind: Server, tmp_path: Path, name: str) -> None:
             )
             assert http.read_response().text == "empty"
             assert http.request("", method="GET", path="/nun/http/healthz").text == "ok\n"
-        _check_commands(behind, proxy, authority)
+        _check_commands(behind, proxy, authority, is_all=name == "nginx")
         if name == "haproxy":
             _check_tcp(behind, proxy.tcp, authority)
 
 
-def _check_commands(server: Server, proxy: Proxy, authority: Authority) -> None:
-    """The commands as the page shows them."""
+def _check_commands(server: Server, proxy: Proxy, authority: Authority, *, is_all: bool) -> None:
+    """The commands as the page shows them; one of them is enough to see that a proxy lets them through."""
     at = ("--ca", str(authority.file), "-u", server.user, "-p", server.password, "-h")
     url = f"https://localhost:{proxy.https.port}/nun/http/"
-    for arguments in (("status",), ("databases", "list", "--no-sizes")):
+    for arguments in (("status",), ("databases", "list", "--no-sizes"))[: 2 if is_all else 1]:
         done = nun_db(*at, url, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         assert "proxied" in done.stdout or f"{url}: ready" in done.stdout
-    assert nun_db(*at, f"wss://localhost:{proxy.https.port}/nun/ws", "shell").returncode == 0
+    if is_all:
+        assert nun_db(*at, f"wss://localhost:{proxy.https.port}/nun/ws", "shell").returncode == 0
 
 
 def _check_tcp(server: Server, address: Address, authority: Authority) -> None:
