@@ -282,6 +282,7 @@ def test_curl_with_http_2_and_a_streamed_body(shared_server: Server) -> None:
     assert sent.stdout == "empty;value v\n"
 
 
+@pytest.mark.system
 @pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed (apt-get install default-jdk-headless)")
 def test_java_with_a_streamed_body(shared_server: Server, tmp_path: Path) -> None:
     source = tmp_path / "Streamed.java"

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools.clients.load import Change, ChangeSource, HttpWriter, State, Writer, check_writer
+from tools.clients.server import Server
 
 if TYPE_CHECKING:
-    from tools.clients.server import Server
+    from pathlib import Path
 
 
 @pytest.fixture(name="writer")
-def _writer(shared_server: Server) -> Writer:
+def _writer(tmp_path: Path) -> Writer:
     """A writer that sent seven changes and had five acknowledged, without a server's help."""
-    writer = HttpWriter(shared_server, "none", "w", seed=1)
+    writer = HttpWriter(Server(tmp_path), "none", "w", seed=1)
     first, second, *_ = writer.source.keys
     writer.sent = [
         Change("", first, State(0, "a")),

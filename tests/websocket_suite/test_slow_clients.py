@@ -23,14 +23,14 @@ from tools.clients.exact_clients import (
     TIMEOUT_SECONDS,
     WebSocketClient,
     encode_frame,
+    http_post,
     text_frames,
 )
+from tools.clients.server import Server, new_folder
 from tools.clients.sessions import OK, create_database, select, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from tools.clients.server import Server
 
 DATABASE = "slow-clients"
 BIG = "x" * 4_000_000  # the kernel's buffers for a connection on one machine hold less
@@ -39,12 +39,22 @@ RESERVED_OPCODE = 0x3
 _numbers = itertools.count()
 
 
+@pytest.fixture(name="server", scope="module")
+def _server() -> Iterator[Server]:
+    with new_folder() as folder, Server(folder / "dbs") as server:
+        yield server
+
+
 @pytest.fixture(name="other")
 def _other(server: Server) -> Iterator[WebSocketClient]:
+    """A client that reads, in a new database."""
     create_database(server, DATABASE)
     with websocket_session(server, DATABASE) as other:
         assert other.ask(f"set big {BIG}") == [OK]
         yield other
+    if not server.is_running:
+        server.start()
+    assert http_post(server.http, f"auth {server.credentials}; drop-db {DATABASE}").endswith("success\n")
 
 
 @pytest.fixture(name="slow")
@@ -132,3 +142,6 @@ def test_a_server_that_stops_tells_one_that_begins_to_read_in_time(
     assert other.wait_close() == 1001
     assert slow.wait_close() == 1001
     assert slow.take_all() == [f"value {BIG}\n", OK]
+    slow.abandon()
+    other.abandon()
+    assert server.wait(60.0) == 0
