@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 from tests.properties.effort import register_profiles
 from tests.support.chromium import running_chromium
 from tests.support.failures import shorten
+from tests.support.forked_server import ForkedServer
 from tests.support.node import TESTS
 from tests.support.packages import make_packages
 from tests.support.shared import made_once
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 # What a property does not say itself it has from here: Hypothesis's own default ends an example after 200 ms, which a
 # machine that does something else as well now and then needs for nothing.
 register_profiles()
+
+# Python and all imports take most of the time of a start.
+Server.fork = ForkedServer
 
 # What is ignored here, everything that is started from here would ignore too: Ctrl-C in the background of a script, and
 # hanging up under nohup. With a handler it is not handed on.

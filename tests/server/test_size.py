@@ -15,6 +15,7 @@ from tools.clients.sessions import OK, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.system
 
@@ -36,7 +37,7 @@ def _value(number: int) -> str:
 @pytest.fixture(scope="module", name="million")
 def _million() -> Iterator[Server]:
     """A server that has been started on a folder with a million keys, written there straight."""
-    with new_folder() as folder, Server(folder / "dbs") as server:
+    with new_folder() as folder, Server(folder / "dbs", is_anew=True) as server:
         create_database(server, DATABASE, then=f"set {_key(0)} {_value(0)}")
         server.stop()
         with lmdb.open(str(server.data_dir), max_dbs=4, map_size=1 << 33, sync=False) as environment:
@@ -55,7 +56,7 @@ def _million() -> Iterator[Server]:
 @pytest.mark.timeout(300)
 def test_it_starts_as_fast_as_on_an_empty_folder(million: Server) -> None:
     times, times_empty = [], []
-    with new_folder() as folder, Server(folder / "dbs") as empty:
+    with new_folder() as folder, Server(folder / "dbs", is_anew=True) as empty:
         for _ in range(3):
             empty.restart()
             times_empty.append(empty.start_seconds)
@@ -114,9 +115,10 @@ def test_listing_many_keys_blocks_nobody_for_long(million: Server) -> None:
     assert slowest < max(1, took / 3), "who is kept waiting by it waits for about as long as it takes"
 
 
-def test_idle_memory_without_data(server: Server) -> None:
-    create_database(server, "small", then="set k v")
-    assert http_post(server.http, "use-db small pwd; get k") == "empty;value v\n"
-    memory = server.resident_private_kib()
+def test_idle_memory_without_data(disk_folder: Path) -> None:
+    with Server(disk_folder / "dbs", is_anew=True) as server:
+        create_database(server, "small", then="set k v")
+        assert http_post(server.http, "use-db small pwd; get k") == "empty;value v\n"
+        memory = server.resident_private_kib()
     print(f"private memory of an idle server: {memory} KiB")
     assert memory < MEMORY_KIB_MAX

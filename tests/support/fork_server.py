@@ -54,7 +54,8 @@ class Forked:
         with theirs:
             socket.send_fds(_server(), [json.dumps(request).encode()], [*descriptors, theirs.fileno()])
         self._answers.settimeout(START_SECONDS_MAX)
-        _, [self._pidfd], _, _ = socket.recv_fds(self._answers, 1, 1)
+        pid, [self._pidfd], _, _ = socket.recv_fds(self._answers, 16, 1)
+        self.pid = int(pid)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal, which must be before `wait` has told of its end."""
@@ -139,7 +140,7 @@ def _serve(requests: socket.socket) -> None:
             for descriptor in standard:
                 os.close(descriptor)
             running = _Running(pid, os.pidfd_open(pid), socket.socket(fileno=answer))
-            socket.send_fds(running.answers, [b" "], [running.pidfd])
+            socket.send_fds(running.answers, [b"%d" % pid], [running.pidfd])
             selector.register(running.pidfd, selectors.EVENT_READ, running)
 
 

@@ -21,10 +21,10 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -140,12 +140,29 @@ def nun_db(
     )
 
 
+class Process(Protocol):
+    """What a server's process can do, as subprocess.Popen has it."""
+
+    pid: int
+    stdout: IO[str] | None
+    stderr: IO[str] | None
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class Server:
     """One server on one data folder; a context manager that starts it and always ends it.
 
     `websocket`, `http` and `tcp` are its addresses once it has started. `environment` is added to the process's;
-    `wrapper` is put before the command (a tracer).
+    `wrapper` is put before the command (a tracer). With `is_anew`, Python is started for it even if `fork` is set.
     """
+
+    fork: ClassVar[Callable[[Sequence[str], Mapping[str, str]], Process] | None] = None
+    """Starts nun-db with arguments and additions to the environment, faster than Python starts."""
 
     def __init__(
         self,
@@ -156,6 +173,7 @@ class Server:
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
         wrapper: Sequence[str] = (),
+        is_anew: bool = False,
     ) -> None:
         self.data_dir = data_dir
         self.user = user
@@ -163,12 +181,13 @@ class Server:
         self.environment: dict[str, str] = {**CHEAP_PASSWORDS, **NO_LOGIN_DELAY, **(environment or {})}
         self.options = tuple(options)
         self.wrapper = tuple(wrapper)
+        self.is_anew = is_anew
         self.websocket, self.http, self.tcp = (Address("127.0.0.1", port) for port in free_ports(3))
         self.metrics: Address | None = None  # where NUN_METRICS names an address of its own
         self.output: list[str] = []  # lines of standard output, of every start
         self.errors: list[str] = []  # lines of standard error, of every start
         self.start_seconds = 0.0  # from the start of the process to its line "ready"
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._changed = threading.Condition()
         self._output_mark = 0
         self._readers: list[threading.Thread] = []
@@ -215,6 +234,11 @@ class Server:
             sys.executable,
             "-m",
             "pynun",
+            *self._arguments(),
+        ]
+
+    def _arguments(self) -> list[str]:
+        return [
             "-u",
             self.user,
             "-p",
@@ -275,20 +299,26 @@ class Server:
         finally:
             self.end()
 
-    def _spawn(self) -> subprocess.Popen[str]:
+    def _spawn(self) -> Process:
         assert not self.is_running, "the server is already running"
         self._output_mark = len(self.output)
-        process = self._process = subprocess.Popen(
-            self.command_line(),
-            env=clean_environment({**self.environment, "NUN_DBS_DIR": str(self.data_dir)}),
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        environment = {**self.environment, "NUN_DBS_DIR": str(self.data_dir)}
+        process: Process
+        if Server.fork is not None and not self.wrapper and not self.is_anew:
+            process = Server.fork(self._arguments(), environment)
+        else:
+            process = subprocess.Popen(
+                self.command_line(),
+                env=clean_environment(environment),
+                cwd=REPOSITORY,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        self._process = process
         assert process.stdout is not None
         assert process.stderr is not None
         self._readers = [
@@ -363,7 +393,7 @@ class Server:
     def _is_ready(self) -> bool:
         return any(_READY.search(line) for line in self.output[self._output_mark :])
 
-    def _running(self) -> subprocess.Popen[str]:
+    def _running(self) -> Process:
         assert self._process is not None, "the server was never started"
         return self._process
 
