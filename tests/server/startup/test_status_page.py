@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SLOW_HASHES = {"NUN_ARGON2_MEMORY_KIB": "65536", "NUN_ARGON2_PASSES": "2"}
 """About 0.1 s for each user."""
-USERS = 12
+USERS = 20
 MANY_USERS = 400
 """For an import that is ended by a signal."""
 IMPORTING = re.compile(r"not ready: starting: importing the data of the original Nun-db(: ([0-9]+) %)?\n")
