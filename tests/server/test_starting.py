@@ -70,9 +70,11 @@ def _taken_port() -> Iterator[str]:
 
 @pytest.fixture(scope="module", name="fresh")
 def _fresh() -> Iterator[Server]:
-    """A server that made its folder, with what the original's settings may hold and this one has no use for."""
+    """A server that made its folder, with what the original's settings may hold and this one has no use for. It is
+    started as people do it, in a Python of its own.
+    """
     with new_folder() as folder:
-        server = Server(folder / "some" / "new folder" / "dbs", environment=UNUSED)
+        server = Server(folder / "some" / "new folder" / "dbs", environment=UNUSED, is_anew=True)
         hosts = ("127.0.0.1", "localhost", "", "0.0.0.0", socket.gethostname())
         external = "nun-db.example.org:13014"
         own = [*(f"{host}:{server.tcp.port}" for host in hosts), external]
