@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import ADMIN, command_line, run
+from tests.cli.command import ADMIN, Result, ask, command_line, run
 from tests.support.certificates import Authority
 from tools.clients.server import Server, clean_environment, new_folder
 
@@ -40,6 +40,18 @@ def wss(server: Server) -> str:
     return f"wss://localhost:{server.websocket.port}"
 
 
+def both(
+    server: Server, *options: str, encrypted: bool = True, host: str = "127.0.0.1", **environment: str
+) -> Iterator[Result]:
+    """What exec says, over HTTP, and what watch says, over WebSocket."""
+    s = "s" if encrypted else ""
+    for scheme, port, command in (
+        ("http", server.http.port, ("exec", "keys")),
+        ("ws", server.websocket.port, ("watch", "-d", "tls", "-t", "pwd", "k")),
+    ):
+        yield run(*ADMIN, *options, "-h", f"{scheme}{s}://{host}:{port}", *command, environment=environment)
+
+
 def test_exec_trusts_the_authority_it_is_given(server: Server, authority: Authority) -> None:
     by_option = run(*ADMIN, "--ca", str(authority.file), "-h", https(server), "exec", "use-db tls pwd; set k 1; get k")
     assert by_option.response_line == r'Response "valid auth\n;empty;empty;value 1\n"' + "\n"
@@ -70,15 +82,12 @@ def test_the_shell_and_the_watch(server: Server, authority: Authority) -> None:
             watch.terminate()
 
 
-@pytest.mark.parametrize("command", [("exec", "keys"), ("watch", "-d", "tls", "-t", "pwd", "k")])
-def test_an_authority_that_is_not_trusted(server: Server, command: tuple[str, ...]) -> None:
-    address = https(server) if command[0] == "exec" else wss(server)
-    result = run(*ADMIN, "-h", address, *command)
-    assert result.code == 4
-    assert result.errors.count("\n") == 1
-    assert "certificate" in result.errors
-    assert "is not trusted (" in result.errors
-    assert result.errors.endswith("--ca FILE, or NUN_CA, names the authority that signed it\n")
+def test_an_authority_that_is_not_trusted(server: Server) -> None:
+    for result in both(server):
+        assert (result.code, result.errors.count("\n")) == (4, 1)
+        assert "certificate" in result.errors
+        assert "is not trusted (" in result.errors
+        assert result.errors.endswith("--ca FILE, or NUN_CA, names the authority that signed it\n")
 
 
 def test_a_certificate_for_another_name(authority: Authority, disk_folder: Path) -> None:
@@ -89,79 +98,49 @@ def test_a_certificate_for_another_name(authority: Authority, disk_folder: Path)
     }
     with Server(disk_folder / "dbs", environment=files) as server:
         for host in ("localhost", "127.0.0.1"):
-            for arguments in (
-                (*ADMIN, "-h", f"https://{host}:{server.http.port}", "exec", "keys"),
-                ("-h", f"wss://{host}:{server.websocket.port}", "watch", "-d", "tls", "-t", "pwd", "k"),
-            ):
-                result = run("--ca", str(authority.file), *arguments)
+            for result in both(server, "--ca", str(authority.file), host=host):
                 assert (result.code, result.errors.count("\n")) == (4, 1)
                 assert "is for another name (" in result.errors
                 assert host in result.errors
                 assert result.errors.endswith("name the server as its certificate does\n")
 
 
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [
-        ("http", "refused the request: this port speaks TLS: use https:// or wss://\n"),
-        ("ws", "it refused the WebSocket handshake (HTTP 400: this port speaks TLS: use https:// or wss://)\n"),
-    ],
-)
-def test_plain_text_to_a_port_that_speaks_tls(server: Server, address: str, expected: str) -> None:
-    if address == "http":
-        result = run(*ADMIN, "-h", f"http://{server.http}", "exec", "keys")
-    else:
-        result = run("-h", f"ws://{server.websocket}", "watch", "-d", "tls", "-t", "pwd", "k")
-    assert result.code in (1, 4)
-    assert result.errors.count("\n") == 1
-    assert result.errors.endswith(expected)
+def test_plain_text_to_a_port_that_speaks_tls(server: Server) -> None:
+    posted, watched = both(server, encrypted=False)
+    told = "this port speaks TLS: use https:// or wss://"
+    assert (posted.code, posted.errors) == (1, f"nun-db: http://{server.http} refused the request: {told}\n")
+    assert (watched.code, watched.errors.count("\n")) == (4, 1)
+    assert watched.errors.endswith(f"it refused the WebSocket handshake (HTTP 400: {told})\n")
 
 
 def test_tls_to_a_port_that_speaks_plain_text(shared_server: Server, authority: Authority) -> None:
-    trusted = ("--ca", str(authority.file))
-    posted = run(*ADMIN, *trusted, "-h", f"https://{shared_server.http}", "exec", "keys")
+    posted, watched = both(shared_server, "--ca", str(authority.file))
     assert (posted.code, posted.errors.count("\n")) == (4, 1)
     assert posted.errors.endswith("; does it speak https?\n")
-    watched = run(*trusted, "-h", f"wss://{shared_server.websocket}", "watch", "-d", "tls", "-t", "pwd", "k")
     assert (watched.code, watched.errors.count("\n")) == (4, 1)
     assert "cannot connect to wss://" in watched.errors
     assert "does it speak wss?" in watched.errors
 
 
-def test_files_that_are_no_authority(server: Server, authority: Authority, disk_folder: Path) -> None:
+def test_files_that_are_no_authority(server: Server, disk_folder: Path) -> None:
     missing, text = disk_folder / "missing.pem", disk_folder / "text.pem"
     text.write_text("no certificate")
     cases = ((missing, "can't be read: No such file or directory"), (text, "holds no certificate in PEM format"))
     for file, expected in cases:
-        for arguments in (
-            (*ADMIN, "--ca", str(file), "-h", https(server), "exec", "keys"),
-            ("--ca", str(file), "-h", wss(server), "watch", "-d", "tls", "-t", "pwd", "k"),
-        ):
-            result = run(*arguments)
+        for result in both(server, "--ca", str(file)):
             assert (result.code, result.errors) == (2, f"nun-db: the CA file {str(file)!r} {expected}\n")
 
 
 def test_an_authority_for_a_connection_without_tls_is_refused(shared_server: Server, authority: Authority) -> None:
     """Whoever gives one believes the connection to be encrypted; a variable may be meant for other commands."""
-    option = ("--ca", str(authority.file))
-    posted = run(*ADMIN, *option, "-h", f"http://{shared_server.http}", "exec", "keys")
+    posted, watched = both(shared_server, "--ca", str(authority.file), encrypted=False)
     assert (posted.code, posted.errors) == (2, "nun-db: --ca is for https:// addresses: this one is not encrypted\n")
-    watched = run(*option, "-h", f"ws://{shared_server.websocket}", "watch", "-d", "x", "-t", "t", "k")
     assert (watched.code, watched.errors) == (2, "nun-db: --ca is for wss:// addresses: this one is not encrypted\n")
-    by_variable = run(
-        *ADMIN,
-        *("-h", f"http://{shared_server.http}", "exec", "cluster-state"),
-        environment={"NUN_CA": str(authority.file)},
-    )
-    assert by_variable.code == 0
+    assert ask(shared_server, "exec", "cluster-state", NUN_CA=str(authority.file)).code == 0
 
 
-@pytest.mark.parametrize("command", [("exec", "keys"), ("watch", "-d", "tls", "-t", "pwd", "k")])
-def test_a_missing_file_of_the_systems_authorities_is_named(
-    server: Server, disk_folder: Path, command: tuple[str, ...]
-) -> None:
+def test_a_missing_file_of_the_systems_authorities_is_named(server: Server, disk_folder: Path) -> None:
     missing = str(disk_folder / "missing.pem")
-    address = https(server) if command[0] == "exec" else wss(server)
-    result = run(*ADMIN, "-h", address, *command, environment={"SSL_CERT_FILE": missing})
-    assert (result.code, result.errors.count("\n")) == (4, 1)
-    assert result.errors.endswith(f"(SSL_CERT_FILE names {missing!r}, which can't be read)\n")
+    for result in both(server, SSL_CERT_FILE=missing):
+        assert (result.code, result.errors.count("\n")) == (4, 1)
+        assert result.errors.endswith(f"(SSL_CERT_FILE names {missing!r}, which can't be read)\n")

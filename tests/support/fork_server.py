@@ -29,13 +29,12 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import pynun
-from tools.clients.server import REPOSITORY, clean_environment
+from tools.clients.server import REPOSITORY, START_SECONDS_MAX, clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REQUEST_BYTES_MAX = 1 << 17
-START_SECONDS_MAX = 60.0
 
 
 class Forked:
@@ -97,6 +96,7 @@ def _server() -> socket.socket:
             env=clean_environment({"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'scripts'}"}),
             cwd=REPOSITORY,
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for who runs the tests
         )
 
     def end() -> None:
