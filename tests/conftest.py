@@ -92,11 +92,13 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Folders whose files share what takes long to make (a docker daemon, a browser): one worker runs each.
 _TOGETHER = ("system/container", "system/browser", "system/javascript", "websocket_suite")
 
-# What takes minutes, the longest first: it begins first, so that no worker is left with it at the end.
+# What takes minutes begins first, and what takes a moment comes last: so all workers end at about the same time.
 _LONGEST = (
     *("system/installer/test_install.py", "system/container", "system/demo/test_page.py", "system/browser"),
     *("system/installer", "system/javascript", "websocket_suite", "system/benchmark/test_scale.py", "system"),
+    *("crash", "server", "cli", "conformance", "docs/test_examples.py", "properties"),
 )
+_SHORTEST = ("commit", "engine", "fuzz", "meta", "protocol", "simulation", "storage", "test_", "transfer", "transports")
 
 
 def _unit(file: str) -> str:
@@ -140,4 +142,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _place(item: pytest.Item) -> int:
     unit = _unit(item.path.relative_to(TESTS).as_posix())
-    return next((place for place, start in enumerate(_LONGEST) if unit.startswith(start)), len(_LONGEST))
+    ordinary = len(_LONGEST) + unit.startswith(_SHORTEST)
+    return next((place for place, start in enumerate(_LONGEST) if unit.startswith(start)), ordinary)
