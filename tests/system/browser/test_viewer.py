@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-SESSION_SECONDS_MAX = 300.0
+SESSION_SECONDS_MAX = 600.0
 
 DATABASE = "features-of-db"
 KEY = "client-ana"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 START_SECONDS_MAX: Final = 120.0
 STOP_SECONDS_MAX: Final = 60.0
-COMMAND_SECONDS_MAX: Final = 240.0
+COMMAND_SECONDS_MAX: Final = 600.0
 
 _FOLDERS: Final = Path("/var/tmp")
 _PREFIX: Final = "pynun-docker-"

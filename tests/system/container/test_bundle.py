@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.system.container.engine import Engine
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_the_bundle_holds_the_image(engine: Engine, image: str, packages: Path, tmp_path: Path) -> None:

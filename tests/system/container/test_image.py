@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.system.container.engine import Engine
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 USER = 65532
 IMAGE_BYTES_MAX = 160_000_000

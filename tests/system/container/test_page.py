@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.docs.blocks import Block
     from tests.system.container.engine import Engine
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 PAGE = REPOSITORY / "docs" / "container.md"
 MIGRATION = REPOSITORY / "docs" / "migration.md"

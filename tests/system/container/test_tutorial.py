@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.system.container.engine import Engine
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(1800)
 
 RUN = (
     'docker run --env NUN_USER=user-name --env NUN_PWD=user-pwd --env NUN_DBS_DIR="/data"'

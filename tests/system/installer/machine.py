@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_SECONDS_MAX: Final = 60.0
-COMMAND_SECONDS_MAX: Final = 240.0
+COMMAND_SECONDS_MAX: Final = 600.0
 
 _FOLDERS: Final = """\
 ip link set lo up

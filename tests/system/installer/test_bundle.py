@@ -19,7 +19,7 @@ from tools.clients.server import REPOSITORY, clean_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 INSTALLER = REPOSITORY / "scripts" / "installer"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.system.installer.machine import Machine
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 CURRENT = "/opt/pynun/current"
 SETTINGS = "/etc/pynun/pynun.env"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tests.system.installer.machine import Machine
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 DOCS = REPOSITORY / "docs"
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tests.support.nundb_files import Key
     from tests.system.installer.machine import Machine
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
-READY_SECONDS_MAX = 90.0
+READY_SECONDS_MAX = 180.0
 USERS = 150
 """Each takes some 20 ms: long enough that the installer looks before the import is over."""
 
