@@ -230,7 +230,7 @@ class AuditTrail:
 
     def _complain(self, error: OSError) -> None:
         _log.error(
-            "the audit trail %s can't be written: %s; the work goes on, and its lines are on the log only",
+            "the audit trail %s can't be written: %s; the server continues, with audit lines in the log only",
             self.path,
             error.strerror or error,
         )

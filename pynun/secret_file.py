@@ -33,5 +33,7 @@ def read_secret_file(path: str, source: str) -> str:
     if not text:
         raise SettingsError(f"{source}: the file {path!r} is empty: write the secret into it")
     if len(content) > SECRET_FILE_BYTES_MAX:
-        raise SettingsError(f"{source}: the file {path!r} is too big for a secret: name the file that holds it alone")
+        raise SettingsError(
+            f"{source}: the file {path!r} is too big for a secret: give a file that holds only the secret"
+        )
     return text

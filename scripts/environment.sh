@@ -78,7 +78,7 @@ make_environment() {
         printf 'nun-db: making %s (once; this takes up to a minute, longer on a slow network)\n' "$venv" >&2
         rm -f "$venv/stamp-runtime" "$venv/stamp-development" "$venv/stamp-fuzzing"
         rm -rf "$venv"
-        "$interpreter" -m venv "$venv" || fail "$venv could not be made (see above)"
+        "$interpreter" -m venv "$venv" || fail "$venv could not be created (see above)"
         install_locked requirements.lock
         # The package itself is put on the path as it stands: nothing to build, and changes show at once.
         site_packages=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -101,11 +101,11 @@ make_environment() {
 
 # Says why the .venv that is there, or is not, does not serve, to whoever may not make it (anew).
 explain_unwritable() {
-    [ -e "$venv" ] || fail "cannot write in $root, where .venv has to be made"
+    [ -e "$venv" ] || fail "cannot write in $root, where .venv must be created"
     who=$(id -un)
     interpreter=$(readlink -m "$python")
     [ -x "$python" ] || fail "$venv can't be used by $who: its Python, $interpreter, is missing or in a folder that only others may enter; as the owner of $root, run: PYTHON=/usr/bin/python3 scripts/run version"
-    fail "$venv has to be made anew, for the packages, the Python or the place of the checkout have changed, but $who can't write in $root; as its owner, run: scripts/run version"
+    fail "$venv must be created again, because the packages, the Python or the checkout's location changed, but $who can't write in $root; as its owner, run: scripts/run version"
 }
 
 ensure_environment() {

@@ -293,7 +293,7 @@ def test_a_variable_and_its_file_exclude_each_other_unless_the_command_line_wins
         (b"\xff\xfe", "is not UTF-8 text (UTF-16? save it as UTF-8)"),
         ("\ufeffpwd\r\n".encode("utf-16-le"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
         ("pwd\r\n".encode("utf-16-be"), "is not UTF-8 text (UTF-16? save it as UTF-8)"),
-        (b"x" * 70_000, "is too big for a secret: name the file that holds it alone"),
+        (b"x" * 70_000, "is too big for a secret: give a file that holds only the secret"),
     ],
 )
 def test_a_secret_file_that_is_none_is_told(tmp_path: Path, content: bytes | None, told: str) -> None:

@@ -119,10 +119,10 @@ def read_trailer(path: Path, descriptor: int) -> bytes:
     if not _FIRST_LINE.match(trailer) or len(trailer) != TRAILER_BYTES:
         if os.pread(descriptor, len(_LMDB_MAGIC), _LMDB_MAGIC_AT) == _LMDB_MAGIC:
             raise BackupError(
-                f"{path} is damaged: its end is missing, for instance because copying it was interrupted;"
-                " copy it again, or take another backup"
+                f"{path} is damaged: its end is missing, perhaps because copying was interrupted; copy it again, or "
+                "use another backup"
             )
-        raise BackupError(f"{path} is not a backup of nun-db: name a file that nun-db backup has made")
+        raise BackupError(f"{path} is not a nun-db backup: give a file made by nun-db backup")
     return trailer
 
 
@@ -165,23 +165,21 @@ def hash_data(
 def read_contents(path: Path, trailer: bytes, digest: str, file_bytes: int) -> Contents:
     """Read the trailer after checking its checksum. Raises BackupError."""
     if trailer[_TEXT_BYTES:] != digest_line(digest):
-        raise BackupError(
-            f"{path} is damaged: its checksum is not the one that was written with it; take another backup"
-        )
+        raise BackupError(f"{path} is damaged: its checksum does not match; use another backup")
     match = _FIRST_LINE.match(trailer)
     assert match is not None
     if int(match[1]) > TRAILER_FORMAT:
-        raise BackupError(f"{path} was made by a newer version of this program: use that one, or a newer one")
+        raise BackupError(f"{path} was made by a newer version of this program: use that version, or a newer one")
     contents = _parse_contents(trailer[match.end() : _TEXT_BYTES])
     if contents is None:
-        raise BackupError(f"{path} is damaged: its trailer makes no sense; take another backup")
+        raise BackupError(f"{path} is damaged: its trailer is invalid; use another backup")
     if contents.format > schema.FORMAT:
         raise BackupError(
             f"the data in {path} has format {contents.format}, newer than this program's {schema.FORMAT}:"
             f" use the version that made it ({contents.version}), or a newer one"
         )
     if contents.data_bytes != file_bytes - TRAILER_BYTES:
-        raise BackupError(f"{path} is damaged: it has not the length that was written with it; take another backup")
+        raise BackupError(f"{path} is damaged: its length does not match; use another backup")
     return contents
 
 
@@ -199,7 +197,7 @@ def compare(path: Path, contents: Contents, counts: Counts) -> None:
     """Raise BackupError if a backup's content differs from its description."""
     found = (counts.format, counts.revision, len(counts.databases), counts.keys)
     if found != (contents.format, contents.revision, contents.databases, contents.keys):
-        raise BackupError(f"{path} is damaged: it does not hold what was written with it; take another backup")
+        raise BackupError(f"{path} is damaged: its contents do not match its trailer; use another backup")
 
 
 def cannot_read(path: Path, error: OSError) -> str:

@@ -99,10 +99,10 @@ def _check_data(folder: Path) -> None:
 
 def _check_free(file: Path, is_replacing: bool) -> None:
     if file.is_dir():
-        raise BackupError(f"{file} is a folder: name the file to be made in it")
+        raise BackupError(f"{file} is a folder: give the name of a file in it")
     if not is_replacing and os.path.lexists(file):
         raise BackupError(
-            f"{file} is there already: choose another name, or give --replace, which replaces it once the new backup is"
+            f"{file} already exists: choose another name, or use --replace, which replaces it once the new backup is"
             " complete"
         )
 
@@ -155,7 +155,7 @@ def _complete(folder: Path, partial: AtomicFile, data_bytes: int, digest: str, p
     partial.write(text)
     hashed = hash_data(partial.path, descriptor, data_bytes, progress)
     if hashed.hexdigest() != digest:
-        raise BackupError(f"the disk of {partial.final} does not give back what was written to it: check the disk")
+        raise BackupError(f"the disk of {partial.final} returns other data than was written: check the disk")
     hashed.update(text)
     whole = hashed.hexdigest()
     partial.write(digest_line(whole))
@@ -181,7 +181,7 @@ def _cannot_read(folder: Path, why: str) -> str:
 
 def _cannot_write(file: Path, error: OSError) -> str:
     why = reason(error)
-    return f"{file} can't be written ({why}): make room or get write access there, or name another place"
+    return f"{file} can't be written ({why}): free space or get write access there, or name another place"
 
 
 def _main(folder: str, file: str) -> None:

@@ -61,8 +61,8 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
                 has_data = _has_data(data)
                 if has_data and not is_replacing:
                     raise BackupError(
-                        f"{folder} has data already, which was left untouched: name another folder with --data-dir or"
-                        " NUN_DBS_DIR, or give --replace, which keeps it beside the new data"
+                        f"{folder} already has data, which was left untouched: give another folder with --data-dir or "
+                        "NUN_DBS_DIR, or use --replace, which keeps the old data beside the new"
                     )
                 try:
                     remove_second_names(folder)
@@ -169,19 +169,18 @@ def _forget_readers(folder: Path) -> None:
                 fcntl.lockf(readers, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)  # as LMDB does it
             except OSError:
                 raise BackupError(
-                    f"another program reads the data in {folder}, for instance a backup that is being made:"
-                    " wait until it is done"
+                    f"another program is reading the data in {folder}, perhaps a backup: wait until it is done"
                 ) from None
         path.unlink()
 
 
 def _not_synced(folder: Path, kept: Path | None, error: OSError) -> str:
-    before = "" if kept is None else f", the data from before is kept as {kept}"
+    before = "" if kept is None else f", the old data is kept as {kept}"
     return (
-        f"the new data is in its place in {folder}{before}, but the disk did not confirm it ({reason(error)}): check"
+        f"the new data is in {folder}{before}, but the disk did not confirm it ({reason(error)}): check"
         " the disk, and restore again if the power fails"
     )
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:
-    return f"the data folder {folder} can't be written ({reason(error)}): make room or get write access there"
+    return f"the data folder {folder} can't be written ({reason(error)}): free space or get write access there"

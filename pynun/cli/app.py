@@ -1,7 +1,7 @@
 """The nun-db command line: the options before the command, and where each command is.
 
-Options are those of docs/protocol.md section 6, so `-h` names a host or an address and never asks for help. Only typer
-is imported here; the module of a command is loaded when it is typed.
+The options are those of docs/protocol.md section 6, so `-h` is a host or address, never help. Only typer is imported
+here; a command's module is loaded when needed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pynun.cli.lazy_commands import LazyGroup
 from pynun.cli.options import DEFAULT_HTTP_URL, DEFAULT_WEBSOCKET_URL, Connection
 
 EPILOG = (
-    "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is not whole; 2 the "
-    "command line makes no sense; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
+    "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is damaged; 2 the "
+    "command line is invalid; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
     "standard output can't be written; 6 imported, but not everything could be read; 130 interrupted."
 )
 
@@ -78,12 +78,12 @@ def connection(
             "-p",
             "--pwd",
             metavar="PASSWORD",
-            help="The administrator's password; else --pwd-file, NUN_PWD, NUN_PWD_FILE or a prompt, which do not show"
-            " it in the list of processes.",
+            help="The administrator's password. Safer, as other users can see the command line: --pwd-file, NUN_PWD, "
+            "NUN_PWD_FILE or a prompt.",
         ),
     ] = None,
     password_file: Annotated[
-        str | None, typer.Option("--pwd-file", metavar="FILE", help="A file that holds the password.")
+        str | None, typer.Option("--pwd-file", metavar="FILE", help="A file that contains the password.")
     ] = None,
     host: Annotated[
         str | None,
@@ -100,13 +100,12 @@ def connection(
         typer.Option(
             "--ca",
             metavar="FILE",
-            help="For https:// and wss://: a PEM file with the authority to trust in place of the system's; else"
-            " NUN_CA.",
+            help="For https:// and wss://: a PEM file with the CA to trust instead of the system's; else NUN_CA.",
         ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Nun-db, a real-time key-value server: start it, administer it, try it out."""
+    """Nun-db, a real-time key-value server: start it, manage it, try it out."""
     context.obj = Connection(user, password, password_file, host, Authority(ca, os.environ.get("NUN_CA")))

@@ -14,9 +14,9 @@ class Authority(NamedTuple):
     variable: str | None
 
     def file_for(self, is_encrypted: bool, scheme: str) -> str | None:
-        """The file for a connection; None for the system's authorities, or without TLS.
+        """The CA file for a connection; None for the system's, or without TLS.
 
-        Raises UsageError for an option that would do nothing: the user would believe the connection to be encrypted.
+        Raises UsageError for an option without effect: the user would believe that the connection is encrypted.
         """
         if not is_encrypted:
             if self.option:

@@ -18,7 +18,7 @@ class ExitCode(enum.IntEnum):
     REFUSED = 1
     """The server refused a command, or could not start."""
     USAGE = 2
-    """The command line makes no sense; nothing was sent."""
+    """The command line is invalid; nothing was sent."""
     NOT_AUTHENTICATED = 3
     """User or password is wrong."""
     NO_CONNECTION = 4
@@ -26,7 +26,7 @@ class ExitCode(enum.IntEnum):
     OUTPUT = 5
     """Standard output can't be written."""
     INCOMPLETE = 6
-    """Done, but not everything could be read: what is missing was listed."""
+    """Done, except what could not be read, which was listed."""
 
 
 class CommandError(PynunError):
@@ -36,7 +36,7 @@ class CommandError(PynunError):
 
 
 class UsageError(CommandError):
-    """The command line or its input makes no sense; nothing was sent."""
+    """The command line or its input is invalid; nothing was sent."""
 
     exit_code = ExitCode.USAGE
 
@@ -55,7 +55,7 @@ class NoConnectionError(CommandError):
 
 @contextlib.contextmanager
 def failures_shown() -> Iterator[None]:
-    """Trouble that a person has to read becomes one line on standard error and the exit code that fits."""
+    """Turn an error into one line on standard error and its exit code."""
     try:
         yield
     except PynunError as error:

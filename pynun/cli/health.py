@@ -1,11 +1,11 @@
-"""Asks the server of this machine or container whether it is ready: exit code 0, or 1 with a line that says why not.
+"""Asks the server of this machine or container whether it is ready: exit code 0, or 1 and a line with the reason.
 
     python -m pynun.cli.health [/livez]
 
-With `/livez` it asks only whether the server is alive, for supervisors that restart on failure. For service managers
-and health checks, which run it every few seconds: only the standard library is imported. It finds the server by the
-same settings that the server reads (NUN_HTTP_ADDR, NUN_TLS_CERT), and needs no password. With TLS the certificate is
-not checked, for its name is that which clients use, and nothing secret is sent.
+With `/livez` it asks only whether the server is alive, for supervisors that restart on failure. Health checks run it
+every few seconds, so it imports only the standard library. It finds the server by the server's own settings
+(NUN_HTTP_ADDR, NUN_TLS_CERT) and needs no password. It does not check the certificate, which has the name that
+clients use; nothing secret is sent.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS: Final = 4.0
 _TEXT_BYTES_MAX: Final = 4096
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Who listens on all addresses is asked on the machine's own."""
+"""A server on all addresses is asked at loopback."""
 
 
 def why_not(page: str, environ: Mapping[str, str]) -> str | None:
-    """None if the server answers that page with 200; else the reason, in one line."""
+    """None if the server answers the page with 200; else the reason, in one line."""
     row = next(row for row in settings.SETTINGS if row.name == "NUN_HTTP_ADDR")
     try:
         listening_host, port = row.parse(environ.get(row.name) or row.default)

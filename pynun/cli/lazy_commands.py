@@ -1,7 +1,7 @@
-"""Commands whose modules are loaded when they are typed, so that each starts as fast as if there were no others.
+"""Loads the module of a command only when needed, so that each command starts fast.
 
-Behind the library's words for the two mistakes that this command line invites it says what to do: options that say who
-and where stand before the command, and `-h` is not help (docs/protocol.md section 6).
+It adds advice to the library's messages for the two likely mistakes: login and address options come before the
+command, and `-h` is not help (docs/protocol.md section 6).
 """
 
 from __future__ import annotations

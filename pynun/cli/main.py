@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from pynun.cli.errors import CommandError
 
 INTERRUPTED_EXIT_CODE = 130
-"""What shells give for a program ended by Ctrl-C (128 + SIGINT)."""
+"""The exit code in shells of a program ended by Ctrl-C (128 + SIGINT)."""
 
 
 def main() -> NoReturn:
-    """Run the command that the arguments of the process name, and exit with its code."""
+    """Run the command in the process's arguments, and exit with its code."""
     code: int | str | None
     try:
         # Importing takes most of the time of a short command; a Ctrl-C then must not show a traceback either.

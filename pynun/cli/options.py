@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have, and what the options before the command gave."""
+"""Arguments and options shared by commands, and the values of the options before the command."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ DatabaseName = Annotated[str, typer.Argument(metavar="DATABASE", help="The datab
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's name.")]
 DatabaseUser = Annotated[
     str | None,
-    typer.Option("--database-user", metavar="USER", help="Select it as this user, whose token is then needed."),
+    typer.Option("--database-user", metavar="USER", help="Select it as this user, with the user's token."),
 ]
 Token = Annotated[
     str | None,
@@ -78,5 +78,5 @@ NewToken = Annotated[
     str | None,
     typer.Option("-t", "--token", metavar="TOKEN", help="The new token; else --token-file, NUN_TOKEN or a prompt."),
 ]
-TokenFile = Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="A file that holds the token.")]
-Generate = Annotated[bool, typer.Option("--generate", help="Make a token, and show it this once.")]
+TokenFile = Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="A file that contains the token.")]
+Generate = Annotated[bool, typer.Option("--generate", help="Generate a token, and show it once.")]

@@ -123,7 +123,7 @@ class Client:
             raise ValueError("a token or a user needs a database")
         if ca is not None:
             if ssl_context is not None:
-                raise ValueError("ca and ssl_context exclude each other")
+                raise ValueError("ca and ssl_context can't be combined")
             ssl_context = context_trusting(ca)
         target = Target(url, ssl_context, connect_timeout_s, keepalive_s, message_bytes_max)
         self._supervisor = Supervisor(target, commands, is_reconnecting=reconnect, jitter=jitter)

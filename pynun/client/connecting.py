@@ -139,5 +139,5 @@ def _explain(error: BaseException) -> str:
         reason = os.strerror(cause.errno) if cause.errno is not None and cause.errno > 0 else cause.strerror
         if cause.errno == errno.ECONNREFUSED:
             return f"{reason}; start the server, or give the address of its WebSocket port (usually 3012)"
-        return f"{reason}; check the address, and the network on the way there"
+        return f"{reason}; check the address and the network"
     return str(cause) or type(cause).__name__

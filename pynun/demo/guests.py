@@ -1,6 +1,6 @@
-"""The database of the demo and the one user whom its page logs in as, made anew for every run.
+"""The demo's database and the user that its page logs in as, created for every run.
 
-Token and password are random and live as long as the run: a page of an earlier run asks for the new ones.
+Token and password are random for each run; a page of an earlier run fetches the new ones.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def new_secret() -> str:
 
 
 def prepare_guest(http_address: Address, user: str, password: str) -> Guest:
-    """Make the database and its user on the server that answers HTTP there; a database of an earlier run is kept.
+    """Create the database and its user on the server at this HTTP address; an earlier run's database is kept.
 
     `user` and `password` are the administrator's. Raises StartError.
     """
@@ -45,13 +45,13 @@ def prepare_guest(http_address: Address, user: str, password: str) -> Guest:
     results = _post(
         http_address,
         f"auth {user} {password}; create-db {DATABASE} {database_token};"
-        # The database of an earlier run has another token: an administrator may replace it without knowing it.
+        # An earlier run's database has another token, which the administrator may replace.
         f" replicate {DATABASE} $$token -1 {database_token};"
         f" use-db {DATABASE} {database_token}; create-user {USER} {guest_token}; set-permissions {USER} {PERMISSIONS}",
     )
     created = results[1:2]
     if created not in (["create-db success"], ["database already exists"]) or results[2:] != ["empty"] * 4:
-        raise StartError(f"the demo's database could not be made: the server said {'; '.join(results)}")
+        raise StartError(f"the demo's database could not be created: the server said {'; '.join(results)}")
     return Guest(DATABASE, USER, guest_token)
 
 
@@ -62,7 +62,7 @@ def _post(address: Address, commands: str) -> list[str]:
         connection.request("POST", "/", commands.encode())
         text = connection.getresponse().read().decode()
     except (OSError, http.client.HTTPException) as error:
-        raise StartError(f"the demo's database could not be made: {error}") from None
+        raise StartError(f"the demo's database could not be created: {error}") from None
     finally:
         connection.close()
     return [result.strip() for result in text.split(";")]

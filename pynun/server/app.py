@@ -84,7 +84,7 @@ def run(settings: Settings) -> None:
     try:
         _run(settings)
     except stop_signals.Stopped as stopped:
-        logs.announce(f"stopped on {stopped.name}, before anybody was served")
+        logs.announce(f"stopped on {stopped.name}, before any client was served")
         raise
     finally:
         logs.finish()
@@ -97,18 +97,18 @@ def _run(settings: Settings) -> None:
     for name in settings.unused:
         _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
     for name in settings.unknown:
-        _log.warning("%s is not a setting of this server: look for a typing error", name)
+        _log.warning("%s is not a setting of this server: check the spelling", name)
     for network in too_wide(settings.trusted_proxies):
         _log.warning(
-            "NUN_TRUSTED_PROXIES holds %s: everybody who connects from there can choose the address that limits,"
-            " delays and the audit trail go by; name only the addresses of your proxies",
+            "NUN_TRUSTED_PROXIES holds %s: everybody there can choose the address used for limits, login delays and "
+            "the audit trail; name only your proxies",
             network,
         )
     carriers = carriers_of_password(settings.password)
     if len(carriers) < len(CARRIERS):
         _log.warning(
-            "NUN_PWD holds a semicolon, or white space at its end: %s clients and the nun-db commands can't log in with"
-            " it, only those of %s can",
+            "NUN_PWD contains a semicolon, or white space at its end: %s clients and the nun-db commands can't log in"
+            " with it, only those of %s can",
             " and ".join(name for name in CARRIERS if name not in carriers),
             " and ".join(carriers),
         )
@@ -159,7 +159,7 @@ def _run(settings: Settings) -> None:
             raise StartError(f"the last changes could not be stored: {_first(group)}") from group
         if not server.is_started:
             stop_signals.check()
-    logs.announce("stopped: everything answered is on disk")
+    logs.announce("stopped: all acknowledged changes are on disk")
 
 
 def _raise_descriptor_limit() -> int:
@@ -298,8 +298,8 @@ class _Server:
         engine.prepare(in_force, given)
         if given != in_force:
             _log.warning(
-                "NUN_PWD is an old password: the administrator's was changed by a command since, and that one is"
-                " valid; give it to the server too"
+                "NUN_PWD is an old password: a command has changed it since, and the new one is valid; update this "
+                "setting"
             )
         await self._store_admin_password(engine)
 
@@ -313,8 +313,8 @@ class _Server:
                 raise taken_away(self._store, str(error)) from None
             except StorageError as error:
                 raise StartError(
-                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; "
-                    "make room there and start again"
+                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; free space "
+                    "there and start again"
                 ) from None
             engine.view.written()
 
@@ -387,7 +387,7 @@ class _Server:
             f"{_DURABILITY_MEANING[durability]})"
         )
         if settings.tls_cert is not None:
-            logs.announce(f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} (SIGHUP reads it again)")
+            logs.announce(f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} (SIGHUP reloads it)")
         for transport, listener in (
             ("websocket", listeners.websocket),
             ("http", listeners.http),
@@ -417,4 +417,4 @@ class _Server:
             reason = self._certificate.renew()
             self._audit_writer.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
         else:
-            _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server goes on")
+            _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server continues")

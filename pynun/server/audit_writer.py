@@ -222,7 +222,7 @@ class AuditWriter:
         last.start()
         last.join(limits.AUDIT_END_SECONDS)
         if last.is_alive():
-            _log.error("the audit trail %s does not take its last lines: its disk does not answer", self._trail.path)
+            _log.error("the audit trail %s did not get its last lines: its disk does not respond", self._trail.path)
 
     def _write_last(self, lines: list[str]) -> None:
         self._trail.write(lines)

@@ -114,7 +114,7 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
             failure = f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}"
         figures.failures += 1
         _log.warning(
-            "no backup was made (%s): the server goes on, older backups stay, and the next try is in %d s",
+            "no backup was made (%s): the server continues, older backups stay, and the next try is in %d s",
             failure,
             retry_seconds,
         )
@@ -126,7 +126,7 @@ def _tell_of_the_future(folder: Path, names: list[str], told: set[str]) -> set[s
     if set(names) - told:
         _log.warning(
             "backups in %s have names in the future (%s): the clock was wrong when they were made, or is wrong now."
-            " Check the clock; the backups made last are kept, whatever their names say",
+            " Check the clock. The latest backups are kept, whatever their names",
             folder,
             ", ".join([*names[:_NAMES_TOLD_MAX], *(["…"] if len(names) > _NAMES_TOLD_MAX else [])]),
         )

@@ -175,7 +175,8 @@ def unusable(folder: Path, error: Exception) -> str:
         return f"the data folder {folder} can't be used: {why}; check the disk, and start again"
     if why == NO_ROOM:
         return (
-            f"the data folder {folder} can't be used: {why}; make room there, or choose another folder with NUN_DBS_DIR"
+            f"the data folder {folder} can't be used: {why}; free space there, or choose another folder with "
+            "NUN_DBS_DIR"
         )
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"the data folder {folder} can't be used: a file is in its place; name a folder with NUN_DBS_DIR"

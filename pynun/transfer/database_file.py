@@ -39,7 +39,7 @@ def export_lines(snapshot: Snapshot, name: str, *, has_secrets: bool) -> Iterato
     found = databases.get(name)
     if found is None:
         there = ", ".join(sorted(databases)) or "none"
-        raise TransferError(f"there is no database {name!r}; these are there: {there}")
+        raise TransferError(f"there is no database {name!r}; the databases are: {there}")
     writer = Writer()
     yield writer.header(Header(name, found.strategy, has_secrets), timestamp())
     for key, entry in snapshot.entries(found):
@@ -69,13 +69,11 @@ def import_database(
     is_there = name in existing_databases(store)
     if is_there and not (is_replacing or is_merging):
         raise TransferError(
-            f"the database {name} exists already: --replace removes what is in it, --merge keeps what the file does not"
-            " hold"
+            f"the database {name} already exists: --replace replaces its contents, --merge keeps keys that are not in "
+            "the file"
         )
     if name == ADMIN_DATABASE and not is_merging:
-        raise TransferError(
-            f"{ADMIN_DATABASE} names all databases and can't be replaced: --merge puts the file over it"
-        )
+        raise TransferError(f"{ADMIN_DATABASE} names all databases and can't be replaced: use --merge")
     load = BulkLoad(store)
     try:
         loaded = _load(load, name, file, hash_secret, progress, is_merging, hash_limit)

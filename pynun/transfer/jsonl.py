@@ -144,7 +144,7 @@ def _key(content: dict[str, Any], number: int) -> Line:
     if not -VERSION_MAX <= version <= VERSION_MAX:
         raise LineError(f"line {number}: the version is not a number of up to 2^62")
     if not key or " " in key or "\n" in key:
-        raise LineError(f"line {number}: a key can't be empty or hold blanks or line breaks")
+        raise LineError(f"line {number}: a key can't be empty or contain spaces or line breaks")
     try:
         f"{key}{value}".encode()
     except UnicodeEncodeError:

@@ -253,8 +253,8 @@ class _Import:
         names = [files.name for files in found if files.name in existing and files.name != ADMIN_DATABASE]
         if names and not is_replacing:
             raise TransferError(
-                f"nothing was imported: {', '.join(names)} {'exist' if len(names) > 1 else 'exists'} already; --replace"
-                " removes what is in a database of that name and puts the original's in its place"
+                f"nothing was imported: {', '.join(names)} {'exist' if len(names) > 1 else 'exists'} already; "
+                "--replace replaces a database of that name with the original's"
             )
 
     def _import_database(self, load: BulkLoad, files: DatabaseFiles, is_there: bool) -> None:

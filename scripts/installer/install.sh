@@ -54,9 +54,9 @@ finish() {
     trap - EXIT
     trap '' INT TERM HUP
     if [ "$code" != 0 ] && [ -n "$undo" ]; then
-        warn "it failed; taking back what was done"
+        warn "it failed; undoing what was done"
         printf '%s' "$undo" | while IFS= read -r command; do
-            [ -z "$command" ] || eval "$command" || warn "this could not be taken back: $command"
+            [ -z "$command" ] || eval "$command" || warn "this could not be undone: $command"
         done
     fi
     [ -z "$scratch" ] || rm -rf "$scratch"
@@ -128,7 +128,7 @@ case $user in
     "" | root | [!a-z_]* | *[!a-z0-9_-]*) fail "--user: $user is not accepted; accepted: a name of small letters, digits, _ and -, and not root" ;;
 esac
 
-[ "$(id -u)" = 0 ] || [ -n "$dry_run" ] || fail "it must be run by root: sudo sh install.sh"
+[ "$(id -u)" = 0 ] || [ -n "$dry_run" ] || fail "it must be run as root: sudo sh install.sh"
 here=$(cd "$(dirname "$0")" 2>/dev/null && pwd -P) ||
     fail "this user can't enter the folder that install.sh is in: run it as root, or unpack the bundle where this user may go"
 settings=$config_dir/pynun.env
@@ -177,7 +177,7 @@ is_active() { has_systemd && systemctl --quiet is-active pynun; }
 
 check_bundle() {
     for name in SHA256SUMS VERSION ARCHITECTURE wheels/requirements.txt; do
-        [ -r "$here/$name" ] || fail "$here is not a whole bundle, $name is missing: unpack the bundle again, and run the install.sh in it"
+        [ -r "$here/$name" ] || fail "$here is not a complete bundle, $name is missing: unpack the bundle again, and run the install.sh in it"
     done
     command -v sha256sum >/dev/null 2>&1 || fail "sha256sum is missing; it is a part of coreutils"
     if ! damaged=$(cd "$here" && sha256sum -c SHA256SUMS 2>&1 | grep -v ': OK$'); then damaged=; fi
@@ -241,7 +241,7 @@ check_room() {
     while [ ! -d "$place" ]; do place=$(dirname "$place"); done
     free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
     free=$((free / 1024))
-    [ "$free" -ge 150 ] || fail "too little room in $place: 150 MB are needed, $free MB are free"
+    [ "$free" -ge 150 ] || fail "not enough space in $place: 150 MB are needed, $free MB are free"
 }
 
 check_link() {
@@ -249,7 +249,7 @@ check_link() {
     wanted=$prefix/current/bin/nun-db
     if [ -L "$link" ] && [ "$(readlink "$link")" = "$wanted" ]; then return 0; fi
     if [ -e "$link" ] || [ -L "$link" ]; then
-        fail "$link is there already, and is not of this installation: move it away, or choose another folder with --bin-dir"
+        fail "$link already exists and does not belong to this installation: move it away, or choose another folder with --bin-dir"
     fi
 }
 
@@ -260,7 +260,7 @@ take_lock() {
     [ -z "$made_prefix" ] || on_failure "rm -rf $made_prefix"
     if command -v flock >/dev/null 2>&1; then
         exec 9>"$prefix/.lock"
-        flock -n 9 || fail "another install.sh is at work in $prefix: wait for its end"
+        flock -n 9 || fail "another install.sh is running in $prefix: wait until it is done"
     fi
 }
 
@@ -291,7 +291,7 @@ make_version() {
         on_failure "mv $target.replaced $target"
     fi
     on_failure "rm -rf $target"
-    "$python" -I -m venv --without-pip "$target" || fail "the virtual environment $target could not be made (see above)"
+    "$python" -I -m venv --without-pip "$target" || fail "the virtual environment $target could not be created (see above)"
     # The machine's own settings of pip must not lend a hand: what is missing in the bundle has to show.
     pip=$(echo "$here"/wheels/pip-*.whl)
     env -i PATH="$PATH" HOME="$scratch" TMPDIR="$scratch" PIP_CONFIG_FILE=/dev/null \
@@ -318,7 +318,7 @@ make_user() {
     fi
     command -v useradd >/dev/null 2>&1 || fail "there is no user $user, and no useradd to make it with: make it yourself, then run this again"
     useradd --system --user-group --home-dir "$data_dir" --no-create-home --shell /usr/sbin/nologin "$user" ||
-        fail "the user $user could not be made (see above)"
+        fail "the user $user could not be created (see above)"
     on_failure "userdel $user"
     user_made=yes
     step "the server runs as the new user $user"

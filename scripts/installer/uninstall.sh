@@ -38,7 +38,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-[ "$(id -u)" = 0 ] || fail "it must be run by root: sudo sh uninstall.sh"
+[ "$(id -u)" = 0 ] || fail "it must be run as root: sudo sh uninstall.sh"
 prefix=$(cd "$(dirname "$0")" && pwd -P)
 conf=$prefix/install.conf
 [ -r "$conf" ] || fail "pynun is not installed in $prefix: run the uninstall.sh of the folder that it is installed in"
@@ -61,7 +61,7 @@ fi
 # The answer must be the given word.
 ask() {
     [ -z "$yes" ] || return 0
-    [ -t 0 ] || fail "nobody is there to ask: give --yes to remove it without asking"
+    [ -t 0 ] || fail "there is no terminal to ask on: use --yes to remove it without asking"
     printf '%s Type %s to go on: ' "$1" "$2"
     read -r answer || answer=
     [ "$answer" = "$2" ] || fail "nothing was removed"

@@ -119,7 +119,7 @@ def test_the_whole_way(disk_folder: Path) -> None:
     assert contents(disk_folder / "new") == contents(disk_folder / "dbs")
     result = run("restore", "a.backup", "--replace", cwd=str(disk_folder), environment={"NUN_DBS_DIR": "new"})
     assert result.code == 0
-    assert "The data that was there before is kept: new/data-before-" in result.output
+    assert "The old data is kept: new/data-before-" in result.output
 
 
 def test_results_for_scripts(disk_folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_who_made_and_restored_a_backup_is_written_down(disk_folder: Path) -> No
         told = {"event": event, "outcome": outcome, "file": "a.backup", "system_user": user}
         assert told.items() <= line.items()
     assert first["sha256"] == last["sha256"] == made["sha256"]
-    assert str(refused["reason"]).startswith("dbs has data already")
+    assert str(refused["reason"]).startswith("dbs already has data")
     result = run("backup", "b.backup", cwd=str(disk_folder), environment={"NUN_AUDIT_KEEP": "many"})
     assert result.code == 1
     assert "NUN_AUDIT_KEEP" in result.errors
@@ -379,7 +379,7 @@ def test_a_full_disk(big_folder: Path, disk_folder: Path, small_disk: Path) -> N
     file = small_disk / "a.backup"
     result = run("backup", str(file), "--data-dir", str(big_folder))
     assert (result.code, result.output) == (1, "")
-    assert result.errors.startswith(f"nun-db: {file} can't be written (No space left on device): make room")
+    assert result.errors.startswith(f"nun-db: {file} can't be written (No space left on device): free space")
     assert list(small_disk.iterdir()) == []
     big = disk_folder / "a.backup"
     assert run("backup", str(big), "--data-dir", str(big_folder)).code == 0

@@ -31,7 +31,7 @@ def _special(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     [
         (["verify"], ""),
         (["restore"], ""),
-        (["import", "db"], "; what comes through a pipe is read from standard input (-)"),
+        (["import", "db"], "; to read from a pipe, use standard input (-)"),
     ],
     ids=["verify", "restore", "import"],
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tools.clients.server import Address, Server
 
 WITHHELD = (
-    "NUN_PWD is not sent to {url}, where others could read it on the way; use an encrypted address (https:// or"
+    "NUN_PWD is not sent to {url}: others could read it on the network. Use an encrypted address (https:// or"
     " wss://), or give the password with -p or --pwd-file\n"
 )
 

@@ -208,7 +208,7 @@ def test_a_certificate_that_is_renewed_or_not(new_server: Callable[..., Server],
     environment = Authority(tmp_path).environment("audited")
     with new_server(**environment) as server:
         server.send_signal(signal.SIGHUP)
-        server.wait_output("was read again")
+        server.wait_output("was reloaded")
         with open(environment["NUN_TLS_CERT"], "wb"):
             pass
         server.send_signal(signal.SIGHUP)

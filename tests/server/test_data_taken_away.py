@@ -182,12 +182,12 @@ def test_a_stop_looks_whether_the_data_is_still_there(server: Server) -> None:
     """Also when it was taken away just now: nothing is said to be on disk that is not."""
     (server.data_dir / schema.DATA_FILE).unlink()
     assert server.stop() == 1
-    assert "everything answered is on disk" not in server.log_text()
+    assert "all acknowledged changes are on disk" not in server.log_text()
     assert server.errors[0].startswith(f"nun-db: {_DATA_REMOVED} while the server ran"), server.errors
 
 
 def test_a_command_that_imports_looks_at_its_end(disk_folder: Path) -> None:
-    reason = "server.lock was removed from the data folder meanwhile, so what was done may be lost"
+    reason = "server.lock was removed from the data folder meanwhile, so the result may be lost"
     with pytest.raises(StartError, match=reason), opened_store(disk_folder / "dbs") as store:
         (store.folder / schema.LOCK_FILE).unlink()
 

@@ -209,7 +209,7 @@ def test_while_the_password_is_hashed(disk_folder: Path, numbers: Sequence[signa
         assert starting.end() == 0
         print(f"ended after {time.monotonic() - began:.2f} s")
         assert starting.errors == ""
-        assert "before anybody was served" in starting.output.splitlines()[-1]
+        assert "before any client was served" in starting.output.splitlines()[-1]
         assert "ready" not in starting.output
 
 

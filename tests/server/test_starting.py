@@ -366,7 +366,7 @@ def test_a_password_that_is_given_at_the_start(server: Server) -> None:
     assert http_post(server.http, f"auth {server.credentials}; set-password changed-pwd") == "valid auth\n;empty"
     for _ in range(2):
         server.restart()
-        server.wait_output("NUN_PWD is an old password: the administrator's was changed by a command since")
+        server.wait_output("NUN_PWD is an old password: a command has changed it since")
         assert http_post(server.http, "auth user-name another-pwd") == "invalid auth\n"
         assert http_post(server.http, "auth user-name changed-pwd") == "valid auth\n"
         server.output.clear()

@@ -215,7 +215,7 @@ def test_an_environment_that_another_user_cannot_use_is_explained(checkout: Path
             assert (process.returncode, process.stdout, process.stderr.count("\n")) == (1, "", 1)
             return process.stderr
 
-        assert f"{root}/.venv has to be made anew, for the packages, the Python or the place" in run_as_nobody()
+        assert f"{root}/.venv must be created again, because the packages, the Python" in run_as_nobody()
         private = folder / "private"
         private.mkdir(mode=0o700)
         (private / "python").symlink_to(sys.executable)
@@ -227,7 +227,7 @@ def test_an_environment_that_another_user_cannot_use_is_explained(checkout: Path
         )
         assert told.endswith("run: PYTHON=/usr/bin/python3 scripts/run version\n")
         shutil.rmtree(root / ".venv")
-        assert run_as_nobody() == f"nun-db: cannot write in {root}, where .venv has to be made\n"
+        assert run_as_nobody() == f"nun-db: cannot write in {root}, where .venv must be created\n"
 
 
 def test_the_lock_files_pin_everything_and_name_no_source() -> None:

@@ -147,7 +147,7 @@ def test_a_file_that_is_there_is_kept_unless_told(full: Server, disk_folder: Pat
     file.write_text("precious")
     code, _, errors = nun_db_on(full, "export", "db", str(file))
     assert (code, file.read_text()) == (1, "precious")
-    assert "is there already" in errors
+    assert "already exists" in errors
     assert nun_db_on(full, "export", "missing", str(file), "--replace")[0] == 1
     assert file.read_text() == "precious"
     assert nun_db_on(full, "export", "db", str(file), "--replace")[0] == 0
@@ -183,8 +183,8 @@ def test_only_an_error_of_the_file_is_called_one(disk_folder: Path) -> None:
             1,
             "/nowhere/x can't be read: No such file or directory",
         ),
-        (["import", "db", "--replace", "--merge"], 2, "--replace and --merge exclude each other"),
-        (["import", "d b"], 2, "give the database another name: 'd b'"),
+        (["import", "db", "--replace", "--merge"], 2, "--replace and --merge can't be combined"),
+        (["import", "d b"], 2, "choose another name for the database: 'd b'"),
     ],
 )
 def test_what_makes_no_sense(arguments: list[str], code: int, why: str) -> None:

@@ -167,7 +167,7 @@ def test_conflicts_that_wait_go_on_waiting_also_under_another_name(disk_folder: 
 def test_a_database_that_exists_is_never_touched_unless_told(disk_folder: Path) -> None:
     make(disk_folder, "db", SAMPLE)
     lines = exported(disk_folder)
-    with pytest.raises(TransferError, match="the database db exists already"):
+    with pytest.raises(TransferError, match="the database db already exists"):
         import_lines(disk_folder, lines)
     assert content(disk_folder)["db"] == SAMPLE
 
@@ -319,5 +319,5 @@ def test_a_bad_header_is_named(disk_folder: Path, header: bytes, why: str) -> No
 
 def test_an_unknown_database_is_named_with_those_there_are(disk_folder: Path) -> None:
     make(disk_folder, "db", SAMPLE)
-    with pytest.raises(TransferError, match=r"there is no database 'x'; these are there: \$admin, db"):
+    with pytest.raises(TransferError, match=r"there is no database 'x'; the databases are: \$admin, db"):
         exported(disk_folder, "x")

@@ -29,17 +29,17 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def backup(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to be made.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to create.")],
     data_dir: DirectoryToRead = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="If FILE is there, replace it once the new backup is complete.")
+        bool, typer.Option("--replace", help="If FILE exists, replace it once the new backup is complete.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
     """Back up all data into one file, while the server runs or not.
 
-    Run it where the data folder is, as the user of the server or as root: it reads the folder, and asks no server. The
-    server goes on meanwhile. FILE has its name only when it is complete, on disk and verified.
+    Run it on the server's machine, as the server's user or root. It reads the data folder itself; the server keeps
+    running. FILE appears only when it is complete, on disk and verified.
     """
     with failures_shown():
         from pynun.backup.make import make_backup
@@ -62,7 +62,7 @@ def backup(
 
 @app.command()
 def verify(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file made by nun-db backup.")],
     as_json: _Json = False,
 ) -> None:
     """Check a backup: its checksum, its pages and every entry; show what is in it.
@@ -85,16 +85,16 @@ def verify(
 
 @app.command()
 def restore(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that nun-db backup has made.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file made by nun-db backup.")],
     data_dir: DirectoryToChange = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="If the folder has data, put the backup in its place and keep it aside.")
+        bool, typer.Option("--replace", help="If the folder has data, replace it and keep the old data aside.")
     ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Put a backup into the data folder, which is made when missing. The server must be stopped.
+    """Restore a backup into the data folder, created if missing. The server must be stopped.
 
-    The backup is verified first. Whatever happens meanwhile, the folder has the old data or the new.
+    The backup is verified first. Even if this is killed, the folder has either the old data or the new.
     """
     with failures_shown():
         from pynun.backup.restore import restore_backup
@@ -114,7 +114,7 @@ def restore(
                 f" {counted(contents.keys, 'key')}); start the server"
             )
             if restored.kept:
-                typer.echo(f"The data that was there before is kept: {restored.kept}; remove it when all is well")
+                typer.echo(f"The old data is kept: {restored.kept}; remove it when all is well")
 
 
 def _described(verified: Verified) -> dict[str, object]:

@@ -36,12 +36,12 @@ def databases() -> None:
 def list_all(
     context: typer.Context,
     sizes: Annotated[
-        bool, typer.Option("--sizes/--no-sizes", help="Count keys and bytes, which takes a second for a million keys.")
+        bool, typer.Option("--sizes/--no-sizes", help="Count keys and bytes: about a second per million keys.")
     ] = True,
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Show all databases: name, strategy, sessions that have it selected, keys, bytes of keys and values."""
+    """Show all databases: name, strategy, sessions, keys, bytes of keys and values."""
     with failures_shown():
         server = AdminClient(context.obj, timeout)
         rows = list(server.rows("databases", "list-dbs"))
@@ -68,7 +68,7 @@ def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
 def size(
     context: typer.Context, name: DatabaseName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
 ) -> None:
-    """Count a database's keys, those of users and permissions too, and the bytes of keys and values."""
+    """Count a database's keys (including users and permissions) and bytes of keys and values."""
     with failures_shown():
         check_for_http(name)
         report = AdminClient(context.obj, timeout).report("db-size", name)
@@ -98,7 +98,7 @@ def create(
         secret = credentials.new_token(token, token_file, generate, f"the database {name}")
         server.ask("create-db", name, secret, strategy.value)
         shown = secret if generate else None
-        lines = [f"created the database {name}", *([f"its token, shown only now: {shown}"] if shown else [])]
+        lines = [f"created the database {name}", *([f"its token, shown only once: {shown}"] if shown else [])]
         show_done({"name": name, "strategy": strategy.value, "token": shown}, as_json, *lines)
 
 
@@ -110,9 +110,9 @@ def drop(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Take a database away, with its keys, users and permissions, for good.
+    """Delete a database with its keys, users and permissions. This can't be undone.
 
-    On a terminal it asks for the name once more. Sessions that have it selected go on without a database.
+    On a terminal it asks for the name again. Sessions that selected it continue without a database.
     """
     with failures_shown():
         check_for_http(name)
@@ -126,7 +126,7 @@ def drop(
 def _confirm(server: AdminClient, name: str) -> None:
     """Ask on the terminal for the name. Raises UsageError if there is none, CommandError if another one is typed."""
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on whether to drop it: say so with --yes")
+        raise UsageError("there is no terminal to ask on: confirm with --yes")
     report = server.report("db-size", name)
     print(
         f"The database {shown_name(name)} has {report['keys']:,} keys, {report['bytes']:,} bytes. They can't be brought"
@@ -135,4 +135,4 @@ def _confirm(server: AdminClient, name: str) -> None:
     )
     print("Its name, to drop it: ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().rstrip("\r\n") != name:
-        raise CommandError("another name was typed: nothing was dropped")
+        raise CommandError("the name does not match: nothing was dropped")

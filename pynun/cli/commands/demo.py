@@ -23,7 +23,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def demo(
     lan: Annotated[
-        bool, typer.Option("--lan", help="Let other devices of the network take part, such as a phone: --host 0.0.0.0.")
+        bool, typer.Option("--lan", help="Let other devices on the network take part, such as a phone: --host 0.0.0.0.")
     ] = False,
     host: Annotated[
         str | None, typer.Option("--host", metavar="IP", help="The address to listen on; else 127.0.0.1.")
@@ -39,13 +39,13 @@ def demo(
     data_dir: Annotated[
         str | None,
         typer.Option(
-            "--data-dir", metavar="FOLDER", help="Keep the data in this folder; else in one that is removed at the end."
+            "--data-dir", metavar="FOLDER", help="Keep the data in this folder; else it is removed at the end."
         ),
     ] = None,
 ) -> None:
-    """Show it: a picture that all who open a page see move together.
+    """Run the demo: a picture that everyone who opens the page moves together.
 
-    It starts a server of its own and serves the page, without internet, until Ctrl-C.
+    It starts its own server and serves the page until Ctrl-C. It needs no internet.
     """
     with failures_shown():
         _run(host, lan, port, websocket_port, data_dir)
@@ -56,11 +56,11 @@ def _run(host: str | None, is_lan: bool, port: int | None, websocket_port: int |
     from pynun.demo.demo import DemoOptions, run_demo  # with the server
 
     if is_lan and host is not None:
-        raise UsageError("--lan and --host exclude each other: --lan is --host 0.0.0.0")
+        raise UsageError("--lan and --host can't be combined: --lan is --host 0.0.0.0")
     host = _checked_address(host) if host is not None else (EVERYWHERE if is_lan else HERE)
 
     if data_dir == "":
-        raise UsageError("--data-dir is empty, as from a shell variable that is not set: name the folder")
+        raise UsageError("--data-dir is empty, perhaps because a shell variable is not set: give the folder")
     folder = Path(data_dir) if data_dir else None
     output = sys.stdout  # while the server runs, sys.stdout takes its lines
 

@@ -65,17 +65,16 @@ def execute(
 ) -> None:
     """Run commands on a running server, as the administrator.
 
-    All commands run, also those behind one that fails; the exit code is then 1, and the line on standard error names
-    the first that failed. Within double quotes the shell puts its process id in place of $$ (as in $$token): use single
-    quotes. What stands on the command line can be read in the list of processes: hand over commands with tokens in
-    them on standard input.
+    All commands run, also after one that fails. The exit code is then 1, and standard error names the first that
+    failed. In double quotes the shell replaces $$ (as in $$token) with its process id: use single quotes. Other users
+    can see the command line: pass commands with tokens on standard input.
     """
     given: Connection = context.obj
     with failures_shown():
         if commands == "-":
             commands = _read_standard_input()
         if not commands.strip(" ;\r\n"):
-            raise UsageError('no commands given; write for example: nun-db exec "use-db NAME TOKEN; keys"')
+            raise UsageError('no commands given; for example: nun-db exec "use-db NAME TOKEN; keys"')
         user, password = credentials.require_administrator(given.user, given.password, given.password_file)
         _run_commands(given.http_url, user, password, commands, timeout, given.authority)
 
@@ -84,7 +83,7 @@ def _read_standard_input() -> str:
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except UnicodeDecodeError:
-        raise UsageError("what came on standard input is not UTF-8 text") from None
+        raise UsageError("standard input is not UTF-8 text") from None
 
 
 def _run_commands(

@@ -39,20 +39,21 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def export(
     database: Annotated[str, typer.Argument(metavar="DATABASE", help="The database's name.")],
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="The file to be made; - or none: standard output.")
+        str, typer.Argument(metavar="[FILE|-]", help="The file to create; - or none: standard output.")
     ] = STANDARD_STREAM,
     data_dir: DirectoryToRead = None,
     with_secrets: Annotated[
-        bool, typer.Option("--with-secrets", help="Also the hashes of its tokens, so that they stay valid elsewhere.")
+        bool,
+        typer.Option("--with-secrets", help="Include the hashes of its tokens, so that they stay valid elsewhere."),
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="If FILE is there, replace it once it is complete.")
+        bool, typer.Option("--replace", help="If FILE exists, replace it once the new one is complete.")
     ] = False,
 ) -> None:
-    """Write a database as JSON Lines, while the server runs or not: one line a key, with its version.
+    """Write a database as JSON Lines, while the server runs or not: one line per key, with its version.
 
-    Run it where the data folder is, as the user of the server or as root. It writes what one moment left, and FILE has
-    its name only when it is complete.
+    Run it on the server's machine, as the server's user or root. It writes a consistent snapshot. FILE appears only
+    when it is complete.
     """
     with failures_shown():
         from pynun.cli.offline.audited import recorded
@@ -78,31 +79,36 @@ def export(
 
 @app.command("import")
 def import_(
-    database: Annotated[str, typer.Argument(metavar="DATABASE", help="The name that it gets, whatever the file says.")],
+    database: Annotated[
+        str, typer.Argument(metavar="DATABASE", help="The name of the database, whatever the file says.")
+    ],
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="What nun-db export has made; - or none: standard input.")
+        str, typer.Argument(metavar="[FILE|-]", help="A file made by nun-db export; - or none: standard input.")
     ] = STANDARD_STREAM,
     data_dir: DirectoryToChange = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="If there is a database of that name, remove what is in it.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="If the database exists, replace its contents.")] = False,
     merge: Annotated[
-        bool, typer.Option("--merge", help="If there is one, keep what the file does not hold; the file wins.")
+        bool,
+        typer.Option(
+            "--merge", help="If the database exists, keep keys that are not in the file; for others the file wins."
+        ),
     ] = False,
     token: Annotated[
         str | None,
         typer.Option(
-            "-t", "--token", metavar="TOKEN", help="Of a new database whose file has none; else NUN_TOKEN or a prompt."
+            "-t",
+            "--token",
+            metavar="TOKEN",
+            help="The token of a new database, if the file has none; else NUN_TOKEN or a prompt.",
         ),
     ] = None,
     token_file: Annotated[
-        str | None, typer.Option("--token-file", metavar="FILE", help="A file that holds that token.")
+        str | None, typer.Option("--token-file", metavar="FILE", help="A file that contains that token.")
     ] = None,
 ) -> None:
-    """Take in a database that nun-db export has written. The server must be stopped.
+    """Import a database from nun-db export. The server must be stopped.
 
-    All of it appears, or nothing: also when a line is wrong, which is named by its number, or when this command is
-    killed.
+    All of it is imported, or nothing, also if a line is wrong (its number is printed) or this command is killed.
     """
     with failures_shown():
         from pynun.cli.offline.audited import recorded
@@ -110,9 +116,9 @@ def import_(
         from pynun.transfer.database_file import import_database
 
         if replace and merge:
-            raise UsageError("--replace and --merge exclude each other")
+            raise UsageError("--replace and --merge can't be combined")
         if not sendable.is_http_word(database):
-            raise UsageError(f"give the database another name: {database!r} could not be sent in a command over HTTP")
+            raise UsageError(f"choose another name for the database: {database!r} can't be sent in a command over HTTP")
 
         def ask_token() -> str:
             return credentials.require_token(token, token_file, f"the database {database}")
@@ -161,7 +167,7 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
     from pynun.errors import TransferError
     from pynun.storage.files.atomic_file import AtomicFile
 
-    is_there = f"{path} is there already: choose another name, or give --replace"
+    is_there = f"{path} already exists: choose another name, or use --replace"
     if not is_replacing and os.path.lexists(path):
         raise TransferError(is_there)
     try:
@@ -171,7 +177,7 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
     except FileExistsError:  # it was made meanwhile
         raise TransferError(is_there) from None
     except OSError as error:
-        raise TransferError(f"{path} can't be written: {error.strerror}; make room, or name another place") from None
+        raise TransferError(f"{path} can't be written: {error.strerror}; free space, or give another place") from None
     return count
 
 
@@ -198,7 +204,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         source = SourceFile(open_descriptor(file))
     except NotRegularError as error:
         raise TransferError(
-            f"{file} can't be read: {error.strerror}; what comes through a pipe is read from standard input (-)"
+            f"{file} can't be read: {error.strerror}; to read from a pipe, use standard input (-)"
         ) from None
     except OSError as error:
         raise TransferError(f"{file} can't be read: {error.strerror}") from None

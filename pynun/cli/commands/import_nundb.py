@@ -39,21 +39,19 @@ def import_nundb(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder that was NUN_DBS_DIR of the original.")],
     data_dir: DirectoryToChange = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read everything and say what would be imported; change nothing.")
+        bool, typer.Option("--dry-run", help="Read everything and print what would be imported; change nothing.")
     ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Put the original's in the place of databases that exist already.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace databases that exist already.")] = False,
     accept_damage: Annotated[
-        bool, typer.Option("--accept-damage", help="Import what can be read, when something can't be; exit code 6.")
+        bool, typer.Option("--accept-damage", help="If something can't be read, import the rest; exit code 6.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Import the databases of the original Nun-db. The server must be stopped, and so must the original.
 
-    FOLDER is only read. Everything appears in the server's data folder at once, or nothing: also when this command is
-    killed. Tokens are hashed on their way. What can't be read is listed on standard error, a line each; then nothing is
-    imported unless --accept-damage is given.
+    FOLDER is only read. Everything is imported, or nothing, even if this command is killed. Tokens are stored as
+    hashes. What can't be read is listed on standard error, a line each; then nothing is imported without
+    --accept-damage.
     """
     with failures_shown():
         from pynun.cli.offline.audited import recorded

@@ -21,21 +21,21 @@ def password(
     new_password_file: Annotated[
         str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the new password.")
     ] = None,
-    generate: Annotated[bool, typer.Option("--generate", help="Make a password, and show it this once.")] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Generate a password, and show it once.")] = False,
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Change the administrator's password; without options it asks for the new one.
+    """Change the administrator's password. Without options it asks for the new one.
 
-    It is valid at once and stays so over restarts, also of a server that still is started with the old one in
-    NUN_PWD: that one is not accepted any more. Sessions that logged in with the old password are administrator no
-    more. Put the new one into NUN_PWD, or its file, for the commands and the server.
+    It is valid immediately and after restarts, even if NUN_PWD still has the old one. Sessions that logged in with
+    the old password lose administrator rights. Put the new one into NUN_PWD, or its file, for the commands and the
+    server.
     """
     with failures_shown():
         server = AdminClient(context.obj, timeout)
         secret = credentials.new_password(new_password_file, generate)
         server.ask("set-password", secret)
-        shown = [f"the password, shown only now: {secret}"] if generate else []
+        shown = [f"the password, shown only once: {secret}"] if generate else []
         done = {"password": secret if generate else None}
         show_done(done, as_json, "changed the administrator's password", *shown)
-        note("put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time")
+        note("update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one")

@@ -15,12 +15,10 @@ from pynun.cli.remote.sendable import check_for_http
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
-Kinds = Annotated[
-    str, typer.Argument(metavar="KINDS", help="Letters of r (read), w (write), i (increment) and x (remove).")
-]
+Kinds = Annotated[str, typer.Argument(metavar="KINDS", help="Letters: r (read), w (write), i (increment), x (remove).")]
 Patterns = Annotated[
     list[str],
-    typer.Argument(metavar="PATTERN...", help="'prefix*', '*suffix', or a part of a key; '*' is all. Mind the quotes."),
+    typer.Argument(metavar="PATTERN...", help="'prefix*', '*suffix' or part of a key; '*' is all. Use quotes."),
 ]
 
 _NOBODY_ELSE = "sessions with the database's token"
@@ -28,7 +26,7 @@ _NOBODY_ELSE = "sessions with the database's token"
 
 @app.callback()
 def permissions() -> None:
-    """Show, grant and revoke permissions, and ask who may do what."""
+    """Show, grant and revoke permissions, and check who may do what."""
 
 
 @app.command("show")
@@ -39,7 +37,7 @@ def show_permissions(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Show what the users of a database may do, one rule a line."""
+    """Show what the users of a database may do, one rule per line."""
     with failures_shown():
         check_for_http(database)
         rows = [
@@ -77,7 +75,7 @@ def grant(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Add to what a user may do; all else stays as it is."""
+    """Add permissions for a user; the others stay."""
     with failures_shown():
         check_for_http(database, user, kinds, *patterns)
         report = AdminClient(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
@@ -96,9 +94,9 @@ def revoke(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Take kinds on just these patterns from what a user may do.
+    """Remove kinds on exactly these patterns from a user's permissions.
 
-    What a wider pattern allows all the same is told.
+    It prints what other patterns still allow.
     """
     with failures_shown():
         check_for_http(database, user, kinds, *patterns)
@@ -117,16 +115,14 @@ def can(
     context: typer.Context,
     database: DatabaseName,
     user: UserName,
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="One of r (read), w (write), i (increment) and x (remove).")
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="r (read), w (write), i (increment) or x (remove).")],
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key.")],
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """May a user do that to a key? Says yes or no and which rule decides; exit code 0 for yes, 1 for no.
+    """Check whether a user may do something to a key: prints yes or no and the rule; exit code 0 for yes, 1 for no.
 
-    The answer stands on standard output: a question that could not be answered leaves it empty.
+    Standard output has the answer, and stays empty after an error.
     """
     with failures_shown():
         check_for_http(database, user, kind, key)

@@ -19,21 +19,21 @@ COLUMNS = ("id", "transport", "address", "database", "user", "is_admin", "since"
 
 @app.callback()
 def sessions() -> None:
-    """List the open sessions, and end some."""
+    """List and end open sessions."""
 
 
 @app.command("list")
 def list_all(
     context: typer.Context,
     database: Annotated[
-        str | None, typer.Option("-d", "--database", metavar="NAME", help="Only those that have it selected.")
+        str | None, typer.Option("-d", "--database", metavar="NAME", help="Only sessions that selected it.")
     ] = None,
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Show the open sessions, oldest first, without the one of this command.
+    """Show the open sessions, oldest first, without this command's own.
 
-    Bytes of the outbox wait to be sent: many of them mean a client that does not keep up.
+    Outbox bytes wait to be sent: many of them mean a slow client.
     """
     with failures_shown():
         rows = [
@@ -60,11 +60,11 @@ def _cells(row: dict[str, object]) -> list[object]:
 @app.command()
 def disconnect(
     context: typer.Context,
-    identifiers: Annotated[list[int], typer.Argument(metavar="ID...", help="What sessions list shows.")],
+    identifiers: Annotated[list[int], typer.Argument(metavar="ID...", help="The IDs that sessions list shows.")],
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """End connections. Clients may connect again: to keep somebody out, change the token (nun-db users token)."""
+    """End connections. Clients can reconnect: to keep somebody out, change the token (nun-db users token)."""
     with failures_shown():
         server = AdminClient(context.obj, timeout)
         for identifier in identifiers:

@@ -20,15 +20,15 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def shell(
     context: typer.Context,
     database: Annotated[
-        str | None, typer.Option("-d", "--database", metavar="NAME", help="The database to select at once.")
+        str | None, typer.Option("-d", "--database", metavar="NAME", help="The database to select.")
     ] = None,
     database_user: DatabaseUser = None,
     token: Token = None,
     token_file: TokenFile = None,
 ) -> None:
-    """Type commands and see their replies and events.
+    """Type commands, and see replies and events.
 
-    There is a history and completion with the Tab key.
+    It has a history, and completion with the Tab key.
     With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first. The password of
     NUN_PWD goes to another machine over wss:// only.
     """

@@ -225,7 +225,7 @@ def _run_typed_command(client: SyncClient, screen: _Screen, ctrl_c: _CtrlC, comm
         with ctrl_c.interruptible():
             reply = client.execute(command)
     except KeyboardInterrupt:
-        screen.show("not waiting any more; the outcome of the command is unknown")
+        screen.show("no longer waiting; the outcome of the command is unknown")
         return False
     except (ConnectionClosed, ValueError) as error:
         screen.show(f"error: {error}")

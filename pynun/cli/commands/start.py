@@ -35,7 +35,7 @@ def start(
             "-r",
             "--replicate-address",
             metavar="ADDRESS,...",
-            help="The original's cluster; only this server's own address here.",
+            help="The original's cluster members; only this server's address is accepted.",
         ),
     ] = None,
     external_address: Annotated[
@@ -45,8 +45,9 @@ def start(
 ) -> None:
     """Start the server; stop it with Ctrl-C or SIGTERM.
 
-    The data is in the folder NUN_DBS_DIR (dbs in the current directory when not set). ADDRESS is HOST:PORT,
-    [IPv6]:PORT or :PORT. The administrator's user and password must be given. It goes on when its terminal is closed.
+    The data is in the folder NUN_DBS_DIR (default: dbs in the current directory). ADDRESS is HOST:PORT,
+    [IPv6]:PORT or :PORT. The administrator's user and password are required. The server keeps running when its
+    terminal is closed.
     """
     from pynun import settings
     from pynun.secret_file import read_secret_file
@@ -54,7 +55,7 @@ def start(
     given: Connection = context.obj
     with failures_shown():
         if given.password and given.password_file:
-            raise UsageError("-p/--pwd and --pwd-file exclude each other")
+            raise UsageError("-p/--pwd and --pwd-file can't be combined")
         password = given.password
         if given.password_file:
             password = read_secret_file(given.password_file, "--pwd-file")

@@ -42,8 +42,8 @@ def status(
 ) -> None:
     """Show whether a running server is ready, and what it does.
 
-    The exit code is 0 when it is ready, 1 when it is not, 4 when there is no answer. No password is needed; the
-    administrator's login, if it is given, adds the names of databases.
+    Exit code: 0 ready, 1 not ready, 4 no answer. No password is needed; the administrator's login adds the names of
+    databases.
     """
     given: Connection = context.obj
     with failures_shown():

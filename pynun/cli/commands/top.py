@@ -48,7 +48,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def top(context: typer.Context) -> None:
     """Show what a running server does, live, until q or Ctrl-C.
 
-    No password is needed; the administrator's login, if it is given, adds the names of databases.
+    No password is needed; the administrator's login adds the names of databases.
     """
     given: Connection = context.obj
     with failures_shown():
@@ -72,7 +72,7 @@ def _run_top(target: Target, login: Login | None) -> None:
     be a wrong password each second.
     """
     if not sys.stdout.isatty():
-        raise UsageError("top needs a terminal; for one look use: nun-db status")
+        raise UsageError("top needs a terminal; for a single report use: nun-db status")
     before = _look(target, login)
     with contextlib.suppress(KeyboardInterrupt, OSError), _terminal_taken():  # OSError: the terminal is gone
         _show(target, before, before, "")

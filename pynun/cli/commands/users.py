@@ -39,7 +39,7 @@ def list_all(
 ) -> None:
     """Show the users of a database: name, permissions, sessions.
 
-    The user all stands for sessions with the database's own token.
+    The user all stands for sessions that used the database token.
     """
     with failures_shown():
         check_for_http(database)
@@ -58,7 +58,7 @@ def create(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Create a user, who may do nothing until something is granted (nun-db permissions grant)."""
+    """Create a user, who may do nothing until you grant permissions (nun-db permissions grant)."""
     with failures_shown():
         check_for_http(database, user)
         server = AdminClient(context.obj, timeout)
@@ -88,7 +88,7 @@ def change_token(
     context: typer.Context,
     database: DatabaseName,
     user: Annotated[
-        str, typer.Argument(metavar="[USER]", help="The user; without one, the database's own token is changed.")
+        str, typer.Argument(metavar="[USER]", help="The user; none: change the database token.")
     ] = EVERYONE,
     token: NewToken = None,
     token_file: TokenFile = None,
@@ -107,5 +107,5 @@ def change_token(
 
 
 def _tell(done: str, database: str, user: str, token: str | None, as_json: bool) -> None:
-    secret = [f"the token, shown only now: {token}"] if token else []
+    secret = [f"the token, shown only once: {token}"] if token else []
     show_done({"database": database, "user": user, "token": token}, as_json, done, *secret)

@@ -28,15 +28,17 @@ class Output(StrEnum):
 @app.command()
 def watch(
     context: typer.Context,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The keys to follow.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="The keys to watch.")],
     database: Annotated[str, typer.Option("-d", "--database", metavar="NAME", help="The keys' database.")],
     database_user: DatabaseUser = None,
     token: Token = None,
     token_file: TokenFile = None,
-    output: Annotated[Output, typer.Option("--output", help="Lines to read, or one JSON object a line.")] = Output.text,
-    current: Annotated[bool, typer.Option("--current", help="First print what the keys hold now.")] = False,
+    output: Annotated[
+        Output, typer.Option("--output", help="Lines to read, or one JSON object per line.")
+    ] = Output.text,
+    current: Annotated[bool, typer.Option("--current", help="First print the current values.")] = False,
 ) -> None:
-    """Follow keys: print every change as it happens, until Ctrl-C."""
+    """Watch keys: print every change as it happens, until Ctrl-C."""
     given: Connection = context.obj
     with failures_shown():
         url = given.websocket_url

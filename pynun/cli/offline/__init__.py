@@ -1,1 +1,1 @@
-"""What commands share that work on a data folder themselves, without a server."""
+"""What the commands that work on a data folder without a server share."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[str, str | int]]:
-    """What is done within goes into the trail, if there is data in the folder in the end; more about it may be added.
+    """Record the block in the trail, if the folder has data at its end; details may be added.
 
     Raises SettingsError before anything is done.
     """
@@ -42,7 +42,7 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
 
 
 def _hide_unknown(data_dir: Path, more: dict[str, str | int]) -> None:
-    """Take out the name of a database that there is not: it may be a secret that was typed there."""
+    """Remove the name of a database that does not exist, which may be a secret typed there."""
     from pynun.storage.snapshot import snapshot  # seldom needed
 
     name = more.get("database")
@@ -64,7 +64,7 @@ def _system_user() -> str:
 
 @contextlib.contextmanager
 def _as_owner(folder: Path) -> Iterator[None]:
-    """As root, be the folder's owner meanwhile: a file that root makes would lock the server out of its own trail."""
+    """As root, act as the folder's owner: a file made by root would lock the server out of its trail."""
     owner = folder.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         yield

@@ -1,4 +1,4 @@
-"""What commands share that work on a server's data folder themselves: which one, and opening it."""
+"""Choosing and opening the data folder, for commands that work on it without a server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DirectoryToChange = Annotated[
 
 
 def folder_to_read(data_dir: str | None) -> Path:
-    """The server's data folder. Says which one if nobody named it. Raises UsageError."""
+    """The server's data folder. Prints which one if none was given. Raises UsageError."""
     folder, is_named = _folder(data_dir)
     if not is_named and (folder / "data.mdb").exists():
         say(f"neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {folder.absolute()}")
@@ -40,7 +40,7 @@ def folder_to_read(data_dir: str | None) -> Path:
 
 
 def folder_to_change(data_dir: str | None) -> Path:
-    """The server's data folder. Asks at a terminal if nobody named it: a wrong one would pass for the server's.
+    """The server's data folder. Asks on a terminal if none was given, because a wrong one could pass for the server's.
 
     Raises CommandError if the answer is not yes or there is no terminal.
     """
@@ -50,27 +50,27 @@ def folder_to_change(data_dir: str | None) -> Path:
     which = f"{folder.absolute()}, which has {'data' if (folder / 'data.mdb').exists() else 'no data yet'}"
     if not sys.stdin.isatty():
         raise CommandError(
-            "no data folder is named, and there is no terminal to ask on; nothing was changed. Give the server's folder"
-            f" with --data-dir, or in NUN_DBS_DIR, which sudo does not hand on. By default it would be {which}"
+            "no data folder was given, and there is no terminal to ask on; nothing was changed. Give the server's "
+            f"folder with --data-dir or NUN_DBS_DIR (sudo does not pass it on). The default is {which}"
         )
     say(f"neither --data-dir nor NUN_DBS_DIR is given. This would change {which}")
     print("Is that the server's data folder? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing was changed: give the server's data folder with --data-dir, or in NUN_DBS_DIR")
+        raise CommandError("nothing was changed: give the server's data folder with --data-dir or NUN_DBS_DIR")
     return folder
 
 
 def _folder(data_dir: str | None) -> tuple[Path, bool]:
-    """The data folder, and whether somebody named it. Raises UsageError."""
+    """The data folder, and whether it was given. Raises UsageError."""
     if data_dir == "":
-        raise UsageError("--data-dir is empty, as from a shell variable that is not set: name the folder")
+        raise UsageError("--data-dir is empty, perhaps because a shell variable is not set: give the folder")
     named = data_dir or os.environ.get("NUN_DBS_DIR")
     return Path(named or "dbs"), bool(named)
 
 
 @contextlib.contextmanager
 def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
-    """The data of a server that is stopped; what is made there belongs to the folder's owner. Raises StartError."""
+    """Open the data of a stopped server; new files belong to the folder's owner. Raises StartError."""
     from pynun.storage import schema
     from pynun.storage.store import LmdbStore
 
@@ -79,15 +79,14 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
             yield store
             if (why := store.files.look()) is not None:
                 raise StartError(
-                    f"{why} meanwhile, so what was done may be lost: find out who cleans or changes {data_dir}, and run"
-                    " this again"
+                    f"{why} meanwhile, so the result may be lost: find out what changes {data_dir}, and run this again"
                 )
     finally:
         _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES))
 
 
 def load_passwords() -> Passwords:
-    """What hashes tokens, with the server's settings. Raises SettingsError."""
+    """A token hasher with the server's settings. Raises SettingsError."""
     from pynun import settings
     from pynun.server.login.passwords import Passwords
 
@@ -96,7 +95,7 @@ def load_passwords() -> Passwords:
 
 
 def _give_to_owner(data_dir: Path, *files: Path) -> None:
-    """What root has made in a data folder belongs to the folder's owner: else it would lock the server's user out."""
+    """Give root's new files to the folder's owner: they would lock the server's user out."""
     if os.geteuid():
         return
     with contextlib.suppress(OSError):

@@ -1,1 +1,1 @@
-"""How commands print: text that is safe to show, tables, numbers, and the standard streams."""
+"""Output of commands: safe text, tables, numbers and the standard streams."""

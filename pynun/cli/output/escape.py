@@ -1,4 +1,4 @@
-"""What `shell` and `watch` share: text that is safe to show, and how they end when something fails."""
+"""Text that is safe to show, and how `shell` and `watch` end after an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def printable(text: str) -> str:
     r"""`text` with control characters written as `\xNN`.
 
-    Anybody who may change a key can put escape sequences into it, with which a terminal would do more than show it.
+    Anybody who may change a key can store escape sequences that a terminal would execute.
     """
     if text.isprintable():
         return text
@@ -29,14 +29,14 @@ def printable(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` on one line: all that is not printable is escaped, tabs and line ends too."""
+    """`text` on one line, with everything escaped that is not printable, including tabs and line ends."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shown_name(text: str) -> str:
-    r"""A name as it is, or in quotes and escaped (`'a\tb'`) if it could mislead: so no two names look alike."""
+    r"""A name, quoted and escaped (`'a\tb'`) if it could mislead, so that no two names look alike."""
     is_plain = text.isprintable() and text == text.strip() and text not in ("", "-") and text[0] not in "'\""
     return text if is_plain else repr(text)
 
@@ -44,7 +44,7 @@ def shown_name(text: str) -> str:
 def json_line(value: object) -> str:
     r"""JSON in one line for standard output: characters as they are if its encoding has them, and if they can be shown.
 
-    What controls a terminal is escaped, also what JSON itself would leave as it is (U+007F to U+009F, U+202E).
+    Terminal control characters are escaped, also those that JSON does not escape (U+007F to U+009F, U+202E).
     """
     if (sys.stdout.encoding or "").lower() != "utf-8":
         return json.dumps(value)
@@ -61,18 +61,18 @@ def printable_for(stream: TextIO, text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Tell the person in front of the command, on standard error."""
+    """Print a message on standard error."""
     print(f"nun-db: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def prepare_output() -> None:
-    """Let standard output show what its encoding lacks as an escape sequence, rather than fail."""
+    """Make standard output escape characters that its encoding lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def fail(error: ClientError | ValueError, where: str = "") -> ExitCode:
-    """Say what a client raised, and `where`, and return the exit code for it (docs/cli.md)."""
+    """Print a client's error and `where` it happened, and return its exit code (docs/cli.md)."""
     from pynun.client.errors import AuthenticationError, ClientError, CommandError  # with all of the client
 
     say(f"{where}: {error}" if where else str(error))

@@ -1,4 +1,4 @@
-"""Numbers as a person reads them: sizes, times, counts."""
+"""Human-readable numbers: sizes, times, counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def rate(number: float) -> str:
-    """A number a second: `1,234`, or `0.2` where that says more."""
+    """A rate per second: `1,234`, or `0.2` if small."""
     return f"{number:,.1f}" if 0 < number < 10 else f"{number:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The two lines that the original prints, letter by letter: its log line and a reply as Rust shows a string.
+"""The original's two lines, exactly: its log line, and a reply as a Rust string.
 
 Source: docs/protocol.md section 6; the escapes are those of Rust's `{:?}` for `str`.
 """

@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a long command is."""
+"""A progress line on the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 import time
 
 _SECONDS = 0.1
-"""It is shown anew so often."""
+"""How often it is updated."""
 
 
 class Progress:
-    """The line; nothing where standard error is no terminal. To be ended before anything else is printed there."""
+    """The line; nothing if standard error is not a terminal. End it before printing anything else there."""
 
     def __init__(self) -> None:
         self._is_shown = sys.stderr.isatty()
@@ -24,7 +24,7 @@ class Progress:
         self.clear()
 
     def show(self, step: str, done: int, total: int) -> None:
-        """Show a step of the work, and how much of it is done; `total` is 0 where nobody knows it."""
+        """Show a step and its progress; `total` is 0 if unknown."""
         if total:
             self.show_text(f"{step}: {min(100, 100 * done // total)} %")
         else:
@@ -32,14 +32,14 @@ class Progress:
             self.show_text(f"{step} …")
 
     def show_text(self, text: str) -> None:
-        """Show a text, unless one was shown just now."""
+        """Show a text, unless one was just shown."""
         now = time.monotonic()
         if self._is_shown and now >= self._next_time:
             self._next_time = now + _SECONDS
             self._put(text)
 
     def clear(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         if self._width:
             self._put("")
 

@@ -1,6 +1,6 @@
-"""Standard input, output and error as a command can rely on them, whatever they were connected to.
+"""Reliable standard input, output and error, whatever they are connected to.
 
-Invariant: descriptors 0 to 2 are open, so no socket or data file ever takes the place of one of them.
+Invariant: descriptors 0 to 2 are open, so no socket or data file ever gets one of them.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STANDARD_OUTPUT = 1
 class OutputError(CommandError, OSError):
     """Standard output can't be written: a full disk, or it was closed.
 
-    Also an OSError, for callers that tolerate it: the server goes on without its log.
+    Also an OSError, for callers that tolerate it: the server continues without its log.
     """
 
     exit_code = ExitCode.OUTPUT
 
 
 class _StandardOutput(io.FileIO):
-    """Descriptor 1, whose failures can be told from those of all other files and sockets."""
+    """Descriptor 1, whose failures can be distinguished from those of other files and sockets."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write what fits. Raises OutputError, or BrokenPipeError when nobody reads."""
@@ -45,7 +45,7 @@ class _StandardOutput(io.FileIO):
 
 
 def prepare() -> None:
-    """Open what was closed before the process began, and put OutputError in place of other failures of output."""
+    """Open descriptors that were closed at the start, and turn output failures into OutputError."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -68,7 +68,7 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is left. Raises as a write does; nothing is left then that Python would try to write at its end."""
+    """Write the rest. Raises like a write; afterwards nothing is left for Python to write at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -77,14 +77,14 @@ def finish() -> None:
 
 
 class Unwritten:
-    """What could not be printed while a server was asked to do something, which must not depend on it."""
+    """Output that failed while a server ran commands, which must not depend on it."""
 
     def __init__(self) -> None:
         self._failure: OutputError | None = None
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """A block that prints: a failure is kept for later, and that nobody reads is nobody's business."""
+        """A block that prints: a failure is kept for later; a closed pipe is ignored."""
         try:
             yield
         except BrokenPipeError:
@@ -95,4 +95,4 @@ class Unwritten:
     def tell(self) -> None:
         """Raise OutputError if something could not be printed."""
         if self._failure:
-            raise OutputError(f"{self._failure}; the commands ran all the same")
+            raise OutputError(f"{self._failure}; the commands ran anyway")

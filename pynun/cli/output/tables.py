@@ -1,4 +1,4 @@
-"""Answers as a table for people, or as one line of JSON for programs."""
+"""Output as a table, or as one line of JSON for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 NOTHING = "-"
-"""What stands in a cell without a value."""
+"""The text of an empty cell."""
 
 
 def show_json(value: object) -> None:
@@ -37,7 +37,7 @@ def show_done(done: object, as_json: bool, *lines: str) -> None:
 
 
 def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print columns under their names; numbers stand at the right of theirs."""
+    """Print columns under their names; numbers are right-aligned."""
     prepare_output()
     lines = [list(head), *([_cell(value) for value in row] for row in rows)]
     is_right = [_is_numbers([line[column] for line in lines[1:]]) for column in range(len(head))]
@@ -51,18 +51,18 @@ def show_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 
 def show(text: str) -> None:
-    """Print a line, safe to show whatever names are in it."""
+    """Print a line, with unsafe characters escaped."""
     prepare_output()
     print(escaped(text))
 
 
 def note(text: str) -> None:
-    """Tell the person something beside the answer, on standard error."""
+    """Print a note on standard error, beside the output."""
     say(text)
 
 
 def _is_numbers(cells: Sequence[str]) -> bool:
-    """Whether all cells of a column are numbers, but for those without a value."""
+    """Whether all non-empty cells of a column are numbers."""
     found = [cell.replace(",", "").isdigit() for cell in cells if cell != NOTHING]
     return all(found) and (bool(found) or not cells)
 

@@ -1,1 +1,1 @@
-"""What commands share that ask a running server."""
+"""What the commands that ask a running server share."""

@@ -1,4 +1,4 @@
-"""Asking a running server as the administrator: one command, one answer, which programs can read."""
+"""Asks a running server as the administrator: one command, one machine-readable reply."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 HTTP_OK = 200
 HTTP_UNAVAILABLE = 503
-"""Often said by a proxy whose server is down; by the server itself only with its text."""
+"""Often from a proxy whose server is down; from the server only with its text."""
 HTTP_REFUSED = (400, 413)
-"""Statuses by which a server of ours refuses a request, and says why in its text (docs/protocol.md section 9)."""
+"""Statuses of this server's refusals, with the reason as text (docs/protocol.md section 9)."""
 NOT_READY = "not ready: "
-"""How the server's answer begins while it takes data over, before it runs any command."""
+"""The beginning of the server's reply while it imports data and runs no commands."""
 UNKNOWN_REPLY_CHARACTERS_MAX = 60
 
 
 class AdminClient:
-    """A server, and who asks it. Everything raises a CommandError of the kind that the exit code needs."""
+    """A server and a login. All methods raise the CommandError that fits the exit code."""
 
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
         self._target = parse_target(given.http_url, given.authority)
@@ -48,8 +48,7 @@ class AdminClient:
         result = response.text.removeprefix(f"{VALID_AUTH};")
         if result.startswith("unknown command:"):
             raise CommandError(
-                f"{self._target.url} does not know the command {words[0]}: the server is older than this program, or"
-                " another one"
+                f"{self._target.url} does not know the command {words[0]}: it is an older version, or another program"
             )
         if is_failure(result):
             raise CommandError(f"{words[0]} failed: {one_line(result.strip())}")
@@ -63,7 +62,7 @@ class AdminClient:
         except ValueError:
             report = None
         if not isinstance(report, dict):
-            raise CommandError(f"{self._target.url} gave an answer to {words[0]} that is not understood")
+            raise CommandError(f"{self._target.url} gave an answer to {words[0]} that this program does not understand")
         return report
 
     def rows(self, member: str, *words: str) -> Iterator[dict[str, Any]]:
@@ -78,7 +77,7 @@ class AdminClient:
 
 
 def check_login(target: Target, response: Response) -> list[str]:
-    """The results of a reply whose first is that of a login that was accepted. Raises CommandError for any other."""
+    """The results of a reply after an accepted login. Raises CommandError for any other reply."""
     if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
         raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
     if response.status == HTTP_UNAVAILABLE and response.text.startswith(NOT_READY):
@@ -87,8 +86,8 @@ def check_login(target: Target, response: Response) -> list[str]:
     if response.status != HTTP_OK:
         status = f"{response.status} {response.reason}".rstrip()
         raise NoConnectionError(
-            f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (its port is"
-            " usually 3013), and does a proxy before it reach it?"
+            f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (usually "
+            "port 3013), and can a proxy in front reach it?"
         )
     results = split_results(response.text)
     if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
@@ -102,7 +101,7 @@ def check_login(target: Target, response: Response) -> list[str]:
 
 
 def _is_full(response: Response) -> bool:
-    """Whether the server itself has no room, and not a proxy no server."""
+    """Whether the server itself is full, rather than a proxy without a server."""
     from pynun.protocol.messages import TOO_MANY_CONNECTIONS  # seldom needed
 
     return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS

@@ -1,6 +1,6 @@
 """Passwords and tokens for the commands that talk to a server: from options, the environment, a file or a prompt.
 
-None of them has to stand on the command line, where every user of the machine can read it in the list of processes.
+None has to be on the command line, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 TOKEN_VARIABLE = "NUN_TOKEN"
 GENERATED_BYTES = 20
-"""Of randomness in a secret that is made here: 40 characters that no shell minds."""
+"""Randomness of a generated secret: 40 characters that need no quotes in a shell."""
 
 
 def find_administrator(
     user: str | None, password: str | None, password_file: str | None
 ) -> tuple[str | None, str | None]:
-    """User and password as far as they were given, without asking. Raises UsageError."""
+    """User and password as given, without a prompt. Raises UsageError."""
     if password and password_file:
-        raise UsageError("-p/--pwd and --pwd-file exclude each other")
+        raise UsageError("-p/--pwd and --pwd-file can't be combined")
     try:
         if password_file:
             password = read_secret_file(password_file, "--pwd-file")
@@ -44,7 +44,7 @@ def find_administrator(
 def require_administrator(
     user: str | None, password: str | None, password_file: str | None, url: str | None = None
 ) -> tuple[str, str]:
-    """User and password, the password from a prompt if need be.
+    """User and password, with a prompt for the password if necessary.
 
     Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go to `url`.
     Without `url` it may go anywhere, as with the original's commands.
@@ -67,17 +67,17 @@ def require_administrator(
 def _check_sendable(password: str) -> None:
     if "HTTP" not in carriers_of_password(password):
         raise UsageError(
-            "a password that holds a semicolon, or white space at its end, can't be sent over HTTP, which this command"
-            " uses; the TCP port may take it"
+            "this command uses HTTP, which can't send a password with a semicolon or with white space at its end; the "
+            "TCP port may accept it"
         )
 
 
 def optional_administrator(
     user: str | None, password: str | None, password_file: str | None, url: str
 ) -> tuple[str | None, str | None]:
-    """User and password to log in as the administrator with; (None, None) when neither asked for nor all there.
+    """The administrator's login; (None, None) if not requested and incomplete.
 
-    A login of the environment that must not go to `url` is left out, with a line that says so. Raises UsageError.
+    A login from the environment that must not go to `url` is omitted, with a message. Raises UsageError.
     """
     asked_for = user or password or password_file
     if not asked_for:
@@ -90,9 +90,9 @@ def optional_administrator(
 
 
 def optional_login(user: str | None, password: str | None, password_file: str | None, url: str) -> Login | None:
-    """The administrator's login for the server's own pages; None if it is not asked for and not all there.
+    """The administrator's login for the server's own pages; None if not requested and incomplete.
 
-    A password of the environment that must not go to `url` is left out, with a line that says so. Raises UsageError.
+    A password from the environment that must not go to `url` is omitted, with a message. Raises UsageError.
     """
     from pynun.cli.remote.http_request import Login
 
@@ -109,7 +109,7 @@ def optional_login(user: str | None, password: str | None, password_file: str | 
 
 
 def _is_withheld(password: str | None, password_file: str | None, url: str) -> bool:
-    """Whether the password would come from the environment and cross a network unencrypted: nobody chose to send it."""
+    """Whether the password comes from the environment and would cross a network unencrypted, which nobody chose."""
     is_of_environment = not (password or password_file) and any(
         os.environ.get(name) for name in (PASSWORD.name, f"{PASSWORD.name}_FILE")
     )
@@ -118,15 +118,15 @@ def _is_withheld(password: str | None, password_file: str | None, url: str) -> b
 
 def _withheld_text(url: str) -> str:
     return (
-        f"{PASSWORD.name} is not sent to {url}, where others could read it on the way; use an encrypted address"
+        f"{PASSWORD.name} is not sent to {url}: others could read it on the network. Use an encrypted address"
         " (https:// or wss://), or give the password with -p or --pwd-file"
     )
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can read what is sent: it is encrypted, or stays on this machine.
+    """Whether the connection is private: encrypted, or within this machine.
 
-    Only addresses and `localhost` (RFC 6761) count as this machine: what another name means, others may decide.
+    Only addresses and `localhost` (RFC 6761) count as this machine; others may control what a name resolves to.
     """
     parts = urllib.parse.urlsplit(url)
     if parts.scheme in ("https", "wss"):
@@ -140,9 +140,9 @@ def is_private(url: str) -> bool:
 
 
 def require_token(token: str | None, token_file: str | None, of: str) -> str:
-    """The token of a database or user. `of` says whose, for the prompt. Raises UsageError."""
+    """The token of a database or user, named `of` in the prompt. Raises UsageError."""
     if token and token_file:
-        raise UsageError("-t/--token and --token-file exclude each other")
+        raise UsageError("-t/--token and --token-file can't be combined")
     if token_file:
         try:
             token = read_secret_file(token_file, "--token-file")
@@ -155,7 +155,9 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
             f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN",
         )
     if not is_http_word(token):
-        raise UsageError("a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends")
+        raise UsageError(
+            "a token can't be empty, contain spaces, semicolons or line breaks, or start or end with white space"
+        )
     return token
 
 
@@ -167,7 +169,7 @@ def require_database_token(database: str, database_user: str | None, token: str 
 
 
 def new_token(token: str | None, token_file: str | None, generate: bool, of: str) -> str:
-    """A token that is to be set: given, or generated. Raises UsageError."""
+    """A new token, given or generated. Raises UsageError."""
     if not generate:
         is_given = bool(token or token_file or os.environ.get(TOKEN_VARIABLE))
         found = require_token(token, token_file, of)
@@ -175,7 +177,7 @@ def new_token(token: str | None, token_file: str | None, generate: bool, of: str
             _check_again(found, f"Token of {of} again: ")
         return found
     if token or token_file:
-        raise UsageError("--generate makes a token: give none")
+        raise UsageError("--generate makes a token: do not give one")
     return _generated()
 
 
@@ -183,7 +185,7 @@ def new_password(password_file: str | None, generate: bool) -> str:
     """The administrator's new password: from a file, generated, or from a prompt. Raises UsageError."""
     if generate:
         if password_file:
-            raise UsageError("--generate and --new-pwd-file exclude each other")
+            raise UsageError("--generate and --new-pwd-file can't be combined")
         return _generated()
     if password_file:
         try:
@@ -201,9 +203,9 @@ def new_password(password_file: str | None, generate: bool) -> str:
 
 
 def _check_again(secret: str, prompt: str) -> None:
-    """Ask for what was just typed unseen. Raises UsageError if it is not the same."""
+    """Ask again for a hidden input. Raises UsageError if it differs."""
     if _ask(prompt, "it has to be typed twice") != secret:
-        raise UsageError("the two are not the same: nothing was changed")
+        raise UsageError("they do not match: nothing was changed")
 
 
 def _generated() -> str:
@@ -213,9 +215,9 @@ def _generated() -> str:
 
 
 def _ask(prompt: str, otherwise: str) -> str:
-    """Ask on the terminal, without showing what is typed. Raises UsageError with `otherwise` if there is none.
+    """Ask on the terminal, without echo. Raises UsageError with `otherwise` if there is no terminal.
 
-    The terminal is the one that the process belongs to, whatever standard input is: a file of commands, say.
+    It uses the process's controlling terminal, even if standard input is a file of commands.
     """
     if not _is_terminal_there() and not sys.stdin.isatty():
         raise UsageError(otherwise)
@@ -228,7 +230,7 @@ def _ask(prompt: str, otherwise: str) -> str:
 
 
 def _is_terminal_there() -> bool:
-    """Whether the process has a terminal of its own to ask on."""
+    """Whether the process has a controlling terminal."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

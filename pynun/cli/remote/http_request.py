@@ -1,7 +1,7 @@
-"""One HTTP request to a server, with every way it can fail as one line for a person.
+"""One HTTP request to a server; every failure becomes one line.
 
-Only the standard library, for `nun-db exec` has to start fast. The whole exchange has one deadline, looking up the
-host's name and a server that drips bytes included.
+Only the standard library, so that `nun-db exec` starts fast. One deadline covers the whole exchange, including name
+resolution and servers that send single bytes.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 HTTP_PORT_DEFAULT = 3013
-"""The server's port where only a host is given (docs/protocol.md section 1); a whole URL means what URLs mean."""
+"""The port for a host without one (docs/protocol.md section 1); a full URL has its scheme's default."""
 REPLY_BYTES_MAX = 256 * 1024 * 1024
-"""The largest reply that is read: far above the server's limit for a message, far below this machine's memory."""
+"""The largest reply: far above the server's message limit, far below this machine's memory."""
 
 
 class Target(NamedTuple):
@@ -37,11 +37,11 @@ class Target(NamedTuple):
     port: int
     path: str
     ca: str | None
-    """The file of the authority to trust; None: the system's."""
+    """The CA file; None: the system's."""
 
 
 class Login(NamedTuple):
-    """What the administrator logs in with."""
+    """The administrator's login."""
 
     user: str
     password: str
@@ -82,7 +82,7 @@ def parse_target(text: str, ca: Authority = NO_AUTHORITY) -> Target:
 
 def post(target: Target, body: str, timeout_seconds: int) -> Response:
     """Post the text and wait for the whole reply. Raises NoConnectionError when there is none."""
-    with _failures_told(target, timeout_seconds, "; whether the commands ran is not known"):
+    with _failures_told(target, timeout_seconds, "; the commands may or may not have run"):
         return _exchange(target, "POST", target.path, body.encode(), timeout_seconds)
 
 
@@ -132,7 +132,7 @@ def _connection(target: Target) -> http.client.HTTPConnection:
 
 @contextlib.contextmanager
 def _deadline(timeout_seconds: int) -> Iterator[None]:
-    """Interrupt whatever waits when the time is over. One at a time, on the main thread of a command's process."""
+    """Interrupt any waiting call when the time is over. One at a time, in the main thread of a command's process."""
 
     def on_alarm(_signal: int, _frame: FrameType | None) -> None:
         raise _DeadlineError
@@ -148,7 +148,7 @@ def _deadline(timeout_seconds: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> Iterator[None]:
-    """Everything that can go wrong on the way, as one line saying what to do, and `unknown` where that is so."""
+    """Turn every failure into one line that says what to do, with `unknown` if the outcome is."""
     url = target.url
     try:
         yield
@@ -156,7 +156,7 @@ def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> I
         raise NoConnectionError(f"no answer from {url} within {timeout_seconds} s{unknown}") from None
     except ConnectionRefusedError:
         raise NoConnectionError(
-            f"nothing listens at {url} (connection refused): start the server, or name another one with -h URL"
+            f"nothing listens at {url} (connection refused): start the server, or give another URL with -h"
         ) from None
     except socket.gaierror as error:
         raise NoConnectionError(
@@ -172,9 +172,9 @@ def _failures_told(target: Target, timeout_seconds: int, unknown: str = "") -> I
         raise NoConnectionError(f"{url} closed the connection before its answer was complete{unknown}") from None
     except (http.client.HTTPException, ValueError):
         raise NoConnectionError(
-            f"what listens at {url} does not speak HTTP; -h needs the server's HTTP address (its port is usually 3013)"
+            f"what listens at {url} does not speak HTTP; -h needs the server's HTTP address (usually port 3013)"
         ) from None
     except OSError as error:
         raise NoConnectionError(
-            f"cannot connect to {url}: {error.strerror or error}; check the address, and the network on the way there"
+            f"cannot connect to {url}: {error.strerror or error}; check the address and the network"
         ) from None

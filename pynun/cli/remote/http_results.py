@@ -1,4 +1,4 @@
-"""What the results in an HTTP reply say: which command failed, and with which error.
+"""Reads the results in an HTTP reply: which command failed, and with which error.
 
 The reply joins one result for each command with `;` (docs/protocol.md section 1): a message, which ends in a newline;
 `empty`; or the bare text of an error, which does neither. A value may contain `;`, so a message is not cut there; and
@@ -23,11 +23,11 @@ _MESSAGE_BEGINNINGS = (
     "metrics-state ", "dbs-list ", "pending-ops ", "conflitcts-list ", "process-info ", "commands-list ",
     "databases {", "database-size {", "users {", "permissions {", "permission {", "sessions {",
 )  # fmt: skip
-"""How messages begin that may hold a `;`: whatever a client stored is in them."""
+"""The beginnings of messages that may contain a `;`, because they contain stored values."""
 
 
 class Failure(NamedTuple):
-    """A command that failed: its place from 1 (0: unknown), its name (never its arguments: they may be secret)."""
+    """A command that failed: its position from 1 (0: unknown) and its name (never its arguments: secrets)."""
 
     position: int
     command: str

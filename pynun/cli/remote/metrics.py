@@ -1,4 +1,4 @@
-"""What a running server says of itself: ready or not, and its metrics, asked over HTTP (docs/monitoring.md)."""
+"""A running server's health and metrics, over HTTP (docs/monitoring.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_READY = "not ready: "
 
 
 class Health(NamedTuple):
-    """Whether the server can do its work."""
+    """Whether the server is ready."""
 
     is_ready: bool
     reason: str
@@ -27,7 +27,7 @@ class Health(NamedTuple):
 
 
 class LoginRefusedError(CommandError):
-    """The server does not accept the administrator's user and password; without them it shows no names of databases."""
+    """The server refused the administrator's login, which it needs to show database names."""
 
     exit_code = ExitCode.NOT_AUTHENTICATED
 
@@ -82,13 +82,13 @@ def ask_health(target: Target, timeout_seconds: int) -> Health:
     if answer.text.strip() == NEEDS_TLS:
         raise NoConnectionError(f"{target.url} refused the request: {NEEDS_TLS}")
     raise NoConnectionError(
-        f"{target.url} does not say how it is (HTTP status {answer.status} for /healthz):"
+        f"{target.url} does not report its health (HTTP status {answer.status} for /healthz):"
         " is it the HTTP address of this server, or the one of NUN_METRICS?"
     )
 
 
 def ask_metrics(target: Target, timeout_seconds: int, login: Login | None) -> Metrics | str:
-    """The metrics, or the server's words why there are none. Raises NoConnectionError, LoginRefusedError."""
+    """The metrics, or the server's reason why there are none. Raises NoConnectionError, LoginRefusedError."""
     answer = get(target, "/metrics", timeout_seconds, login)
     if answer.status == HTTPStatus.UNAUTHORIZED:
         raise LoginRefusedError(
@@ -99,4 +99,4 @@ def ask_metrics(target: Target, timeout_seconds: int, login: Login | None) -> Me
     try:
         return Metrics(answer.text)
     except (ValueError, KeyError, IndexError):
-        raise NoConnectionError(f"what {target.url} says at /metrics is not in the format of Prometheus") from None
+        raise NoConnectionError(f"what {target.url} serves at /metrics is not in Prometheus format") from None

@@ -1,8 +1,7 @@
-"""Names and keys on their way into a command: what can't arrive as it is typed is refused before anything is sent.
+"""Refuses names and keys that a command can't carry unchanged, before anything is sent.
 
-Databases and users may have names that only a line of TCP can carry (docs/protocol.md section 1): over HTTP and
-WebSocket a semicolon ends a command, and over HTTP white space at the ends of a command is dropped. Sent all the same,
-such a name would mean another database or user.
+Some names can only be sent over TCP (docs/protocol.md section 1): over HTTP and WebSocket a semicolon ends a command,
+and HTTP drops white space around commands. Sent anyway, such a name would mean another database or user.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def is_http_word(text: str) -> bool:
 def _check_words(texts: Iterable[str], what: str) -> None:
     for text in texts:
         if not _is_word(text):
-            raise UsageError(f"{what} can't be empty or hold blanks or line breaks")
+            raise UsageError(f"{what} can't be empty or contain spaces or line breaks")
         if not _is_utf8(text):
             raise UsageError(f"{text!r} is not UTF-8 text, so it can't be sent")
 

@@ -40,7 +40,7 @@ class Certificate:
         except StartError as error:
             _log.error("the old certificate stays in use: %s", error)
             return str(error)
-        _log.info("the certificate %s was read again", self._cert)
+        _log.info("the certificate %s was reloaded", self._cert)
         return None
 
     def _read(self) -> ssl.SSLContext:

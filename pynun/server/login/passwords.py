@@ -160,8 +160,8 @@ class Passwords:
         if not self._is_told:
             self._is_told = True
             _log.warning(
-                "a stored hash of a password or token costs too much to check (%s; accepted: %s), so nothing is right"
-                " for it: set it anew",
+                "a stored hash of a password or token costs too much to check (%s; accepted: %s), so nothing matches "
+                "it: set it again",
                 hash_text.split("$")[3],
                 self.hash_limit,
             )

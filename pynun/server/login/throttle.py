@@ -282,7 +282,7 @@ class LoginThrottle:
             waiting.answer = False
             waiting.woken.set()
         if not was_slowed:
-            _log.warning("wrong passwords or tokens from %s: its next tries have to wait", address)
+            _log.warning("wrong passwords or tokens from %s: its next tries must wait", address)
             self._on_slowed(address)
 
     def _is_slowed(self, network: _Bucket, now: float) -> bool:

@@ -24,7 +24,7 @@ async def check_data(store: LmdbStore) -> None:
 
 def taken_away(store: LmdbStore, why: str) -> StartError:
     """The error for data taken away during the start."""
-    return StartError(f"{why} during the start: find out who cleans or changes {store.folder}, and start again")
+    return StartError(f"{why} during the start: find out what changes {store.folder}, and start again")
 
 
 async def watch_data(store: LmdbStore, committer: Committer, disk: DiskProbe) -> None:

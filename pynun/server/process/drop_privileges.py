@@ -64,8 +64,8 @@ def drop_privileges(
         _prepare_folder(identity, folder, audit_file, can_use)
     except OSError as error:
         raise StartError(
-            f"the data folder {folder} can't be handed over to the user {identity}: {error.strerror}; give it to that"
-            " user yourself (chown), or set NUN_RUN_AS to the folder's user"
+            f"the data folder {folder} can't be given to the user {identity}: {error.strerror}; change its owner "
+            "yourself (chown), or set NUN_RUN_AS to the folder's user"
         ) from None
     if backup_dir is not None:
         hand_over_backups(identity, backup_dir)
@@ -80,8 +80,8 @@ def drop_privileges(
     for path in files:
         if not os.access(path, os.R_OK):
             _log.warning(
-                "%s can be read by root only, not by the user %s: it is in use now, but SIGHUP can't read it again;"
-                " give that user the right, or restart the server when the file has changed",
+                "%s can be read only by root, not by the user %s: it is in use, but SIGHUP can't reload it; let that "
+                "user read it, or restart the server after a change",
                 path,
                 identity,
             )
@@ -98,7 +98,7 @@ def _allow_looking() -> None:
 
 def _cannot_change(identity: Identity, error: OSError) -> str:
     return (
-        f"can't go on as the user {identity}: {error.strerror}; let the container keep the capabilities SETUID,"
+        f"can't switch to the user {identity}: {error.strerror}; let the container keep the capabilities SETUID,"
         f" SETGID and CHOWN, or start it as that user (docker run --user {identity})"
     )
 
@@ -144,9 +144,9 @@ def _refuse_other_things(identity: Identity, folder: Path) -> None:
     names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
     if names and not any(name in schema.FILES or name.endswith(_ORIGINALS_FILES) for name in names):
         raise StartError(
-            f"the data folder {folder} can't be written by the user {identity}, and was not handed over to it, for it"
-            f" holds other things ({_some(sorted(names))}): choose an empty folder, or give it to that user yourself"
-            " (chown)"
+            f"the data folder {folder} can't be written by the user {identity}, and was not given to that user, "
+            f"because it contains other things ({_some(sorted(names))}): choose an empty folder, or change its owner"
+            " yourself (chown)"
         )
 
 
@@ -176,8 +176,8 @@ def hand_over_backups(identity: Identity, folder: Path) -> None:
             os.kill(child, signal.SIGKILL)
     if reason:
         _log.warning(
-            "the folder of the backups %s can't be handed over to the user %s: %s; give it to that user yourself"
-            " (chown), else no backups are made",
+            "the folder of the backups %s can't be given to the user %s: %s; change its owner yourself (chown), else "
+            "no backups are made",
             folder,
             identity,
             reason,
@@ -195,7 +195,7 @@ def prepare_backups(identity: Identity, folder: Path) -> str:
         names = set(os.listdir(folder)) - _OF_A_FILE_SYSTEM
         others = sorted(name for name in names if not backup_folder.is_ours(name))
         if others:
-            return f"it holds other things ({_some(others)})"
+            return f"it contains other things ({_some(others)})"
         os.chown(folder, identity.user, identity.group)
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
     for name in os.listdir(folder):

@@ -70,8 +70,8 @@ def _take_over(
             note_imported(store, now)  # else each start would read the whole files again
         if changed:
             _log.warning(
-                "files of the original Nun-db in %s changed after they were imported (%s): what was changed in them is"
-                " not here; nun-db import-nundb --replace %s takes it over, in place of what is here",
+                "files of the original Nun-db in %s changed after they were imported (%s): these changes are not in "
+                "this server; nun-db import-nundb --replace %s imports them, replacing the data here",
                 folder,
                 ", ".join(changed),
                 itself,
@@ -79,8 +79,8 @@ def _take_over(
         return None
     if existing_databases(store) - {ADMIN_DATABASE}:
         _log.warning(
-            "%s also holds files of the original Nun-db, which were never imported: nun-db import-nundb %s does it,"
-            " while this server is stopped",
+            "%s also holds files of the original Nun-db, which were never imported: nun-db import-nundb %s imports "
+            "them while this server is stopped",
             folder,
             itself,
         )
@@ -104,7 +104,7 @@ def _into_itself(folder: Path) -> str:
 
 def _import(store: LmdbStore, passwords: Passwords, tell: Callable[[str], None]) -> Summary:
     folder = store.folder
-    logs.announce(f"{folder} holds data of the original Nun-db: importing it; its files are left as they are")
+    logs.announce(f"{folder} holds data of the original Nun-db: importing it; its files stay unchanged")
     tell(_IMPORTING)
     told = 0
     next_time = time.monotonic() + _PROGRESS_SECONDS
@@ -138,14 +138,12 @@ def _import(store: LmdbStore, passwords: Passwords, tell: Callable[[str], None])
         raise StartError(f"the data of the original Nun-db can't be imported: {error}") from None
     if not summary.is_done:
         raise StartError(
-            f"not all data of the original Nun-db in {folder} can be read ({summary.losses} problems), so nothing was"
-            f" imported and its files are as they were: nun-db import-nundb --dry-run {folder} lists everything, and"
+            f"not all data of the original Nun-db in {folder} can be read ({summary.losses} problems), so nothing was "
+            f"imported and its files are unchanged: nun-db import-nundb --dry-run {folder} lists everything, and"
             f" nun-db import-nundb --accept-damage {_into_itself(folder)} imports what can be read; then start again"
         )
     for counts in summary.databases:
         if counts.name != ADMIN_DATABASE or counts.keys or counts.users:
             logs.announce(f"imported {counts.name} ({counts.strategy}): {counts.keys} keys, {counts.users} users")
-    logs.announce(
-        "the import is complete; the server's own data is in data.mdb, and the old files are not used any more"
-    )
+    logs.announce("the import is complete; the data is now in data.mdb, and the old files are no longer used")
     return summary

@@ -50,12 +50,12 @@ def check_entries(path: Path) -> Counts:
     """Read and count all of a data file. Raises BackupError if any part can't be read."""
     child = run_child("pynun.storage.integrity.entry_check", str(path))
     if is_crash(child.code):
-        raise BackupError(f"{path} is damaged: pages of it are missing or make no sense; take another backup")
+        raise BackupError(f"{path} is damaged: pages are missing or invalid; use another backup")
     if child.code != 0:
         raise BackupError(f"{path} can't be checked: {child.last_error}")
     told = json.loads(child.output)
     if "wrong" in told:
-        raise BackupError(f"{path} is damaged: {told['wrong']}; take another backup")
+        raise BackupError(f"{path} is damaged: {told['wrong']}; use another backup")
     return Counts(**told)
 
 

@@ -33,29 +33,29 @@ INTRODUCTION = """\
 
 <!-- Written by scripts/tools/docs/cli_reference.py from the real --help: change it there or in pynun/cli, not here. -->
 
-`nun-db` starts the server and administers a running one. Options before the command say who you are and where the
-server is; note that `-h` names a host or an address, as in the original, and that help is `--help`.
+`nun-db` starts the server and manages a running one. Options before the command give the login and the server's
+address. As in the original, `-h` is a host or address; use `--help` for help.
+
+Options take precedence over the environment, the environment over defaults. An empty variable counts as unset.
 
 ## Passwords and tokens
 
-What stands on a command line can be read by every user of the machine. So the administrator's password also comes
-from `NUN_PWD`, from the file that `--pwd-file` or `NUN_PWD_FILE` names, or from a prompt; a database's token from
-`NUN_TOKEN`, `--token-file` or a prompt; and `nun-db exec -` reads its commands from standard input:
+Every user of the machine can read a command line. To hide secrets, give the administrator's password in `NUN_PWD`, in a
+file (`--pwd-file`, `NUN_PWD_FILE`) or at the prompt, and a database's token in `NUN_TOKEN`, with `--token-file` or at the
+prompt. `nun-db exec -` reads commands from standard input:
 
 ```sh
 nun-db -u admin exec - <<< 'use-db mydb token; create-user ana her-token'
 ```
 
-The prompt appears on the terminal, also when standard input is a file or a pipe. Mind the quotes: in double quotes the shell
-replaces `$$`, as in `$$token`, by its process id; in single quotes it replaces nothing.
-
-The command line wins over the environment, and the environment over the defaults; an empty variable counts as not set.
+The prompt uses the terminal, even if standard input is a file or a pipe. In double quotes the shell replaces `$$`, as in
+`$$token`, with its process id: use single quotes.
 
 ## What create-db and exec print
 
-On standard output the two lines of the original, its log line and the server's reply as one string, one result a
-command: a message, `empty` where there is nothing to say, or an error's text. All commands run, also those behind one that
-fails; the line on standard error names the first that failed.
+The two lines of the original on standard output: its log line, and the server's reply as one string with a result for each
+command (a message, `empty`, or an error's text). All commands run, also after one that fails; standard error names the first
+that failed.
 
 ```
 [2023-09-24T21:32:22.005972013Z nun_db] nundb starting!
@@ -64,25 +64,22 @@ Response "valid auth\\n;create-db success\\n"
 
 ## Exit codes
 
-When something fails, one line on standard error (it begins with `nun-db:`) says what and what to do; the exit code
-tells the kind. Only a command line that can't be read is told in several lines: `Usage: …`, and `Error: …` with the reason.
+A failure prints one line that begins with `nun-db:` on standard error, with the reason and what to do
+([Troubleshooting](troubleshooting.md)). An invalid command line prints `Usage: …` and `Error: …`.
 
 | code | meaning |
 |---|---|
 | 0 | everything succeeded |
 | 1 | the server refused a command, or (`start`) could not start; a backup could not be made or restored, or is damaged |
-| 2 | the command line makes no sense; nothing was sent |
+| 2 | the command line is invalid; nothing was sent |
 | 3 | user or password is wrong |
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |
-| 5 | standard output can't be written (a full disk, or it was closed); the server was asked all the same |
-| 6 | `import-nundb --accept-damage`: imported, but not everything could be read; what is missing was listed |
+| 5 | standard output can't be written (a full disk, or closed); the commands ran anyway |
+| 6 | `import-nundb --accept-damage`: imported, except what could not be read, which was listed |
 | 130 | interrupted with Ctrl-C |
 
-A wrong token is 1 from `exec`, where it is one command of several that fails, and 3 from `shell` and `watch`, which log in
-with it.
-
-A reader that stops reading (`nun-db exec … | head -1`) is no failure: the exit code is what it would have been, and a
-script of `nun-db shell` runs to its end.
+A wrong token is 1 from `exec` (a failed command) and 3 from `shell` and `watch`, which log in with it. A reader that stops
+early (`nun-db exec … | head -1`) does not change the exit code, and a script of `nun-db shell` runs to its end.
 """
 
 

@@ -48,7 +48,7 @@ def test_a_database_is_made_with_a_token_that_is_given_or_generated(shared_serve
     assert (again.code, again.output) == (1, "")
     assert again.errors == "nun-db: create-db failed: database already exists\n"
     both = ask(shared_server, "databases", "create", "cli-both", "-t", "tok", "--generate")
-    assert (both.code, both.errors) == (2, "nun-db: --generate makes a token: give none\n")
+    assert (both.code, both.errors) == (2, "nun-db: --generate makes a token: do not give one\n")
 
 
 def test_a_token_is_asked_for_twice_at_a_terminal(shared_server: Server) -> None:
@@ -56,7 +56,7 @@ def test_a_token_is_asked_for_twice_at_a_terminal(shared_server: Server) -> None
     prompts = ("Token of the database cli-asked: ", "Token of the database cli-asked again: ")
     code, screen = run_at_terminal(arguments, [(prompts[0], "one-token"), (prompts[1], "other")])
     assert code == 2
-    assert "the two are not the same: nothing was changed" in screen
+    assert "they do not match: nothing was changed" in screen
     code, screen = run_at_terminal(arguments, [(prompts[0], "one-token"), (prompts[1], "one-token")])
     assert code == 0, screen
     assert "one-token" not in screen
@@ -67,7 +67,7 @@ def test_a_database_is_dropped_when_that_is_said(shared_server: Server) -> None:
     create_database(shared_server, "cli-dropped", then="set k v")
     refused = ask(shared_server, "databases", "drop", "cli-dropped")
     assert (refused.code, refused.output) == (2, "")
-    assert "say so with --yes" in refused.errors
+    assert "confirm with --yes" in refused.errors
     with tcp_session(shared_server, "cli-dropped") as client:
         dropped = ask(shared_server, "databases", "drop", "cli-dropped", "--yes")
         assert (dropped.code, dropped.output, dropped.errors) == (0, "dropped the database cli-dropped\n", "")
@@ -92,7 +92,7 @@ def test_at_a_terminal_the_name_is_asked_for(shared_server: Server) -> None:
     arguments = [*ADMIN, "-h", f"http://{shared_server.http}", "databases", "drop", "cli-confirmed"]
     code, screen = run_at_terminal(arguments, [("Its name, to drop it: ", "yes")])
     assert code == 1
-    assert "another name was typed: nothing was dropped" in screen
+    assert "the name does not match: nothing was dropped" in screen
     assert http_post(shared_server.http, "use-db cli-confirmed pwd") == "empty"
     code, screen = run_at_terminal(arguments, [("Its name, to drop it: ", "cli-confirmed")])
     assert code == 0, screen
@@ -116,9 +116,9 @@ def test_failures_have_the_exit_codes_of_the_other_commands(shared_server: Serve
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("valid auth\n;unknown command: list-dbs", "does not know the command list-dbs: the server is older"),
-        ("valid auth\n;databases nonsense\n", "gave an answer to list-dbs that is not understood"),
-        ("valid auth\n;empty", "gave an answer to list-dbs that is not understood"),
+        ("valid auth\n;unknown command: list-dbs", "does not know the command list-dbs: it is an older version"),
+        ("valid auth\n;databases nonsense\n", "gave an answer to list-dbs that this program does not understand"),
+        ("valid auth\n;empty", "gave an answer to list-dbs that this program does not understand"),
         ("valid auth\n;not stored: No space left on device", "list-dbs failed: not stored: No space left on device"),
     ],
 )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tools.clients.server import Server
 
-NOTE = "nun-db: put it into NUN_PWD (or NUN_PWD_FILE) of the server too: started with the old one, it warns each time\n"
+NOTE = "nun-db: update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one\n"
 
 
 def test_sessions_are_listed_and_ended(server: Server) -> None:
@@ -67,7 +67,7 @@ def test_at_a_terminal_it_is_asked_for_twice(server: Server) -> None:
     arguments = [*ADMIN, "-h", f"http://{server.http}", "password"]
     code, screen = run_at_terminal(arguments, [("New password: ", "one"), ("New password again: ", "other")])
     assert code == 2
-    assert "the two are not the same: nothing was changed" in screen
+    assert "they do not match: nothing was changed" in screen
     code, screen = run_at_terminal(arguments, [("New password: ", "one"), ("New password again: ", "one")])
     assert code == 0, screen
     assert http_post(server.http, "auth user-name one") == "valid auth\n"
@@ -82,5 +82,5 @@ def test_without_a_new_password_nothing_is_asked_of_the_server(shared_server: Se
     refused = ask(shared_server, "password", "--new-pwd-file", str(bad))
     assert (refused.code, refused.output) == (2, "")
     both = ask(shared_server, "password", "--new-pwd-file", str(bad), "--generate")
-    assert (both.code, both.errors) == (2, "nun-db: --generate and --new-pwd-file exclude each other\n")
+    assert (both.code, both.errors) == (2, "nun-db: --generate and --new-pwd-file can't be combined\n")
     assert ask(shared_server, "databases", "list").code == 0

@@ -256,7 +256,7 @@ def test_shell_connects_again_with_its_watches(server: Server, tmp_path: Path) -
         terminal.expect("the connection was cut; connecting again\n")
         terminal.expect(f"nun-db {database.name}>")  # while a note is printed, Ctrl-C would throw away what was typed
         terminal.type("get k\r")  # waits, and Ctrl-C ends that
-        terminal.press_until("\x03", "not waiting any more; the outcome of the command is unknown\n")
+        terminal.press_until("\x03", "no longer waiting; the outcome of the command is unknown\n")
         server.start()
         terminal.expect("connected again\n")
         database.admin("set k after")

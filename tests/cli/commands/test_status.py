@@ -166,4 +166,4 @@ def test_another_program_is_exit_code_4(answer: bytes) -> None:
         done = run("-h", f"127.0.0.1:{listening.getsockname()[1]}", "status")
         replying.join(10)
     assert done.code == 4
-    assert "does not say how it is" in done.errors
+    assert "does not report its health" in done.errors

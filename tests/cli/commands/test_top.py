@@ -70,7 +70,7 @@ def test_a_server_that_goes_and_comes_back_is_waited_for(server: Server) -> None
 def test_without_a_terminal_it_says_what_to_use(shared_server: Server) -> None:
     done = run("-h", f"http://{shared_server.http}", "top")
     assert (done.code, done.output) == (2, "")
-    assert "nun-db: top needs a terminal; for one look use: nun-db status" in done.errors
+    assert "nun-db: top needs a terminal; for a single report use: nun-db status" in done.errors
 
 
 def test_without_a_server_it_is_exit_code_4_and_no_screen() -> None:

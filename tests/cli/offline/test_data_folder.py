@@ -43,8 +43,10 @@ def test_no_folder_is_made_that_nobody_named(here: Path) -> None:
     for command in CHANGING:
         refused = run(*command, cwd=str(here), environment={**CHEAP_PASSWORDS, "NUN_DBS_DIR": ""})
         assert (refused.code, refused.output) == (1, "")
-        assert refused.errors.startswith("nun-db: no data folder is named, and there is no terminal to ask on; nothing")
-        assert refused.errors.endswith(f" By default it would be {here}/dbs, which has no data yet\n")
+        assert refused.errors.startswith(
+            "nun-db: no data folder was given, and there is no terminal to ask on; nothing"
+        )
+        assert refused.errors.endswith(f" The default is {here}/dbs, which has no data yet\n")
         assert not (here / "dbs").exists()
 
 

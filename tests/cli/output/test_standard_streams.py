@@ -76,7 +76,7 @@ def test_the_server_is_asked_the_same_and_it_is_told(shared_server: Server, name
     else:
         script = f"cluster-state\nhelp get\ncreate-db {database} t\n".encode()
         outcome = run((*ADMIN, "-h", f"ws://{shared_server.websocket}", "shell"), how, script)
-    assert outcome == ((5, f"{NOT_WRITTEN}{reason}; the commands ran all the same\n") if reason else (0, ""))
+    assert outcome == ((5, f"{NOT_WRITTEN}{reason}; the commands ran anyway\n") if reason else (0, ""))
     assert http_post(shared_server.http, f"use-db {database} t") == "empty"
 
 

@@ -133,7 +133,7 @@ def test_what_would_mean_another_one_is_not_sent(command: tuple[str, ...], name:
     )
 
 
-NO_NAME = "a name, kind, pattern or key can't be empty or hold blanks or line breaks"
+NO_NAME = "a name, kind, pattern or key can't be empty or contain spaces or line breaks"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,8 @@ def test_a_token_that_would_be_cut_is_refused(odd: Server, tmp_path: Path) -> No
     ):
         assert (result.code, result.output) == (2, "")
         assert result.errors == (
-            "nun-db: a token can't be empty or hold blanks, semicolons, line breaks or white space at its ends\n"
+            "nun-db: a token can't be empty, contain spaces, semicolons or line breaks, or start or end with white "
+            "space\n"
         )
     assert http_post(odd.http, "use-db new pwd") == "Not a valid database name"
 
@@ -200,7 +201,7 @@ def test_none_is_imported_under_such_a_name(odd: Server, tmp_path: Path) -> None
     other = str(tmp_path / "dbs")
     refused = run("import", "a;b", str(file), "--data-dir", other)
     assert refused.code == 2
-    assert "give the database another name: 'a;b' could not be sent" in refused.errors
+    assert "choose another name for the database: 'a;b' can't be sent" in refused.errors
     assert run("import", "a-b", str(file), "--data-dir", other, "-t", "t").code == 0
 
 

@@ -295,7 +295,7 @@ def test_a_new_certificate_is_taken_while_sessions_go_on(
         assert old.ask(f"auth {ADMIN_USER} {ADMIN_PASSWORD}") == ["valid auth\n", OK]
         authority.issue("renewed")
         server.send_signal(signal.SIGHUP)
-        server.wait_output("was read again")
+        server.wait_output("was reloaded")
         with WebSocketClient(server.websocket, tls=authority.trusting()) as new:
             second = serial_number(new)
             assert second != first

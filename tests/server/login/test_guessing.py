@@ -163,7 +163,7 @@ def test_silence_tells_a_guesser_nothing(guarded: Server) -> None:
 def test_a_stop_does_not_wait_for_guessers(guarded: Server) -> None:
     guesser = Guesser(guarded)
     try:
-        guarded.wait_output("its next tries have to wait")
+        guarded.wait_output("its next tries must wait")
         time.sleep(0.5)
         began = time.monotonic()
         assert guarded.stop() == 0

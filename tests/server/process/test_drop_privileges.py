@@ -50,7 +50,7 @@ def test_a_disk_that_does_not_answer_costs_a_bounded_time(
     drop_privileges.hand_over_backups(SOMEBODY, tmp_path)
     assert time.monotonic() - began < 10
     (line,) = told(caplog)
-    assert f"{tmp_path} can't be handed over to the user 65532:65532: its disk does not answer; give it to" in line
+    assert f"{tmp_path} can't be given to the user 65532:65532: its disk does not answer; change" in line
 
 
 def test_a_fault_in_it_is_told(
@@ -60,7 +60,7 @@ def test_a_fault_in_it_is_told(
     caplog.set_level(logging.WARNING, "nun_db")
     drop_privileges.hand_over_backups(SOMEBODY, tmp_path)
     (line,) = told(caplog)
-    assert ": it is not known why; give it to that user yourself" in line
+    assert ": it is not known why; change its owner yourself" in line
 
 
 def test_nothing_is_told_of_a_folder_that_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -46,7 +46,7 @@ def test_every_line_of_a_json_run_is_an_object(new_server: Callable[..., Server]
     assert listening == {"websocket": str(server.websocket), "http": str(server.http), "tcp": str(server.tcp)}
     assert any(one["logger"] == "nun_db.audit" for one in objects)
     objects = [one for one in objects if one["logger"] == "nun_db"]
-    assert objects[-1]["message"] == "stopped: everything answered is on disk"
+    assert objects[-1]["message"] == "stopped: all acknowledged changes are on disk"
     assert any("NUN_\nODD" in one["message"] for one in objects)
 
 

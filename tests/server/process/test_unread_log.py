@@ -177,7 +177,7 @@ def test_who_reads_again_gets_every_line(disk_folder: Path) -> None:
         wait_until(lambda: output.text.count(b"create-db") >= 30)
         assert Scrape(server.http).value("nun_db_log_lines_dropped_total") == 0
         assert server.stop() == 0
-        wait_until(lambda: output.text.endswith(b"stopped: everything answered is on disk\n"))
+        wait_until(lambda: output.text.endswith(b"stopped: all acknowledged changes are on disk\n"))
     lines = output.text.decode().splitlines()[1:]
     assert "nundb starting!" in lines[0]
     assert [number for number in range(30) if sum(f" d{number} " in line for line in lines) != 1] == []
@@ -210,7 +210,7 @@ def test_an_audit_trail_on_a_disk_that_hangs(disk_folder: Path) -> None:
                 assert http_post(server.http, f"{ADMIN}; create-db d{number} pwd").endswith("success\n")
             assert request(server.http, "/readyz").status == 200
             server.send_signal(signal.SIGTERM)
-            wait_until(lambda: "stopped: everything answered is on disk" in server.log_text())
-            assert "its disk does not answer" in server.log_text()
+            wait_until(lambda: "stopped: all acknowledged changes are on disk" in server.log_text())
+            assert "its disk does not respond" in server.log_text()
             disk.answer()
             assert server.wait(STOP_SECONDS) == 0

@@ -184,7 +184,7 @@ def test_a_signal_ends_it_while_somebody_is_connected(starting: Starting) -> Non
         server.send_signal(signal.SIGTERM)
         starting.ended()
     assert server.exit_code == 0
-    assert any("stopped on SIGTERM, before anybody was served" in line for line in server.output)
+    assert any("stopped on SIGTERM, before any client was served" in line for line in server.output)
     assert server.errors == []
     with contextlib.closing(LmdbStore(server.data_dir)) as store:
         assert existing_databases(store) == set()

@@ -103,7 +103,7 @@ def test_a_folder_with_other_things_is_not_handed_over(engine: Engine, image: st
         *("run", "--rm", "--env", "NUN_USER=a", "--env", "NUN_PWD=b", "--volume", "/srv/others:/data", image)
     )
     assert done.returncode == 1
-    assert "was not handed over to it, for it holds other things (payroll)" in done.stderr
+    assert "was not given to that user, because it contains other things (payroll)" in done.stderr
     assert folder.stat().st_uid == 0
 
 
@@ -138,7 +138,7 @@ def test_backups_of_roots_are_handed_over_with_their_folder(engine: Engine, imag
 @pytest.mark.parametrize(
     ("made", "how", "told"),
     [
-        ("payroll", "rw", "it holds other things (payroll)"),
+        ("payroll", "rw", "it contains other things (payroll)"),
         ("", "ro", "Read-only file system"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_folder_of_backups_that_is_not_handed_over_is_told_and_the_server_runs
     volume = ("--volume", f"/srv/{folder.name}:/backups:{how}")
     with engine.running("--env", "NUN_BACKUP_DIR=/backups", *volume) as name:
         printed = engine.wait_log(name, "no backup was made (the folder /backups can't be used")
-        assert f"the folder of the backups /backups can't be handed over to the user 65532:65532: {told}" in printed
+        assert f"the folder of the backups /backups can't be given to the user 65532:65532: {told}" in printed
         exec_in(engine, name, "debug list-dbs")
     assert folder.stat().st_uid == 0
 
@@ -232,7 +232,7 @@ def test_tls_with_a_key_that_only_root_can_read(engine: Engine, image: str, tmp_
     tls = ("--env", "NUN_TLS_CERT=/tls/server.pem", "--env", "NUN_TLS_KEY=/tls/key.pem", "--volume", "/srv/tls:/tls:ro")
     with engine.running(*FAST_CHECKS, *tls) as name:
         engine.wait_health(name, "healthy")
-        assert "/tls/key.pem can be read by root only, not by the user 65532:65532" in engine.logs(name)
+        assert "/tls/key.pem can be read only by root, not by the user 65532:65532" in engine.logs(name)
         engine.docker("kill", "--signal", "HUP", name)
         engine.wait_log(name, "the old certificate stays in use")
 

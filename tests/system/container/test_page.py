@@ -160,7 +160,7 @@ def test_the_compose_files_work_without_tls_and_with_it(engine: Engine, unpacked
         assert engine.outside(*client).stdout == "empty;value kept\n"
         assert "speaks TLS" in engine.outside("curl", "-s", "http://localhost:3013", "-d", "keys").stdout
         type_in(engine, renew, docker)
-        engine.wait_log(name(), "the certificate /tls/server.pem was read again")
+        engine.wait_log(name(), "the certificate /tls/server.pem was reloaded")
         engine.docker("stop", name())
     finally:
         for found in engine.docker("ps", "--all", "--quiet", "--filter", "label=com.docker.compose.service").split():

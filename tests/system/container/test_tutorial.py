@@ -129,7 +129,7 @@ def test_the_commands_do_what_the_tutorial_shows_and_the_data_is_there_again(eng
         engine.docker("stop", "--time", "30", "nun-test")  # then it would be killed, with another exit code
         assert process.wait(STOP_SECONDS_MAX) == 0
         assert process.stdout is not None
-        assert b"stopped: everything answered is on disk" in process.stdout.read()
+        assert b"stopped: all acknowledged changes are on disk" in process.stdout.read()
     with running(engine):
         assert client(engine, selected, "get client-a") == "empty;value 1\n"
 
@@ -141,7 +141,7 @@ def test_ctrl_c_at_the_terminal_stops_it_cleanly(engine: Engine, image: str) -> 
         process.stdin.flush()
         assert process.wait(STOP_SECONDS_MAX) == 0
         assert process.stdout is not None
-        assert b"stopped: everything answered is on disk" in process.stdout.read()
+        assert b"stopped: all acknowledged changes are on disk" in process.stdout.read()
 
 
 def test_the_originals_own_command_line_stops_as_fast(engine: Engine, image: str) -> None:

@@ -232,7 +232,7 @@ def test_with_lan_it_names_the_addresses_of_this_machine_and_warns() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lan", "--host", "127.0.0.1"], "--lan and --host exclude each other"),
+        (["--lan", "--host", "127.0.0.1"], "--lan and --host can't be combined"),
         (["--host", "example.org"], "is not an IP address"),
     ],
 )

@@ -249,7 +249,7 @@ def test_another_command_of_that_name_is_told_before_anything_is_made(machine: M
     for options in (["--dry-run"], []):
         refused = machine.run("sh", f"{bundle}/install.sh", *options)
         assert refused.returncode == 1
-        assert "/usr/local/bin/nun-db is there already" in refused.stderr
+        assert "/usr/local/bin/nun-db already exists" in refused.stderr
         assert machine.changes() == before
     assert link.read_text() == "of somebody else"
 
@@ -261,7 +261,7 @@ def test_what_fails_is_taken_back(machine: Machine, bundle: Path) -> None:
     refused = machine.run("sh", f"{bundle}/install.sh", "--bin-dir", "/opt/file/bin")
     assert refused.returncode == 1
     assert "the program is in /opt/pynun" in refused.stdout
-    assert "it failed; taking back what was done" in refused.stderr
+    assert "it failed; undoing what was done" in refused.stderr
     assert machine.run("id", "pynun").returncode != 0
     # useradd and userdel leave the same accounts in files made anew.
     accounts = {
@@ -344,7 +344,7 @@ def test_others_than_root_are_told(untouched: Machine, bundle: Path) -> None:
             "setpriv", "--reuid", "65534", "--clear-groups", "sh", "-s", "--", typed=(bundle / script).read_text()
         )
         assert refused.returncode == 1
-        assert "it must be run by root" in refused.stderr
+        assert "it must be run as root" in refused.stderr
 
 
 def test_others_than_root_are_told_in_one_line_wherever_they_are(untouched: Machine, bundle: Path) -> None:
@@ -357,8 +357,8 @@ def test_others_than_root_are_told_in_one_line_wherever_they_are(untouched: Mach
         assert (refused.returncode, refused.stdout) == (1, "")
         return refused.stderr
 
-    assert told("install.sh") == "install.sh: it must be run by root: sudo sh install.sh\n"
-    assert told("uninstall.sh") == "uninstall.sh: it must be run by root: sudo sh uninstall.sh\n"
+    assert told("install.sh") == "install.sh: it must be run as root: sudo sh install.sh\n"
+    assert told("uninstall.sh") == "uninstall.sh: it must be run as root: sudo sh uninstall.sh\n"
     assert told("install.sh", "--dry-run") == (
         "install.sh: this user can't enter the folder that install.sh is in: run it as root, or unpack the bundle where"
         " this user may go\n"

@@ -80,7 +80,7 @@ def test_a_certificate_and_its_renewal(service: Machine, tmp_path: Path) -> None
             service.succeed("systemctl", "restart", "pynun")
         else:
             service.succeed("systemctl", "reload", "pynun")
-            wait_until(lambda: "the certificate /etc/pynun/cert.pem was read again" in journal(service), service)
+            wait_until(lambda: "the certificate /etc/pynun/cert.pem was reloaded" in journal(service), service)
         wait_until(lambda: service.run(*status).returncode == 0, service)
 
 
@@ -116,7 +116,7 @@ def test_a_service_made_by_hand(services: Machine, packages: Path, tmp_path: Pat
     owner = services.succeed("stat", "-c", "%U %a", "/var/lib/nun-db", "/var/lib/nun-db/dbs/data.mdb")
     assert owner == "nun-db 700\nnun-db 600\n"
     services.succeed("systemctl", "stop", "nun-db")
-    last = "stopped: everything answered is on disk"
+    last = "stopped: all acknowledged changes are on disk"
     wait_until(lambda: last in services.succeed("journalctl", "--unit", "nun-db", "--no-pager"), services)
 
 

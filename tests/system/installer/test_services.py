@@ -81,7 +81,7 @@ def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine,
     shown = services.succeed("systemctl", "show", "--property", "Result,ActiveState", "pynun")
     assert sorted(shown.split()) == ["ActiveState=inactive", "Result=success"]
     # The journal hears of it a moment after systemd.
-    wait_until(lambda: journal(services).count("stopped: everything answered is on disk") == 1, services)
+    wait_until(lambda: journal(services).count("stopped: all acknowledged changes are on disk") == 1, services)
     services.succeed("systemctl", "start", "pynun")
     wait_until(lambda: is_ready(services), services)
     assert "empty;value kept" in administer(services, READ)
@@ -117,7 +117,7 @@ def test_an_upgrade_that_does_not_get_ready_is_taken_back(service: Machine, newe
     service.succeed("systemctl", "daemon-reload")
     failed = service.run("sh", f"{newer_bundle}/install.sh", "--upgrade")
     assert failed.returncode == 1
-    assert "it failed; taking back what was done" in failed.stderr
+    assert "it failed; undoing what was done" in failed.stderr
     assert version_of(service) == version
     wait_until(lambda: is_ready(service), service)
     assert "empty;value kept" in administer(service, READ)
