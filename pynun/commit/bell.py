@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.errors import DamageError
 
 
 class Bell:
     """Wakes one committer for changes, a stop or damage."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        """`now` tells the time in seconds."""
+        self.now = now
         self._event = trio.Event()
         self.first_change_at = 0.0
-        """When the batch being filled got its first change (`time.perf_counter`)."""
+        """When the batch being filled got its first change (by `now`)."""
         self.damage: DamageError | None = None
         """Why the data file is unreliable."""
 
     def ring(self) -> None:
         """Wake the committer: the batch being filled got its first change."""
-        self.first_change_at = time.perf_counter()
+        self.first_change_at = self.now()
         self._event.set()
 
     def fail(self, damage: DamageError) -> None:

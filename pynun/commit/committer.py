@@ -174,7 +174,7 @@ class Committer:
 
     def _gathering_seconds(self) -> float:
         """How long a relaxed batch may still gather changes, minus the time a checkpoint took."""
-        return max(0.0, RELAXED_DELAY_SECONDS - (time.perf_counter() - self._bell.first_change_at))
+        return max(0.0, RELAXED_DELAY_SECONDS - (self._bell.now() - self._bell.first_change_at))
 
     async def _keep_up(self, entries: int) -> None:
         """Move as much of the log as the batch just written asks for."""
@@ -276,7 +276,7 @@ class Committer:
         now = time.perf_counter()
         self.commit_seconds.observe(now - began)
         self.commit_entries.observe(len(batch.entries))
-        self.durable_seconds.observe(now - self._changed_at)
+        self.durable_seconds.observe(self._bell.now() - self._changed_at)
         self._succeeded()
         self.finish(batch)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from pynun.commit.bell import Bell
 from pynun.commit.committer import Committer
 from tests.engine.world import Client, World
 from tests.storage.faulty_store import NO_ROOM, FaultyStore
@@ -47,7 +48,7 @@ class Bench:
 
     def __init__(self, *, is_relaxed: bool) -> None:
         self.store = FaultyStore(MemoryStore())
-        self.world = World(self.store, is_relaxed=is_relaxed)
+        self.world = World(self.store, is_relaxed=is_relaxed, bell=Bell(trio.current_time))
         self.world.admin("create-db d pwd")
         self.world.commit()
         self.store.writes.clear()

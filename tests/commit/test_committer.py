@@ -169,10 +169,11 @@ def test_relaxed_the_delay_begins_with_the_first_change_also_under_load() -> Non
         released = bench.released
         number = 0
         while not released.is_set():
+            assert trio.current_time() - began < 2 * RELAXED_DELAY_SECONDS  # some of it while the thread writes
             bench.client.ask(f"set k{number} v")
             number += 1
-            await trio.sleep(0.001)
-        assert trio.current_time() - began <= 0.1
+            await trio.sleep(RELAXED_DELAY_SECONDS / 5)
+        assert number > 1
 
     run_relaxed(test)
 
@@ -183,8 +184,7 @@ def test_relaxed_time_that_the_disk_took_is_not_waited_again() -> None:
         bench.client.ask("set a v")
         await bench.write_begins()
         bench.client.ask("set b v")
-        # The committer measures this by the real clock.
-        await trio.to_thread.run_sync(time.sleep, RELAXED_DELAY_SECONDS)
+        await trio.sleep(RELAXED_DELAY_SECONDS)
         began = trio.current_time()
         bench.store.let_go()
         await bench.released.wait()

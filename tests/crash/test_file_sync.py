@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.storage import schema
-from tests.backup.data import back_up, make_folder
 from tests.support.traces import read_calls, traced, unsynced, why_no_trace
-from tools.clients.server import REPOSITORY, clean_environment, new_folder
+from tools.clients.server import REPOSITORY, Server, clean_environment, new_folder
+from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,10 @@ def _folder() -> Iterator[Path]:
     with new_folder() as folder:
         if reason := why_no_trace(folder):
             pytest.skip(reason)
-        back_up(make_folder(folder / "dbs"), folder / "backup")
+        with Server(folder / "dbs") as server:
+            create_database(server, "one", then="set k v")
+        _run(folder, "backup", str(folder / "backup"))
+        _run(folder, "export", "one", str(folder / "exported"))
         yield folder
 
 
@@ -73,7 +76,7 @@ def test_a_backup_is_on_disk(folder: Path) -> None:
     "command",
     [
         "backup {}/backup --replace",
-        "export one {}/exported",
+        "export one {}/new-export",
         "export one {}/exported --replace",
         "restore {}/backup --data-dir {}/new/dbs",
         "restore {}/backup --replace",

@@ -184,7 +184,12 @@ class World:
     admin_hash = fake_hash(ADMIN_PASSWORD)
 
     def __init__(
-        self, store: WritableStore | None = None, *, is_relaxed: bool = False, is_prepared: bool = True
+        self,
+        store: WritableStore | None = None,
+        *,
+        is_relaxed: bool = False,
+        is_prepared: bool = True,
+        bell: Bell | None = None,
     ) -> None:
         self.store: WritableStore = MemoryStore() if store is None else store
         self.credentials = FakeCredentials()
@@ -205,7 +210,7 @@ class World:
         )
         self.is_relaxed = is_relaxed
         self.is_prepared = is_prepared
-        self.bell = Bell()
+        self.bell = bell or Bell()
         self.engine = self._new_engine()
 
     def _new_engine(self) -> Engine:
