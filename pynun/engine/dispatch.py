@@ -156,6 +156,7 @@ class CommandSession(Session):
         return self._gated(command, arguments, result) if type(result) is GeneratorType else result
 
     def _pass_gates(self, command: Command, arguments: tuple[Any, ...]) -> None:
+        """Refuse what the session may not do. `execute` makes the same checks for ordinary keys."""
         if command.permission is not None:
             self.check_permission(command.permission, arguments[0])
             return

@@ -3,7 +3,8 @@
 What goes in leaves in the same order. Three stages:
 
 - held: a reply or event that shows a change waits until that change's batch is on disk, and so does everything after
-  it; - ready: may leave; all gathered output leaves by one non-blocking `send`;
+  it;
+- ready: may leave; all gathered output leaves by one non-blocking `send`;
 - unsent: the kernel's buffer is full; a task waits for room, and meanwhile the outbox is stalled.
 
 While an outbox is stalled and much waits in it, a watch event replaces the waiting event of the same key, at its new

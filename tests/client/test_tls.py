@@ -1,4 +1,4 @@
-"""The client over TLS with an authority of the house: `ca`, and what is refused."""
+"""The client over TLS with our own certificate authority: `ca`, and what is refused."""
 
 from __future__ import annotations
 
