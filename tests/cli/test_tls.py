@@ -1,4 +1,4 @@
-"""The commands against servers that speak TLS, with our own certificate authority; what is told when it does not fit."""
+"""The commands against servers that speak TLS, by our own certificate authority; what is told when it does not fit."""
 
 from __future__ import annotations
 
