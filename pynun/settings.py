@@ -197,10 +197,9 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_ALLOWED_ORIGINS", default="", parse=values.origins, field="allowed_origins",
-        help="Web pages (https://viewer.example.org, comma-separated) that may connect by WebSocket and use HTTP "
-        "(with CORS);"
-        " others get 403. Unset: all by WebSocket; by HTTP what browsers allow without CORS. Other programs are not"
-        " restricted.",
+        help="Web pages (https://viewer.example.org, comma-separated) that may connect by WebSocket and use HTTP (with"
+        " CORS); others get 403. Unset: all by WebSocket; by HTTP what browsers allow without CORS. Other programs are"
+        " not restricted.",
     ),
     Setting(
         name="NUN_TRUSTED_PROXIES", default="", parse=values.networks, field="trusted_proxies",

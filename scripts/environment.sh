@@ -99,7 +99,7 @@ make_environment() {
     fi
 }
 
-# Says why the .venv that is there, or is not, does not serve, to whoever may not make it (anew).
+# Explains why .venv is missing or unusable, to a user who may not create it.
 explain_unwritable() {
     [ -e "$venv" ] || fail "cannot write in $root, where .venv must be created"
     who=$(id -un)

@@ -10,6 +10,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.properties.effort import register_profiles
+from tests.support.certificates import Authority
 from tests.support.chromium import running_chromium
 from tests.support.failures import shorten
 from tests.support.forked_server import ForkedServer
@@ -74,6 +75,13 @@ def shared_server() -> Iterator[Server]:
     """A running server that many tests share; each test uses database names of its own."""
     with new_folder() as folder, Server(folder / "dbs") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Authority]:
+    """A certificate authority that the tests of a module share."""
+    with new_folder() as folder:
+        yield Authority(folder)
 
 
 @pytest.fixture(scope="session")

@@ -181,7 +181,7 @@ def _cannot_read(folder: Path, why: str) -> str:
 
 def _cannot_write(file: Path, error: OSError) -> str:
     why = reason(error)
-    return f"{file} can't be written ({why}): free space or get write access there, or name another place"
+    return f"{file} can't be written ({why}): free up space or get write access there, or name another place"
 
 
 def _main(folder: str, file: str) -> None:

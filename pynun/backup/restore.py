@@ -183,4 +183,4 @@ def _not_synced(folder: Path, kept: Path | None, error: OSError) -> str:
 
 
 def _cannot_write(folder: Path, error: OSError) -> str:
-    return f"the data folder {folder} can't be written ({reason(error)}): free space or get write access there"
+    return f"the data folder {folder} can't be written ({reason(error)}): free up space or get write access there"

@@ -313,8 +313,8 @@ class _Server:
                 raise taken_away(self._store, str(error)) from None
             except StorageError as error:
                 raise StartError(
-                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; free space "
-                    "there and start again"
+                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; free up "
+                    "space there and start again"
                 ) from None
             engine.view.written()
 

@@ -175,7 +175,7 @@ def unusable(folder: Path, error: Exception) -> str:
         return f"the data folder {folder} can't be used: {why}; check the disk, and start again"
     if why == NO_ROOM:
         return (
-            f"the data folder {folder} can't be used: {why}; free space there, or choose another folder with "
+            f"the data folder {folder} can't be used: {why}; free up space there, or choose another folder with "
             "NUN_DBS_DIR"
         )
     if isinstance(error, FileExistsError | NotADirectoryError):

@@ -233,7 +233,8 @@ def _write(store: LmdbStore, batch: Batch, copies: Iterable[Copy] = ()) -> Batch
             store.grow()
         except StorageError as error:
             raise TransferError(
-                f"the data can't be written in {store.folder}: {error}; nothing was imported, free space and try again"
+                f"the data can't be written in {store.folder}: {error}; nothing was imported, free up space and try "
+                "again"
             ) from None
         else:
             store.revision = batch.revision

@@ -379,7 +379,7 @@ def test_a_full_disk(big_folder: Path, disk_folder: Path, small_disk: Path) -> N
     file = small_disk / "a.backup"
     result = run("backup", str(file), "--data-dir", str(big_folder))
     assert (result.code, result.output) == (1, "")
-    assert result.errors.startswith(f"nun-db: {file} can't be written (No space left on device): free space")
+    assert result.errors.startswith(f"nun-db: {file} can't be written (No space left on device): free up space")
     assert list(small_disk.iterdir()) == []
     big = disk_folder / "a.backup"
     assert run("backup", str(big), "--data-dir", str(big_folder)).code == 0

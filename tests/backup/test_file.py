@@ -300,7 +300,7 @@ def no_links(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("name", schema.FILES)
 def test_a_link_in_place_of_data_is_not_followed(disk_folder: Path, folder: Path, name: str) -> None:
-    """Whoever opens it may be root, and the folder another's."""
+    """Root may open a folder that belongs to another user."""
     target = disk_folder / "target"
     if (folder / name).exists():
         (folder / name).rename(target)
@@ -421,7 +421,7 @@ def test_a_second_name_of_a_killed_restore_is_removed(folder: Path, file: Path) 
     assert restored.kept.exists()
 
 
-def test_what_a_killed_restore_left_is_removed_by_whoever_opens_the_data(folder: Path, file: Path) -> None:
+def test_the_next_to_open_the_data_removes_what_a_killed_restore_left(folder: Path, file: Path) -> None:
     """Else what is written then would also be in what is said to be the data from before."""
     restored = restore_backup(file, folder, silent, is_replacing=True)
     left = folder / "data-before-20200101T000000Z.mdb"

@@ -201,7 +201,7 @@ def test_a_full_or_read_only_disk_costs_no_older_backup_and_nobody_else(
         fill(server)
         line = server.wait_output("no backup was made (", after=mark, timeout_seconds=WAIT_SECONDS)
         assert "can't be written (No space left on device)" in line
-        assert "free space or get write access there" in line
+        assert "free up space or get write access there" in line
         before = kept()
         assert len(before) == 1
         server.wait_output("no backup was made (", after=len(server.output), timeout_seconds=WAIT_SECONDS)

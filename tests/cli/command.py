@@ -96,6 +96,6 @@ def run_anew(
         timeout=TIMEOUT_SECONDS,
         check=False,
         cwd=cwd or REPOSITORY,
-        start_new_session=True,  # without the terminal of whoever runs the tests, on which it would ask
+        start_new_session=True,  # without the terminal that the tests run on: it would ask there
     )
     return Result(process.returncode, process.stdout.decode(), process.stderr.decode())

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.command import ADMIN, Result, ask, command_line, run
-from tests.support.certificates import Authority
 from tools.clients.server import Server, clean_environment, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
-@pytest.fixture(scope="module", name="authority")
-def _authority() -> Iterator[Authority]:
-    with new_folder() as folder:
-        yield Authority(folder)
+    from tests.support.certificates import Authority
 
 
 @pytest.fixture(scope="module", name="server")
@@ -132,7 +127,7 @@ def test_files_that_are_no_authority(server: Server, disk_folder: Path) -> None:
 
 
 def test_an_authority_for_a_connection_without_tls_is_refused(shared_server: Server, authority: Authority) -> None:
-    """Whoever gives one believes the connection to be encrypted; a variable may be meant for other commands."""
+    """With the option, a user expects an encrypted connection; the variable may be meant for other commands."""
     posted, watched = both(shared_server, "--ca", str(authority.file), encrypted=False)
     assert (posted.code, posted.errors) == (2, "nun-db: --ca is for https:// addresses: this one is not encrypted\n")
     assert (watched.code, watched.errors) == (2, "nun-db: --ca is for wss:// addresses: this one is not encrypted\n")

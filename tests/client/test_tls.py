@@ -8,21 +8,16 @@ import pytest
 import trio
 
 from pynun.client import Client, ClientOptions, ConnectionFailed, SyncClient
-from tests.support.certificates import Authority
 from tools.clients.exact_clients import TcpClient
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server, new_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.certificates import Authority
+
 ADMIN = (ADMIN_USER, ADMIN_PASSWORD)
 BIG = "x" * (2 << 20)
-
-
-@pytest.fixture(scope="module", name="authority")
-def _authority() -> Iterator[Authority]:
-    with new_folder() as folder:
-        yield Authority(folder)
 
 
 @pytest.fixture(scope="module", name="server")

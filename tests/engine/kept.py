@@ -62,7 +62,7 @@ def kept_by_engine(engine: Engine) -> State:
 
 
 def restore(model: Model, durable: State) -> None:
-    """All that is not in `durable` is lost: whoever selected a lost database has left it, or came in by a lost
+    """All that is not in `durable` is lost. Sessions leave a lost database, or one that they selected with a lost
     secret; watches sleep that only lost permissions allowed, and what was dropped is back.
     """
     for name, base in list(model.bases.items()):

@@ -17,7 +17,7 @@ class Base:
         self.name, self.strategy = name, strategy if strategy in ("newer", "arbiter") else "none"
         self.keys: dict[str, tuple[int, str]] = {"$$token": (0, fake_hash(token))}  # version and text of each
         self.pending: defaultdict[str, list[int]] = defaultdict(list)  # the ids of each key's unresolved conflicts
-        self.watchers: list[Any] = []  # whoever has it selected: what each `watches` and was `told`
+        self.watchers: list[Any] = []  # the sessions that selected it: what each `watches` and was `told`
         self.changed: set[str] = set()
 
     def tell(self, key: str, *texts: str) -> None:

@@ -280,7 +280,7 @@ class Model:
         return []
 
     def _end_other_admins(self, client: Client, password: str) -> None:
-        """Whoever has logged in with another password than this one."""
+        """The sessions that logged in with another password than this one."""
         hash_text = password if password.startswith("$argon2id$") else fake_hash(password)
         client.admin_hashes = [*client.admin_hashes[-1:], hash_text]
         for other in self.admins:

@@ -1,4 +1,4 @@
-"""What the engine tells whoever keeps the audit trail: every event that belongs there, and no secret."""
+"""What the engine reports to the audit trail: every event that belongs there, and no secret."""
 
 from __future__ import annotations
 

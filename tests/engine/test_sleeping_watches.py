@@ -103,7 +103,7 @@ def test_a_sleeping_watch_counts_and_can_be_given_up(admin: Client, ana: Client)
 
 
 @pytest.mark.parametrize("command", ["set $$user_ana new", "remove $$user_ana"])
-def test_whoever_is_put_out_never_wakes(world: World, admin: Client, ana: Client, command: str) -> None:
+def test_a_session_that_lost_its_database_never_wakes(world: World, admin: Client, ana: Client, command: str) -> None:
     asks(admin, AWAY, command, "set k b", BACK, "create-user ana ana-pwd", "set k c")
     assert ana.outbox.take() == []
     asks(ana, "use-db d ana ana-pwd", "watch k")

@@ -153,7 +153,7 @@ class EngineAndModel(RuleBasedStateMachine):
 
     @rule(is_chosen=st.integers(0, 3))
     def lose(self, is_chosen: int) -> None:
-        """Changes can't be written: everything is as it was on disk, and whoever selected what is gone has left it."""
+        """Changes can't be written: everything is as it was on disk, and sessions have left lost databases."""
         if is_chosen or not self.durable:
             return
         self.world.lose()

@@ -1,4 +1,4 @@
-"""A write to the data file that fails is no damage: whoever restored a backup then would lose what was stored."""
+"""A failed write to the data file is not damage: restoring a backup then would lose stored changes."""
 
 from __future__ import annotations
 

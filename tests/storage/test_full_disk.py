@@ -48,8 +48,8 @@ def test_no_room_for_the_first_files(new_disk: Callable[[int], Path], room_kib: 
     ended = nun_db("-u", "u", "-p", "p", "start", *ADDRESSES, environment={"NUN_DBS_DIR": str(disk)})
     assert ended.returncode == 1, ended
     assert ended.stderr == (
-        f"nun-db: the data folder {disk} can't be used: No space left on device; free space there, or choose another "
-        "folder with NUN_DBS_DIR\n"
+        f"nun-db: the data folder {disk} can't be used: No space left on device; free up space there, or choose "
+        "another folder with NUN_DBS_DIR\n"
     )
 
 

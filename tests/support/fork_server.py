@@ -4,8 +4,8 @@ Python and the imports of a command take up to a second on a busy machine, a for
 a session, standard streams, an environment, signals and an exit code of its own, as if it were started anew. What a
 start itself does (the order of the imports, a Ctrl-C during them) is for tests that start nun-db anew.
 
-Run as a program, this module is that process. It gets a request as one message with the descriptors, forks, answers
-with a pidfd, and then with the exit code; it ends with whoever started it, whose end of the connection is closed then.
+Run as a program, this module is that process. A request is one message with the descriptors. It forks, answers with a
+pidfd, and later with the exit code. It ends when the process that started it has closed the connection.
 """
 
 from __future__ import annotations

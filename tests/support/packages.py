@@ -21,20 +21,8 @@ _MAKE_SECONDS_MAX: Final = 600.0
 
 def make_packages(folder: Path, *options: str, pythons: tuple[str, ...] = PYTHONS) -> Path:
     """Run scripts/wheels; returns the folder."""
-    made = subprocess.run(
-        [
-            *(sys.executable, "-P", "-m", "tools.bundle.wheels", "--output", folder),
-            *(part for python in pythons for part in ("--python", python)),
-            *options,
-        ],
-        env={**clean_environment({}), "PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_MAKE_SECONDS_MAX,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
+    versions = (part for python in pythons for part in ("--python", python))
+    _run_tool(REPOSITORY, "wheels", "--output", folder, *versions, *options, environment=clean_environment({}))
     return folder
 
 
@@ -62,16 +50,18 @@ def make_bundle(
     source: Path, output: Path, packages: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> Path:
     """Run scripts/bundle of a checkout; returns the bundle."""
+    environment = {**(environment or clean_environment({})), "SOURCE_DATE_EPOCH": "1700000000"}
+    options = options or ("--no-image",)
+    _run_tool(source, "bundle", "--output", output, "--packages", packages, *options, environment=environment)
+    (archive,) = output.glob("pynun-*.tar.gz")
+    return archive
+
+
+def _run_tool(source: Path, name: str, *arguments: str | Path, environment: Mapping[str, str]) -> None:
+    """Run a module of a checkout's tools.bundle."""
     made = subprocess.run(
-        [
-            *(sys.executable, "-P", "-m", "tools.bundle.bundle", "--output", output, "--packages", packages),
-            *(options or ("--no-image",)),
-        ],
-        env={
-            **(environment or clean_environment({})),
-            "PYTHONPATH": f"{source / 'scripts'}:{source}",
-            "SOURCE_DATE_EPOCH": "1700000000",
-        },
+        [sys.executable, "-P", "-m", f"tools.bundle.{name}", *arguments],
+        env={**environment, "PYTHONPATH": f"{source / 'scripts'}:{source}"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,8 +69,6 @@ def make_bundle(
         check=False,
     )
     assert made.returncode == 0, made.stderr
-    (archive,) = output.glob("pynun-*.tar.gz")
-    return archive
 
 
 def unpack(archive: Path) -> Path:

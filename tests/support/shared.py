@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return the folder of this name, which `make` has filled. Whoever comes meanwhile waits for it."""
+    """Return the folder of this name, filled by `make`. Other workers wait until it is complete."""
     root = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent  # that of all processes

@@ -261,7 +261,7 @@ def test_a_full_disk_imports_nothing(old: Path, environment: dict[str, str], dis
         write_folder(old, {"large": [TOKEN, *((f"k{number}", 0, "v" * 1000) for number in range(5000))]})
         result = run("import-nundb", str(old), "--data-dir", str(small), environment=environment)
         assert result.code == 1
-        assert "No space left on device; nothing was imported, free space and try again" in result.errors
+        assert "No space left on device; nothing was imported, free up space and try again" in result.errors
         assert content(small) == {}
     finally:
         subprocess.run(["umount", "-l", small], check=True)

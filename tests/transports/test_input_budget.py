@@ -78,7 +78,7 @@ def test_the_largest_is_ended_and_nobody_else(clients: Clients) -> None:
     assert clients.counters.dropped["unfinished_input"] == 1
 
 
-def test_whoever_asks_for_more_may_be_the_one(clients: Clients) -> None:
+def test_the_client_that_asks_for_more_may_be_ended_itself(clients: Clients) -> None:
     small, large = clients.open("small"), clients.open("large")
     assert small.hold(3_000_000)
     assert not large.hold(LIMIT - 1_000_000)
@@ -98,7 +98,7 @@ def test_of_many_small_ones_so_many_are_ended_that_an_eighth_is_free(clients: Cl
 
 
 def test_the_address_that_holds_most_loses_first(clients: Clients) -> None:
-    """Whoever has many connections takes no room from others, though each of his holds less."""
+    """A client with many connections takes no memory from others, although each of them holds less."""
     honest = clients.open("honest", "127.0.0.2")
     assert honest.hold(2_000_000)
     for number in range(5):

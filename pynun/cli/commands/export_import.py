@@ -177,7 +177,9 @@ def _write_file(lines: Iterator[bytes], path: Path, progress: Progress, is_repla
     except FileExistsError:  # it was made meanwhile
         raise TransferError(is_there) from None
     except OSError as error:
-        raise TransferError(f"{path} can't be written: {error.strerror}; free space, or give another place") from None
+        raise TransferError(
+            f"{path} can't be written: {error.strerror}; free up space, or give another place"
+        ) from None
     return count
 
 

@@ -157,7 +157,7 @@ def hand_over_backups(identity: Identity, folder: Path) -> None:
     """
     reader, writer = os.pipe()
     child = os.fork()
-    if child == 0:  # pragma: no cover - the child records no coverage
+    if child == 0:
         reason = "it is not known why"
         try:
             reason = prepare_backups(identity, folder)

@@ -1,6 +1,6 @@
 """Where the server's time goes: a scenario against the server under py-spy, which samples all threads.
 
-It starts the server itself: so it needs no more rights than whoever starts it.
+It starts the server itself, so it needs no additional rights.
 """
 
 from __future__ import annotations

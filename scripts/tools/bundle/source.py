@@ -68,5 +68,5 @@ def run(command: Sequence[str | Path], what: str, *, environment: Mapping[str, s
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what is being done."""
+    """Print what is being done."""
     print(text, file=sys.stderr, flush=True)

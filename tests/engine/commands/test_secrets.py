@@ -76,7 +76,7 @@ def test_what_only_looks_like_a_hash_is_a_secret(admin: Client, near: str) -> No
 def test_a_hash_that_would_take_too_long_to_check_is_refused(
     admin: Client, key: str, command: str, name: str, value: str
 ) -> None:
-    """Whoever tries to log in would have the server take hundreds of megabytes, or seconds."""
+    """Each login attempt would cost the server hundreds of megabytes, or seconds."""
     before = admin.ask(f"get {key}")
     costly = REAL_HASH.replace(name, value)
     assert admin.ask(f"{command.format(key)} {costly}") == [

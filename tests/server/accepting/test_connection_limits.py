@@ -100,7 +100,7 @@ def test_so_many_from_one_address(new_server: Callable[..., Server]) -> None:
 
 
 def test_an_ipv6_network_is_one_address() -> None:
-    """Whoever has one address of a /64 can have all of them; a machine that has none but IPv4 is no network."""
+    """A client with one address of a /64 can use all of them. An IPv4 address counts alone."""
     connection_limits = ConnectionLimits(connections_max=100, per_address_max=3)
     for _ in range(2):  # all that was counted is forgotten when it leaves
         came = [f"2001:db8::{number:x}" for number in range(50) if connection_limits.enter(f"2001:db8::{number:x}")]
@@ -216,7 +216,7 @@ def test_the_process_may_open_too_few_files(disk_folder: Path) -> None:
 
 
 def test_no_descriptor_is_left(new_server: Callable[..., Server]) -> None:
-    """Sessions go on, whoever comes waits, and it goes on by itself."""
+    """Sessions continue, new clients wait, and accepting continues by itself."""
     with new_server() as server:
         create_database(server, "exhausted")
         with tcp_session(server, "exhausted") as one, websocket_session(server, "exhausted") as two:

@@ -32,12 +32,6 @@ PLAIN_TEXT_REFUSAL = "this port speaks TLS: use https:// or wss://"
 BIG = "x" * (2 << 20)
 
 
-@pytest.fixture(scope="module", name="authority")
-def _authority() -> Iterator[Authority]:
-    with new_folder() as folder:
-        yield Authority(folder)
-
-
 @pytest.fixture(scope="module", name="server")
 def _server(authority: Authority) -> Iterator[Server]:
     with new_folder() as folder, Server(folder / "dbs", environment=authority.environment("shared")) as server:

@@ -57,7 +57,7 @@ class Guesser:
         self._is_over.set()
         for client in self._clients:
             with contextlib.suppress(OSError):
-                client.socket.shutdown(socket.SHUT_RDWR)  # whoever waits for it, wakes up
+                client.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
         for thread in self._threads:
             thread.join(20)
         for client in self._clients:

@@ -186,7 +186,7 @@ def test_failures_are_forgotten_with_time() -> None:
 
 
 def test_a_success_forgets_nothing() -> None:
-    """Else whoever has one account could guess all others with it."""
+    """Else a user of one account could guess all others with it."""
 
     async def test(gate: Gate) -> None:
         began = trio.current_time()
@@ -234,7 +234,7 @@ def test_many_who_come_at_once_through_one_proxy_do_not_wait() -> None:
     run(test)
 
 
-def test_who_waits_is_let_in_with_whoever_has_the_same_secret_there() -> None:
+def test_one_correct_login_admits_all_that_wait_with_the_same_secret() -> None:
     async def test(gate: Gate) -> None:
         hash_text = fake_hash("secret")
         await gate.fail("192.0.2.1", 13)

@@ -251,7 +251,7 @@ def test_a_request_to_an_address_of_its_own_has_its_time(hasty: Server, sent: by
 
 @pytest.mark.parametrize("is_tls", [False, True])
 def test_nobody_keeps_a_monitor_out(new_server: Callable[..., Server], disk_folder: Path, is_tls: bool) -> None:
-    """Whoever holds all connections, silent or asking again and again, loses one to whoever comes."""
+    """A client with all connections of the port, silent or busy, loses one to each new client."""
     authority = Authority(disk_folder)
     tls = authority.trusting() if is_tls else None
     environment = authority.environment() if is_tls else {}

@@ -1,4 +1,4 @@
-"""The thread that writes the log: whoever does not read it holds nobody up, and learns what is missing."""
+"""The thread that writes the log: an unread log delays nothing, and says how many lines it misses."""
 
 from __future__ import annotations
 

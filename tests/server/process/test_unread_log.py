@@ -190,7 +190,7 @@ def test_lines_that_were_lost_are_in_the_metrics(disk_folder: Path) -> None:
 
 
 def test_a_start_that_fails_ends_though_nobody_reads_why(disk_folder: Path) -> None:
-    """Whoever starts it again waits for its end."""
+    """A supervisor that starts it again waits for its end."""
     with (
         Server(disk_folder / "dbs") as first,
         full_pipe() as output,

@@ -92,7 +92,7 @@ def test_it_is_said_until_the_data_is_there_and_all_others_wait(new_server: Call
         answers = set()
         while match := IMPORTING.fullmatch(starting.says()):
             shares.append(int(match[2] or 0))
-            with contextlib.suppress(OSError):  # whoever comes at the moment when it begins to serve may be sent away
+            with contextlib.suppress(OSError):  # a connection in the moment when serving begins may be refused
                 answers.add(request(server.http, "/healthz").status)
                 assert select.select([waiting], [], [], 0.02)[0] == [] or not IMPORTING.fullmatch(starting.says())
         starting.ended()
@@ -147,7 +147,7 @@ def test_no_other_http_request_is_answered_with_anything_else(starting: Starting
         assert IMPORTING.fullmatch(request(address, "/anything").text)
     with pytest.raises(AssertionError, match="503 Service Unavailable"):
         WebSocketClient(server.websocket)  # which would only run into its time limit, if it waited
-    with HttpClient(server.http) as client:  # whoever waits for an answer on one connection may ask again
+    with HttpClient(server.http) as client:  # a client may ask again on one connection
         assert client.request("").status == 503
 
 

@@ -179,7 +179,7 @@ control = st.one_of(
     st.builds(lambda payload, mask: frame(FIN | PONG, payload, mask=mask), st.binary(max_size=125), masks),
 )
 binary = st.builds(lambda message, mask: frame(FIN | BINARY, message.encode(), mask=mask), messages, masks)
-"""What has to be understood, whoever does it."""
+"""Frames that must be understood, by the fast path or by trio-websocket."""
 
 closing = st.builds(
     lambda code, reason: frame(FIN | CLOSE, close_payload(code, reason)),
