@@ -112,9 +112,7 @@ def test_exec_costs_little_more_than_its_option_parser() -> None:
     own, parser = [], []
     for _ in range(EXEC_RUNS):
         with Peer(http_answer("valid auth\n;keys ,\n")) as peer:
-            own.append(
-                _processor_seconds(lambda url: run_anew("-u", "a", "-p", "b", "-h", url, "exec", "keys"), peer.url)
-            )
+            own.append(_processor_seconds(_exec, peer.url))
         parser.append(_processor_seconds(_import_typer, sys.executable))
     assert min(own) < max(EXEC_SECONDS_MAX, EXEC_RATIO_MAX * min(parser)), (
         f"{min(own):.3f} s, typer {min(parser):.3f} s"

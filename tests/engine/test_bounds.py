@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 
 from pynun import limits
+from pynun.engine import scans
 from pynun.engine.effects import Pause, Turn
-from pynun.engine.overlay import Entry
+from pynun.engine.overlay import Entry, LongName
+from pynun.engine.patterns import Pattern
+from pynun.engine.scans import is_matched, read_whole
 from pynun.protocol import messages
 from tests.engine.world import Client, World
+from tests.storage.memory_store import MemoryStore
 
 OK = ["ok \n"]
 
@@ -197,6 +201,55 @@ def test_listings_wait_for_their_turn_and_get_it(world: World) -> None:
         world.settle(suspensions[place])
         assert clients[place].outbox.take()[-1:] == OK
     assert world.engine.listing_budget.small_bytes == 0
+
+
+def test_small_listings_are_bounded_together(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LISTINGS_SMALL_BYTES", 100_000)
+    monkeypatch.setattr(scans, "_SLICE_KEYS", 50)
+    world.engine.context = replace(world.engine.context, keys_max=10_000)
+    world.connect("use-db d pwd", *(f"set {number:03}{'k' * 97} v" for number in range(300)))
+    world.commit()
+    clients = [world.connect("use-db d pwd") for _ in range(3)]
+    listings = [(client, client.start("keys *kk")) for client in clients]
+    waiting = []
+    while listings:  # a slice of each in turn; one takes about 50,000 bytes
+        client, suspension = listings.pop(0)
+        need = next(suspension, None)
+        if isinstance(need, Turn):
+            waiting.append(suspension)
+        elif need is not None:
+            listings.append((client, suspension))
+    assert waiting
+    for suspension in waiting:
+        suspension.send(None)
+        world.settle(suspension)
+    assert [client.outbox.take()[-1:] for client in clients] == [OK] * 3
+    assert world.engine.listing_budget.small_bytes == 0
+
+
+class LongNameStore(MemoryStore):
+    """Has one long name, and remembers how much of it is read at once."""
+
+    text = b"k" * (8 << 20)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[int] = []
+
+    def read_long(self, name: LongName, first: int, count: int) -> bytes:
+        """A piece of the name."""
+        self.reads.append(count)
+        return self.text[first : first + count]
+
+
+def test_a_long_key_is_looked_at_in_pieces_with_time_for_others_between() -> None:
+    store = LongNameStore()
+    name = LongName(b"", len(store.text))
+    for steps in (is_matched(store, name, Pattern("substring", "none")), read_whole(store, name)):
+        store.reads.clear()
+        pauses = sum(isinstance(need, Pause) for need in steps)
+        assert pauses == len(store.reads) == 8
+        assert max(store.reads) <= (1 << 20) + len("none")
 
 
 def test_a_scan_of_more_than_a_little_lets_others_work(world: World) -> None:

@@ -148,10 +148,10 @@ def test_who_is_admin_no_more_has_lost_what_was_revoked_meanwhile(server: Server
             assert client.ask("watch k") == [OK]
         for command in ("set-token db all new", "set-token db bob new", "set-password new-pwd"):
             assert admin.ask(command)[-1] == OK
+        server.password = "new-pwd"
         assert admin.ask("set k secret")[-1] == OK
         for client in (other, bob):
             assert is_out(client)
-    server.password = "new-pwd"
 
 
 def test_no_command_of_a_demoted_admin_completes(new_server: Callable[..., Server]) -> None:

@@ -34,8 +34,12 @@ KEYS = {f"k{number}": f"v{number}" for number in range(300)}
 NOTICED_SECONDS_MAX = 30.0
 
 
-def _remove(name: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).unlink()
+def _remove(*names: str) -> Callable[[Path], object]:
+    def remove(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return remove
 
 
 def _move(folder: Path) -> None:
@@ -59,12 +63,14 @@ class Case(NamedTuple):
 
 
 _DATA_REMOVED = "data.mdb was removed from the data folder"
+_LOCK_REMOVED = "server.lock was removed from the data folder"
 CASES = {
     "data-removed": Case(_remove("data.mdb"), _DATA_REMOVED, is_folder_there=True),
     "folder-moved-relaxed": Case(_move, "the data folder was removed or moved", durability="relaxed"),
     "mounted-over": Case(_mount_over, "the data folder was replaced by another one"),
     "readers-removed": Case(_remove("lock.mdb"), "lock.mdb was removed from the data folder", True, True),
-    "lock-removed": Case(_remove("server.lock"), "server.lock was removed from the data folder", True, True),
+    "lock-removed": Case(_remove("server.lock"), _LOCK_REMOVED, True, True),
+    "locks-removed": Case(_remove("lock.mdb", "server.lock"), _LOCK_REMOVED, True, True),
 }
 
 
@@ -109,6 +115,7 @@ def test_what_was_taken_away_is_told_and_can_be_saved(taken: dict[str, Server], 
     wait_until(lambda: request(server.http, "/healthz").text.startswith(refused), NOTICED_SECONDS_MAX)
     answer = request(server.http, "/healthz")
     assert answer.status == 503
+    assert request(server.http, "/readyz") == request(server.websocket, "/readyz") == answer
     assert request(server.http, "/livez").status == 200  # a restart would lose what is still open
     reason = answer.text.strip().removeprefix(refused)
     # The data file is looked at before each write, the rest every few seconds: either may come first.
@@ -206,7 +213,7 @@ def test_data_that_is_taken_away_during_the_start_ends_it(disk_folder: Path) -> 
 
 def test_a_data_file_that_is_cut_under_the_server_stops_it(server: Server) -> None:
     create_database(server, "d", then=";".join(f"set {key} {value * 20}" for key, value in KEYS.items()))
-    os.truncate(server.data_dir / schema.DATA_FILE, 3 * 4096)
+    os.truncate(server.data_dir / schema.DATA_FILE, 0)
     assert server.wait(NOTICED_SECONDS_MAX) == 1
     assert server.errors == [
         f"nun-db: the server stopped: the data in {server.data_dir} can't be read (data.mdb was cut by another"

@@ -104,8 +104,15 @@ def test_it_says_which_variables_have_no_effect(fresh: Server) -> None:
     """Its own address is no other server to replicate to."""
     told = fresh.output[: next(place for place, line in enumerate(fresh.output) if "ready" in line)]
     for name in (*UNUSED, "NUN_REPLICATE_ADDR"):
-        assert sum(f"{name} has no effect" in line for line in told) == 1, fresh.log_text()
+        assert sum(f"WARN nun_db] {name} has no effect" in line for line in told) == 1, fresh.log_text()
     assert "s3-hidden-secret" not in fresh.log_text()
+
+
+def test_its_own_address_as_an_option_has_no_effect(disk_folder: Path) -> None:
+    server = Server(disk_folder / "dbs")
+    server.options = ("-r", str(server.tcp))
+    with server:
+        assert "WARN nun_db] -r/--replicate-address has no effect" in server.log_text()
 
 
 def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:

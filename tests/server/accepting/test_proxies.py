@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from pynun.settings import load
 from pynun.transports.client_address import ForwardingError
 from tests.support.certificates import Authority
 from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient
+from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,6 +262,19 @@ def test_one_behind_a_proxy_does_not_make_the_others_wait(new_server: Callable[.
             for number in range(3):
                 fresh = client.request(f"use-db other{number} old", headers=[f"X-Forwarded-For: 192.0.2.{number}"])
                 assert fresh.text == "Not a valid database name"
+
+        class Ana(BehindProxy):
+            header = V1 % b"192.0.2.8"
+
+        with HttpClient(server.http) as page, HttpClient(server.http) as other, Ana(server.tcp) as ana:
+            body = b";".join([b"use-db ward ana old"] * 5)  # waits for 1, 2, 4, ... s
+            page.send_bytes(
+                b"POST / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.66\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+            )
+            right = "use-db ward ana secret; keys none"
+            assert other.request(right, headers=["X-Forwarded-For: 192.0.2.7"]).text == "empty;keys \n"
+            assert ana.ask("use-db ward ana secret") == [OK]
+            assert not select.select([page.socket], [], [], 0)[0], "the page was answered first: it does not wait"
         server.stop()
         slowed = set(re.findall(r"wrong passwords or tokens from ([0-9.]+):", server.log_text()))
         assert slowed == {"192.0.2.66", "192.0.2.0", "192.0.2.1", "192.0.2.2"}, "not each for itself"

@@ -57,7 +57,11 @@ class Starting:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        wait_until(lambda: bool(IMPORTING.fullmatch(self.says())))
+        try:
+            wait_until(lambda: bool(IMPORTING.fullmatch(self.says())))
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1800)
 
-CURRENT = "/opt/pynun/current"
 SETTINGS = "/etc/pynun/pynun.env"
 DATA = "/var/lib/pynun"
 TUTORIAL = (
