@@ -104,7 +104,7 @@ _TOGETHER = ("system/container", "system/browser", "system/javascript", "websock
 _LONGEST = (
     *("system/installer/test_install.py", "system/container", "system/demo/test_page.py", "system/browser"),
     *("system/installer", "system/javascript", "websocket_suite", "system/benchmark/test_scale.py", "system"),
-    *("crash", "server", "cli", "conformance", "docs/test_examples.py", "properties"),
+    *("crash/", "server/", "cli/", "conformance/", "docs/test_examples.py", "properties"),
 )
 _SHORTEST = ("commit", "engine", "fuzz", "meta", "protocol", "simulation", "storage", "test_", "transfer", "transports")
 

@@ -84,9 +84,7 @@ def ask_json(server: Server, *arguments: str) -> Any:  # noqa: ANN401 - whatever
     return json.loads(result.output)
 
 
-def run_anew(
-    *arguments: str, environment: Mapping[str, str] | None = None, standard_input: bytes = b"", cwd: str | None = None
-) -> Result:
+def run_anew(*arguments: str, environment: Mapping[str, str] | None = None, standard_input: bytes = b"") -> Result:
     """Run nun-db as `run` does, but start Python for it, as people do."""
     process = subprocess.run(
         command_line(*arguments),
@@ -95,7 +93,7 @@ def run_anew(
         capture_output=True,
         timeout=TIMEOUT_SECONDS,
         check=False,
-        cwd=cwd or REPOSITORY,
+        cwd=REPOSITORY,
         start_new_session=True,  # without the terminal that the tests run on: it would ask there
     )
     return Result(process.returncode, process.stdout.decode(), process.stderr.decode())

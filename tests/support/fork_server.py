@@ -127,6 +127,8 @@ def _serve(requests: socket.socket) -> None:
                 continue
             request, descriptors, _, _ = socket.recv_fds(requests, REQUEST_BYTES_MAX, 4)
             if not request:
+                for running in (other.data for other in selector.get_map().values() if other.data):
+                    signal.pidfd_send_signal(running.pidfd, signal.SIGKILL)
                 return
             if (pid := os.fork()) == 0:
                 requests.close()
@@ -174,6 +176,7 @@ def _become(arguments: list[str], environment: dict[str, str], cwd: str, descrip
         # What the interpreter does at its end, but for taking the modules apart, which takes longer than most commands.
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
+        sys.stdout.flush()
         os._exit(ended.code)
 
 

@@ -19,9 +19,9 @@ PYTHONS: Final = ("3.11", "3.12", "3.13")
 _MAKE_SECONDS_MAX: Final = 600.0
 
 
-def make_packages(folder: Path, *options: str, pythons: tuple[str, ...] = PYTHONS) -> Path:
+def make_packages(folder: Path, *options: str) -> Path:
     """Run scripts/wheels; returns the folder."""
-    versions = (part for python in pythons for part in ("--python", python))
+    versions = (part for python in PYTHONS for part in ("--python", python))
     _run_tool(REPOSITORY, "wheels", "--output", folder, *versions, *options, environment=clean_environment({}))
     return folder
 

@@ -140,6 +140,21 @@ def nun_db(
     )
 
 
+def start_piped(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start a program of this checkout; its output is read from pipes."""
+    return subprocess.Popen(
+        command,
+        env=clean_environment(environment),
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
 class Process(Protocol):
     """What a server's process can do, as subprocess.Popen has it."""
 
@@ -307,17 +322,7 @@ class Server:
         if Server.fork is not None and not self.wrapper and not self.is_anew:
             process = Server.fork(self._arguments(), environment)
         else:
-            process = subprocess.Popen(
-                self.command_line(),
-                env=clean_environment(environment),
-                cwd=REPOSITORY,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-            )
+            process = start_piped(self.command_line(), environment)
         self._process = process
         assert process.stdout is not None
         assert process.stderr is not None

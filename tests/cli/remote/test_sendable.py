@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.engine.commands.listing import PAGE_ROWS
 from tests.cli.command import ADMIN, ask, ask_json, run
 from tools.clients.exact_clients import TcpClient, http_post
 from tools.clients.server import Server, new_folder
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 ODD = ("a;b", "tab\tbed", "tab\t", "esc\x1b[2J", "no\u00a0break", "'quoted'", "-", "end;", "cr\rname")
 UNSENDABLE = ("a;b", "tab\t", "end;", "\u2003wide", "\rname")
-PAGE = 500
 """Rows in an answer of the server (pynun/engine/commands/listing.py)."""
 
 
@@ -209,7 +209,9 @@ def test_they_are_listed_page_by_page(server: Server) -> None:
     """The last name of a page is sent back to the server, which must not take a part of it for a command."""
     endings = (";drop-db", "\t", "%41", "\u2028")
     # So that each ending is that of some names around the end of a page.
-    names = [f"n{number:04}{endings[(number - PAGE // 2) // PAGE % 4]}" for number in range(PAGE * 4 + 10)]
+    names = [
+        f"n{number:04}{endings[(number - PAGE_ROWS // 2) // PAGE_ROWS % 4]}" for number in range(PAGE_ROWS * 4 + 10)
+    ]
     tell(server, "create-db d pwd")
     with TcpClient(server.tcp) as client:  # all of them at once, for their commits take long
         client.send(f"auth {server.credentials}\nuse-db d pwd")

@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from tools.clients.server import REPOSITORY, clean_environment, free_ports
+from tools.clients.server import free_ports, start_piped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,16 +69,7 @@ class Demo:
 
     def start(self) -> None:
         """Start the process and wait until it has said where the page is."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pynun", "demo", *self._options()],
-            env=clean_environment(self.environment),
-            cwd=REPOSITORY,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
+        self._process = start_piped([sys.executable, "-P", "-m", "pynun", "demo", *self._options()], self.environment)
         assert self._process.stdout is not None
         deadline = threading.Timer(START_SECONDS_MAX, self._process.kill)
         deadline.start()

@@ -7,6 +7,7 @@ has a process id namespace. So an installer can be run as it is, as root, with i
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
@@ -35,6 +36,11 @@ for folder in etc opt var usr/local; do
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=/mnt/changes/$folder,workdir=/mnt/work/$folder" /$folder
 done
 mount -t tmpfs -o mode=0755 tmpfs /run
+"""
+_TRIAL: Final = """\
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc
 """
 _IDLE: Final = """\
 touch /mnt/ready
@@ -128,6 +134,18 @@ def require_programs() -> None:
     for name, package in (("ip", "iproute2"), ("unshare", "util-linux"), ("useradd", "passwd")):
         if shutil.which(name) is None:
             leave_out(f"{name} is not installed (apt-get install {package})")
+    if reason := _why_no_overlays():
+        pytest.skip(f"NOT TESTED: the installer, for namespaces can't be made here: {reason}")
+
+
+@functools.cache
+def _why_no_overlays() -> str:
+    """Why no namespaces with overlays can be made here; empty if they can."""
+    unshare = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--")
+    done = subprocess.run(
+        [*unshare, "sh", "-euc", _TRIAL], capture_output=True, text=True, timeout=START_SECONDS_MAX, check=False
+    )
+    return done.stderr if done.returncode else ""
 
 
 @contextlib.contextmanager
@@ -167,7 +185,7 @@ def _wait_ready(process: subprocess.Popen[str]) -> int:
     while True:
         if process.poll() is not None:
             assert process.stderr is not None
-            pytest.skip(f"NOT TESTED: the installer, for namespaces can't be made here: {process.stderr.read()}")
+            raise AssertionError(f"the machine was not set up: {process.stderr.read()}")
         with contextlib.suppress(OSError):
             for pid in children.read_text(encoding="ascii").split():
                 if Path(f"/proc/{pid}/root/mnt/ready").exists():

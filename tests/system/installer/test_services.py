@@ -115,20 +115,23 @@ def test_an_upgrade_that_does_not_get_ready_is_taken_back(service: Machine, newe
     check = f"/opt/pynun/current/bin/nun-db version | grep -Fqx 'nun-db {version}'"
     (folder / "only.conf").write_text(f'[Service]\nExecStartPre=/bin/sh -c "{check}"\n')
     service.succeed("systemctl", "daemon-reload")
+    service.succeed("rm", "-r", f"/opt/pynun/versions/{NEWER}")  # it is made anew, as at a customer's
     failed = service.run("sh", f"{newer_bundle}/install.sh", "--upgrade")
     assert failed.returncode == 1
     assert "it failed; undoing what was done" in failed.stderr
+    assert not (service.root / "opt" / "pynun" / "versions" / NEWER).exists()
     assert version_of(service) == version
     wait_until(lambda: is_ready(service), service)
     assert "empty;value kept" in administer(service, READ)
 
 
-def test_a_server_that_imports_is_waited_for(installed_services: Machine, bundle: Path) -> None:
+def test_a_server_that_imports_is_waited_for(services: Machine, bundle: Path) -> None:
     """The data of the original lies where the server's will be; the installer does not give up while it gets on."""
-    services = installed_services
     users: list[Key] = [(f"$$user_u{number}", 0, f"pwd-{number}") for number in range(USERS)]
+    services.succeed("useradd", "--system", "--user-group", "--home-dir", DATA, "--no-create-home", "pynun")
     write_folder(services.root / DATA.lstrip("/"), {"hospital": [("$$token", 0, "hospital-pwd"), *users]})
     services.succeed("chown", "-R", "pynun:", DATA)
+    services.succeed("chmod", "700", DATA)
     printed = services.succeed("sh", f"{bundle}/install.sh")
     assert re.search(
         r"^The server is starting: importing the data of the original Nun-db(: \d+ %)?; this waits until it is ready.\n"
