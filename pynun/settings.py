@@ -65,7 +65,7 @@ SETTINGS: tuple[Setting, ...] = (
     USER,
     PASSWORD,
     Setting(
-        name="NUN_DBS_DIR", default="dbs", parse=values.folder, field="data_dir",
+        name="NUN_DBS_DIR", default="dbs", parse=values.folder, field="data_dir", option="--data-dir",
         help="The data folder, created if missing. A relative path starts at the current directory.",
     ),
     Setting(

@@ -46,6 +46,8 @@ class CommandLine(LazyGroup):
         "permissions": "pynun.cli.commands.permissions",
         "sessions": "pynun.cli.commands.sessions",
         "password": "pynun.cli.commands.password",
+        "stop": "pynun.cli.commands.stop",
+        "help": "pynun.cli.commands.help",
         "version": "pynun.cli.commands.version",
     }
 
@@ -104,8 +106,11 @@ def connection(
         ),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("-V", "--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Nun-db, a real-time key-value server: start it, manage it, try it out."""
+    """Nun-db, a real-time key-value server: start it, manage it, try it out.
+
+    The options also work after the command, unless it has one of that name, as start has -h.
+    """
     context.obj = Connection(user, password, password_file, host, Authority(ca, os.environ.get("NUN_CA")))

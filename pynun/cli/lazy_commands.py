@@ -1,12 +1,13 @@
-"""Loads the module of a command only when needed, so that each command starts fast.
+"""Loads the module of a command only when needed, so that each command starts fast, and completes what it made.
 
-It adds advice to the library's messages for the two likely mistakes: login and address options come before the
-command, and `-h` is not help (docs/protocol.md section 6).
+The options before the command are accepted after it too, unless the command has one of that name: `start -h` is the
+HTTP address (docs/protocol.md section 6).
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -17,22 +18,22 @@ import typer.main
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
-    from typer._click.core import Command, Context
-
-BEFORE_THE_COMMAND = frozenset({"-u", "--user", "-p", "--pwd", "--pwd-file", "-h", "--host", "--ca"})
+    from typer._click.core import Command, Context, Parameter
 
 
 class _LazyCommands(Mapping[str, "Command"]):
     """The commands by name, each made when it is asked for."""
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
+    def __init__(self, modules: Mapping[str, str], group: LazyGroup) -> None:
         self._modules = modules
+        self._group = group
 
     def __getitem__(self, name: str) -> Command:
         made = typer.main.get_command(importlib.import_module(self._modules[name]).app)
         if isinstance(made, typer.core.TyperGroup):  # a module of several commands, or a command that has some
             made = made.commands.get(name, made)
         made.name = name
+        _complete(made, [option for option in self._group.params if option.expose_value])
         return made
 
     def __iter__(self) -> Iterator[str]:
@@ -50,7 +51,7 @@ class LazyGroup(typer.core.TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - whatever the library gives
         super().__init__(**attributes)
-        self.commands = cast("MutableMapping[str, Command]", _LazyCommands(self.modules))
+        self.commands = cast("MutableMapping[str, Command]", _LazyCommands(self.modules, self))
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Read the options before the command."""
@@ -63,15 +64,50 @@ class LazyGroup(typer.core.TyperGroup):
             return super().invoke(ctx)
 
 
+class _Argument(typer.core.TyperArgument):
+    """An argument that is shown in brackets: by default, the library puts a required one in braces."""
+
+    def make_metavar(self, ctx: Context, *, usage: bool = False) -> str:
+        name = super().make_metavar(ctx)
+        return f"[{name}]" if usage and not name.startswith("[") else name
+
+
+def _complete(command: Command, global_options: list[Parameter]) -> None:
+    """Add the options that stand before the command, and adjust the help, here and in the command's own commands."""
+    command.short_help = command.get_short_help_str(limit=1000)  # the first sentence: wrapped, never cut
+    own = {name for parameter in command.params for name in parameter.opts}
+    for parameter in command.params:
+        if isinstance(parameter, typer.core.TyperArgument):
+            parameter.__class__ = _Argument
+    for option in global_options:
+        added = copy.copy(option)
+        added.opts = [name for name in option.opts if name not in own]
+        added.expose_value = False
+        if isinstance(added, typer.core.TyperOption):
+            added.hidden = True
+        if option.callback is None:
+            added.callback = _take_global
+        if added.opts:
+            command.params.append(added)
+    if isinstance(command, typer.core.TyperGroup):
+        for subcommand in command.commands.values():
+            _complete(subcommand, global_options)
+
+
+def _take_global(context: Context, option: Parameter, value: object) -> None:
+    """Run the function for the options before the command again, which puts its result into this context."""
+    root = context.find_root()
+    if value is not None and option.name is not None and root.command.callback is not None:
+        root.params[option.name] = value
+        root.command.callback(**root.params)
+
+
 @contextlib.contextmanager
 def _hints_added() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the class of the library's errors has no public name
-        option = getattr(error, "option_name", None)
         message = getattr(error, "message", None)
-        if isinstance(message, str) and message.startswith("No such option") and option in BEFORE_THE_COMMAND:
-            vars(error)["message"] = f"{message} ({option} stands before the command)"
-        elif isinstance(message, str) and option == "-h":
+        if isinstance(message, str) and getattr(error, "option_name", None) == "-h":
             vars(error)["message"] = f"{message} (-h names a host or address: help is --help)"
         raise

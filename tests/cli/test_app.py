@@ -34,6 +34,34 @@ def test_every_command_has_help_that_fits_a_terminal(command: str) -> None:
     assert result.output.isascii()  # it must be printable in any locale
 
 
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_no_help_has_a_line_that_is_cut(columns: str) -> None:
+    for group in ("", "databases", "users", "permissions", "sessions"):
+        lines = run(*group.split(), "--help", environment={"COLUMNS": columns}).output.splitlines()
+        assert len(lines) > 10
+        assert [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")] == []
+
+
+def test_arguments_are_shown_in_brackets() -> None:
+    assert run("databases", "size", "--help").output.startswith("Usage: nun-db databases size [OPTIONS] [DATABASE]\n")
+    assert run("watch", "--help").output.startswith("Usage: nun-db watch [OPTIONS] [KEY...]\n")
+
+
+def test_help_is_a_command_too() -> None:
+    for words in ([], ["start"], ["databases", "list"]):
+        assert run("help", *words) == run(*words, "--help")
+    result = run("help", "databases", "nonsense")
+    assert (result.code, result.output) == (2, "")
+    assert result.errors == "nun-db: there is no command 'databases nonsense': nun-db help lists them\n"
+
+
+def test_stop_says_how_a_server_is_stopped() -> None:
+    result = run("stop")
+    assert (result.code, result.output) == (2, "")
+    for way in ("nothing was stopped", "systemctl stop", "docker stop", "Ctrl-C", "kill PID"):
+        assert way in result.errors
+
+
 def test_the_help_lists_every_command_and_exit_code() -> None:
     result = run("--help")
     assert result.code == 0
@@ -47,7 +75,7 @@ def test_the_reference_is_what_help_prints_today() -> None:
     assert written == cli_reference.render(), "run: .venv/bin/python scripts/tools/docs/cli_reference.py"
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["version"], ["--version"], ["-V"], ["databases", "list", "-V"]])
 def test_the_version_is_printed(arguments: list[str]) -> None:
     assert run(*arguments) == (0, f"nun-db {__version__}\n", "")
 
@@ -62,15 +90,9 @@ def test_unknown_or_incomplete_arguments_are_a_usage_error(arguments: list[str])
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["exec", "-u", "a", "keys"], "No such option: -u (-u stands before the command)"),
-        (["watch", "-d", "x", "-p", "a", "k"], "No such option: -p (-p stands before the command)"),
-        (["exec", "-h", "http://127.0.0.1:1", "keys"], "No such option: -h (-h stands before the command)"),
-        (["create-db", "--ca", "f"], "No such option: --ca (--ca stands before the command)"),
         (["-h"], "Option '-h' requires an argument. (-h names a host or address: help is --help)"),
         (["start", "-h"], "Option '-h' requires an argument. (-h names a host or address: help is --help)"),
-        (["databases", "list", "-u", "a"], "No such option: -u (-u stands before the command)"),
-        (["databases", "-u", "a", "list"], "No such option: -u (-u stands before the command)"),
-        (["password", "-p", "a"], "No such option: -p (-p stands before the command)"),
+        (["exec", "-h"], "Option '-h' requires an argument. (-h names a host or address: help is --help)"),
         (["databases", "nonsense"], "No such command 'nonsense'."),
         (["database"], "No such command 'database'. Did you mean 'databases'?"),
         (["wacth"], "No such command 'wacth'. Did you mean 'watch'?"),
@@ -78,10 +100,28 @@ def test_unknown_or_incomplete_arguments_are_a_usage_error(arguments: list[str])
         (["exec", "--nonsense"], "No such option: --nonsense"),
     ],
 )
-def test_a_usage_error_says_where_an_option_stands_and_what_help_is(arguments: list[str], told: str) -> None:
+def test_a_usage_error_says_what_help_is(arguments: list[str], told: str) -> None:
     result = run(*arguments)
     assert (result.code, result.output) == (2, "")
     assert result.errors.splitlines()[-1] == f"Error: {told}"
+
+
+@pytest.mark.parametrize("words", [["exec", "keys"], ["databases", "list"]])
+def test_options_before_the_command_also_work_after_it(words: list[str]) -> None:
+    for number in range(len(words) + 1):
+        with Peer(http_answer("valid auth\n;keys ,\n")) as peer:
+            run(*words[:number], "-u", "ana", "-p", "secret", "-h", peer.url, *words[number:])
+            assert peer.body.startswith(b"auth ana secret;")
+
+
+def test_an_option_of_the_command_keeps_its_meaning() -> None:
+    """`start -h` is the HTTP address, and `-t` of create-db the token."""
+    taken = ("-h", "x:y", "--host", "http://127.0.0.1:1")
+    refused = run("start", "-u", "a", "-p", "b", *taken)
+    assert (refused.code, refused.errors.partition(";")[0]) == (1, "nun-db: -h/--http-address: 'x:y' is not accepted")
+    with Peer(http_answer("valid auth\n;create-db success\n")) as peer:
+        run("create-db", "-d", "x", "-t", "token", "-u", "a", "-p", "b", "-h", peer.url)
+        assert peer.body == b"auth a b; create-db x token;"
 
 
 def test_exec_imports_only_what_it_needs() -> None:

@@ -108,11 +108,14 @@ def test_it_says_which_variables_have_no_effect(fresh: Server) -> None:
     assert "s3-hidden-secret" not in fresh.log_text()
 
 
-def test_its_own_address_as_an_option_has_no_effect(disk_folder: Path) -> None:
+def test_options_of_the_command_line(disk_folder: Path) -> None:
+    """Its own address to replicate to has no effect; the data folder wins over the variable."""
     server = Server(disk_folder / "dbs")
-    server.options = ("-r", str(server.tcp))
+    server.options = ("-r", str(server.tcp), "--data-dir", str(disk_folder / "given"))
     with server:
         assert "WARN nun_db] -r/--replicate-address has no effect" in server.log_text()
+        assert f"data: {disk_folder / 'given'} (" in server.log_text()
+    assert not (disk_folder / "dbs").exists()
 
 
 def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:

@@ -18,6 +18,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def start(
     context: typer.Context,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", metavar="FOLDER", help="The data folder; else NUN_DBS_DIR, dbs.")
+    ] = None,
     tcp_address: Annotated[
         str | None, typer.Option("-t", "--tcp-address", metavar="ADDRESS", help="TCP; else NUN_TCP_ADDR, 0.0.0.0:3014.")
     ] = None,
@@ -45,9 +48,8 @@ def start(
 ) -> None:
     """Start the server; stop it with Ctrl-C or SIGTERM.
 
-    The data is in the folder NUN_DBS_DIR (default: dbs in the current directory). ADDRESS is HOST:PORT,
-    [IPv6]:PORT or :PORT. The administrator's user and password are required. The server keeps running when its
-    terminal is closed.
+    The data folder is created if missing. ADDRESS is HOST:PORT, [IPv6]:PORT or :PORT. The administrator's user and
+    password are required. The server keeps running when its terminal is closed.
     """
     from pynun import settings
     from pynun.secret_file import read_secret_file
@@ -64,6 +66,7 @@ def start(
             {
                 "NUN_USER": given.user,
                 "NUN_PWD": password,
+                "NUN_DBS_DIR": data_dir,
                 "NUN_TCP_ADDR": tcp_address,
                 "NUN_WS_ADDR": websocket_address,
                 "NUN_HTTP_ADDR": http_address,

@@ -53,12 +53,11 @@ def require_administrator(
         raise UsageError(_withheld_text(url))
     user, password = find_administrator(user, password, password_file)
     if user is None:
-        raise UsageError("the administrator's user is missing: give it with -u USER before the command, or in NUN_USER")
+        raise UsageError("the administrator's user is missing: give it with -u USER or in NUN_USER")
     if password is None:
         password = _ask(
             f"Password of {user}: ",
-            "the administrator's password is missing: give it in NUN_PWD, with --pwd-file FILE or with -p PASSWORD"
-            " before the command",
+            "the administrator's password is missing: give it in NUN_PWD, with --pwd-file FILE or with -p PASSWORD",
         )
     _check_sendable(password)
     return user, password

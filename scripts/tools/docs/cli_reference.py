@@ -24,7 +24,7 @@ COMMANDS = (
     "users", "users list", "users create", "users remove", "users token",
     "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
     "sessions", "sessions list", "sessions disconnect", "password",
-    "version",
+    "stop", "help", "version",
 )  # fmt: skip
 COLUMNS = 100
 
@@ -34,7 +34,8 @@ INTRODUCTION = """\
 <!-- Written by scripts/tools/docs/cli_reference.py from the real --help: change it there or in pynun/cli, not here. -->
 
 `nun-db` starts the server and manages a running one. Options before the command give the login and the server's
-address. As in the original, `-h` is a host or address; use `--help` for help.
+address. They also work after it, unless the command has one of that name: `start -h` is the HTTP address. As in the
+original, `-h` is a host or address; use `--help` or `nun-db help COMMAND` for help.
 
 Options take precedence over the environment, the environment over defaults. An empty variable counts as unset.
 

@@ -125,7 +125,7 @@ def unused_settings() -> str:
 def settings(*names: str) -> str:
     """The settings with these names."""
     by_name = {setting.name: setting for setting in SETTINGS}
-    table = _table(
+    return _table(
         ("variable", "option of `start`", "default", "accepted", "meaning"),
         (
             (
@@ -138,9 +138,6 @@ def settings(*names: str) -> str:
             for setting in map(by_name.__getitem__, names)
         ),
     )
-    # These options come before the command.
-    table = table.replace("`-u`, `--user`", "`-u`, `--user` before `start`")
-    return table.replace("`-p`, `--pwd`", "`-p`, `--pwd` before `start`")
 
 
 _COMMON_REFUSALS: Final = (
