@@ -52,6 +52,7 @@ STAMP_MARK = b"@"
 """Begins the time in the value that a writer sets; occurs nowhere else in what a watcher gets."""
 _LAST_STAMP = b"f" * 16
 """The time in the last value that a writer sets: a watcher that has it is done."""
+_STAMPED_BYTES = VALUE_BYTES + len(f"set {watched_key_name(0)} ")
 _TAIL_BYTES = 2 * VALUE_BYTES
 """As much of what came last holds the time in the newest value."""
 
@@ -250,8 +251,16 @@ class Clients:
 
 
 def stamped_set(key: str, stamp: str) -> bytes:
-    """The frame that sets a watched key to a value that begins with a time."""
-    return encode_frame(f"set {key} {(STAMP_MARK.decode() + stamp).ljust(VALUE_BYTES, '0')}")
+    """The frame that sets a watched key to a value that begins with a time; of one length, whatever the key's is."""
+    return encode_frame(f"set {key} {STAMP_MARK.decode()}{stamp}".ljust(_STAMPED_BYTES, "0"))
+
+
+def log_in_watching(address: Address, watched_keys: int) -> socket.socket:
+    """A connection that watches keys."""
+    connection = log_in(address, "websocket")
+    for number in range(watched_keys):
+        ask(connection, encode_frame(f"watch {watched_key_name(number)}"), OK_FRAME)
+    return connection
 
 
 @dataclass(kw_only=True)
@@ -290,6 +299,43 @@ class Writer:
         return result
 
 
+@dataclass(kw_only=True)
+class Viewer(Writer):
+    """Watches the keys that it sets, and sets all of them at each beat, whether or not it has been answered."""
+
+    def connect(self) -> None:
+        """Connect and watch."""
+        self._socket = log_in_watching(self.address, self.watched_keys)
+        self._rest = b""
+
+    def run(self, begin_ns: int, end_ns: int) -> Result:
+        """As a writer does."""
+        result, cpu_before = Result(), 0.0
+        keys = [watched_key_name(number) for number in range(self.watched_keys)]
+        next_ns, sets = time.monotonic_ns(), 0
+        while (now_ns := time.monotonic_ns()) < end_ns:
+            if now_ns >= begin_ns and not cpu_before:
+                cpu_before = time.process_time()
+            if now_ns < next_ns:
+                if select.select([self._socket], [], [], (next_ns - now_ns) / 1e9)[0]:
+                    self._count_answers(result)
+                continue
+            next_ns += int(1e9 / self.sets_per_second)
+            for key in keys:
+                self._socket.sendall(stamped_set(key, f"{time.monotonic_ns():016x}"))
+            sets += len(keys)
+        result.cpu_seconds = time.process_time() - cpu_before
+        self._socket.sendall(stamped_set(keys[0], _LAST_STAMP.decode()))
+        while result.sets_acknowledged <= sets:
+            self._count_answers(result)
+        return result
+
+    def _count_answers(self, result: Result) -> None:
+        received = self._rest + (self._socket.recv(RECEIVE_BYTES) or ended())
+        result.sets_acknowledged += received.count(OK_FRAME)
+        self._rest = received[1 - len(OK_FRAME) :]  # may hold the beginning of an answer, but no whole one
+
+
 class Watcher:
     """One watching connection."""
 
@@ -319,9 +365,7 @@ class Watchers:
         self._poll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
         for number in range(self.connections):
-            connection = log_in(self.address, "websocket")
-            for key in range(self.watched_keys):
-                ask(connection, encode_frame(f"watch {watched_key_name(key)}"), OK_FRAME)
+            connection = log_in_watching(self.address, self.watched_keys)
             self._poll.register(connection, select.EPOLLIN)
             self._watchers[connection.fileno()] = Watcher(connection, number % self.stamped_step == 0)
 

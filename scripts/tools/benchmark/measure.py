@@ -127,10 +127,11 @@ def run_connected(generator: Generator, seconds: float) -> Result:
 
 
 def latency_figures(results: Iterable[Result]) -> Figures:
-    """p50, p99 and the longest of all latencies."""
+    """p50, p95, p99 and the longest of all latencies."""
     latencies_ms = sorted(latency_ns / 1e6 for result in results for latency_ns in result.latencies_ns)
     return {
         "p50_ms": percentile(latencies_ms, 0.5),
+        "p95_ms": percentile(latencies_ms, 0.95),
         "p99_ms": percentile(latencies_ms, 0.99),
         "max_ms": percentile(latencies_ms, 1),
     }

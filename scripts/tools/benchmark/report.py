@@ -16,8 +16,8 @@ OTHERS_CPU_SHARE_MAX = 0.10
 """More than this used by others, as a part of one core: the machine is not quiet."""
 
 _HEADINGS = (
-    "scenario|server|per second|p50 ms|p99 ms|CPU µs/op|RssAnon MiB|RSS MiB|ratio|CPU ratio|% of limit|generator CPU %"
-    "|to reach|"
+    "scenario|server|per second|p50 ms|p95 ms|p99 ms|CPU µs/op|RssAnon MiB|RSS MiB|ratio|CPU ratio|% of limit"
+    "|generator CPU %|to reach|"
 )
 
 
@@ -27,20 +27,20 @@ def table(rows: Sequence[Row]) -> str:
     for number, row in enumerate(rows):
         head = ["" if number and row.title == rows[number - 1].title else row.title, f"{row.server} ({row.durability})"]
         lines.append([*head, *_cells(row)])
-    return aligned(lines, left=(0, 1, 12, 13))
+    return aligned(lines, left=(0, 1, 13, 14))
 
 
 def _cells(row: Row) -> list[str]:
     figures = row.figures
     if row.error is not None or not figures:
-        return [""] * 10 + [f"failed: {(row.error or 'not measured').splitlines()[-1][:120]}", ""]
+        return [""] * 11 + [f"failed: {(row.error or 'not measured').splitlines()[-1][:120]}", ""]
 
     def number(value: float | None, style: str, factor: float = 1) -> str:
         return "" if value is None else format(value * factor, style)
 
     if "writes_per_commit" in figures:
         calls = f"{figures['writes_per_commit']:.1f} writes, {figures['syncs_per_commit']:.1f} syncs"
-        return [f"{calls}, {figures['kib_per_commit']:.1f} KiB", *[""] * 11]
+        return [f"{calls}, {figures['kib_per_commit']:.1f} KiB", *[""] * 12]
     if "kib_per_connection" in figures:
         rate = f"{figures['kib_per_connection']:.1f} KiB/conn."
     else:
@@ -48,6 +48,7 @@ def _cells(row: Row) -> list[str]:
     return [
         rate,
         number(figures.get("p50_ms"), ".3f"),
+        number(figures.get("p95_ms"), ".3f"),
         number(figures.get("p99_ms"), ".3f"),
         number(figures.get("cpu_us_per_operation"), ".1f"),
         number(figures.get("rss_anon_bytes"), ".1f", 1 / MIB),

@@ -154,7 +154,7 @@ def run_scenario(scenario: Scenario, plan: Plan) -> list[Row]:
                 server = stack.enter_context(participant.run(stack.enter_context(new_folder(plan.folder))))
                 if participant.name != REDIS and what.protocol not in server.addresses:
                     continue
-                servers.fill(server, what.key_count)
+                servers.fill(server, what.key_count, what.watched_keys)
                 entries.append(Entry(row, server, what))
             except FAILURES as error:
                 row.error = str(error)
@@ -180,7 +180,7 @@ def measure_in_turn(entries: Sequence[Entry], plan: Plan, before_round: Callable
             row.rounds.append(figures)
             say(
                 f"  {row.title}: {row.server} ({row.durability}): {figures['operations_per_second']:,.0f} {row.unit}/s,"
-                f" p50 {figures['p50_ms']:.3f} ms, p99 {figures['p99_ms']:.3f} ms"
+                f" p50 {figures['p50_ms']:.3f} ms, p95 {figures['p95_ms']:.3f} ms, p99 {figures['p99_ms']:.3f} ms"
             )
     for row, _, _ in entries:
         row.figures = median_of(row.rounds) if row.error is None else {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tools.benchmark.load import Clients, Watchers, Writer
+from tools.benchmark.load import Clients, Viewer, Watchers, Writer
 from tools.benchmark.servers import REDIS
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Drive:
     watched_keys: int = 1
     sets_per_second: float = 0.0
     """The pace of that connection; 0: as fast as it goes."""
+    are_viewers: bool = False
+    """Whether that connection watches too, and sets all keys at once."""
 
     def loads(self, server: Server, generators: int = 1) -> Sequence[Clients | Writer | Watchers]:
         """The loads for a server, each for a process of its own."""
@@ -50,8 +52,9 @@ class Drive:
         if self.watchers:
             # At full speed a quarter of the watchers reads the times, lest reading them is what is measured.
             step = 1 if self.sets_per_second else 4
+            writer = Viewer if self.are_viewers else Writer
             return [
-                Writer(address=address, watched_keys=self.watched_keys, sets_per_second=self.sets_per_second),
+                writer(address=address, watched_keys=self.watched_keys, sets_per_second=self.sets_per_second),
                 Watchers(address=address, connections=self.watchers, watched_keys=self.watched_keys, stamped_step=step),
             ]
         common = Clients(
@@ -148,6 +151,11 @@ SCENARIOS = (
     Scenario(
         name="fan-out-60", title="1 writer at 60/s, 100 watchers", drive=Drive(watchers=100, sets_per_second=60),
         unit="event", compares_p50=True, targets=_targets(p50(0.4), p50(0.4, 1)),
+    ),
+    Scenario(
+        name="viewers-60", title="2 viewers, 60 pairs of sets a second", unit="event", compares_p50=True,
+        drive=Drive(watchers=1, watched_keys=2, sets_per_second=60, are_viewers=True),
+        targets=_targets(p50(0.5), p50(0.5, 1)),
     ),
     Scenario(
         name="tcp-1", title="TCP, 1 connection", drive=replace(ONE, protocol="tcp"), baseline_drive=ONE,

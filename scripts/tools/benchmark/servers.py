@@ -173,13 +173,14 @@ def load_keys(server: Server, first: int, count: int, protocol: str = "tcp") -> 
     return loader.run(0, 0)
 
 
-def fill(server: Server, key_count: int) -> None:
-    """Give a database its keys, and the watched one."""
+def fill(server: Server, key_count: int, watched_keys: int = 1) -> None:
+    """Give a database its keys, and the watched ones."""
     if server.name != REDIS and server.keeps_values:
         load_keys(server, 0, key_count, "websocket")
         with Control(server.addresses["websocket"]) as control:
             control.ask(LOGIN)
-            control.ask(f"set {watched_key_name(0)} empty")
+            for number in range(watched_keys):
+                control.ask(f"set {watched_key_name(number)} empty")
 
 
 def versions_total(server: Server, keys: Sequence[str]) -> int:
