@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 EVERYONE = "all"
 """User name of sessions that used the database token."""
 
+ADMINISTRATOR = ""
+"""User name of sessions whose administrator opened the database without a token (`open-db`)."""
+
 _DECISIONS_MAX = 4096  # decisions remembered per user and database; beyond it they are simply made again
 
 _DECISION_CHARACTERS_MAX = 256  # decisions on longer keys are not remembered: they would take the room of many

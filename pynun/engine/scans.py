@@ -28,6 +28,14 @@ _PIECE_BYTES: Final = 1024 * 1024
 
 _NAMES_AT_ONCE: Final = 1000
 
+_PAGE_SLICES: Final = 16
+_PAGE_KEYS: Final = 2000
+_PAGE_BYTES: Final = 256 * 1024
+"""A page of keys ends with the slice that reaches one of these: what is read, what is found."""
+
+_SORTED_BYTES: Final = 400
+"""Keys that share so many bytes may be stored in another order, so no page ends between them."""
+
 
 def scan_all(store: Store, start: bytes) -> Iterator[bytes]:
     """The stored keys that begin with `start`, without their first four bytes: for where nobody has to wait."""
@@ -100,6 +108,48 @@ def scan_slices(
         if name is not None and prefix + name not in unwritten:
             insort(found, name)
     return found
+
+
+def scan_page(
+    view: View, prefix: bytes, pattern: Pattern, after: bytes, listing: Listing, *, with_security: bool
+) -> Generator[Need, Answer, tuple[list[bytes], bytes | None]]:
+    """Some keys under a stored prefix that match `pattern`, in order, those behind `after`, and the last one looked at.
+
+    That is where the next page begins; None: there are no more keys. A page ends when it has enough keys, or has looked
+    at many, so it may have none. `listing` may raise Refusal.
+    """
+    start = prefix + (pattern.text.encode() if pattern.kind == "prefix" else b"")
+    keep = _filter(pattern, with_security=with_security)
+    unwritten = {key[4:]: entry for key, entry in view.unwritten(start).items() if key[4:] > after}
+    waiting = {name for name, entry in unwritten.items() if entry is not None}
+    found: list[bytes] = []
+    last = b""
+    found_bytes = slices = 0
+    position = max(start, prefix + after)
+    while True:
+        names, following, _ = view.store.scan(start, position, _SLICE_KEYS)
+        reached = [name for name in names if name > after and name not in unwritten]
+        added = {name for name in waiting if following is None or prefix + name < following}
+        waiting -= added
+        reached += added
+        kept = keep(reached)
+        kept_bytes = sum(map(len, kept))
+        found += kept
+        found_bytes += kept_bytes
+        yield from listing.gather(len(kept), kept_bytes)
+        if following is None:
+            return sorted(found), None
+        position = following
+        last = max(last, *reached, b"")
+        slices += 1
+        is_full = slices >= _PAGE_SLICES or len(found) >= _PAGE_KEYS or found_bytes >= _PAGE_BYTES
+        if is_full and last and not _begin_alike(position[len(prefix) :], last):
+            return sorted(found), last
+        yield Pause()
+
+
+def _begin_alike(one: bytes, other: bytes) -> bool:
+    return len(one) >= _SORTED_BYTES and one[:_SORTED_BYTES] == other[:_SORTED_BYTES]
 
 
 def _filter(pattern: Pattern, *, with_security: bool) -> Callable[[list[bytes]], list[bytes]]:

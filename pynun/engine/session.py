@@ -65,7 +65,7 @@ class Session:
         self.database: Database | None = None
         self.user = EVERYONE
         self.secret: Secret | None = None
-        """The secret used to select the database."""
+        """The secret used to select the database; None if an administrator opened it."""
         self.rules: Rules | None = None
         """What the user may do in the selected database; None: everything."""
         self.watches: dict[str, None] = {}
@@ -106,8 +106,11 @@ class Session:
         assert self.database is not None
         return self.database
 
-    def select(self, database: Database, user: str, secret: Secret) -> None:
-        """Select a database as a user, by its secret. The count moves; watches that the user may not have sleep."""
+    def select(self, database: Database, user: str, secret: Secret | None) -> None:
+        """Select a database as a user, by its secret; None: an administrator opened it, who may do everything.
+
+        The count moves; watches that the user may not have sleep.
+        """
         if self.database is not database:
             self.leave()
             self.database = database
@@ -146,7 +149,7 @@ class Session:
 
     def set_rules(self, rules: Rules | None, newest: News | None = None) -> None:
         """Apply new rules: watches that they don't allow sleep, others wake (docs/protocol.md section 4)."""
-        self.rules = rules
+        self.rules = None if self.secret is None else rules
         self._review_watches(newest)
 
     def become_admin(self, hash_text: str) -> None:
@@ -163,9 +166,9 @@ class Session:
     def leave_if_revoked(self) -> None:
         """Leave the database if the token it was selected with is no longer valid. An admin keeps it."""
         database, secret = self.database, self.secret
-        if database is not None and secret is not None and not self.is_admin:
-            entry = self.keyspace.read(database, secret.key)
-            if entry is None or entry.text != secret.hash:
+        if database is not None and not self.is_admin:
+            entry = None if secret is None else self.keyspace.read(database, secret.key)
+            if secret is None or entry is None or entry.text != secret.hash:
                 self.leave()
 
     def _review_watches(self, newest: News | None = None) -> None:

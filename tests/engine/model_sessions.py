@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 
 from pynun.engine.commands.table import BY_NAME
-from pynun.engine.permissions import added, parse_grants, still_granted, taken
+from pynun.engine.permissions import ADMINISTRATOR, added, parse_grants, still_granted, taken
 from pynun.protocol import messages as m
 from tests.engine.model import Base
 from tests.engine.world import ADDRESS, ADMIN_USER, PROCESS_ID, fake_hash
 
 KINDS = {"get": "r", "get-safe": "r", "watch": "r", "set": "w", "set-safe": "w", "increment": "i", "remove": "x"}
-WITH_BASE = {"create-user", "set-permissions", "keys", "unwatch", "unwatch-all", "arbiter"}
+WITH_BASE = {"create-user", "set-permissions", "keys", "list-keys", "unwatch", "unwatch-all", "arbiter"}
 FOR_ALL = {*KINDS, *WITH_BASE, "auth", "use-db", "resolve"} - {"create-user", "set-permissions"}
 
 
@@ -64,7 +64,7 @@ class Client:
             return self.is_admin
         entry = self.base.keys.get(f"$$permission_${self.user}") if self.base else None
         if entry is None:
-            return self.user == "all"
+            return self.user in ("all", ADMINISTRATOR)
         grants = [grant.strip().partition(" ") for grant in entry[1].split("|")]
         return any(
             kind in [letter if letter in "wix" else "r" for letter in kinds] and matches(pattern.strip(), key)
@@ -207,6 +207,10 @@ class Model:
                 found = [key for key in sorted(base.keys) if matches(pattern, key)]
                 shown = [key for key in found if client.is_admin or not key.startswith("$$")]
                 return ["keys " + "".join(f",{key}" for key in shown) + "\n"]
+            case "list-keys", str(pattern), str(after):
+                found = [key for key in sorted(base.keys) if matches(pattern, key) and key > after]
+                shown = [key for key in found if client.is_admin or not key.startswith("$$")]
+                return [m.report("keys-page", {"keys": shown, "next": None})]
             case "watch", str(key):
                 client.watches[key] = None
             case "unwatch", str(key):
@@ -245,6 +249,8 @@ class Model:
                 self.bases["$admin"].change("$$token", -1, fake_hash(password), self.now)
             case (("add-user" | "set-token" | "remove-user" | "grant" | "revoke"), str(name), str(user), *more):
                 return self._administer(self._base(name), str(command[0]), user, *map(str, more))
+            case "open-db", str(name):
+                self._select(client, self._base(name), ADMINISTRATOR, ("", "no token"))
             case "use-db", str(name), user, str(token):
                 self._use(client, self._base(name), user if isinstance(user, str) else None, token)
             case "resolve", int(identifier), str(name), str(key), int(version), str(text):
@@ -346,12 +352,15 @@ class Model:
         secret = "$$token" if user is None else f"$$user_{user}"
         if base.keys.get(secret, (0, ""))[1] != fake_hash(token):
             raise m.INVALID_TOKEN
+        self._select(client, base, "all" if user is None else user, (secret, fake_hash(token)))
+
+    def _select(self, client: Client, base: Base, user: str, secret: tuple[str, str]) -> None:
         if client.base is not base:
             self.leave(client)
             client.base = base
             base.watchers.append(client)
             self._count(base)
-        client.user, client.secret = "all" if user is None else user, (secret, fake_hash(token))
+        client.user, client.secret = user, secret
         client.review()
 
     def _resolve(self, client: Client, name: str, key: str) -> None:

@@ -49,6 +49,7 @@ ADMIN_EVENTS = [
     ("remove-user d ana", "remove-user", "d", "remove-user d ana"),
     ("grant d ana rw x*", "set-permissions", "d", "grant d ana rw x*"),
     ("revoke d ana rwix *", "set-permissions", "d", "revoke d ana rwix *"),
+    ("open-db d", "open-db", "d", "open-db d"),
     ("drop-db d", "drop-db", "d", "drop-db d"),
     ("rp 7 create-user bob bob-pwd", "create-user", "d", "rp *** create-user bob ***"),
     ("rp 7 replicate d $$token 1 new-pwd", "change-token", "d", "rp *** replicate d $$token 1 ***"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.session import Session
 
+OPEN_DATABASE: Final = "open-db"
 CREATE_DATABASE: Final = "create-db"
 DROP_DATABASE: Final = "drop-db"
 DISCONNECT: Final = "disconnect"
@@ -130,6 +131,12 @@ def set_permissions(session: Session, arguments: tuple[Any, ...]) -> Fact:
     database = session.database
     shown = f"{_user(session, database, user)} {_grants(session, database, user, permissions)}".rstrip()
     return Fact(SET_PERMISSIONS, _selected(session), actor(session), f"set-permissions {shown}")
+
+
+def open_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Opening a database as administrator."""
+    _, known, shown = _database(session, arguments[0])
+    return Fact(OPEN_DATABASE, known, actor(session), f"open-db {shown}")
 
 
 def drop_database(session: Session, arguments: tuple[Any, ...]) -> Fact:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pynun.engine import conflicts
+from pynun.engine.commands.listing import place_behind
 from pynun.engine.commands.login import hashed, stay_admin
 from pynun.engine.effects import Pause
 from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.overlay import LONG_NAME_BYTES, Entry
 from pynun.engine.patterns import parse_pattern
 from pynun.engine.permissions import EVERYONE, is_secret_key, user_key
-from pynun.engine.scans import scan_slices
+from pynun.engine.scans import scan_page, scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
 from pynun.engine.versions import IN_CONFLICT, following, next_version
 from pynun.protocol import messages
@@ -19,6 +21,8 @@ from pynun.protocol.arguments import UNCONDITIONAL
 from pynun.protocol.numbers import INT64_MAX, INT64_MIN, parse_integer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.engine.database import Database
     from pynun.engine.effects import Steps
     from pynun.engine.patterns import Pattern
@@ -137,19 +141,43 @@ def increment_in(session: Session, database: Database, key: str, step: int) -> N
 
 def keys(session: Session, pattern_text: str) -> Steps:
     """The keys that match, each preceded by a comma; `$$` keys only for the admin."""
-    view, database = session.view, session.selected
-    pattern_bytes_max = max(session.engine.context.key_bytes_max, LONG_NAME_BYTES)
-    if len(pattern_text.encode()) > pattern_bytes_max:  # each key is searched for it, and it would take as long
-        raise messages.pattern_too_long(pattern_bytes_max)
+    pattern = _checked_pattern(session, pattern_text)
+    return _while_valid(session, lambda: _all_keys(session, session.selected, pattern))
+
+
+def list_keys(session: Session, pattern_text: str, after: str) -> Steps:
+    """A page of the keys that match; `$$` keys only for the admin."""
+    pattern = _checked_pattern(session, pattern_text)
+    return _while_valid(session, lambda: _page_of_keys(session, session.selected, pattern, unquote(after).encode()))
+
+
+def _checked_pattern(session: Session, text: str) -> Pattern:
+    bytes_max = max(session.engine.context.key_bytes_max, LONG_NAME_BYTES)
+    if len(text.encode()) > bytes_max:  # each key is searched for it, and it would take as long
+        raise messages.pattern_too_long(bytes_max)
+    return parse_pattern(text)
+
+
+def _while_valid(session: Session, list_them: Callable[[], Steps]) -> Steps:
+    """A listing, made again if it lists what was lost meanwhile, or what only an admin may see."""
     while True:
-        losses, was_admin = view.losses, session.is_admin
-        message = yield from _list_keys(session, database, parse_pattern(pattern_text))
-        # Else it lists what was lost meanwhile, or what only an admin may see, and is made again.
-        if view.losses == losses and session.is_admin is was_admin:
+        losses, was_admin = session.view.losses, session.is_admin
+        message = yield from list_them()
+        if session.view.losses == losses and session.is_admin is was_admin:
             return message
 
 
-def _list_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
+def _page_of_keys(session: Session, database: Database, pattern: Pattern, after: bytes) -> Steps:
+    engine = session.engine
+    with engine.listing_budget.open() as listing:
+        names, last = yield from scan_page(
+            engine.view, database.prefix, pattern, after, listing, with_security=session.is_admin
+        )
+    following = None if last is None else place_behind(last.decode())
+    return messages.report("keys-page", {"keys": [name.decode() for name in names], "next": following})
+
+
+def _all_keys(session: Session, database: Database, pattern: Pattern) -> Steps:
     engine = session.engine
     start = pattern.text.encode() if pattern.kind == "prefix" else b""
     most = engine.context.keys_max

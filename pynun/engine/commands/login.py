@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pynun.engine.effects import HashSecret, VerifySecret
 from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.peer import Attempt
-from pynun.engine.permissions import EVERYONE, Secret, user_key
+from pynun.engine.permissions import ADMINISTRATOR, EVERYONE, Secret, user_key
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         raise messages.INVALID_TOKEN
     session.select(database, EVERYONE if user is None else user, Secret(key, hash_text))
     return None
+
+
+def open_database(session: Session, name: str) -> None:
+    """Select a database as administrator, without a token and without its users' permissions."""
+    session.select(session.engine.database(name), ADMINISTRATOR, None)
 
 
 def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, Answer, str]:

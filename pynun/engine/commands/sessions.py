@@ -34,7 +34,7 @@ def _row(one: Member, asking: Member) -> dict[str, Any]:
         "transport": None if peer is None else peer.transport,
         "address": None if peer is None else peer.address,
         "database": None if database is None else database.name,
-        "user": None if database is None else one.user,
+        "user": None if database is None else one.user or None,
         "is_admin": one.is_admin,
         "since": timestamp(one.since_ns),
         "watches": len(one.watches),

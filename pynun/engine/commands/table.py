@@ -217,6 +217,25 @@ COMMANDS: tuple[Command, ...] = (
         differs=NOT_IN_THE_ORIGINAL,
     ),
     row(
+        "open-db",
+        shapes.DATABASE,
+        login.open_database,
+        "Select a database as administrator, without a token. The session may do everything there, whatever "
+        "`set-permissions` says. It loses the database with its admin rights.",
+        admin=True,
+        differs=NOT_IN_THE_ORIGINAL,
+        audit=audit_facts.open_database,
+    ),
+    row(
+        "list-keys",
+        shapes.PATTERN_AFTER,
+        keys.list_keys,
+        "List keys for programs, a page at a time, by the same rules as `keys`: `keys-page JSON`. `next` is the AFTER "
+        "that continues the list, as in `list-dbs`, or null. A page may be empty and not the last. All keys: `*`.",
+        database=True,
+        differs=NOT_IN_THE_ORIGINAL,
+    ),
+    row(
         "db-size",
         shapes.DATABASE,
         databases.measure_database,

@@ -291,7 +291,7 @@ CASES: dict[str, tuple[Case, ...]] = {
             "list-commands",
             "commands-list ,ack,add-user,arbiter,auth,cluster-state,create-db,create-user,db-size,debug,disconnect,"
             "drop-db,election,explain-permission,get,get-safe,grant,increment,join,keys,leave,list-commands,list-dbs,"
-            "list-sessions,list-users,ls,metrics-state,remove,remove-user,replicate,replicate-increment,replicate-join,"
+            "list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-user,replicate,replicate-increment,replicate-join,"
             "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-password,"
             "set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use,use-db,"
             "watch\n",
@@ -302,6 +302,18 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "list-dbs", f'databases {{"databases":[{_DBS[0]},{_DBS[1]},{_DBS[2]}],{_END}}}\n', OK),
         _case("admin", "list-dbs arb", f'databases {{"databases":[{_DBS[2]}],{_END}}}\n', OK),
         _case("admin", "list-dbs zzz", f'databases {{"databases":[],{_END}}}\n', OK),
+    ),
+    "open-db": (
+        _case("admin", "open-db d", OK),
+        _case("chief", "open-db $admin", OK),
+        _case("admin", "open-db nowhere", NOT_A_DATABASE),
+        _case("admin", "open-db", _error("open-db must contain a db name")),
+    ),
+    "list-keys": (
+        _case("client", "list-keys", 'keys-page {"keys":["$connections","full","k","word"],"next":null}\n', OK),
+        _case("client", "list-keys * k", 'keys-page {"keys":["word"],"next":null}\n', OK),
+        _case("chief", "list-keys $$* $$token", 'keys-page {"keys":["$$user_ana"],"next":null}\n', OK),
+        _case("nobody", "list-keys", *NO_DATABASE),
     ),
     "db-size": (
         _case("admin", "db-size d", 'database-size {"name":"d","keys":0,"bytes":0}\n', OK),  # nothing is on disk yet
