@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from typer._click.core import Command, Context, Parameter
 
+_GLOBAL = "global_"
+
 
 class _LazyCommands(Mapping[str, "Command"]):
     """The commands by name, each made when it is asked for."""
@@ -81,6 +83,7 @@ def _complete(command: Command, global_options: list[Parameter]) -> None:
             parameter.__class__ = _Argument
     for option in global_options:
         added = copy.copy(option)
+        added.name = f"{_GLOBAL}{option.name}"  # the command may have an argument of this name
         added.opts = [name for name in option.opts if name not in own]
         added.expose_value = False
         if isinstance(added, typer.core.TyperOption):
@@ -98,7 +101,7 @@ def _take_global(context: Context, option: Parameter, value: object) -> None:
     """Run the function for the options before the command again, which puts its result into this context."""
     root = context.find_root()
     if value is not None and option.name is not None and root.command.callback is not None:
-        root.params[option.name] = value
+        root.params[option.name.removeprefix(_GLOBAL)] = value
         root.command.callback(**root.params)
 
 
