@@ -1,5 +1,7 @@
 """The audit trail: one line of JSON for each event, in a file of its own and on the log (docs/audit.md).
 
+A log that is a person's terminal shows no lines of it, except those that the file can't take.
+
 Several processes may write one file, a server and a backup at once: each appends whole lines under a lock (flock(2)) of
 the file itself. A process whose line would make it too big renames it under that same lock; a process that waited for
 the lock of the renamed file sees that it is not the trail any more, and opens the new one.
@@ -70,14 +72,23 @@ def audit_line(fields: Mapping[str, object], time_ns: int | None = None) -> str:
 class AuditTrail:
     """The trail on its file, to be closed at the end; may be used from several threads."""
 
-    def __init__(self, path: Path | None, *, bytes_max: int = BYTES_MAX_DEFAULT, keep: int = KEEP_DEFAULT) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        bytes_max: int = BYTES_MAX_DEFAULT,
+        keep: int = KEEP_DEFAULT,
+        is_logged: bool = True,
+    ) -> None:
         """`path` is the file, None for none; `keep` is how many full files stay beside it: PATH.1 is the newest.
+        Unless `is_logged`, only lines that the file can't take go to the log.
 
         Nothing is opened before the first line; `prepare` does so to find out whether it can be.
         """
         self.path = path
         self._bytes_max = bytes_max
         self._keep = keep
+        self._is_logged = is_logged or path is None
         self._lock = threading.Lock()
         self._descriptor = -1
         self._missing = 0
@@ -125,11 +136,12 @@ class AuditTrail:
 
     def write(self, lines: Sequence[str]) -> None:
         """Write lines that are made already (`audit_line`). Takes the time of a sync: not for an event loop."""
-        for line in lines:
-            _trail_log.info("%s", line)
+        if self._is_logged:
+            _log_lines(lines)
         if self.path is None or not lines:
             return
         with self._lock:
+            new = lines
             if self._missing:
                 gap = audit_line({"event": "audit-gap", "outcome": "failed", "count": self._missing})
                 lines = (gap, *lines)
@@ -141,6 +153,8 @@ class AuditTrail:
                 else:
                     lines = lines[1:]
                 self._missing += len(lines)
+                if not self._is_logged:
+                    _log_lines(new)
                 return
             if self._missing:
                 _log.warning("the audit trail is written again: %d lines of it are missing", self._missing)
@@ -234,6 +248,11 @@ class AuditTrail:
             self.path,
             error.strerror or error,
         )
+
+
+def _log_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        _trail_log.info("%s", line)
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -118,6 +118,12 @@ DESCRIPTORS_RESERVED: Final = 64
 REFUSALS_MAX: Final = 16
 """Clients told at the same time why they are refused. More are disconnected without a reply."""
 
+START_EXTENDED_SECONDS: Final = 60
+"""How much more time systemd gives a start that is still working, counted from its last sign of life."""
+
+NOTIFY_SECONDS: Final = 0.5
+"""How long a change of state waits for room in systemd's queue."""
+
 STOP_SECONDS: Final = 2.5
 """Time to answer and store what has arrived at a stop, and to tell clients. Service managers allow 10 s."""
 

@@ -112,6 +112,16 @@ def test_it_is_on_the_log_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
 # --- the file --------------------------------------------------------------------------------------------------
 
 
+def test_a_terminal_gets_only_lines_that_the_file_cannot_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "nun_db.audit"):
+        for path, kept in ((tmp_path / "a.jsonl", 0), (tmp_path, 1), (None, 1)):
+            caplog.clear()
+            with AuditTrail(path, is_logged=False) as trail:
+                trail.record("start", outcome="ok")
+            assert [record.name for record in caplog.records].count("nun_db.audit") == kept, path
+    assert len(lines_of(tmp_path / "a.jsonl")) == 1
+
+
 def test_it_is_for_its_owner_only_and_goes_on_where_it_ended(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     old = os.umask(0)

@@ -30,7 +30,7 @@ from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.listeners import Listeners
-from pynun.server.accepting.proxies import TrustedProxies, too_wide
+from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
@@ -44,10 +44,11 @@ from pynun.server.newest_conflict import find_newest_conflict
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
 from pynun.server.process.drop_privileges import drop_privileges
+from pynun.server.process.service_manager import ServiceManager, how_to_reload, how_to_stop
 from pynun.server.startup.nundb_takeover import take_over
 from pynun.server.startup.other_servers import refuse_other_servers
+from pynun.server.startup.settings_check import doubts, on_all_addresses
 from pynun.server.startup.status_page import StatusPage
-from pynun.setting_values import CARRIERS, carriers_of_password
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
@@ -94,24 +95,8 @@ def _run(settings: Settings) -> None:
     descriptors_max = _raise_descriptor_limit()
     logs.announce("nundb starting!")
     refuse_other_servers(settings)
-    for name in settings.unused:
-        _log.warning("%s has no effect: this server is a single node that keeps its data in NUN_DBS_DIR", name)
-    for name in settings.unknown:
-        _log.warning("%s is not a setting of this server: check the spelling", name)
-    for network in too_wide(settings.trusted_proxies):
-        _log.warning(
-            "NUN_TRUSTED_PROXIES holds %s: everybody there can choose the address used for limits, login delays and "
-            "the audit trail; name only your proxies",
-            network,
-        )
-    carriers = carriers_of_password(settings.password)
-    if len(carriers) < len(CARRIERS):
-        _log.warning(
-            "NUN_PWD contains a semicolon, or white space at its end: %s clients and the nun-db commands can't log in"
-            " with it, only those of %s can",
-            " and ".join(name for name in CARRIERS if name not in carriers),
-            " and ".join(carriers),
-        )
+    for doubt in doubts(settings):
+        _log.warning("%s", doubt)
     with contextlib.ExitStack() as stack:
         certificate = None
         if settings.tls_cert is not None and settings.tls_key is not None:
@@ -132,6 +117,8 @@ def _run(settings: Settings) -> None:
         if settings.run_as is not None:
             tls_files = [path for path in (settings.tls_cert, settings.tls_key) if path]
             drop_privileges(settings.run_as, settings.data_dir, settings.audit_file, tls_files, settings.backup_dir)
+        service_manager = ServiceManager()
+        service_manager.begin()
         bell = Bell()
         store = LmdbStore(settings.data_dir, bell.fail)
         stack.callback(store.close)
@@ -141,12 +128,24 @@ def _run(settings: Settings) -> None:
         trail = open_trail(settings)
         audit_writer = stack.enter_context(AuditWriter(trail))
         monitoring = Monitoring(settings, store, passwords)
+        service_manager.step = lambda: monitoring.health.doing or "starting"
         acceptor = Acceptor(
             connection_limits, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol
         )
         stop_signals.note_from_now_on()
         take_over(store, passwords, trail, StatusPage(settings, listeners, certificate, acceptor, monitoring))
-        server = _Server(settings, store, bell, listeners, certificate, acceptor, passwords, audit_writer, monitoring)
+        server = _Server(
+            settings,
+            store,
+            bell,
+            listeners,
+            certificate,
+            acceptor,
+            passwords,
+            audit_writer,
+            monitoring,
+            service_manager,
+        )
         try:
             trio.run(server.serve)
         except* StartError as group:
@@ -191,6 +190,7 @@ class _Server:
         passwords: Passwords,
         audit_writer: AuditWriter,
         monitoring: Monitoring,
+        service_manager: ServiceManager,
     ) -> None:
         self._settings = settings
         self._listeners = listeners
@@ -236,6 +236,7 @@ class _Server:
         self._bell = bell
         self._acceptor = acceptor
         self._monitoring = monitoring
+        self._service_manager = service_manager
         self.is_started = False
         """Whether clients were served."""
         self._stopped_by: str | None = None
@@ -256,6 +257,8 @@ class _Server:
                 return
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._monitoring.run)
+                watching.start_soon(self._service_manager.watch)
+                watching.start_soon(self._service_manager.report, self._monitoring.health.reason)
                 if self._listeners.metrics is not None:
                     watching.start_soon(self._monitoring.serve, self._listeners.metrics, self._certificate)
                 await self._serve_data(signals)
@@ -342,8 +345,10 @@ class _Server:
             await check_data(self._store)
             self._announce()
             self._monitoring.health.begin_serving()
+            self._service_manager.ready()
             received = await self._wait_for_stop(signals)
             self._monitoring.health.phase = Phase.STOPPING
+            self._service_manager.notify("STOPPING=1")
             self._stopped_by = signal.Signals(received).name
             _log.info("stopping on %s", self._stopped_by)
             accepting.cancel_scope.cancel()
@@ -387,7 +392,9 @@ class _Server:
             f"{_DURABILITY_MEANING[durability]})"
         )
         if settings.tls_cert is not None:
-            logs.announce(f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} (SIGHUP reloads it)")
+            logs.announce(
+                f"TLS: all ports, with the certificate {settings.tls_cert.resolve()} ({how_to_reload()} reloads it)"
+            )
         for transport, listener in (
             ("websocket", listeners.websocket),
             ("http", listeners.http),
@@ -397,9 +404,14 @@ class _Server:
             if listener is not None:
                 text = f"listening: {transport} {listener.address}"
                 logs.announce(text, transport=transport, address=listener.address)
+        if settings.tls_cert is None and (names := on_all_addresses(settings)):
+            logs.announce(
+                f"on all addresses without TLS: {', '.join(names)}; passwords and data cross the network unencrypted: "
+                "set NUN_TLS_CERT and NUN_TLS_KEY, or listen on 127.0.0.1"
+            )
         self.is_started = True
         self._audit_writer.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
-        logs.announce(f"ready; to stop it: Ctrl-C, or kill {os.getpid()}")
+        logs.announce(f"ready; to stop it: {how_to_stop()}")
 
     async def _wait_for_stop(self, signals: AsyncIterator[int]) -> int:
         """Wait for the signal that stops the server; reload the certificate on SIGHUP."""
@@ -413,8 +425,9 @@ class _Server:
 
     def _hang_up(self) -> None:
         """Reload the certificate on SIGHUP."""
-        if self._certificate is not None:
-            reason = self._certificate.renew()
-            self._audit_writer.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
-        else:
-            _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server continues")
+        with self._service_manager.reloading():
+            if self._certificate is not None:
+                reason = self._certificate.renew()
+                self._audit_writer.note("renew-certificate", OK if reason is None else FAILED, reason=reason)
+            else:
+                _log.info("SIGHUP (a terminal was closed?) has no effect without TLS; the server continues")

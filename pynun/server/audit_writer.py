@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
@@ -25,6 +26,7 @@ from pynun.audit_file import AuditTrail, audit_line
 from pynun.engine import audit_events
 from pynun.protocol import messages
 from pynun.server.accepting.client_networks import client_network
+from pynun.server.process import logs
 from pynun.timestamps import timestamp
 
 if TYPE_CHECKING:
@@ -95,7 +97,12 @@ class _Repeats:
 def open_trail(settings: Settings) -> AuditTrail:
     """The audit trail that the settings name, opened once as a test. Raises StartError."""
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
-    trail = AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep)
+    trail = AuditTrail(
+        path,
+        bytes_max=settings.audit_bytes_max,
+        keep=settings.audit_keep,
+        is_logged=not os.isatty(logs.STANDARD_OUTPUT),
+    )
     trail.prepare()
     return trail
 

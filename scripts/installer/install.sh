@@ -445,13 +445,22 @@ TEXT
 # The value of a setting in the settings file, without quotes around it.
 setting() { sed -n "s/^$1=//p" "$settings" | tail -n 1 | sed "s/^\"\(.*\)\"\$/\1/; s/^'\(.*\)'\$/\1/"; }
 
-# Wait until the server says that it is ready. Its exit code: is it? While it says that it imports data, that takes its time.
-wait_ready() {
+# Start the server anew, and wait until it is ready. While it says that it imports data, that takes its time.
+run_server() {
+    rm -f "$scratch/restarted"
+    (
+        code=0
+        systemctl restart pynun || code=$?
+        echo "$code" >"$scratch/restarted"
+    ) &
     tries=0
     told=no
     while [ "$tries" -lt 60 ]; do
+        code=$(cat "$scratch/restarted" 2>/dev/null || :)
+        [ "${code:-0}" = 0 ] || fail "systemd could not start pynun; journalctl -u pynun says why"
         if answer=$(NUN_HTTP_ADDR=$(setting NUN_HTTP_ADDR) NUN_TLS_CERT=$(setting NUN_TLS_CERT) \
             "$prefix/current/bin/python" -P -m pynun.cli.health 2>&1) && is_active; then
+            step "the server runs: systemctl status pynun"
             return 0
         fi
         case $answer in
@@ -462,10 +471,10 @@ wait_ready() {
                 ;;
         esac
         sleep 0.5
-        tries=$((tries + 1))
+        [ -z "$code" ] || tries=$((tries + 1)) # until systemd is done, its own time limit counts
     done
     warn "$answer"
-    return 1
+    fail "the server is not ready after 30 seconds; journalctl -u pynun says why"
 }
 
 start_server() {
@@ -482,9 +491,7 @@ start_server() {
     fi
     [ -z "$fresh" ] || on_failure "systemctl --quiet disable --now pynun"
     systemctl --quiet enable pynun
-    systemctl restart pynun || fail "systemd could not start pynun; journalctl -u pynun says why"
-    wait_ready || fail "the server is not ready after 30 seconds; journalctl -u pynun says why"
-    step "the server runs: systemctl status pynun"
+    run_server
 }
 
 # --- upgrade and rollback
@@ -516,9 +523,7 @@ stop_server() {
 
 restart_server() {
     if [ "$was_active" = yes ]; then
-        systemctl restart pynun || fail "systemd could not start pynun; journalctl -u pynun says why"
-        wait_ready || fail "the server is not ready after 30 seconds; journalctl -u pynun says why"
-        step "the server runs: systemctl status pynun"
+        run_server
     else
         say "The server was not running, and was not started."
     fi

@@ -45,6 +45,7 @@ PYTHONPATH="{REPOSITORY}/scripts:{REPOSITORY}" exec "$PYTHON" -P -m tools.sbom "
 _VARIABLE_PARTS = (
     (re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{9}Z"), "TIME"),
     (re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|localhost):[0-9]+"), "ADDRESS"),
+    (re.compile(r"(?m)^.* on all addresses without TLS: .*\n"), ""),  # the tests' servers listen on 127.0.0.1
     (re.compile(r"(kill|process_id:|process) [0-9]+"), r"\1 ID"),
     (re.compile(r"(data: |data folder )\S+"), r"\1FOLDER"),
 )

@@ -145,6 +145,7 @@ def test_process_1_ends_whenever_it_is_told_to(disk_folder: Path, number: signal
         for seconds, starting in zip(MOMENTS, servers, strict=True):
             assert starting.end() == 0, f"after {seconds} s: {starting.output}{starting.errors}"
             assert starting.errors == "", f"after {seconds} s"
+            assert "kill 1" not in starting.output, "of no use outside the container"
 
 
 _STOPPED_WHERE_PYTHON_CATCHES_IT = """

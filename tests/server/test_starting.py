@@ -6,6 +6,7 @@ What the settings refuse is in tests/test_settings.py, and which data the store 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ from pynun.settings import load
 from pynun.storage import schema
 from pynun.storage.store import LmdbStore
 from tests.backup.data import make_folder
+from tests.cli.terminal import Terminal
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.watched import small_disk
 from tools.clients.exact_clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
@@ -97,6 +99,7 @@ def test_it_says_what_it_is(fresh: Server) -> None:
     for word in (str(fresh.websocket), str(fresh.http), str(fresh.tcp), str(fresh.data_dir), "always", "Ctrl-C"):
         assert word in text, text
     assert re.search(rf"\b{fresh.pid}\b", text), text
+    assert "without TLS" not in text
     assert fresh.errors == []
 
 
@@ -116,6 +119,19 @@ def test_options_of_the_command_line(disk_folder: Path) -> None:
         assert "WARN nun_db] -r/--replicate-address has no effect" in server.log_text()
         assert f"data: {disk_folder / 'given'} (" in server.log_text()
     assert not (disk_folder / "dbs").exists()
+
+
+def test_at_a_terminal_the_audit_trail_is_in_the_file_alone(disk_folder: Path) -> None:
+    """And an address that everybody can reach, without TLS, is told."""
+    environment = {**CHEAP_PASSWORDS, **ADDRESSES, **CREDENTIALS, "NUN_TCP_ADDR": ":0"}
+    with Terminal("start", "--data-dir", str(disk_folder), environment=environment) as terminal:
+        terminal.expect("on all addresses without TLS: tcp; ")
+        terminal.expect("ready; to stop it: Ctrl-C, or kill ")
+        terminal.type("\x03")
+        assert terminal.wait() == 0
+        events = [json.loads(line)["event"] for line in (disk_folder / "audit.jsonl").read_text().splitlines()]
+        assert events == ["start", "stop"]
+        assert "nun_db.audit" not in terminal.text
 
 
 def test_every_command_works_from_the_first_moment(new_server: Callable[..., Server]) -> None:

@@ -27,7 +27,12 @@ USERS = 150
 
 
 def process_id(machine: Machine) -> int:
-    return int(machine.succeed("systemctl", "show", "--property", "MainPID", "--value", "pynun"))
+    return int(shown(machine, "MainPID"))
+
+
+def shown(machine: Machine, name: str) -> str:
+    """What systemd knows of the service."""
+    return machine.succeed("systemctl", "show", "--property", name, "--value", "pynun").strip()
 
 
 def files_max(machine: Machine, pid: int) -> int:
@@ -58,6 +63,9 @@ def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine,
     assert services.succeed("systemctl", "is-enabled", "pynun") == "enabled\n"
     assert "valid auth\\n;create-db success" in administer(services, TUTORIAL)
 
+    assert "ready; to stop it: systemctl stop pynun\n" in journal(services)
+    assert shown(services, "StatusText") == "ready"
+
     # What the unit promises, as the kernel sees it.
     pid = process_id(services)
     status = services.succeed("cat", f"/proc/{pid}/status")
@@ -78,8 +86,7 @@ def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine,
     wait_until(lambda: process_id(services) not in (0, pid) and is_ready(services), services)
     assert "empty;value kept" in administer(services, READ)
     services.succeed("systemctl", "stop", "pynun")
-    shown = services.succeed("systemctl", "show", "--property", "Result,ActiveState", "pynun")
-    assert sorted(shown.split()) == ["ActiveState=inactive", "Result=success"]
+    assert (shown(services, "Result"), shown(services, "ActiveState")) == ("success", "inactive")
     # The journal hears of it a moment after systemd.
     wait_until(lambda: journal(services).count("stopped: all acknowledged changes are on disk") == 1, services)
     services.succeed("systemctl", "start", "pynun")
@@ -89,6 +96,32 @@ def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine,
     assert "The program is removed." in services.succeed("sh", "/opt/pynun/uninstall.sh", "--yes")
     assert services.run("systemctl", "is-active", "pynun").stdout == "inactive\n"
     assert services.run("systemctl", "cat", "pynun").returncode != 0
+
+
+def test_a_restart_fails_with_a_wrong_setting_and_returns_when_clients_are_served(service: Machine) -> None:
+    settings = service.root / "etc" / "pynun" / "pynun.env"
+    good = settings.read_text()
+    settings.write_text(f"{good}NUN_LOG_LEVEL=loud\n")
+    failed = service.run("systemctl", "restart", "pynun")
+    assert failed.returncode != 0
+    assert "NUN_LOG_LEVEL: 'loud' is not accepted" in journal(service)
+    settings.write_text(good)
+    service.succeed("systemctl", "reset-failed", "pynun")
+    for command in ("restart", "reload"):
+        service.succeed("systemctl", command, "pynun")
+        assert is_ready(service), journal(service)
+
+
+def test_a_server_that_hangs_is_restarted(service: Machine) -> None:
+    folder = service.root / "etc" / "systemd" / "system" / "pynun.service.d"
+    folder.mkdir()
+    (folder / "soon.conf").write_text("[Service]\nWatchdogSec=2\n")
+    service.succeed("systemctl", "daemon-reload")
+    service.succeed("systemctl", "restart", "pynun")
+    pid = process_id(service)
+    service.succeed("kill", "-STOP", str(pid))
+    wait_until(lambda: process_id(service) not in (0, pid) and is_ready(service), service)
+    assert "Watchdog timeout" in journal(service)
 
 
 def test_an_upgrade_stops_and_starts_the_service(service: Machine, newer_bundle: Path) -> None:
