@@ -115,6 +115,10 @@ AUDIT_END_SECONDS: Final = 2.0
 DESCRIPTORS_RESERVED: Final = 64
 """File descriptors not for clients: data, listeners, clients being refused."""
 
+LOCAL_CONNECTIONS_MAX: Final = 16
+"""Connections to the Unix socket, apart from those of other clients: an administrator gets in when the server is full.
+They are among DESCRIPTORS_RESERVED."""
+
 REFUSALS_MAX: Final = 16
 """Clients told at the same time why they are refused. More are disconnected without a reply."""
 

@@ -30,16 +30,19 @@ class Connection:
     authority: Authority
 
     @property
-    def http_url(self) -> str:
-        """The server's HTTP address, as it was given or by default."""
-        return self.host or DEFAULT_HTTP_URL
+    def has_login(self) -> bool:
+        """Whether user or password are among the options."""
+        return bool(self.user or self.password or self.password_file)
 
-    @property
+    def http_url(self) -> str:
+        """The server's HTTP address: given, or the Unix socket of this machine's server, or the default."""
+        return self.host or self._local_url() or DEFAULT_HTTP_URL
+
     def websocket_url(self) -> str:
-        """The server's WebSocket address. Raises UsageError."""
+        """The server's WebSocket address, found in the same way. Raises UsageError."""
         if not self.host:
-            return DEFAULT_WEBSOCKET_URL
-        if self.host.startswith(("ws://", "wss://")):
+            return self._local_url() or DEFAULT_WEBSOCKET_URL
+        if self.host.startswith(("ws://", "wss://", "unix:")):
             return self.host
         if "://" not in self.host and "/" not in self.host:
             has_port = self.host.rpartition("]")[2].rpartition(":")[1]
@@ -47,6 +50,14 @@ class Connection:
         raise UsageError(
             f"{self.host!r} is not the server's WebSocket address; give one such as -h {DEFAULT_WEBSOCKET_URL}"
         )
+
+    def _local_url(self) -> str | None:
+        """The Unix socket, where who asks needs no login; None if there is none, or another login is wanted."""
+        if self.has_login or self.authority.option:
+            return None
+        from pynun.cli.installation import local_url  # not for all commands
+
+        return local_url()
 
 
 class Strategy(StrEnum):

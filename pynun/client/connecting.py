@@ -6,13 +6,17 @@ import errno
 import os
 import ssl
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import trio
 
+from pynun import unix_socket
 from pynun.certificate_authority import explain_distrust
 from pynun.client.errors import ConnectionFailed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,10 @@ class Target:
     message_bytes_max: int
 
     def __post_init__(self) -> None:
+        if self.socket is not None:
+            if self.ssl_context is not None:
+                raise ValueError("an authority or an ssl_context is for wss:// URLs: a Unix socket is not encrypted")
+            return
         parts = urlsplit(self.url)
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError("the URL of a WebSocket server begins with ws:// or wss://, such as ws://127.0.0.1:3012")
@@ -36,12 +44,17 @@ class Target:
             raise ValueError("an authority or an ssl_context is for wss:// URLs: ws:// is not encrypted")
 
     @property
+    def socket(self) -> Path | None:
+        """The server's Unix socket, if the URL is that of one (`unix:PATH`)."""
+        return unix_socket.path_of(self.url)
+
+    @property
     def is_encrypted(self) -> bool:
         return urlsplit(self.url).scheme == "wss"
 
     @property
     def host(self) -> str:
-        return urlsplit(self.url).hostname or ""
+        return "localhost" if self.socket else urlsplit(self.url).hostname or ""
 
     @property
     def port(self) -> int:
@@ -50,6 +63,8 @@ class Target:
     @property
     def resource(self) -> str:
         """Path and query of the handshake's request."""
+        if self.socket:
+            return "/"
         parts = urlsplit(self.url)
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
@@ -103,6 +118,8 @@ async def open_stream(target: Target) -> ClientStream:
         with trio.fail_after(target.connect_timeout_s):
             if target.is_encrypted:
                 return ClientStream(await _open_encrypted_stream(target))
+            if target.socket is not None:
+                return ClientStream(await _open_socket(target.socket))
             return ClientStream(await trio.open_tcp_stream(target.host, target.port))
     except trio.TooSlowError:
         hint = "; does it speak wss? Else use ws://" if target.is_encrypted else ""
@@ -111,6 +128,12 @@ async def open_stream(target: Target) -> ClientStream:
         raise target.failed(_explain(error)) from error
     except trio.BrokenResourceError as error:  # what TLS complains of is its cause
         raise target.failed(_explain(error.__cause__ or error)) from error
+
+
+async def _open_socket(path: Path) -> trio.SocketStream:
+    connected = await trio.to_thread.run_sync(unix_socket.connect, path, abandon_on_cancel=True)
+    connected.setblocking(False)
+    return trio.SocketStream(trio.socket.from_stdlib_socket(connected))
 
 
 async def _open_encrypted_stream(target: Target) -> trio.SSLStream[trio.SocketStream]:

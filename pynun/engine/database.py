@@ -35,6 +35,7 @@ class Member(Protocol):
     peer: Peer | None
     outbox: Outbox
     is_admin: bool
+    admin_name: str | None
     admin_hashes: tuple[str, ...]
     database: Database | None
     user: str

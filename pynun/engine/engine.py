@@ -281,7 +281,7 @@ class Engine:
     def _end_admins(self, hash_text: str | None) -> None:
         """End the admin rights of sessions whose password does not have this hash."""
         for session in list(self.sessions.values()):
-            if session.is_admin and hash_text not in session.admin_hashes:
+            if session.admin_hashes and hash_text not in session.admin_hashes:
                 session.lose_admin()
 
     def reload_after_loss(self) -> None:
@@ -302,7 +302,7 @@ class Engine:
                 self.context.on_unmeasured(database)
             newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):
-                if session.is_admin and admin_hash not in session.admin_hashes:
+                if session.admin_hashes and admin_hash not in session.admin_hashes:
                     session.lose_admin(newest)
                 session.leave_if_revoked()
                 if session.database is not None:

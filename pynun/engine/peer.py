@@ -13,11 +13,15 @@ class Peer(Protocol):
 
     @property
     def transport(self) -> str:
-        """`websocket`, `http` or `tcp`."""
+        """`websocket`, `http`, `tcp`, or `unix` for either of the first two on the server's Unix socket."""
 
     @property
     def address(self) -> str:
-        """The client's address without port."""
+        """The client's address without port; empty if it is unknown, or on this machine's Unix socket."""
+
+    @property
+    def system_user(self) -> str | None:
+        """Who is at the other end of the server's Unix socket, as the kernel says; None on other connections."""
 
     @property
     def waiting_bytes(self) -> int:

@@ -24,6 +24,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "admin_hashes",
+        "admin_name",
         "change_bucket",
         "counters",
         "database",
@@ -59,8 +60,11 @@ class Session:
         self.change_bucket = None if engine.change_rates is None else engine.change_rates.open()
         """Its limit of changes per second; None: no limit."""
         self.is_admin = False
+        self.admin_name: str | None = None
+        """Who it is as admin."""
         self.admin_hashes: tuple[str, ...] = ()
-        """Hashes of the passwords that make it admin: the one used at login, and the one it has set since."""
+        """Hashes of the passwords that make it admin: the one used at login, and the one it has set since. Empty for a
+        system user, whom no password makes admin."""
         self.is_closed = False
         self.database: Database | None = None
         self.user = EVERYONE
@@ -152,14 +156,15 @@ class Session:
         self.rules = None if self.secret is None else rules
         self._review_watches(newest)
 
-    def become_admin(self, hash_text: str) -> None:
-        """Make it admin by the password with this hash."""
-        self.is_admin, self.admin_hashes = True, (hash_text,)
+    def become_admin(self, name: str, hash_text: str | None) -> None:
+        """Make it admin by the password with this hash; None: as a system user."""
+        self.is_admin, self.admin_name = True, name
+        self.admin_hashes = () if hash_text is None else (hash_text,)
         self._review_watches()
 
     def lose_admin(self, newest: News | None = None) -> None:
         """End the admin rights, and check whether its selection and watches are still valid."""
-        self.is_admin, self.admin_hashes = False, ()
+        self.is_admin, self.admin_name, self.admin_hashes = False, None, ()
         self.leave_if_revoked()
         self._review_watches(newest)
 

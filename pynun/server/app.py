@@ -29,7 +29,8 @@ from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits
-from pynun.server.accepting.listeners import Listeners
+from pynun.server.accepting.listeners import Connection, Listeners
+from pynun.server.accepting.local_listener import asks_for_websocket, listen_locally
 from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
@@ -122,6 +123,8 @@ def _run(settings: Settings) -> None:
         bell = Bell()
         store = LmdbStore(settings.data_dir, bell.fail)
         stack.callback(store.close)
+        listeners.add_local(listen_locally(store.folder, settings.idle_seconds))
+        stack.callback(listeners.close)  # before the store gives up the lock, which the socket's file belongs to
         passwords = Passwords(
             memory_kib=settings.argon2_memory_kib, passes=settings.argon2_passes, lanes=settings.argon2_lanes
         )
@@ -342,6 +345,11 @@ class _Server:
             ):
                 handler = partial(self._acceptor.handle, transport, service, stopping)
                 accepting.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=connections))
+            if self._listeners.local is not None:
+                local = partial(self._handle_local, service, stopping)
+                accepting.start_soon(
+                    partial(trio.serve_listeners, local, [self._listeners.local], handler_nursery=connections)
+                )
             await check_data(self._store)
             self._announce()
             self._monitoring.health.begin_serving()
@@ -358,6 +366,12 @@ class _Server:
         for waiting in service.waits_to_cancel:
             waiting.cancel()
         connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+
+    async def _handle_local(self, service: Service, stopping: trio.Event, connection: Connection) -> None:
+        """Serve a connection to the Unix socket."""
+        is_websocket = await asks_for_websocket(connection, service)
+        if is_websocket is not None:
+            await self._acceptor.handle(WEBSOCKET if is_websocket else HTTP, service, stopping, connection)
 
     async def _make_backups(self, committer: Committer) -> None:
         """Make backups while the data is in place: backups of other data would displace good ones."""

@@ -21,11 +21,13 @@ class ForwardingError(Exception):
 class Client:
     """The client of one connection; behind a proxy in NUN_TRUSTED_PROXIES, the one that the proxy names."""
 
-    __slots__ = ("address",)
+    __slots__ = ("address", "system_user")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, system_user: str | None = None) -> None:
         self.address = address
         """Without the port; "" if unknown."""
+        self.system_user = system_user
+        """Who is at the other end of the server's Unix socket; None on other connections."""
 
     @property
     def is_named_by_headers(self) -> bool:

@@ -24,7 +24,7 @@ class ConnectionPeer:
     __slots__ = ("_client", "_outbox", "_socket", "on_disconnect", "transport")
 
     def __init__(self, transport: str, connected: socket.socket, outbox: _Outbox, client: Client) -> None:
-        self.transport = transport
+        self.transport = transport if client.system_user is None else "unix"
         self._client = client
         self._socket = connected
         self._outbox = outbox
@@ -35,6 +35,10 @@ class ConnectionPeer:
     @property
     def address(self) -> str:
         return self._client.address
+
+    @property
+    def system_user(self) -> str | None:
+        return self._client.system_user
 
     @property
     def waiting_bytes(self) -> int:

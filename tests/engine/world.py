@@ -134,6 +134,7 @@ class Visitor:
 
     transport = "tcp"
     address = "192.0.2.7"
+    system_user: str | None = None
     waiting_bytes = 12
 
     def __init__(self) -> None:

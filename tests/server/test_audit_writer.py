@@ -37,6 +37,7 @@ class Somewhere(NamedTuple):
 
     address: str
     transport: str = "tcp"
+    system_user: str | None = None
     waiting_bytes: int = 0
 
     def is_gone(self) -> bool:

@@ -221,14 +221,18 @@ def _stopped() -> Iterator[Path]:
     with new_folder() as folder, Server(folder / "dbs") as server:
         create_database(server, "damaged", then=";".join(f"set {key} {'v' * 100}" for key in KEYS))
         server.restart()
-        shutil.copytree(server.data_dir, folder / "stopped")
+        _copy(server.data_dir, folder / "stopped")
         create_database(server, "logged", then="set k v")
         server.kill()
         yield folder
 
 
+def _copy(data: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(data, folder, ignore=shutil.ignore_patterns("*.sock")))
+
+
 def _server_on(data: Path, folder: Path) -> Server:
-    return Server(Path(shutil.copytree(data, folder / "dbs")))
+    return Server(_copy(data, folder / "dbs"))
 
 
 MODES = [
@@ -252,7 +256,7 @@ def test_data_that_this_user_may_not_write_is_refused_and_untouched(disk_folder:
     whole = make_folder(disk_folder / "whole")
     before, folders = _contents(whole), []
     for number, (name, mode) in enumerate(MODES):
-        folder = Path(shutil.copytree(whole, disk_folder / str(number)))
+        folder = _copy(whole, disk_folder / str(number))
         if name == ".":
             (folder / schema.LOCK_FILE).unlink()  # so that something is to be made
         (folder / name).chmod(mode)
@@ -350,7 +354,7 @@ def test_a_cut_data_file_is_refused_or_still_whole(stopped: Path, disk_folder: P
 
     The last pages of a file may be unused (LMDB need not even write them), so a cut file can be a whole one.
     """
-    data_dir = Path(shutil.copytree(stopped / "stopped", disk_folder / "dbs"))
+    data_dir = _copy(stopped / "stopped", disk_folder / "dbs")
     data_file = data_dir / schema.DATA_FILE
     whole, refusals = data_file.read_bytes(), 0
     expected = _entries(LmdbStore(data_dir))

@@ -18,7 +18,6 @@ from pynun.cli.remote.http_results import find_failures
 from pynun.cli.remote.sendable import check_for_http
 
 if TYPE_CHECKING:
-    from pynun.cli.certificate_authority import Authority
     from pynun.cli.options import Connection
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -48,10 +47,10 @@ def create_db(
     given: Connection = context.obj
     with failures_shown():
         check_for_http(database, what="a database's name")
-        user, password = credentials.require_administrator(given.user, given.password, given.password_file)
+        target, user, password = _target_and_login(given)
         token = credentials.require_token(token, token_file, f"the database {database}")
         command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
-        _run_commands(given.http_url, user, password, command, timeout, given.authority)
+        _run_commands(target, user, password, command, timeout)
 
 
 @app.command("exec")
@@ -75,8 +74,8 @@ def execute(
             commands = _read_standard_input()
         if not commands.strip(" ;\r\n"):
             raise UsageError('no commands given; for example: nun-db exec "use-db NAME TOKEN; keys"')
-        user, password = credentials.require_administrator(given.user, given.password, given.password_file)
-        _run_commands(given.http_url, user, password, commands, timeout, given.authority)
+        target, user, password = _target_and_login(given)
+        _run_commands(target, user, password, commands, timeout)
 
 
 def _read_standard_input() -> str:
@@ -86,15 +85,19 @@ def _read_standard_input() -> str:
         raise UsageError("standard input is not UTF-8 text") from None
 
 
-def _run_commands(
-    host: str, user: str, password: str, commands: str, timeout_seconds: int, authority: Authority
-) -> None:
+def _target_and_login(given: Connection) -> tuple[Target, str, str]:
+    """Where to post, and the administrator. Raises UsageError."""
+    url = given.http_url()
+    user, password = credentials.require_administrator(given, url, is_sent_anywhere=True)
+    return parse_target(url, given.authority), user, password
+
+
+def _run_commands(target: Target, user: str, password: str, commands: str, timeout_seconds: int) -> None:
     """Log in, run the commands and print the reply on standard output.
 
     Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.
     What the server is asked does not depend on whether anything can be printed.
     """
-    target = parse_target(host, authority)
     body = f"auth {user} {password}; {commands}"
     try:
         body.encode()

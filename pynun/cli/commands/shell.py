@@ -34,9 +34,9 @@ def shell(
     """
     given: Connection = context.obj
     with failures_shown():
-        url = given.websocket_url
+        url = given.websocket_url()
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        user, password = credentials.optional_administrator(given.user, given.password, given.password_file, url)
+        user, password = credentials.optional_administrator(given, url)
         if database is None:
             if token or token_file or database_user:
                 raise UsageError("a token or database user is for a database: name it with -d")

@@ -47,8 +47,8 @@ def status(
     """
     given: Connection = context.obj
     with failures_shown():
-        target = parse_target(given.http_url, given.authority)
-        login = optional_login(given.user, given.password, given.password_file, target.url)
+        target = parse_target(given.http_url(), given.authority)
+        login = optional_login(given, target.url)
         code = _run_status(target, login, timeout, as_json)
     raise typer.Exit(code)
 

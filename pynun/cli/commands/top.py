@@ -52,8 +52,8 @@ def top(context: typer.Context) -> None:
     """
     given: Connection = context.obj
     with failures_shown():
-        target = parse_target(given.http_url, given.authority)
-        _run_top(target, optional_login(given.user, given.password, given.password_file, target.url))
+        target = parse_target(given.http_url(), given.authority)
+        _run_top(target, optional_login(given, target.url))
 
 
 class Look(NamedTuple):

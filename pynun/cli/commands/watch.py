@@ -41,10 +41,10 @@ def watch(
     """Watch keys: print every change as it happens, until Ctrl-C."""
     given: Connection = context.obj
     with failures_shown():
-        url = given.websocket_url
+        url = given.websocket_url()
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         check_for_websocket(*keys, what="a key")
-        user, password = credentials.optional_administrator(given.user, given.password, given.password_file, url)
+        user, password = credentials.optional_administrator(given, url)
         token = credentials.require_database_token(database, database_user, token, token_file)
         from pynun.cli.commands.watch_session import run_watch  # with the client
 

@@ -30,10 +30,8 @@ class AdminClient:
     """A server and a login. All methods raise the CommandError that fits the exit code."""
 
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
-        self._target = parse_target(given.http_url, given.authority)
-        self._user, self._password = credentials.require_administrator(
-            given.user, given.password, given.password_file, self._target.url
-        )
+        self._target = parse_target(given.http_url(), given.authority)
+        self._user, self._password = credentials.require_administrator(given, self._target.url)
         self._timeout_seconds = timeout_seconds
 
     def ask(self, *words: str) -> str:

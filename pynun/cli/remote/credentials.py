@@ -11,6 +11,7 @@ import sys
 import urllib.parse
 from typing import TYPE_CHECKING
 
+from pynun import unix_socket
 from pynun.cli.errors import UsageError
 from pynun.cli.output.tables import note
 from pynun.cli.remote.sendable import check_for_websocket, is_http_word
@@ -20,6 +21,7 @@ from pynun.setting_values import carriers_of_password
 from pynun.settings import PASSWORD, load_credentials
 
 if TYPE_CHECKING:
+    from pynun.cli.options import Connection
     from pynun.cli.remote.http_request import Login
 
 TOKEN_VARIABLE = "NUN_TOKEN"
@@ -27,31 +29,30 @@ GENERATED_BYTES = 20
 """Randomness of a generated secret: 40 characters that need no quotes in a shell."""
 
 
-def find_administrator(
-    user: str | None, password: str | None, password_file: str | None
-) -> tuple[str | None, str | None]:
+def find_administrator(given: Connection) -> tuple[str | None, str | None]:
     """User and password as given, without a prompt. Raises UsageError."""
-    if password and password_file:
+    password = given.password
+    if password and given.password_file:
         raise UsageError("-p/--pwd and --pwd-file can't be combined")
     try:
-        if password_file:
-            password = read_secret_file(password_file, "--pwd-file")
-        return load_credentials(os.environ, user, password)
+        if given.password_file:
+            password = read_secret_file(given.password_file, "--pwd-file")
+        return load_credentials(os.environ, given.user, password)
     except SettingsError as error:
         raise UsageError(str(error)) from None
 
 
-def require_administrator(
-    user: str | None, password: str | None, password_file: str | None, url: str | None = None
-) -> tuple[str, str]:
-    """User and password, with a prompt for the password if necessary.
+def require_administrator(given: Connection, url: str, *, is_sent_anywhere: bool = False) -> tuple[str, str]:
+    """User and password for the server at `url`, with a prompt for the password if necessary.
 
-    Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go to `url`.
-    Without `url` it may go anywhere, as with the original's commands.
+    Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go there.
+    `is_sent_anywhere`: it may, as with the original's commands.
     """
-    if url is not None and _is_withheld(password, password_file, url):
+    if _is_peer_login(given, url):
+        return unix_socket.user_name(os.geteuid()), unix_socket.NO_PASSWORD
+    if not is_sent_anywhere and _is_withheld(given, url):
         raise UsageError(_withheld_text(url))
-    user, password = find_administrator(user, password, password_file)
+    user, password = find_administrator(given)
     if user is None:
         raise UsageError("the administrator's user is missing: give it with -u USER or in NUN_USER")
     if password is None:
@@ -71,24 +72,21 @@ def _check_sendable(password: str) -> None:
         )
 
 
-def optional_administrator(
-    user: str | None, password: str | None, password_file: str | None, url: str
-) -> tuple[str | None, str | None]:
+def optional_administrator(given: Connection, url: str) -> tuple[str | None, str | None]:
     """The administrator's login; (None, None) if not requested and incomplete.
 
     A login from the environment that must not go to `url` is omitted, with a message. Raises UsageError.
     """
-    asked_for = user or password or password_file
-    if not asked_for:
-        if None in find_administrator(user, password, password_file):
+    if not given.has_login and not _is_peer_login(given, url):
+        if None in find_administrator(given):
             return None, None
-        if _is_withheld(password, password_file, url):
+        if _is_withheld(given, url):
             note(f"not logged in: {_withheld_text(url)}")
             return None, None
-    return require_administrator(user, password, password_file, url)
+    return require_administrator(given, url)
 
 
-def optional_login(user: str | None, password: str | None, password_file: str | None, url: str) -> Login | None:
+def optional_login(given: Connection, url: str) -> Login | None:
     """The administrator's login for the server's own pages; None if not requested and incomplete.
 
     A password from the environment that must not go to `url` is omitted, with a message. Raises UsageError.
@@ -96,20 +94,25 @@ def optional_login(user: str | None, password: str | None, password_file: str | 
     from pynun.cli.remote.http_request import Login
 
     try:
-        if user and _is_withheld(password, password_file, url):
+        if given.user and _is_withheld(given, url):
             note(f"not logged in: {_withheld_text(url)}")
             return None
-        found_user, found_password = optional_administrator(user, password, password_file, url)
+        user, password = optional_administrator(given, url)
     except UsageError:
-        if user or password or password_file:
+        if given.has_login:
             raise
         return None  # the environment's can't be read or sent: nobody asked for it
-    return None if found_user is None or found_password is None else Login(found_user, found_password)
+    return None if user is None or password is None else Login(user, password)
 
 
-def _is_withheld(password: str | None, password_file: str | None, url: str) -> bool:
+def _is_peer_login(given: Connection, url: str) -> bool:
+    """Whether the server knows who asks without a password: at its Unix socket."""
+    return not given.has_login and unix_socket.path_of(url) is not None
+
+
+def _is_withheld(given: Connection, url: str) -> bool:
     """Whether the password comes from the environment and would cross a network unencrypted, which nobody chose."""
-    is_of_environment = not (password or password_file) and any(
+    is_of_environment = not (given.password or given.password_file) and any(
         os.environ.get(name) for name in (PASSWORD.name, f"{PASSWORD.name}_FILE")
     )
     return is_of_environment and not is_private(url)
@@ -128,7 +131,7 @@ def is_private(url: str) -> bool:
     Only addresses and `localhost` (RFC 6761) count as this machine; others may control what a name resolves to.
     """
     parts = urllib.parse.urlsplit(url)
-    if parts.scheme in ("https", "wss"):
+    if parts.scheme in ("https", "wss", "unix"):
         return True
     host = parts.hostname or ""
     try:

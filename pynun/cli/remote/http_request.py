@@ -15,11 +15,13 @@ import ssl
 import urllib.parse
 from typing import TYPE_CHECKING, NamedTuple
 
+from pynun import unix_socket
 from pynun.cli.certificate_authority import NO_AUTHORITY, Authority
 from pynun.cli.errors import NoConnectionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import FrameType
 
 HTTP_PORT_DEFAULT = 3013
@@ -38,6 +40,8 @@ class Target(NamedTuple):
     path: str
     ca: str | None
     """The CA file; None: the system's."""
+    socket: Path | None = None
+    """The server's Unix socket, instead of host and port."""
 
 
 class Login(NamedTuple):
@@ -60,7 +64,10 @@ class _DeadlineError(Exception):
 
 
 def parse_target(text: str, ca: Authority = NO_AUTHORITY) -> Target:
-    """The target in a URL (`http://HOST:PORT`, https), or in HOST:PORT or HOST alone. Raises UsageError."""
+    """The target in a URL (`http://HOST:PORT`, https, `unix:SOCKET`), or in HOST:PORT or HOST. Raises UsageError."""
+    if (file := unix_socket.path_of(text)) is not None:
+        ca.file_for(False, "https://")  # a CA without effect is an error
+        return Target(text, False, "localhost", HTTP_PORT_DEFAULT, "/", None, file)
     url, default_port = (text, None) if "://" in text else (f"http://{text}", HTTP_PORT_DEFAULT)
     try:
         parts = urllib.parse.urlsplit(url)
@@ -127,7 +134,20 @@ def _connection(target: Target) -> http.client.HTTPConnection:
         except ValueError as error:
             raise UsageError(str(error)) from None
         return http.client.HTTPSConnection(target.host, target.port, context=context)
+    if target.socket is not None:
+        return _UnixConnection(target.socket)
     return http.client.HTTPConnection(target.host, target.port)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """A connection to the server's Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = unix_socket.connect(self._path)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ CHANGE_SECURITY_KEY: Final = "change-security-key"
 def actor(session: Session) -> str | None:
     """Who sends a command: the administrator, or the user who selected the database; None: nobody yet."""
     if session.is_admin:
-        return session.engine.context.admin_user
+        return session.admin_name
     return None if session.database is None else session.user
 
 
@@ -92,9 +92,10 @@ def _grants(session: Session, database: Database | None, user: str, text: str) -
 def auth(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Logging in as the administrator."""
     user, password = arguments
-    if not password:
+    is_system_user = session.peer is not None and session.peer.system_user == user
+    if not password and not is_system_user:
         return Fact(LOGIN, None, None, f"auth {HIDDEN}")
-    if user != session.engine.context.admin_user:
+    if user != session.engine.context.admin_user and not is_system_user:
         return Fact(LOGIN, None, None, f"auth {HIDDEN} {HIDDEN}")
     return Fact(LOGIN, None, user, f"auth {user} {HIDDEN}")
 

@@ -41,7 +41,11 @@ def _attempt(session: Session, account: str) -> Attempt:
 
 
 def auth(session: Session, user: str, password: str) -> Steps:
+    """Log in as the admin; on the server's Unix socket, also as the system user that is there, with any password."""
     engine = session.engine
+    if user and user == system_user(session):
+        session.become_admin(user, None)
+        return messages.VALID_AUTH
 
     def read_hash() -> str | None:
         return engine.admin_token_hash() if user == engine.context.admin_user else None
@@ -51,8 +55,13 @@ def auth(session: Session, user: str, password: str) -> Steps:
         engine.counters.failed_logins["admin"] += 1
         session.lose_admin()
         return messages.INVALID_AUTH
-    session.become_admin(hash_text)
+    session.become_admin(user, hash_text)
     return messages.VALID_AUTH
+
+
+def system_user(session: Session) -> str | None:
+    """Who is at the other end of the server's Unix socket; None on other connections."""
+    return None if session.peer is None else session.peer.system_user
 
 
 def use(session: Session, name: str, user: str | None, token: str) -> Steps:
@@ -107,4 +116,5 @@ def set_password(session: Session, password: str) -> Steps:
 
 def stay_admin(session: Session, hash_text: str) -> None:
     """A session that changes the admin password stays admin by the password with this hash, whether stored or lost."""
-    session.admin_hashes = (*session.admin_hashes[-1:], hash_text)
+    if session.admin_hashes:
+        session.admin_hashes = (*session.admin_hashes[-1:], hash_text)

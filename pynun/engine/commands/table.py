@@ -35,7 +35,8 @@ COMMANDS: tuple[Command, ...] = (
         login.auth,
         "Log in as the admin. Answers `valid auth` or `invalid auth`, then `ok` in both cases.",
         differs="A failed login on a session that was admin says `invalid auth` and takes the admin "
-        "rights away; the original says `valid auth`.",
+        "rights away; the original says `valid auth`. On the Unix socket, the name of the system user at the other end "
+        "is accepted with any password.",
         audit=audit_facts.auth,
     ),
     row(

@@ -11,6 +11,7 @@ import trio
 from pynun import limits
 from pynun.errors import DamageError
 from pynun.protocol import messages
+from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.proxies import ProxiedClient
 from pynun.server.accepting.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.accepting.tls import PlainTextError, shake_hands
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from pynun.server.accepting.connection_limits import ConnectionLimits
     from pynun.server.accepting.listeners import Connection
     from pynun.server.accepting.proxies import TrustedProxies
     from pynun.server.accepting.tls import Certificate
@@ -80,6 +80,9 @@ class Acceptor:
         proxy_protocol: str = "off",
     ) -> None:
         self._connection_limits = connection_limits
+        self._local_limits = ConnectionLimits(
+            connections_max=limits.LOCAL_CONNECTIONS_MAX, per_address_max=limits.LOCAL_CONNECTIONS_MAX
+        )
         self._certificate = certificate
         self._proxies = proxies
         self._proxy_protocol = proxy_protocol
@@ -89,25 +92,28 @@ class Acceptor:
         self, transport: Transport[_Host], service: _Host, stopping: trio.Event, connection: Connection
     ) -> None:
         """Serve one connection. A bug ends only that connection and logs its traceback."""
+        is_local = connection.system_user is not None
+        connection_limits = self._local_limits if is_local else self._connection_limits
+        certificate = None if is_local else self._certificate
         proxied: ProxiedClient | None = None
         if self._proxies and self._proxies.has(connection.address):
             proxied = ProxiedClient(connection.address, self._proxies, self._connection_limits)
         entered = None if proxied is not None else connection.address
-        if not self._connection_limits.enter(entered):
+        if not connection_limits.enter(entered):
             service.counters.refused["limit"] += 1
             await self._refuse(connection, transport.refusal)
             return
         try:
             if proxied is not None and not await self._meet_proxy(connection, transport, service, proxied):
                 return
-            if self._certificate is not None and not await self._encrypt(
-                connection, transport, service, self._certificate
-            ):
+            if certificate is not None and not await self._encrypt(connection, transport, service, certificate):
                 return
             service.counters.opened[transport.name] += 1
             service.counters.open[transport.name] += 1
             try:
-                await transport.serve(connection.socket, service, stopping, proxied or Client(connection.address))
+                await transport.serve(
+                    connection.socket, service, stopping, proxied or Client(connection.address, connection.system_user)
+                )
             finally:
                 service.counters.open[transport.name] -= 1
         except Exception as error:
@@ -116,7 +122,7 @@ class Acceptor:
             service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
         finally:
-            self._connection_limits.leave(entered)
+            connection_limits.leave(entered)
             if proxied is not None:
                 proxied.leave()
 

@@ -34,10 +34,12 @@ _COMPLAINT_SECONDS: Final = 60.0
 class Connection(trio.abc.AsyncResource):
     """An accepted socket: non-blocking, without Nagle's delay."""
 
-    def __init__(self, accepted: socket.socket, address: str) -> None:
+    def __init__(self, accepted: socket.socket, address: str, system_user: str | None = None) -> None:
         self.socket = accepted
         self.address = address
         """The peer's address without the port."""
+        self.system_user = system_user
+        """Who is at the other end of the server's Unix socket; None on other connections."""
 
     async def aclose(self) -> None:
         if self.socket.fileno() >= 0:
@@ -53,8 +55,11 @@ class SocketListener(trio.abc.Listener[Connection]):
         self._socket = listening
         self._idle_seconds = idle_seconds
         self._complains_at = -math.inf
-        host, port = listening.getsockname()[:2]
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.address = self._own_address()
+
+    def _own_address(self) -> str:
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def accept(self) -> Connection:
         while True:
@@ -71,12 +76,15 @@ class SocketListener(trio.abc.Listener[Connection]):
                 continue
             try:
                 accepted.setblocking(False)
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._keep_alive(accepted)
+                return self._welcome(accepted, peer)
             except OSError:
                 accepted.close()  # reset meanwhile
-                continue
-            return Connection(accepted, peer[0])
+
+    def _welcome(self, accepted: socket.socket, peer: tuple[str, int]) -> Connection:
+        """Prepare an accepted socket. Raises OSError."""
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._keep_alive(accepted)
+        return Connection(accepted, peer[0])
 
     async def _wait_for_descriptors(self, error: OSError) -> None:
         """Leave the next client in the kernel's queue until a descriptor may be free."""
@@ -144,6 +152,8 @@ class Listeners:
         """Raises StartError."""
         self._opened: list[SocketListener] = []
         self.metrics: SocketListener | None = None
+        self.local: SocketListener | None = None
+        """The Unix socket, which needs the data folder's lock first (`pynun/server/accepting/local_listener.py`)."""
         try:
             self.websocket = self._open("websocket", "NUN_WS_ADDR", settings)
             self.http = self._open("http", "NUN_HTTP_ADDR", settings)
@@ -158,6 +168,11 @@ class Listeners:
         listener = listen(name, variable, getattr(settings, f"{name}_address"), settings.idle_seconds)
         self._opened.append(listener)
         return listener
+
+    def add_local(self, listener: SocketListener | None) -> None:
+        if listener is not None:
+            self.local = listener
+            self._opened.append(listener)
 
     def close_to_clients(self) -> None:
         for listener in self._opened:

@@ -1,8 +1,8 @@
 """Answer health checks during a long start that imports data.
 
-A thread does the work. Meanwhile a loop serves the server's pages on the HTTP and WebSocket ports and on the address in
-NUN_METRICS, if any. Every other request to these ports, WebSocket handshakes too, gets the answer of /readyz. TCP
-clients are connected by the kernel and wait until the data is ready.
+A thread does the work. Meanwhile a loop serves the server's pages on the HTTP and WebSocket ports, on the Unix socket
+and on the address in NUN_METRICS, if any. Every other request to these, WebSocket handshakes too, gets the answer of
+/readyz. TCP clients are connected by the kernel and wait until the data is ready.
 """
 
 from __future__ import annotations
@@ -65,13 +65,20 @@ class StatusPage:
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
         async with trio.open_nursery() as answering:
-            for opened, transport in ((self._listeners.http, _HTTP), (self._listeners.websocket, _WEBSOCKET)):
+            listeners = self._listeners
+            for opened, transport in (
+                (listeners.http, _HTTP),
+                (listeners.websocket, _WEBSOCKET),
+                (listeners.local, _HTTP),
+            ):
+                if opened is None:
+                    continue
                 handler = partial(self._acceptor.handle, transport, self, trio.Event())
                 # Duplicates, because `serve_listeners` closes its listeners.
                 listener = opened.duplicate()
                 answering.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=answering))
-            if self._listeners.metrics is not None:
-                answering.start_soon(self.monitoring.serve, self._listeners.metrics.duplicate(), self._certificate)
+            if listeners.metrics is not None:
+                answering.start_soon(self.monitoring.serve, listeners.metrics.duplicate(), self._certificate)
             done = await trio.to_thread.run_sync(outcome.capture, work)
             answering.cancel_scope.cancel()
         return done.unwrap()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pynun.transports.pages import Pages
 
-_ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
+ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
 
 _NO_PAGE: Final = Page(404, b"this port answers GET /livez, /readyz, /healthz and /metrics, and runs no commands\n")
 
@@ -88,6 +88,6 @@ async def page_answer(pages: Pages, head: bytes) -> bytes | None:
     """
     method, _, rest = head.partition(b" ")
     make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
-    if make_page is None or _ASKS_FOR_WEBSOCKET.search(head):
+    if make_page is None or ASKS_FOR_WEBSOCKET.search(head):
         return None
     return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD"))

@@ -1,0 +1,104 @@
+"""Where the server of this machine keeps its data: what the environment says, or an installation's settings file.
+
+The file is the one in NUN_ENV_FILE, else that of install.sh. Only commands read it, never `start`: a server gets its
+settings from whoever starts it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pynun.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ENV_FILE: Final = "NUN_ENV_FILE"
+DATA_DIR: Final = "NUN_DBS_DIR"
+_SETTINGS_FILE: Final = "pynun.env"
+_CONFIG_DIR: Final = "/etc/pynun"
+_ESCAPED: Final = '"\\$`'
+
+
+class DataFolder(NamedTuple):
+    """A server's data folder, and how it was found."""
+
+    path: Path
+    source: str | None
+    """What named it, in words; None: nothing did, and it is the default."""
+    settings: Mapping[str, str]
+    """The settings of the file that named it; empty if another thing did."""
+
+
+def find_data_folder(environ: Mapping[str, str]) -> DataFolder:
+    """The data folder of the server that commands without further options are for. Raises UsageError."""
+    if folder := environ.get(DATA_DIR):
+        return DataFolder(Path(folder), DATA_DIR, {})
+    conf = _install_conf()
+    named = environ.get(ENV_FILE)
+    if named:
+        file, base = Path(named), Path()
+    else:
+        file, base = Path(conf.get("config_dir", _CONFIG_DIR), _SETTINGS_FILE), Path(conf.get("data_dir", ""))
+    try:
+        settings = read_settings(file)
+    except (OSError, UnicodeError) as error:
+        if named:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise UsageError(f"{ENV_FILE}: the file {named!r} can't be read: {reason}") from None
+        if "data_dir" in conf:  # the server's user may not read the settings
+            return DataFolder(base, "the installation", {})
+        return DataFolder(Path("dbs"), None, {})
+    return DataFolder(base / (settings.get(DATA_DIR) or "dbs"), f"{DATA_DIR} in {file}", settings)
+
+
+def read_settings(file: Path) -> dict[str, str]:
+    """The settings in a file for systemd (EnvironmentFile= in systemd.exec(5)). Raises OSError and UnicodeError."""
+    return _assignments(file.read_text(encoding="utf-8").replace("\\\n", "").splitlines())
+
+
+def _install_conf() -> dict[str, str]:
+    """What install.sh noted beside the program that runs; empty if it did not install it."""
+    try:
+        file = Path(sys.prefix).resolve().parents[1] / "install.conf"
+        return _assignments(file.read_text(encoding="utf-8").splitlines())
+    except (OSError, IndexError, UnicodeError):
+        return {}
+
+
+def _assignments(lines: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for line in lines:
+        name, sign, value = line.strip().removeprefix("export ").partition("=")
+        if sign and name[:1] not in ("#", ";"):
+            found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "\"'":
+        return value
+    text = value[1:-1]
+    if value[0] == '"':
+        for character in _ESCAPED:
+            text = text.replace(f"\\{character}", character)
+    return text
+
+
+def local_url() -> str | None:
+    """The Unix socket of that server, if this user gets in there without a password; else None. Raises UsageError."""
+    from pynun import unix_socket
+
+    path = find_data_folder(os.environ).path.absolute() / unix_socket.SOCKET_NAME
+    try:
+        unix_socket.connect(path, _CONNECT_SECONDS).close()
+    except OSError:
+        return None
+    return f"{unix_socket.SCHEME}{path}"
+
+
+_CONNECT_SECONDS: Final = 1.0
+"""Only a server that hangs takes so long."""
