@@ -1,7 +1,11 @@
-"""Clients of a Nun-db server: `Client` for trio, `SyncClient` for everything else. See docs/python-client.md."""
+"""Clients of a Nun-db server: `Client` for trio, `AsyncioClient`, and `SyncClient` for programs without `async`.
+
+See docs/python-client.md.
+"""
 
 from __future__ import annotations
 
+from pynun.client.asyncio_client import AsyncioClient, AsyncioEvents, AsyncioWatch
 from pynun.client.client import Client, ClientOptions, open_client
 from pynun.client.errors import (
     AuthenticationError,
@@ -16,10 +20,15 @@ from pynun.client.errors import (
     VersionConflict,
 )
 from pynun.client.frames import ChangeEvent, Conflict, Reply, Versioned
+from pynun.client.reports import DatabaseInfo, DatabaseSize, PermissionCheck, UserInfo, UserPermissions
 from pynun.client.sync import SyncClient, SyncEvents, SyncWatch
+from pynun.client.values import Json
 from pynun.client.watches import ConnectionLost, ConnectionRestored, Event, Events, Watch
 
 __all__ = [
+    "AsyncioClient",
+    "AsyncioEvents",
+    "AsyncioWatch",
     "AuthenticationError",
     "ChangeEvent",
     "Client",
@@ -32,15 +41,21 @@ __all__ = [
     "ConnectionFailed",
     "ConnectionLost",
     "ConnectionRestored",
+    "DatabaseInfo",
+    "DatabaseSize",
     "Event",
     "Events",
+    "Json",
     "NoDatabaseSelected",
+    "PermissionCheck",
     "PermissionDenied",
     "ProtocolError",
     "Reply",
     "SyncClient",
     "SyncEvents",
     "SyncWatch",
+    "UserInfo",
+    "UserPermissions",
     "VersionConflict",
     "Versioned",
     "Watch",

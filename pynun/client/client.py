@@ -1,4 +1,4 @@
-"""The client's public face: what can be asked of a Nun-db server, as methods with types and checked arguments.
+"""The client for trio: its options, its watches, and the methods of `KeyCommands` and `AdminCommands`.
 
 `Supervisor` does the work; nothing here knows of connections.
 """
@@ -9,29 +9,19 @@ import random
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from pynun.certificate_authority import context_trusting
+from pynun.client.admin_commands import AdminCommands
 from pynun.client.connecting import Target
-from pynun.client.errors import ProtocolError
-from pynun.client.frames import (
-    Reply,
-    Versioned,
-    auth_command,
-    checked_step,
-    checked_text,
-    checked_version,
-    checked_word,
-    read_keys,
-    read_value,
-    read_versioned,
-    use_command,
-)
-from pynun.client.session import raise_refusal
+from pynun.client.frames import auth_command, checked_word, use_command
+from pynun.client.key_commands import KeyCommands
 from pynun.client.supervisor import Supervisor
 from pynun.client.watches import Events, Watch
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
+
+    from pynun.client.frames import Reply
 
 CONNECT_TIMEOUT_S = 10.0
 KEEPALIVE_S = 30.0
@@ -55,7 +45,7 @@ class ClientOptions(TypedDict, total=False):
     jitter: Callable[[], float]
 
 
-class Client:
+class Client(KeyCommands, AdminCommands):
     """A session with a Nun-db server over WebSocket, for trio. Several tasks may use one client at once.
 
     Arguments:
@@ -76,8 +66,9 @@ class Client:
     Entering the context opens the first connection, without trying again. It raises `ConnectionFailed` if there is no
     server, `AuthenticationError` for a wrong password or token, and `CommandError` for an unknown database.
     Later, if the server refuses the login or the database after a reconnect, the client ends with that error.
-    `ValueError` is raised for what can't be sent, before anything is sent: the protocol can't carry a semicolon or a
-    newline in a command over WebSocket, and a key can be neither empty nor hold a space.
+    `ValueError` or `TypeError` is raised for what can't be sent, before anything is sent: the protocol can't carry a
+    semicolon or a newline in a command over WebSocket, a key can be neither empty nor hold a space, and a value is text
+    or a JSON value.
 
     Cancelling a task that waits for a reply withdraws its command if that has not been sent yet; otherwise the command
     may or may not be carried out. Replies to other tasks are not affected.
@@ -140,125 +131,12 @@ class Client:
     ) -> None:
         await self._supervisor.close(error)
 
-    async def _ask(self, command: str) -> tuple[str, ...]:
-        """The own messages of a command. Raises what the server refuses."""
-        reply = await self._supervisor.request(command)
-        raise_refusal(reply)
-        return reply.messages
+    async def _request(self, command: str) -> Reply:
+        return await self._start_request(command)
 
-    async def _ask_one(self, command: str) -> str:
-        """The own message of a command that has one."""
-        messages = await self._ask(command)
-        if not messages:
-            raise ProtocolError("the server answered without the message that the command has")
-        return messages[0]
-
-    # Keys
-
-    async def get(self, key: str) -> str | None:
-        """The value of `key`, or None if there is none.
-
-        The protocol can't tell an absent key from one whose value is the text `<Empty>`: both are None.
-        Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            assert await client.get("nobody-set-this") is None
-        ```
-        """
-        return read_value(await self._ask_one(f"get {checked_word('the key', key)}"))
-
-    async def get_safe(self, key: str) -> Versioned | None:
-        """The value of `key` with its version, or None if there is none; about `<Empty>` see `get`.
-
-        The version is -2 while the key is in conflict. Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.set("fresh", "a")
-            assert await client.get_safe("fresh") == pynun.client.Versioned("a", 0)
-        ```
-        """
-        return read_versioned(await self._ask_one(f"get-safe {checked_word('the key', key)}"))
-
-    async def set(self, key: str, value: str) -> None:
-        """Set `key` to `value`, whatever its version. When this returns, the change is as durable as the server is set.
-
-        Raises ValueError (see the class), PermissionDenied, NoDatabaseSelected, ConnectionClosed; in a database of the
-        strategy `arbiter`, VersionConflict while the key is in conflict.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.set("camera", '{"zoom": 2}')
-        ```
-        """
-        await self._ask(f"set {checked_word('the key', key)} {checked_text('the value', value)}")
-
-    async def set_safe(self, key: str, version: int, value: str) -> None:
-        """Set `key` if nobody else has set it since `version` was read; its version becomes `version` + 1.
-
-        A `version` of -1 always wins. Raises VersionConflict with what the server said if the key is newer, and as
-        `set` does. In a database of the strategy `newer` the later change wins without a conflict.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.set("counted-by-hand", "1")
-            seen = await client.get_safe("counted-by-hand")
-            assert seen is not None
-            await client.set_safe("counted-by-hand", seen.version, "2")
-            try:
-                await client.set_safe("counted-by-hand", seen.version - 1, "3")
-            except pynun.client.VersionConflict as conflict:
-                assert conflict.message == "Invalid version!"
-        ```
-        """
-        key, version = checked_word("the key", key), checked_version(version)
-        await self._ask(f"set-safe {key} {version} {checked_text('the value', value)}")
-
-    async def increment(self, key: str, step: int = 1) -> None:
-        """Add `step`, which may be negative, to the number in `key`; an absent key counts from 0.
-
-        The server does not say the result. Raises CommandError if the value is no number or leaves 64 bits, and
-        PermissionDenied, NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.increment("visits")
-            await client.increment("visits", 10)
-            assert await client.get("visits") == "11"
-        ```
-        """
-        await self._ask(f"increment {checked_word('the key', key)} {checked_step(step)}")
-
-    async def remove(self, key: str) -> None:
-        """Remove `key`; removing an absent key is a success.
-
-        Raises PermissionDenied, NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.remove("camera")
-        ```
-        """
-        await self._ask(f"remove {checked_word('the key', key)}")
-
-    async def keys(self, pattern: str = "") -> list[str]:
-        """The keys that match, sorted: `text*` by their beginning, `*text` by their end, else any that contain `text`.
-
-        Keys that begin with `$$` are listed for the admin only. The protocol separates keys by commas, so a key that
-        holds one comes out in pieces. Raises NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            await client.set("client-ana", "1")
-            assert "client-ana" in await client.keys("client-*")
-        ```
-        """
-        if pattern:
-            checked_word("the pattern", pattern)
-        return read_keys(await self._ask_one(f"keys {pattern}" if pattern else "keys"))
-
-    # Watching
+    def _start_request(self, command: str) -> Coroutine[object, object, Reply]:
+        """Queue a command now, if there is a connection; the coroutine gives the reply."""
+        return self._supervisor.start_request(command)
 
     def watch(self, *keys: str, current: bool = False, catch_up: bool = True) -> Watch:
         """The changes of one or more keys, which need not exist yet, as an async iterator of `ChangeEvent`.
@@ -291,20 +169,6 @@ class Client:
             self._supervisor, tuple(checked_word("the key", key) for key in keys), current=current, catch_up=catch_up
         )
 
-    async def unwatch(self, key: str) -> None:
-        """Stop watching `key`, no matter which caller started it; iterations over only that key end.
-
-        Raises NoDatabaseSelected, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            async with client.watch("camera") as changes:
-                await client.unwatch("camera")
-                assert [change async for change in changes] == []
-        ```
-        """
-        await self._ask(f"unwatch {checked_word('the key', key)}")
-
     def events(self) -> Events:
         """Everything that the server sends unasked from now on, and `ConnectionLost` and `ConnectionRestored`.
 
@@ -322,71 +186,6 @@ class Client:
         ```
         """
         return self._supervisor.events()
-
-    # Administration
-
-    async def authenticate(self, user: str, password: str) -> None:
-        """Become the admin, on every later connection too. Raises AuthenticationError, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url) as client:
-            await client.authenticate("user-name", "user-pwd")
-        ```
-        """
-        await self._ask(auth_command(user, password))
-
-    async def use_database(self, database: str, token: str, user: str | None = None) -> None:
-        """Select another database, on every later connection too.
-
-        Watches are not moved: end those of the old database first. After a reconnect all are made in the new one.
-        Raises AuthenticationError for a wrong token, CommandError for an unknown database, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url) as client:
-            await client.use_database("features-of-db", "client-pwd", user="client")
-        ```
-        """
-        await self._ask(use_command(database, token, user))
-
-    async def create_db(self, name: str, token: str, strategy: str = "none") -> None:
-        """Make a database whose conflicts are settled by `strategy`: `none`, `newer` or `arbiter`. Needs the admin.
-
-        Raises CommandError if it exists, PermissionDenied without the admin, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
-            await client.create_db("images", "images-pwd", "newer")
-        ```
-        """
-        name, token = checked_word("the name of the database", name), checked_word("the token of the database", token)
-        await self._ask(f"create-db {name} {token} {checked_word('the strategy', strategy)}")
-
-    async def snapshot(self, databases: Sequence[str] = ()) -> None:
-        """Return when the databases, by default the selected one, are on disk. Needs the admin.
-
-        Raises CommandError for unknown databases or if none is selected, PermissionDenied, ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, admin=("user-name", "user-pwd")) as client:
-            await client.snapshot(["features-of-db"])
-        ```
-        """
-        names = "|".join(checked_word("the name of the database", name) for name in databases)
-        await self._ask(f"snapshot false {names}" if names else "snapshot")
-
-    async def execute(self, command: str) -> Reply:
-        """Send one command as it is and return what it was answered, an error included: for shells and the admin.
-
-        `auth`, `use-db`, `arbiter` and `watch` are remembered and done again after a reconnect; the events of such a
-        watch come to `events`. Raises ValueError if the text holds a semicolon or a newline, and ConnectionClosed.
-
-        ```python
-        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
-            reply = await client.execute("cluster-state")
-            assert reply == pynun.client.Reply(messages=(), error="Not auth")
-        ```
-        """
-        return await self._supervisor.request(checked_text("the command", command))
 
     @property
     def database(self) -> str | None:

@@ -191,11 +191,14 @@ class Connection:
         return request
 
     async def request(self, text: str, on_reply: Callable[[Reply], None] | None = None) -> Reply:
-        """Send one command and wait for its reply. Raises ConnectionClosed.
+        """Send one command and wait for its reply. Raises ConnectionClosed."""
+        return await self.wait(self.send(Request(text, on_reply)))
+
+    async def wait(self, request: Request) -> Reply:
+        """Wait for the reply to what was given to `send`. Raises ConnectionClosed.
 
         Cancelled before the command was sent, it is not sent; cancelled later, its reply is read and dropped.
         """
-        request = self.send(Request(text, on_reply))
         try:
             return await request.wait_reply()
         finally:

@@ -1,7 +1,8 @@
 """What can go wrong with a client, as exceptions; and which of the server's error texts mean which of them.
 
-Invariant: every exception that a method of the client raises by intent is a `ClientError`, except `ValueError` for
-arguments that can't be sent (raised before anything is sent). No exception text ever holds a password or a token.
+Invariant: every exception that a method of the client raises by intent is a `ClientError`, except `ValueError` and
+`TypeError` for arguments that can't be sent (raised before anything is sent), and `ValueError` for a value that is read
+as JSON and is none. No exception text ever holds a password or a token.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pynun.client.errors import ProtocolError
+from pynun.client.values import ParsedJson, json_value
 from pynun.protocol.messages import EMPTY_VALUE, OK
 from pynun.protocol.numbers import INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, parse_integer
 
@@ -27,6 +28,10 @@ class Versioned:
     value: str
     version: int
 
+    def json(self) -> ParsedJson:
+        """The value as JSON. Raises ValueError if it is not JSON."""
+        return json_value(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
@@ -36,6 +41,10 @@ class ChangeEvent:
     value: str | None
     version: int | None
     removed: bool
+
+    def json(self) -> ParsedJson:
+        """The value as JSON, None for a removal. Raises ValueError if it is not JSON."""
+        return json_value(self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +140,12 @@ def _after(prefix: str, message: str) -> str:
 
 
 def checked_text(what: str, text: str) -> str:
-    """`text`, if a command can carry it. Raises ValueError, naming `what` and never the text (it may be a secret)."""
+    """`text`, if a command can carry it. Raises ValueError, naming `what` and never the text (it may be a secret).
+
+    TypeError if it is no text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be text (str), not {type(text).__name__}")
     if SEPARATOR in text or "\n" in text:
         raise ValueError(
             f"{what} holds a semicolon or a newline, which the Nun-db protocol can't carry in a command over WebSocket"
@@ -145,15 +159,16 @@ def checked_text(what: str, text: str) -> str:
 
 def checked_word(what: str, text: str) -> str:
     """`text`, if it can be an argument in the middle of a command: not empty and without a space. Else ValueError."""
-    if not text:
+    if not checked_text(what, text):
         raise ValueError(f"{what} is empty")
     if " " in text:
         raise ValueError(f"{what} holds a space, which separates the arguments of a Nun-db command")
-    return checked_text(what, text)
+    return text
 
 
 def checked_version(version: int) -> int:
     """`version`, if it has 32 bits: the server would read another one as "unconditional". Else ValueError."""
+    _check_integer("the version", version)
     if not INT32_MIN <= version <= INT32_MAX:
         raise ValueError("the version is beyond 32 bits")
     return version
@@ -161,9 +176,15 @@ def checked_version(version: int) -> int:
 
 def checked_step(step: int) -> int:
     """`step`, if it has 64 bits: the server would read another one as 1. Else ValueError."""
+    _check_integer("the step", step)
     if not INT64_MIN <= step <= INT64_MAX:
         raise ValueError("the step is beyond 64 bits")
     return step
+
+
+def _check_integer(what: str, number: int) -> None:
+    if not isinstance(number, int):
+        raise TypeError(f"{what} must be an int, not {type(number).__name__}")
 
 
 def use_command(database: str, token: str, user: str | None) -> str:

@@ -24,7 +24,7 @@ from pynun.client.session import Session, raise_refusal
 from pynun.client.watches import ConnectionLost, ConnectionRestored, Event, Events, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from pynun.client.connecting import Target
@@ -199,18 +199,32 @@ class Supervisor:
 
     # Requests
 
-    async def request(self, command: str) -> Reply:
-        """Send one command as soon as there is a connection, and wait for its reply.
+    def start_request(self, command: str) -> Coroutine[object, object, Reply]:
+        """Send one command as soon as there is a connection; the coroutine waits for its reply.
 
-        Raises ConnectionClosed if the connection ended with the command on its way, or what the session ended with.
+        If there is a connection, the command is queued now: before what is asked for later. The coroutine raises
+        ConnectionClosed if the connection ended with the command on its way, or what the session ended with.
         """
+        connection = self._connection
+        if connection is None or connection.ended.is_set():
+            return self._finish_request(command, None)
+        return self._finish_request(command, (connection, self._send(connection, command)))
+
+    async def _finish_request(self, command: str, sent: tuple[Connection, Request] | None) -> Reply:
         while True:
-            connection = await self._wait_connected()
+            if sent is None:
+                connection = await self._wait_connected()
+                sent = connection, self._send(connection, command)
+            connection, request = sent
             try:
-                return await connection.request(command, partial(self._note, command))
+                return await connection.wait(request)
             except ConnectionClosed as error:
                 if error.is_outcome_unknown or not self._is_reconnecting:
                     raise
+            sent = None
+
+    def _send(self, connection: Connection, command: str) -> Request:
+        return connection.send(Request(command, partial(self._note, command)))
 
     async def _wait_connected(self) -> Connection:
         """The connection to send on; waits while there is none. Raises what the session ended with."""

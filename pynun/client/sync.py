@@ -6,17 +6,12 @@ the connection is closed and every call that was waiting in another thread has r
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import math
-import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack
 
-import trio
-
+from pynun.client.background import Background, Feed
 from pynun.client.client import Client, ClientOptions
-from pynun.client.errors import CommandTimeout, ConnectionClosed
+from pynun.client.errors import CommandTimeout
 from pynun.client.frames import ChangeEvent
 from pynun.client.watches import Event
 
@@ -40,7 +35,7 @@ def _waiting(
 
     @functools.wraps(method)
     def wait(self: SyncClient, /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        return self._call(lambda: method(self._client, *args, **kwargs), self._timeout_s)
+        return self._call(lambda: method(self._client, *args, **kwargs))
 
     wait.__module__ = __name__
     wait.__qualname__ = f"Sync{method.__qualname__}"
@@ -70,72 +65,37 @@ class SyncClient:
     def __init__(self, url: str, *, timeout_s: float | None = CALL_TIMEOUT_S, **options: Unpack[ClientOptions]) -> None:
         self._client = Client(url, **options)  # raises ValueError here, in the caller's thread
         self._timeout_s = timeout_s
-        self._opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, name="pynun-client", daemon=True)
-        self._token: trio.lowlevel.TrioToken | None = None
-        self._closing = trio.Event()  # touched in the background thread only
+        self._background = Background(self._client)
 
     def __repr__(self) -> str:
         return repr(self._client).replace("Client", "SyncClient", 1)
 
-    # The background thread
-
-    def _run(self) -> None:
-        try:
-            trio.run(self._main)
-        except BaseException as error:  # raised by open(), or else a bug that must be seen
-            if self._opened.done():
-                raise
-            self._opened.set_exception(error)
-
-    async def _main(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        async with self._client:  # leaving it makes the calls end
-            self._opened.set_result(None)
-            await self._closing.wait()
-
-    def _call(self, function: Callable[[], Awaitable[Result]], timeout_s: float | None) -> Result:
+    def _call(self, function: Callable[[], Awaitable[Result]]) -> Result:
         """Run `function` in the background thread and wait for its result; an interrupted wait cancels it."""
-        if self._token is None:
-            raise RuntimeError("open the client first: with SyncClient(…) as client")
-        scope = trio.CancelScope()
-
-        async def run() -> Result:
-            with scope, trio.fail_after(math.inf if timeout_s is None else timeout_s):
-                return await function()
-            raise ConnectionClosed("the call was given up")
-
+        future = self._background.submit(function)
         try:
-            return trio.from_thread.run(run, trio_token=self._token)
-        except trio.TooSlowError:
-            raise CommandTimeout(f"nothing came within {timeout_s:g} s") from None
-        except (trio.RunFinishedError, trio.Cancelled):
-            raise ConnectionClosed("the client is closed") from None
-        except BaseException:  # after Ctrl-C nobody waits for the result, and no event may be lost to it
-            self._tell(scope.cancel)
+            return future.result(self._timeout_s)
+        except TimeoutError:
+            if future.cancel():
+                raise _too_late(self._timeout_s) from None
+            return future.result()  # it came at the last moment
+        except BaseException:
+            future.cancel()
             raise
-
-    def _tell(self, function: Callable[[], object]) -> None:
-        if self._token is not None:
-            with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(function)
-
-    # Opening and closing
 
     def open(self) -> None:
         """Connect; raises as entering a `Client` does."""
-        self._thread.start()
+        self._background.start()
         try:
-            self._opened.result()
+            self._background.opened.result()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """End the client: calls that wait in other threads raise `ConnectionClosed`, iterations end. Idempotent."""
-        self._tell(self._closing.set)
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._background.stop()
+        self._background.join()
 
     def __enter__(self) -> Self:
         self.open()
@@ -149,6 +109,7 @@ class SyncClient:
     # The methods of Client
 
     get = _waiting(Client.get)
+    get_json = _waiting(Client.get_json)
     get_safe = _waiting(Client.get_safe)
     set = _waiting(Client.set)
     set_safe = _waiting(Client.set_safe)
@@ -160,6 +121,18 @@ class SyncClient:
     use_database = _waiting(Client.use_database)
     create_db = _waiting(Client.create_db)
     snapshot = _waiting(Client.snapshot)
+    list_dbs = _waiting(Client.list_dbs)
+    db_size = _waiting(Client.db_size)
+    drop_db = _waiting(Client.drop_db)
+    create_user = _waiting(Client.create_user)
+    set_permissions = _waiting(Client.set_permissions)
+    list_users = _waiting(Client.list_users)
+    add_user = _waiting(Client.add_user)
+    set_token = _waiting(Client.set_token)
+    remove_user = _waiting(Client.remove_user)
+    grant = _waiting(Client.grant)
+    revoke = _waiting(Client.revoke)
+    explain_permission = _waiting(Client.explain_permission)
     execute = _waiting(Client.execute)
 
     def watch(self, *keys: str, current: bool = False, catch_up: bool = True) -> SyncWatch:
@@ -180,7 +153,7 @@ class SyncClient:
         async def make() -> Events:
             return self._client.events()
 
-        return SyncEvents(self, self._call(make, self._timeout_s))
+        return SyncEvents(self, self._call(make))
 
     @property
     def database(self) -> str | None:
@@ -193,12 +166,16 @@ class SyncClient:
         return self._client.is_connected
 
 
+def _too_late(timeout_s: float | None) -> CommandTimeout:
+    return CommandTimeout(f"nothing came within {timeout_s:g} s")
+
+
 class _SyncIterator(Generic[Item]):
     """What an asynchronous iterator of the client gives, for callers that wait."""
 
     def __init__(self, client: SyncClient, get: Callable[[], Awaitable[Item]], close: Callable[[], object]) -> None:
         self._client = client
-        self._get = get
+        self._feed = Feed(client._background, get)
         self._close = close
 
     def get(self, timeout_s: float | None = None) -> Item:
@@ -206,14 +183,21 @@ class _SyncIterator(Generic[Item]):
 
         Raises CommandTimeout (which is a TimeoutError) if none came, and StopIteration at the end.
         """
-        try:
-            return self._client._call(self._get, timeout_s)
-        except StopAsyncIteration:
-            raise StopIteration from None
+        while True:
+            future = self._feed.ask()
+            try:
+                future.exception(timeout_s)
+            except TimeoutError:
+                raise _too_late(timeout_s) from None
+            if self._feed.claim(future):
+                try:
+                    return future.result()
+                except StopAsyncIteration:
+                    raise StopIteration from None
 
     def close(self) -> None:
         """End the iteration; what had come can still be taken. Never waits."""
-        self._client._tell(self._close)
+        self._client._background.tell(self._close)
 
     def __iter__(self) -> Self:
         return self
@@ -230,7 +214,7 @@ class SyncWatch(_SyncIterator[ChangeEvent]):
         self._start = watch.start
 
     def __enter__(self) -> Self:
-        self._client._call(self._start, self._client._timeout_s)
+        self._client._call(self._start)
         return self
 
     def __exit__(
@@ -250,6 +234,6 @@ class SyncEvents(_SyncIterator[Event]):
         """What has come and not been taken; everything that came before the last reply is there."""
 
         async def take() -> list[Event]:
-            return self._events.take_waiting()
+            return [*self._feed.claim_arrived(), *self._events.take_waiting()]
 
-        return self._client._call(take, self._client._timeout_s)
+        return self._client._call(take)

@@ -16,9 +16,12 @@ from pynun.client import (
     ClientOptions,
     CommandError,
     Conflict,
+    DatabaseInfo,
     NoDatabaseSelected,
     PermissionDenied,
     Reply,
+    UserInfo,
+    UserPermissions,
     VersionConflict,
     Versioned,
 )
@@ -42,6 +45,7 @@ def open_user(database: Database) -> Client:
 def test_package_exports_the_clients() -> None:
     assert pynun.Client is Client
     assert pynun.SyncClient is pynun.client.SyncClient
+    assert pynun.AsyncioClient is pynun.client.AsyncioClient
 
 
 def test_options_are_those_of_the_client() -> None:
@@ -237,6 +241,69 @@ async def test_administration(database: Database) -> None:
         assert f"{name} : newer" in reply.messages[0].splitlines()
         assert await client.execute("nonsense") == Reply((), "unknown command: nonsense")
         assert await client.execute("") == Reply((), "empty command")
+
+
+@trio_test
+async def test_databases_are_listed_measured_and_dropped(database: Database) -> None:
+    async with Client(database.url, admin=(ADMIN_USER, ADMIN_PASSWORD)) as client:
+        name = f"{database.name}-dropped"
+        await client.create_db(name, "t", "arbiter")
+        assert DatabaseInfo(name, "arbiter", 0) in await client.list_dbs()
+        await client.use_database(name, "t")
+        await client.set("k", "value")
+        await client.snapshot()
+        size = await client.db_size(name)
+        assert size.name == name
+        assert size.keys >= 1
+        assert size.bytes >= len("kvalue")
+        await client.drop_db(name)
+        assert name not in [one.name for one in await client.list_dbs()]
+        with pytest.raises(CommandError, match="Not a valid database name"):
+            await client.db_size(name)
+
+
+@trio_test
+async def test_users_and_their_permissions(database: Database) -> None:
+    async with Client(database.url, admin=(ADMIN_USER, ADMIN_PASSWORD)) as client:
+        name = database.name
+        await client.add_user(name, "leo", "t")
+        with pytest.raises(CommandError, match="user already exists"):
+            await client.add_user(name, "leo", "t")
+        assert UserInfo("leo", True, None, 0) in await client.list_users(name)
+        assert await client.grant(name, "leo", "rw", "leo-*", "*-all") == UserPermissions(
+            name, "leo", "rw leo-*,*-all", True, ()
+        )
+        assert (await client.grant(name, "leo", "r", "*")).permissions == "rw leo-*,*-all|r *"
+        async with Client(database.url, database=name, user="leo", token="t") as leo:
+            await leo.set("leo-1", 1)
+            left = await client.revoke(name, "leo", "r", "leo-*")
+            assert (left.permissions, left.still_allowed) == ("w leo-*|rw *-all|r *", ("r leo-*",))
+            assert await leo.get("leo-1") == "1"
+        allowed = await client.explain_permission(name, "leo", "w", "leo-1")
+        assert (allowed.allowed, allowed.reason, allowed.rule) == (True, "rule", "w leo-*")
+        denied = await client.explain_permission(name, "leo", "x", "leo-1")
+        assert (denied.allowed, denied.reason, denied.rule) == (False, "no-rule", None)
+        await client.set_token(name, "leo", "new")
+        with pytest.raises(AuthenticationError):
+            async with Client(database.url, database=name, user="leo", token="t"):
+                pytest.fail("the old token must not open")
+        await client.remove_user(name, "leo")
+        assert "leo" not in [one.user for one in await client.list_users(name)]
+        await client.use_database(name, database.token)
+        await client.create_user("mia", "t")
+        await client.set_permissions("mia", "r *|rwx mia-*")
+        assert UserInfo("mia", True, "r *|rwx mia-*", 0) in await client.list_users(name)
+        with pytest.raises(ValueError, match="name a pattern"):
+            await client.grant(name, "mia", "r")
+
+
+@trio_test
+async def test_listing_of_several_pages_is_whole(database: Database) -> None:
+    users = [f"user-{number:03}" for number in range(501)]
+    database.admin(";".join(f"set-permissions {user} r *" for user in users))
+    async with Client(database.url, admin=(ADMIN_USER, ADMIN_PASSWORD)) as client:
+        listed = await client.list_users(database.name)
+        assert [one.user for one in listed] == [database.user, *users]
 
 
 @trio_test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import textwrap
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,7 @@ import pytest
 import trio
 
 import pynun
-from pynun.client import Client, SyncClient, open_client
+from pynun.client import AsyncioClient, Client, SyncClient, open_client
 from tests.client.conftest import make_database
 from tools.clients.server import Server, new_folder
 
@@ -38,10 +39,11 @@ def examples_of(name: str, documented: object) -> list[Example]:
 
 def all_examples() -> list[Example]:
     found = examples_of("open_client", open_client)
-    for kind in (Client, SyncClient):
+    for kind in (Client, SyncClient, AsyncioClient):
         found += examples_of(kind.__name__, kind)
         for name, method in inspect.getmembers(kind, inspect.isfunction):
-            found += examples_of(f"{kind.__name__}.{name}", method)
+            if kind is Client or method is not getattr(Client, name, None):
+                found += examples_of(f"{kind.__name__}.{name}", method)
     return found
 
 
@@ -58,14 +60,18 @@ def test_example_runs(example: Example, documented_server: Server) -> None:
     url = f"ws://{documented_server.websocket}"
     source = example.source.replace(URL, url)
     code = compile(source, example.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    names: dict[str, object] = {"pynun": pynun, "trio": trio, "url": url, "__name__": "example"}
+    names: dict[str, object] = {"pynun": pynun, "asyncio": asyncio, "trio": trio, "url": url, "__name__": "example"}
     result = eval(code, names)
 
     async def main() -> None:
         with trio.fail_after(TIMEOUT_S):
             await result
 
-    if inspect.iscoroutine(result):
+    if not inspect.iscoroutine(result):
+        return
+    if example.name.startswith("AsyncioClient"):
+        asyncio.run(asyncio.wait_for(result, TIMEOUT_S))
+    else:
         trio.run(main)
 
 

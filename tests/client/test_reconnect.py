@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 import trio
 
 from pynun.client import (
+    AsyncioClient,
     AuthenticationError,
     ChangeEvent,
     Client,
@@ -20,7 +22,7 @@ from pynun.client import (
     SyncClient,
 )
 from tests.client.conftest import make_database
-from tests.client.peer import trio_test
+from tests.client.peer import TEST_TIMEOUT_S, trio_test
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server, new_folder
 
 if TYPE_CHECKING:
@@ -185,3 +187,23 @@ def test_synchronous_client_survives_too(server: Server) -> None:
             server.start()
             client.set("k", "after")
             assert changes.get(60).value == "after"
+
+
+def test_asyncio_client_survives_too(server: Server) -> None:
+    database = make_database(server)
+
+    async def main() -> None:
+        async with (
+            AsyncioClient(database.url, database=database.name, token=database.token) as client,
+            client.watch("k") as changes,
+        ):
+            events = client.events()
+            server.kill()
+            waiting = asyncio.create_task(client.set("k", "after"))
+            assert isinstance(await anext(events), ConnectionLost)
+            await asyncio.to_thread(server.start)
+            assert isinstance(await anext(events), ConnectionRestored)
+            assert (await anext(changes)).value == "after"
+            await waiting
+
+    asyncio.run(asyncio.wait_for(main(), TEST_TIMEOUT_S))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.client import (
+    AsyncioClient,
     AuthenticationError,
     ChangeEvent,
     Client,
@@ -38,11 +39,12 @@ def client_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "pynun-client"]
 
 
-def test_it_has_every_method_of_the_client_with_the_same_parameters() -> None:
+def test_each_client_has_every_method_with_the_same_parameters() -> None:
     for name, method in inspect.getmembers(Client, inspect.isfunction):
         if not name.startswith("_"):
-            here = inspect.signature(getattr(SyncClient, name)).parameters
-            assert list(here.values()) == list(inspect.signature(method).parameters.values()), name
+            for kind in (SyncClient, AsyncioClient):
+                here = inspect.signature(getattr(kind, name)).parameters
+                assert list(here.values()) == list(inspect.signature(method).parameters.values()), name
 
 
 def test_methods_do_what_those_of_the_client_do(database: Database) -> None:
@@ -57,6 +59,7 @@ def test_methods_do_what_those_of_the_client_do(database: Database) -> None:
             client.set_safe("k", 0, "late")
         client.increment("n", 3)
         assert client.keys("n") == ["$connections", "n"]
+        assert client.get_json("n") == 3
         client.remove("k")
         assert client.get("k") is None
         with pytest.raises(PermissionDenied):
@@ -64,6 +67,7 @@ def test_methods_do_what_those_of_the_client_do(database: Database) -> None:
         client.authenticate(ADMIN_USER, ADMIN_PASSWORD)
         client.create_db(f"{database.name}-sync", "t")
         client.snapshot()
+        assert f"{database.name}-sync" in [one.name for one in client.list_dbs()]
         client.use_database(f"{database.name}-sync", "t")
         assert client.execute("nonsense").error == "unknown command: nonsense"
         with pytest.raises(ValueError, match="semicolon"):
