@@ -19,7 +19,8 @@ from pynun.cli.options import DEFAULT_HTTP_URL, DEFAULT_WEBSOCKET_URL, Connectio
 EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is damaged; 2 the "
     "command line is invalid; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
-    "standard output can't be written; 6 imported, but not everything could be read; 130 interrupted."
+    "standard output can't be written; 6 imported, but not everything could be read; 7 a key does not exist; 130 "
+    "interrupted."
 )
 
 
@@ -30,6 +31,11 @@ class CommandLine(LazyGroup):
         "start": "pynun.cli.commands.start",
         "create-db": "pynun.cli.commands.exec",
         "exec": "pynun.cli.commands.exec",
+        "get": "pynun.cli.commands.keys",
+        "set": "pynun.cli.commands.keys",
+        "del": "pynun.cli.commands.keys",
+        "keys": "pynun.cli.commands.keys",
+        "incr": "pynun.cli.commands.keys",
         "shell": "pynun.cli.commands.shell",
         "watch": "pynun.cli.commands.watch",
         "demo": "pynun.cli.commands.demo",

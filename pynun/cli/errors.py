@@ -27,12 +27,22 @@ class ExitCode(enum.IntEnum):
     """Standard output can't be written."""
     INCOMPLETE = 6
     """Done, except what could not be read, which was listed."""
+    MISSING = 7
+    """A key that was asked for does not exist."""
 
 
 class CommandError(PynunError):
     """A command failed; the text is one line saying what happened and what to do."""
 
     exit_code = ExitCode.REFUSED
+
+
+class RefusedError(CommandError):
+    """The server refused a command; `reply` is its error as it was sent."""
+
+    def __init__(self, text: str, reply: str) -> None:
+        super().__init__(text)
+        self.reply = reply
 
 
 class UsageError(CommandError):

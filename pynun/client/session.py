@@ -14,7 +14,7 @@ from pynun.protocol.messages import INVALID_AUTH, VALID_AUTH
 if TYPE_CHECKING:
     from pynun.client.frames import Reply
 
-USE_COMMANDS = ("use-db", "use")
+USE_COMMANDS = ("use-db", "use", "open-db")
 
 
 @dataclass(slots=True)

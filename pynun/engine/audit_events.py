@@ -18,6 +18,7 @@ REFUSED: Final = "refused"
 """The session lacks the right."""
 
 LOGIN: Final = "login"
+OPEN_DATABASE: Final = "open-db"
 READ_SECURITY_KEY: Final = "read-security-key"
 ADMIN_COMMAND: Final = "admin-command"
 """An administrator's command; recorded if somebody else sent it."""

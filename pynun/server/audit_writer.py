@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("nun_db")
 
-_MERGED: Final = frozenset({audit_events.LOGIN, audit_events.READ_SECURITY_KEY})
+_MERGED: Final = frozenset({audit_events.LOGIN, audit_events.OPEN_DATABASE, audit_events.READ_SECURITY_KEY})
 """Frequent successes that change nothing."""
 
 _SWEEP_SECONDS: Final = 5.0

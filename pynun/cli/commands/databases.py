@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import CommandError, UsageError, failures_shown
+from pynun.cli.errors import CommandError, RefusedError, UsageError, failures_shown
 from pynun.cli.options import (
     TIMEOUT_SECONDS_DEFAULT,
     AsJson,
@@ -58,8 +58,8 @@ def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
         return {"keys": None, "bytes": None}
     try:
         return server.report("db-size", name)
-    except CommandError as error:
-        if error.exit_code == CommandError.exit_code and "Not a valid database name" in str(error):
+    except RefusedError as error:
+        if error.reply == "Not a valid database name":
             return None
         raise
 

@@ -12,8 +12,8 @@ from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Strategy, Timeout, TokenF
 from pynun.cli.output.nundb_format import log_line, quoted
 from pynun.cli.output.standard_streams import Unwritten
 from pynun.cli.remote import credentials
-from pynun.cli.remote.admin_client import check_login, one_line
-from pynun.cli.remote.http_request import Response, Target, parse_target, post
+from pynun.cli.remote.admin_client import check_login, check_text, names_of, one_line
+from pynun.cli.remote.http_request import Target, parse_target, post
 from pynun.cli.remote.http_results import find_failures
 from pynun.cli.remote.sendable import check_for_http
 
@@ -98,30 +98,28 @@ def _run_commands(target: Target, user: str, password: str, commands: str, timeo
     Raises CommandError, of the kind that its exit code needs, when any of it fails; a reply is printed all the same.
     What the server is asked does not depend on whether anything can be printed.
     """
-    body = f"auth {user} {password}; {commands}"
-    try:
-        body.encode()
-    except UnicodeEncodeError:
-        raise UsageError("the commands are not valid UTF-8 text") from None
+    login = f"auth {user} {password}; "
+    body = login + commands
+    check_text(body)
     unwritten = Unwritten()
     with unwritten.kept():
         _print(log_line("nundb starting!"))
     response = post(target, body, timeout_seconds)
     with unwritten.kept():
         _print(f"Response {quoted(response.text)}")
-    _check(target, body, response)
-    unwritten.tell()
-
-
-def _check(target: Target, body: str, response: Response) -> None:
-    """Raise the CommandError that the reply amounts to, if it is not one of success."""
     failures = find_failures(body, check_login(target, response))
     if failures:
+        from pynun.cli.output.explain import explained  # it takes time
+
         first = failures[0]
         # The auth before them is not the user's: the first of the user's own commands is number 1.
         place = f"command {first.position - 1} ({first.command})" if first.command else "a command"
         more = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
-        raise CommandError(f"{place} failed: {one_line(first.error)}{more}")
+        error = explained(
+            first.text, first.error, lambda: names_of(post(target, f"{login}list-dbs", timeout_seconds).text)
+        )
+        raise CommandError(f"{place} failed: {one_line(error)}{more}")
+    unwritten.tell()
 
 
 def _print(line: str) -> None:

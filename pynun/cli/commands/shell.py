@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from pynun.cli.errors import UsageError, failures_shown
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.remote import credentials
+from pynun.cli.remote.database_client import find_login
 
 if TYPE_CHECKING:
     from pynun.cli.options import Connection
@@ -29,20 +31,27 @@ def shell(
     """Type commands, and see replies and events.
 
     It has a history, and completion with the Tab key.
-    With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first. The password of
-    NUN_PWD goes to another machine over wss:// only.
+    With -u, or with NUN_USER and NUN_PWD set, the session logs in as the administrator first, and needs no token for
+    a database. The password of NUN_PWD goes to another machine over wss:// only.
     """
     given: Connection = context.obj
     with failures_shown():
         url = given.websocket_url()
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         user, password = credentials.optional_administrator(given, url)
-        if database is None:
-            if token or token_file or database_user:
-                raise UsageError("a token or database user is for a database: name it with -d")
-        else:
-            token = credentials.require_database_token(database, database_user, token, token_file)
+        login = None
+        if database is not None:
+            login = find_login(
+                given,
+                database,
+                database_user,
+                token,
+                token_file,
+                is_administrator=user is not None and not os.environ.get(credentials.TOKEN_VARIABLE),
+            )
+        elif token or token_file or database_user:
+            raise UsageError("a token or database user is for a database: name it with -d")
         from pynun.cli.commands.shell_session import run_shell  # with the client
 
-        code = run_shell(url, ca, user, password, database, database_user, token)
+        code = run_shell(url, ca, user, password, login)
     raise typer.Exit(code)

@@ -16,11 +16,14 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from pynun.cli.commands.shell_lines import EXIT_WORDS, HELP_WORD, commands_of, first_word, help_text
 from pynun.cli.output.escape import fail, prepare_output, printable, printable_for
+from pynun.cli.output.explain import explained
 from pynun.cli.output.standard_streams import Unwritten
+from pynun.cli.remote.database_names import names_at, names_from
 from pynun.client import (
     ChangeEvent,
     ClientError,
@@ -35,12 +38,16 @@ from pynun.client.session import raise_refusal
 from pynun.engine.commands.table import COMMANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType, TracebackType
 
     from prompt_toolkit import PromptSession
 
+    from pynun.cli.remote.database_client import DatabaseLogin
     from pynun.client import Event, Reply, SyncEvents
+
+    Names = Callable[[], Sequence[str]] | None
+    """Asks for the names of the databases; None: nobody logged in as administrator."""
 
 
 def run_shell(
@@ -48,9 +55,7 @@ def run_shell(
     ca: str | None,
     user: str | None,
     password: str | None,
-    database: str | None,
-    database_user: str | None,
-    token: str | None,
+    login: DatabaseLogin | None,
 ) -> int:
     """Run the shell to its end and return the exit code.
 
@@ -66,17 +71,25 @@ def run_shell(
             url,
             timeout_s=None,
             admin=admin,
-            database=database,
-            token=token,
-            user=database_user,
+            database=None if login is None or login.token is None else login.database,
+            token=None if login is None else login.token,
+            user=None if login is None else login.user,
             ca=ca,
             reconnect=is_interactive,
         )
     except ValueError as error:
         return fail(error)
+    names = None if admin is None else partial(names_from, client)
     try:
         with client:
-            return _run_interactively(client, url) if is_interactive else _run_script(client, sys.stdin.buffer)
+            if login is not None and login.token is None:
+                raise_refusal(client.execute(login.command))
+            if is_interactive:
+                return _run_interactively(client, url, names)
+            return _run_script(client, sys.stdin.buffer, names)
+    except CommandError as error:
+        names = None if admin is None else partial(names_at, url, ca, admin)
+        return fail(error, explanation=explained("" if login is None else login.command, error.message, names))
     except ClientError as error:
         return fail(error)
 
@@ -84,16 +97,18 @@ def run_shell(
 # For a program
 
 
-def _run_script(client: SyncClient, lines: Iterable[bytes]) -> int:
+def _run_script(client: SyncClient, lines: Iterable[bytes], names: Names) -> int:
     events = client.events()
     unwritten = Unwritten()
-    code = _run_lines(client, events, lines, unwritten)
+    code = _run_lines(client, events, lines, unwritten, names)
     if code == 0:
         unwritten.tell()
     return code
 
 
-def _run_lines(client: SyncClient, events: SyncEvents, lines: Iterable[bytes], unwritten: Unwritten) -> int:
+def _run_lines(
+    client: SyncClient, events: SyncEvents, lines: Iterable[bytes], unwritten: Unwritten, names: Names
+) -> int:
     for number, encoded in enumerate(lines, start=1):
         try:
             # As the protocol has it, whatever the locale says; some editors begin a file with a byte order mark.
@@ -106,6 +121,8 @@ def _run_lines(client: SyncClient, events: SyncEvents, lines: Iterable[bytes], u
                 return 0
             try:
                 _run_script_command(client, events, command, unwritten)
+            except CommandError as error:
+                return fail(error, f"line {number}: {name}", explained(command, error.message, names))
             except (ClientError, ValueError) as error:
                 return fail(error, f"line {number}: {name}")
     return 0
@@ -191,7 +208,7 @@ class _Screen:
                 patch.__exit__(None, None, None)
 
 
-def _run_interactively(client: SyncClient, url: str) -> int:
+def _run_interactively(client: SyncClient, url: str, names: Names) -> int:
     from pynun.cli.commands.shell_prompt import open_prompt
 
     screen = _Screen(open_prompt(COMMANDS))
@@ -205,7 +222,7 @@ def _run_interactively(client: SyncClient, url: str) -> int:
                 for command in (command for line in text.splitlines() for command in commands_of(line)):
                     if first_word(command) in EXIT_WORDS:
                         return 0
-                    if not _run_typed_command(client, screen, ctrl_c, command):
+                    if not _run_typed_command(client, screen, ctrl_c, command, names):
                         break
         finally:
             events.close()
@@ -213,7 +230,7 @@ def _run_interactively(client: SyncClient, url: str) -> int:
     return 0
 
 
-def _run_typed_command(client: SyncClient, screen: _Screen, ctrl_c: _CtrlC, command: str) -> bool:
+def _run_typed_command(client: SyncClient, screen: _Screen, ctrl_c: _CtrlC, command: str, names: Names) -> bool:
     """Run one command, show what comes of it, and say whether the rest of the line may run.
 
     Raises ClientError if the session can't go on.
@@ -233,7 +250,7 @@ def _run_typed_command(client: SyncClient, screen: _Screen, ctrl_c: _CtrlC, comm
     try:
         raise_refusal(reply)
     except CommandError as error:
-        screen.show(f"error: {error.message}")
+        screen.show(f"error: {explained(command, error.message, names)}")
         return False
     screen.show(_reply_text(reply))
     return True

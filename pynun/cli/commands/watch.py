@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pynun.cli.errors import failures_shown
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.remote import credentials
+from pynun.cli.remote.database_client import find_login
 from pynun.cli.remote.sendable import check_for_websocket
 
 if TYPE_CHECKING:
@@ -45,8 +47,9 @@ def watch(
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         check_for_websocket(*keys, what="a key")
         user, password = credentials.optional_administrator(given, url)
-        token = credentials.require_database_token(database, database_user, token, token_file)
+        is_administrator = user is not None and not os.environ.get(credentials.TOKEN_VARIABLE)
+        login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
         from pynun.cli.commands.watch_session import run_watch  # with the client
 
-        code = run_watch(url, ca, user, password, database, database_user, token, keys, output.value, current)
+        code = run_watch(url, ca, user, password, login, keys, output.value, current)
     raise typer.Exit(code)

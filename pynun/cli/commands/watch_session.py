@@ -11,17 +11,22 @@ from __future__ import annotations
 import select
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from pynun.cli.output.escape import fail, json_line, prepare_output, printable_for, say
+from pynun.cli.output.explain import explained
 from pynun.cli.output.standard_streams import OutputError
-from pynun.client import ChangeEvent, Client, ClientError, ConnectionLost, ConnectionRestored
+from pynun.cli.remote.database_names import names_at
+from pynun.client import ChangeEvent, Client, ClientError, CommandError, ConnectionLost, ConnectionRestored
+from pynun.client.session import raise_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pynun.cli.remote.database_client import DatabaseLogin
     from pynun.client import Events, Watch
 
 READER_CHECK_S = 0.5
@@ -34,9 +39,7 @@ def run_watch(
     ca: str | None,
     user: str | None,
     password: str | None,
-    database: str,
-    database_user: str | None,
-    token: str,
+    login: DatabaseLogin,
     keys: Sequence[str],
     output: str,
     show_current: bool,
@@ -49,7 +52,8 @@ def run_watch(
     prepare_output()
     try:
         admin = None if user is None or password is None else (user, password)
-        client = Client(url, database=database, token=token, user=database_user, admin=admin, ca=ca)
+        database = None if login.token is None else login.database
+        client = Client(url, database=database, token=login.token, user=login.user, admin=admin, ca=ca)
         watch = client.watch(*keys, current=show_current)
     except ValueError as error:
         return fail(error)
@@ -57,7 +61,7 @@ def run_watch(
     unwritten = ""
     is_interrupted = False
     try:
-        trio.run(_follow, client, watch, _json_line if output == "json" else _text_line)
+        trio.run(_follow, client, login, watch, _json_line if output == "json" else _text_line)
     except* KeyboardInterrupt:
         is_interrupted = True  # whatever fails while the connection is left behind
     except* BrokenPipeError:
@@ -68,16 +72,25 @@ def run_watch(
         failures = list(_leaves(group))
     if unwritten:
         raise OutputError(unwritten)
-    return fail(failures[0]) if failures and not is_interrupted else 0
+    if not failures or is_interrupted:
+        return 0
+    failure = failures[0]
+    if not isinstance(failure, CommandError):
+        return fail(failure)
+    names = None if admin is None else partial(names_at, url, ca, admin)
+    return fail(failure, explanation=explained(login.command, failure.message, names))
 
 
-async def _follow(client: Client, watch: Watch, line: Callable[[ChangeEvent], str]) -> None:
+async def _follow(client: Client, login: DatabaseLogin, watch: Watch, line: Callable[[ChangeEvent], str]) -> None:
     """Print changes until something is raised."""
-    async with client, watch, trio.open_nursery() as nursery:
-        nursery.start_soon(_tell_connection, client.events())
-        nursery.start_soon(_end_when_nobody_reads, sys.stdout.fileno())
-        async for change in watch:
-            print(line(change), flush=True)
+    async with client:
+        if login.token is None:
+            raise_refusal(await client.execute(login.command))
+        async with watch, trio.open_nursery() as nursery:
+            nursery.start_soon(_tell_connection, client.events())
+            nursery.start_soon(_end_when_nobody_reads, sys.stdout.fileno())
+            async for change in watch:
+                print(line(change), flush=True)
 
 
 async def _tell_connection(events: Events) -> None:

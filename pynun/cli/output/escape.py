@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -71,11 +73,27 @@ def prepare_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def fail(error: ClientError | ValueError, where: str = "") -> ExitCode:
-    """Print a client's error and `where` it happened, and return its exit code (docs/cli.md)."""
+def _with_advice(text: str) -> str:
+    """The client's text, with what to do here if no server is there."""
+    before, refused, _ = text.partition(f": {os.strerror(errno.ECONNREFUSED)};")
+    if not refused:
+        return text
+    url = before.removeprefix("cannot connect to ")
+    return (
+        f"nothing listens at {url} (connection refused): start the server, or give another URL with -h (its WebSocket"
+        " port is usually 3012)"
+    )
+
+
+def fail(error: ClientError | ValueError, where: str = "", explanation: str = "") -> ExitCode:
+    """Print a client's error and `where` it happened, and return its exit code (docs/cli.md).
+
+    `explanation` replaces its text.
+    """
     from pynun.client.errors import AuthenticationError, ClientError, CommandError  # with all of the client
 
-    say(f"{where}: {error}" if where else str(error))
+    text = explanation or _with_advice(str(error))
+    say(f"{where}: {text}" if where else text)
     match error:
         case AuthenticationError():
             return ExitCode.NOT_AUTHENTICATED

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, UsageError
+from pynun.cli.errors import CommandError, NoConnectionError, NotAuthenticatedError, RefusedError, UsageError
 from pynun.cli.output.nundb_format import quoted
 from pynun.cli.remote import credentials
 from pynun.cli.remote.http_request import Response, Target, parse_target, post
 from pynun.cli.remote.http_results import INVALID_AUTH, VALID_AUTH, is_failure, split_results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pynun.cli.options import Connection
 
@@ -36,21 +36,33 @@ class AdminClient:
 
     def ask(self, *words: str) -> str:
         """The message that one command answers, `empty` if it has none."""
-        body = f"auth {self._user} {self._password}; {' '.join(words)}"
+        command = " ".join(words)
+        result = self._post(command).text.removeprefix(f"{VALID_AUTH};")
+        if is_failure(result):
+            raise self.refusal(command, result)
+        return result.rstrip("\n")
+
+    def run(self, *commands: str) -> list[str]:
+        """The results of several commands, which may be errors."""
+        return split_results(self._post("; ".join(commands)).text)[1:]
+
+    def refusal(self, command: str, result: str, label: str | None = None) -> CommandError:
+        """The exception for a command that failed."""
+        return refusal(self._target, command, result, self.database_names, label)
+
+    def database_names(self) -> list[str]:
+        """The names of the first databases, more than a message shows; none if the server can't say."""
         try:
-            body.encode()
-        except UnicodeEncodeError:
-            raise UsageError("the commands are not valid UTF-8 text") from None
+            return names_of(self._post("list-dbs").text)
+        except CommandError:
+            return []
+
+    def _post(self, commands: str) -> Response:
+        body = f"auth {self._user} {self._password}; {commands}"
+        check_text(body)
         response = post(self._target, body, self._timeout_seconds)
         check_login(self._target, response)
-        result = response.text.removeprefix(f"{VALID_AUTH};")
-        if result.startswith("unknown command:"):
-            raise CommandError(
-                f"{self._target.url} does not know the command {words[0]}: it is an older version, or another program"
-            )
-        if is_failure(result):
-            raise CommandError(f"{words[0]} failed: {one_line(result.strip())}")
-        return result.rstrip("\n")
+        return response
 
     def report(self, *words: str) -> dict[str, Any]:
         """The JSON object that one command answers."""
@@ -74,8 +86,64 @@ class AdminClient:
             after = [str(report["next"])]
 
 
+def check_text(body: str) -> None:
+    """Raises UsageError for commands that are not text."""
+    try:
+        body.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the commands are not valid UTF-8 text") from None
+
+
+def names_of(reply: str) -> list[str]:
+    """The names of databases in a reply to `list-dbs`; none if it is another reply."""
+    try:
+        return [row["name"] for row in json.loads(reply.partition("databases ")[2])["databases"]]
+    except (ValueError, LookupError):
+        return []
+
+
+def refusal(
+    target: Target,
+    command: str,
+    result: str,
+    names: Callable[[], Sequence[str]] | None = None,
+    label: str | None = None,
+) -> CommandError:
+    """The exception for a command that failed; `names` as in `pynun.cli.output.explain.explained`.
+
+    `label` stands before the text, instead of the command's name.
+    """
+    from pynun.cli.output.explain import explained  # seldom needed
+
+    name = command.partition(" ")[0]
+    if result.startswith("unknown command:"):
+        return CommandError(
+            f"{target.url} does not know the command {name}: it is an older version, or another program"
+        )
+    label = f"{name} failed: " if label is None else label
+    return RefusedError(f"{label}{one_line(explained(command, result, names))}", result.strip())
+
+
 def check_login(target: Target, response: Response) -> list[str]:
     """The results of a reply after an accepted login. Raises CommandError for any other reply."""
+    results = results_of(target, response)
+    if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
+        raise unknown_reply(target, response)
+    if results[0] == INVALID_AUTH:
+        raise NotAuthenticatedError(
+            "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
+        )
+    return results
+
+
+def unknown_reply(target: Target, response: Response) -> NoConnectionError:
+    """The exception for a reply that no Nun-db server gives."""
+    shown = quoted(response.text[:UNKNOWN_REPLY_CHARACTERS_MAX])
+    return NoConnectionError(f"{target.url} does not answer like a Nun-db server: its reply begins with {shown}")
+
+
+def results_of(target: Target, response: Response) -> list[str]:
+    """The results of a reply. Raises CommandError if the server did not run the commands."""
     if response.text and (response.status in HTTP_REFUSED or _is_full(response)):
         raise CommandError(f"{target.url} refused the request: {one_line(response.text.strip())}")
     if response.status == HTTP_UNAVAILABLE and response.text.startswith(NOT_READY):
@@ -87,15 +155,7 @@ def check_login(target: Target, response: Response) -> list[str]:
             f"{target.url} answered with HTTP status {status}: is it the HTTP address of a Nun-db server (usually "
             "port 3013), and can a proxy in front reach it?"
         )
-    results = split_results(response.text)
-    if not results or results[0] not in (VALID_AUTH, INVALID_AUTH):
-        shown = quoted(response.text[:UNKNOWN_REPLY_CHARACTERS_MAX])
-        raise NoConnectionError(f"{target.url} does not answer like a Nun-db server: its reply begins with {shown}")
-    if results[0] == INVALID_AUTH:
-        raise NotAuthenticatedError(
-            "the server does not accept this user and password; check them (-u and NUN_PWD or -p)"
-        )
-    return results
+    return split_results(response.text)
 
 
 def _is_full(response: Response) -> bool:

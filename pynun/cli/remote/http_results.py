@@ -27,11 +27,17 @@ _MESSAGE_BEGINNINGS = (
 
 
 class Failure(NamedTuple):
-    """A command that failed: its position from 1 (0: unknown) and its name (never its arguments: secrets)."""
+    """A command that failed: its position from 1 (0: unknown)."""
 
     position: int
-    command: str
+    text: str
+    """The whole command, empty if unknown: not to be shown, as it may hold secrets."""
     error: str
+
+    @property
+    def command(self) -> str:
+        """Its name."""
+        return words(self.text)[0]
 
 
 def is_failure(result: str) -> bool:
@@ -61,7 +67,7 @@ def find_failures(body: str, results: list[str]) -> list[Failure]:
     # Another number of results (the original can leave a message behind) gives no place to blame.
     matching = len(commands) == len(results)
     return [
-        Failure(index + 1, words(commands[index])[0], result.strip()) if matching else Failure(0, "", result.strip())
+        Failure(index + 1, commands[index], result.strip()) if matching else Failure(0, "", result.strip())
         for index, result in enumerate(results)
         if is_failure(result)
     ]

@@ -27,6 +27,17 @@ def check_for_http(*texts: str, what: str = "a name, kind, pattern or key") -> N
             )
 
 
+def check_value(key: str, value: str) -> None:
+    """Raises UsageError for what can't be the value in a command that is posted."""
+    if "\n" in value:
+        raise UsageError(f"the value of {key} has a line break, which no command can carry: encode it, as JSON does")
+    if ";" in value or value != value.rstrip():
+        raise UsageError(
+            f"the value of {key} can't be sent over HTTP, where a semicolon ends a command and white space at its end"
+            f" is dropped{_HOW_ELSE}"
+        )
+
+
 def check_for_websocket(*texts: str, what: str) -> None:
     """Raises UsageError for what can't be an argument of a command in a frame."""
     _check_words(texts, what)

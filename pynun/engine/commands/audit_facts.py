@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pynun.engine.audit_events import HIDDEN, LOGIN, READ_SECURITY_KEY, Fact
+from pynun.engine.audit_events import HIDDEN, LOGIN, OPEN_DATABASE, READ_SECURITY_KEY, Fact
 from pynun.engine.key_layout import STRATEGIES
 from pynun.engine.permissions import (
     EVERYONE,
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pynun.engine.database import Database
     from pynun.engine.session import Session
 
-OPEN_DATABASE: Final = "open-db"
 CREATE_DATABASE: Final = "create-db"
 DROP_DATABASE: Final = "drop-db"
 DISCONNECT: Final = "disconnect"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
 COMMANDS = (
-    "", "start", "create-db", "exec", "shell", "watch", "status", "top", "backup", "verify", "restore",
+    "", "start", "create-db", "exec", "get", "set", "del", "keys", "incr", "shell", "watch", "status", "top", "backup", "verify", "restore",
     "export", "import", "import-nundb", "demo",
     "databases", "databases list", "databases size", "databases create", "databases drop",
     "users", "users list", "users create", "users remove", "users token",
@@ -77,9 +77,10 @@ A failure prints one line that begins with `nun-db:` on standard error, with the
 | 4 | nothing listens there, no answer in time, or not a Nun-db server |
 | 5 | standard output can't be written (a full disk, or closed); the commands ran anyway |
 | 6 | `import-nundb --accept-damage`: imported, except what could not be read, which was listed |
+| 7 | `get`: a key does not exist; the others were printed |
 | 130 | interrupted with Ctrl-C |
 
-A wrong token is 1 from `exec` (a failed command) and 3 from `shell` and `watch`, which log in with it. A reader that stops
+A wrong token is 1 from `exec` (a failed command) and 3 from the commands that log in with it, such as `get` and `watch`. A reader that stops
 early (`nun-db exec … | head -1`) does not change the exit code, and a script of `nun-db shell` runs to its end.
 """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.cli.remote.database_client import DatabaseLogin
 from tests.cli.command import Result, command_line, run
 from tests.cli.terminal import Terminal
 from tests.client.conftest import make_database
@@ -148,7 +149,7 @@ def test_reader_that_goes_away_ends_it_quietly(database: Database) -> None:
     [
         (("k", "-t", "hunter2"), {}, 3, "nun-db: Invalid token\n"),
         (("k",), {"NUN_TOKEN": "hunter2"}, 3, "nun-db: Invalid token\n"),
-        (("k", "-d", "nowhere"), {}, 1, "nun-db: Not a valid database name\n"),
+        (("k", "-d", "nowhere"), {}, 1, "nun-db: no database named nowhere\n"),
         (("other", "--database-user", "ana", "-t", "ana-pwd"), {}, 1, "nun-db: permission denied\n"),
         (("$$token",), {}, 1, "nun-db: To read security keys you must auth as an admin!\n"),
     ],
@@ -165,15 +166,16 @@ def test_no_server_at_the_beginning() -> None:
     assert run("-h", "ws://127.0.0.1:1", "watch", "-d", "d", "-t", "t", "k") == Result(
         4,
         "",
-        "nun-db: cannot connect to ws://127.0.0.1:1: Connection refused; start the server, or give the address of its"
-        " WebSocket port (usually 3012)\n",
+        "nun-db: nothing listens at ws://127.0.0.1:1 (connection refused): start the server, or give another URL with"
+        " -h (its WebSocket port is usually 3012)\n",
     )
 
 
 def test_key_that_cannot_be_sent_is_refused_before_connecting() -> None:
     from pynun.cli.commands.watch_session import run_watch
 
-    assert run_watch("ws://127.0.0.1:1", None, None, None, "d", None, "t", ["a\nb"], "text", False) == 2
+    login = DatabaseLogin("d", None, "t")
+    assert run_watch("ws://127.0.0.1:1", None, None, None, login, ["a\nb"], "text", False) == 2
 
 
 def test_administrator_may_watch_security_keys(database: Database) -> None:
