@@ -345,7 +345,7 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     return Settings(**found, unused=tuple(unused), unknown=_unknown(environ))
 
 
-_OTHER_VARIABLES = ("NUN_TOKEN", "NUN_CA", "NUN_TEST_")
+_OTHER_VARIABLES = ("NUN_TOKEN", "NUN_CA", "NUN_ENV_FILE", "NUN_PROFILE", "NUN_TEST_")
 """Beginnings of variables that belong to other commands, or to the tests."""
 
 

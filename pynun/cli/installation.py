@@ -37,6 +37,21 @@ def find_data_folder(environ: Mapping[str, str]) -> DataFolder:
     """The data folder of the server that commands without further options are for. Raises UsageError."""
     if folder := environ.get(DATA_DIR):
         return DataFolder(Path(folder), DATA_DIR, {})
+    return _installed_folder(environ) or DataFolder(Path("dbs"), None, {})
+
+
+def environment_for(folder: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, with the settings of the installation where it is silent, if this is its folder.
+
+    Raises UsageError.
+    """
+    installed = _installed_folder(environ)
+    if installed is None or installed.path.resolve() != folder.resolve():
+        return environ
+    return {**installed.settings, **{name: value for name, value in environ.items() if value}}
+
+
+def _installed_folder(environ: Mapping[str, str]) -> DataFolder | None:
     conf = _install_conf()
     named = environ.get(ENV_FILE)
     if named:
@@ -49,9 +64,8 @@ def find_data_folder(environ: Mapping[str, str]) -> DataFolder:
         if named:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise UsageError(f"{ENV_FILE}: the file {named!r} can't be read: {reason}") from None
-        if "data_dir" in conf:  # the server's user may not read the settings
-            return DataFolder(base, "the installation", {})
-        return DataFolder(Path("dbs"), None, {})
+        # The server's user may not read the settings.
+        return DataFolder(base, "the installation", {}) if "data_dir" in conf else None
     return DataFolder(base / (settings.get(DATA_DIR) or "dbs"), f"{DATA_DIR} in {file}", settings)
 
 

@@ -123,8 +123,8 @@ def import_(
         def ask_token() -> str:
             return credentials.require_token(token, token_file, f"the database {database}")
 
-        passwords = load_passwords()
         folder = folder_to_change(data_dir)
+        passwords = load_passwords(folder)
         with (
             recorded(folder, "import", database=database, file=file) as more,
             _opened(file) as source,

@@ -101,7 +101,7 @@ def _import(
 ) -> Summary:
     from pynun.transfer.nundb_import import import_folder
 
-    passwords = load_passwords()
+    passwords = load_passwords(target)
     with opened_store(target) as store:
         return import_folder(
             store,
@@ -143,7 +143,7 @@ def _try(
             report=report,
             progress=progress.show,
             is_replacing=is_replacing,
-            hash_limit=load_passwords().hash_limit,
+            hash_limit=load_passwords(target).hash_limit,
         )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 from typing import TYPE_CHECKING
 
 from pynun.audit_file import audit_line
+from pynun.cli.installation import environment_for
 from pynun.engine import audit_events
 from pynun.errors import PynunError
 from pynun.settings import load_audit_trail
+from pynun.unix_socket import user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,7 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
 
     Raises SettingsError before anything is done.
     """
-    with load_audit_trail(os.environ, data_dir) as trail:
+    with load_audit_trail(environment_for(data_dir, os.environ), data_dir) as trail:
         more: dict[str, str | int] = {**fields}
         outcome = "failed"
         try:
@@ -37,7 +38,7 @@ def recorded(data_dir: Path, event: str, **fields: str | int) -> Iterator[dict[s
             with contextlib.suppress(OSError):  # a folder that can't be read is not this user's to write in
                 if (data_dir / "data.mdb").stat().st_size:
                     with _as_owner(data_dir):
-                        line = {"event": event, "outcome": outcome, "system_user": _system_user(), **more}
+                        line = {"event": event, "outcome": outcome, "system_user": user_name(os.getuid()), **more}
                         trail.write((audit_line(line),))
 
 
@@ -53,13 +54,6 @@ def _hide_unknown(data_dir: Path, more: dict[str, str | int]) -> None:
             return
     del more["database"]
     more["reason"] = str(more["reason"]).replace(repr(name), audit_events.HIDDEN)
-
-
-def _system_user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 @contextlib.contextmanager

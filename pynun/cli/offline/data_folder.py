@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pynun.cli.errors import CommandError, UsageError
+from pynun.cli.installation import DATA_DIR, DataFolder, environment_for, find_data_folder
 from pynun.cli.output.escape import say
 from pynun.errors import StartError
 
@@ -23,20 +24,26 @@ if TYPE_CHECKING:
 
 DirectoryToRead = Annotated[
     str | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, dbs."),
+    typer.Option(
+        "--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, the installation's, dbs."
+    ),
 ]
 DirectoryToChange = Annotated[
     str | None,
-    typer.Option("--data-dir", metavar="FOLDER", help="The server's data folder; else NUN_DBS_DIR, or it asks."),
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="The server's data folder; else NUN_DBS_DIR, the installation's, or it asks.",
+    ),
 ]
 
 
 def folder_to_read(data_dir: str | None) -> Path:
     """The server's data folder. Prints which one if none was given. Raises UsageError."""
-    folder, is_named = _folder(data_dir)
-    if not is_named and (folder / "data.mdb").exists():
-        say(f"neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {folder.absolute()}")
-    return folder
+    found = _find(data_dir)
+    if found.source is None and (found.path / "data.mdb").exists():
+        say(f"neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {found.path.absolute()}")
+    return found.path
 
 
 def folder_to_change(data_dir: str | None) -> Path:
@@ -44,8 +51,8 @@ def folder_to_change(data_dir: str | None) -> Path:
 
     Raises CommandError if the answer is not yes or there is no terminal.
     """
-    folder, is_named = _folder(data_dir)
-    if is_named:
+    folder, source, _ = _find(data_dir)
+    if source is not None:
         return folder
     which = f"{folder.absolute()}, which has {'data' if (folder / 'data.mdb').exists() else 'no data yet'}"
     if not sys.stdin.isatty():
@@ -60,12 +67,16 @@ def folder_to_change(data_dir: str | None) -> Path:
     return folder
 
 
-def _folder(data_dir: str | None) -> tuple[Path, bool]:
-    """The data folder, and whether it was given. Raises UsageError."""
+def _find(data_dir: str | None) -> DataFolder:
+    """The data folder; prints which one if the installation names it. Raises UsageError."""
     if data_dir == "":
         raise UsageError("--data-dir is empty, perhaps because a shell variable is not set: give the folder")
-    named = data_dir or os.environ.get("NUN_DBS_DIR")
-    return Path(named or "dbs"), bool(named)
+    if data_dir:
+        return DataFolder(Path(data_dir), "--data-dir", {})
+    found = find_data_folder(os.environ)
+    if found.source not in (None, DATA_DIR):
+        say(f"the data folder is {found.path.absolute()} ({found.source})")
+    return found
 
 
 @contextlib.contextmanager
@@ -85,12 +96,13 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
         _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES))
 
 
-def load_passwords() -> Passwords:
-    """A token hasher with the server's settings. Raises SettingsError."""
+def load_passwords(data_dir: Path) -> Passwords:
+    """A token hasher with the settings of the folder's server. Raises SettingsError."""
     from pynun import settings
     from pynun.server.login.passwords import Passwords
 
-    memory_kib, passes, lanes = settings.load_fields(os.environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
+    environ = environment_for(data_dir, os.environ)
+    memory_kib, passes, lanes = settings.load_fields(environ, "argon2_memory_kib", "argon2_passes", "argon2_lanes")
     return Passwords(memory_kib=memory_kib, passes=passes, lanes=lanes)
 
 

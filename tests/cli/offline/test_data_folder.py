@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.storage.snapshot import snapshot
 from tests.backup.data import NAMES, back_up, contents, make_folder
 from tests.cli.command import run
 from tests.cli.terminal import run_at_terminal
 from tests.support.nundb_files import REFERENCE_FOLDER
-from tools.clients.server import CHEAP_PASSWORDS
+from tools.clients.server import CHEAP_PASSWORDS, Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +84,7 @@ def test_what_only_reads_says_which_folder(here: Path) -> None:
     for command in (("backup", "new.backup"), ("export", NAMES[0], "new.jsonl")):
         done = run(*command, cwd=str(here))
         told = f"nun-db: neither --data-dir nor NUN_DBS_DIR is given: this reads the data in {here}/dbs\n"
-        assert (done.code, done.errors) == (0, told)
+        assert (done.code, done.errors) == (0, told), done.errors.split(chr(10), 1)[1]
 
 
 def test_an_empty_option_names_nothing(tmp_path: Path) -> None:
@@ -92,3 +94,47 @@ def test_an_empty_option_names_nothing(tmp_path: Path) -> None:
         assert result.code == 2
         assert result.errors.startswith("nun-db: --data-dir is empty")
         assert list(tmp_path.iterdir()) == []
+
+
+def test_the_settings_of_an_installation_name_it(here: Path, disk_folder: Path) -> None:
+    """Each command says which folder it is, and changes it without a question."""
+    folder, audit_file = disk_folder / "installed", disk_folder / "audit.jsonl"
+    settings = disk_folder / "pynun.env"
+    quoted = f"# settings\nNUN_PWD=x\nNUN_DBS_DIR='{folder}'\nexport NUN_AUDIT_FILE=\"{audit_file}\"\n"
+    settings.write_text(quoted + "NUN_ARGON2_MEMORY_KIB=16\n", encoding="utf-8")
+    environment = {"NUN_ENV_FILE": str(settings)}
+    told = f"nun-db: the data folder is {folder} (NUN_DBS_DIR in {settings})\n"
+    for command in (
+        ("import-nundb", "original"),
+        ("export", "hospital", "hospital.jsonl"),
+        ("import", "new", "hospital.jsonl", "-t", "token"),
+        ("backup", "new.backup"),
+        ("restore", "--replace", "new.backup"),
+    ):
+        done = run(*command, cwd=str(here), environment=environment)
+        assert (done.code, done.errors) == (0, told)
+    assert not (here / "dbs").exists()
+    lines = [json.loads(line) for line in audit_file.read_text(encoding="ascii").splitlines()]
+    assert [line["event"] for line in lines] == ["import-nundb", "export", "import", "backup", "restore"]
+    with snapshot(folder) as now:
+        assert "$m=16," in dict(now.entries(now.databases()["new"]))["$$token"].text
+
+
+def test_options_and_the_environment_take_precedence_over_it(here: Path, disk_folder: Path) -> None:
+    settings, elsewhere = disk_folder / "pynun.env", disk_folder / "elsewhere"
+    settings.write_text(f"NUN_DBS_DIR={disk_folder / 'none'}\nNUN_AUDIT_FILE=/nowhere/audit.jsonl\n", encoding="utf-8")
+    environment = {"NUN_ENV_FILE": str(settings)}
+    by_option = run("backup", "1.backup", "--data-dir", str(elsewhere), cwd=str(here), environment=environment)
+    assert (by_option.code, by_option.errors) == (0, "")
+    environment["NUN_DBS_DIR"] = str(elsewhere)
+    by_variable = run("backup", "2.backup", cwd=str(here), environment=environment)
+    assert (by_variable.code, by_variable.errors) == (0, "")
+    assert (elsewhere / "audit.jsonl").read_text(encoding="ascii").count('"backup"') == 2
+
+
+def test_a_server_does_not_read_it(disk_folder: Path) -> None:
+    settings = disk_folder / "pynun.env"
+    settings.write_text("NUN_AUDIT_FILE=off\nNUN_LOG_FORMAT=json\nNUN_USER=another\n", encoding="utf-8")
+    with Server(disk_folder / "dbs", environment={"NUN_ENV_FILE": str(settings)}) as server:
+        assert "NUN_ENV_FILE" not in server.log_text()
+        assert (server.data_dir / "audit.jsonl").exists()
