@@ -9,16 +9,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import typer.core
 import typer.main
+from typer._click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
     from typer._click.core import Command, Context, Parameter
+
+COMPLETION_VARIABLE = "_NUN_DB_COMPLETE"
+"""Set by the shells' completion scripts (typer, get_completion_script)."""
 
 _GLOBAL = "global_"
 
@@ -53,7 +58,18 @@ class LazyGroup(typer.core.TyperGroup):
 
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - whatever the library gives
         super().__init__(**attributes)
+        # Without rich, which takes long to import and cuts the help at the width of a terminal.
+        typer._completion_classes._sanitize_help_text = lambda text: text
         self.commands = cast("MutableMapping[str, Command]", _LazyCommands(self.modules, self))
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name. Only those that fit are loaded, for their help, which bash does not show."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        names = [name for name in self.commands if name.startswith(incomplete)]
+        if os.environ.get(COMPLETION_VARIABLE) == "complete_bash":
+            return [CompletionItem(name) for name in names]
+        return [CompletionItem(name, help=self.commands[name].get_short_help_str()) for name in names]
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Read the options before the command."""

@@ -301,7 +301,7 @@ make_version() {
         fail "the packages could not be installed (see above)"
     "$target/bin/python" -I -m compileall -q "$target/lib" || fail "the packages could not be compiled (see above)"
     mkdir -p "$target/share/pynun"
-    for name in SHA256SUMS LICENSE CHANGELOG.md sbom.json docs install.sh uninstall.sh pynun.service data_folder.py; do
+    for name in SHA256SUMS README.txt LICENSE CHANGELOG.md sbom.json docs install.sh uninstall.sh pynun.service data_folder.py; do
         [ ! -e "$here/$name" ] || cp -R "$here/$name" "$target/share/pynun/"
     done
     "$target/bin/nun-db" version >/dev/null || fail "the installed program does not run (see above)"
@@ -406,6 +406,24 @@ make_link() {
     mkdir -p "$bin_dir"
     on_failure "rm -f $link"
     ln -s "$wanted" "$link"
+}
+
+# The manual pages and completions, where man and the shells look for those of a command in $bin_dir. A name that is taken
+# stays as it is.
+share_folders="man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d"
+link_share() {
+    share=$(dirname "$bin_dir")/share
+    for folder in $share_folders; do
+        # what the version before had, and this one has not
+        find "$share/$folder" -lname "$prefix/current/share/*" ! -exec test -e {} ';' -delete 2>/dev/null || :
+        for file in "$prefix/current/share/$folder"/*nun-db*; do
+            name=$share/$folder/${file##*/}
+            if [ ! -e "$file" ] || [ -e "$name" ] || [ -L "$name" ]; then continue; fi
+            mkdir -p "$share/$folder" 2>/dev/null || continue
+            on_failure "rm -f $name"
+            ln -s "$file" "$name"
+        done
+    done
 }
 
 # Point a link at a version, at one stroke.
@@ -556,6 +574,7 @@ upgrade() {
     back_up "$old" "$data_dir-backups/before-$version.backup"
     point current "$version"
     point previous "$old"
+    link_share
     make_unit "$version"
     restart_server
     make_conf
@@ -589,6 +608,7 @@ rollback() {
     stop_server "$version"
     point current "$version"
     point previous "$old"
+    link_share
     make_unit "$version"
     restart_server
     undo=
@@ -635,6 +655,7 @@ make_data_dir
 make_settings
 point current "$version"
 make_link
+link_share
 make_unit "$version"
 make_conf
 start_server

@@ -94,6 +94,9 @@ if [ -e "$unit" ]; then
     [ ! -d /run/systemd/system ] || systemctl daemon-reload || :
 fi
 if [ -L "$link" ] && [ "$(readlink "$link")" = "$prefix/current/bin/nun-db" ]; then rm -f "$link"; fi
+for folder in man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d; do
+    find "${link%/*/*}/share/$folder" -lname "$prefix/current/share/*" -delete 2>/dev/null || :
+done
 user_made=$(conf_value user_made)
 rm -rf "$prefix/versions" "$prefix/current" "$prefix/previous"
 rm -f "$conf" "$prefix/install.sh" "$prefix/.lock" "$prefix/uninstall.sh"

@@ -27,7 +27,7 @@ from tools.bundle.wheels import make_wheels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_INSTALLER: Final = ("install.sh", "uninstall.sh", "pynun.service", "data_folder.py")
+_INSTALLER: Final = ("README.txt", "install.sh", "uninstall.sh", "pynun.service", "data_folder.py")
 _IMAGE_SOURCES: Final = ("Dockerfile", "compose.yaml", "compose.tls.yaml")
 
 

@@ -105,6 +105,11 @@ def _build_own(output: Path) -> Path:
         shutil.copytree(
             REPOSITORY / "pynun", source / "pynun", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
+        run(
+            [sys.executable, "-P", "-m", "tools.docs.man_pages", "--output", source],
+            "making the manual pages and completions",
+            environment={"PYTHONPATH": f"{REPOSITORY / 'scripts'}:{REPOSITORY}"},
+        )
         built = subprocess.run(
             [
                 sys.executable,

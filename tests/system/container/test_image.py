@@ -72,6 +72,7 @@ def test_a_folder_of_roots_is_handed_over_and_the_health_becomes_good(engine: En
     assert folder.stat().st_uid == 0
     with engine.running(*FAST_CHECKS, "--volume", "/srv/of-root:/data") as name:
         engine.wait_health(name, "healthy")
+        assert "ready; to stop it: docker stop CONTAINER" in engine.logs(name)
         assert process_users(engine, name) == {str(USER)}
         assert folder.stat().st_uid == USER
         assert {path.stat().st_uid for path in folder.iterdir()} == {USER}
@@ -248,6 +249,14 @@ def test_a_server_that_does_not_answer_is_unhealthy(engine: Engine, image: str) 
         assert "not ready: no answer from 127.0.0.1, port 3013" in json.dumps(engine.inspect("deaf")["State"]["Health"])
     finally:
         engine.try_docker("rm", "--force", "--volumes", "deaf")
+
+
+def test_options_alone_are_for_nun_db(engine: Engine, image: str) -> None:
+    assert engine.docker("run", "--rm", image, "--help").startswith("Usage: nun-db ")
+    assert engine.docker("run", "--rm", image, "-V").startswith("nun-db ")
+    assert engine.docker("run", "--rm", image, "/bin/sh", "-c", "nun-db -V && echo of a shell").endswith("of a shell")
+    pages = engine.docker("run", "--rm", image, "head", "-n", "1", "/usr/local/share/man/man1/nun-db-start.1")
+    assert pages.startswith(".TH NUN-DB-START 1")
 
 
 def test_without_a_password_it_says_so(engine: Engine, image: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.node import leave_out
 from tests.support.packages import PYTHONS, copy_checkout, make_bundle, make_packages, unpack
 from tools.clients.server import REPOSITORY, clean_environment
+from tools.docs import man_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,7 @@ def test_what_is_in_it(archive: Path) -> None:
     with tarfile.open(archive) as tar:
         names = [name.partition("/")[2] for name in tar.getnames()]
     assert {
+        "README.txt",
         "install.sh",
         "uninstall.sh",
         "pynun.service",
@@ -94,13 +96,28 @@ def test_there_are_packages_for_the_other_architecture(tmp_path: Path) -> None:
         assert [name for name in compiled if re.match(rf"lmdb-.*-cp{python.replace('.', '')}-", name)]
 
 
-def test_the_own_wheel_holds_the_page_of_the_demonstration(packages: Path, tmp_path: Path) -> None:
+def test_what_the_own_wheel_holds(packages: Path, tmp_path: Path) -> None:
     (wheel,) = packages.glob("pynun-*.whl")
     shutil.unpack_archive(wheel, tmp_path, "zip")
     assert (tmp_path / "pynun" / "demo" / "static" / "index.html").is_file()
     assert (tmp_path / "pynun" / "py.typed").is_file()
     own = {path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "pynun").rglob("*.py")}
     assert own == {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "pynun").rglob("*.py")}
+    data = {path.relative_to(path.parents[3]).as_posix() for path in tmp_path.glob("pynun-*.data/data/share/*/*/*")}
+    assert data >= {"share/man/man1/nun-db.1", "share/man/man1/nun-db-start.1", *man_pages.COMPLETIONS.values()}
+
+
+def test_the_commands_in_the_readme_are_those_of_the_pages(archive: Path) -> None:
+    with tarfile.open(archive) as tar:
+        (name,) = [name for name in tar.getnames() if name.endswith("/README.txt") and name.count("/") == 1]
+        file = tar.extractfile(name)
+        assert file is not None
+        lines = file.read().decode("ascii").splitlines()
+    assert max(map(len, lines)) <= 80
+    pages = "".join(page.read_text(encoding="utf-8") for page in (REPOSITORY / "docs").glob("*.md"))
+    typed = [line.strip() for line in lines if line.startswith("    ")]
+    assert len(typed) > 10
+    assert [command for command in typed if command not in pages] == []
 
 
 @pytest.mark.parametrize("script", ["install.sh", "uninstall.sh"])

@@ -11,6 +11,7 @@ import lmdb
 import pytest
 
 from tests.system.installer.conftest import NEWER
+from tools.docs.man_pages import COMPLETIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +42,14 @@ def administer(machine: Machine, commands: str) -> str:
     )
 
 
+TAB = f"""\
+. /usr/local/{COMPLETIONS["bash"]}
+COMP_WORDS=(nun-db dat) COMP_CWORD=1
+_nun_db_completion nun-db
+echo "${{COMPREPLY[@]}}"
+"""
+
+
 def password_of(machine: Machine) -> str:
     text = (machine.root / SETTINGS.lstrip("/")).read_text(encoding="ascii")
     return re.search(r"^NUN_PWD=(.+)$", text, re.MULTILINE)[1]  # type: ignore[index]
@@ -65,6 +74,11 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     assert "@" not in re.sub(r"@(system-service|privileged|resources)|#.*", "", unit)
     # The server's backups run at the lowest priority; the last word on a system call counts.
     assert re.findall("^SystemCallFilter=(.*)", unit, re.MULTILINE)[-1] == "setpriority"
+
+    # Tab completes, and there are manual pages; a new shell finds both.
+    shares = [machine.root / "usr/local" / path for path in (*COMPLETIONS.values(), "share/man/man1/nun-db-start.1")]
+    assert all("nun" in (machine.root / str(path.readlink()).lstrip("/")).read_text() for path in shares)
+    assert machine.succeed("bash", "-c", TAB) == "databases\n"
 
     with machine.server(start):
         assert "valid auth\\n;create-db success\\n;empty" in administer(machine, TUTORIAL)
@@ -119,6 +133,7 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     assert machine.run("nun-db", "version").returncode != 0
     for gone in ("opt/pynun", "etc/systemd/system/pynun.service"):
         assert not (machine.root / gone).exists()
+    assert not any(path.is_symlink() for path in shares)
     assert (machine.root / DATA.lstrip("/") / "data.mdb").exists()
     assert password_of(machine) == password
     machine.succeed("sh", f"{bundle}/install.sh")
