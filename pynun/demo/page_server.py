@@ -32,6 +32,8 @@ _CONTENT_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".LICENSE": "text/plain; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 _CONNECTIONS_MAX: Final = 64

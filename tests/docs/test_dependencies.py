@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import re
 import tomllib
@@ -82,3 +83,9 @@ def test_sizes_and_licences_can_be_measured() -> None:
     found = importlib.metadata.distribution("trio")
     assert dependency_sizes.licence(found) == "MIT OR Apache-2.0"
     assert 1e6 < dependency_sizes.size_bytes(found) < 1e8
+
+
+def test_the_copied_library_is_the_published_one() -> None:
+    digest = hashlib.sha256((REPOSITORY / "pynun/demo/static/uqr.mjs").read_bytes()).hexdigest()
+    assert f"`{digest}`" in PAGE
+    assert "MIT License" in (REPOSITORY / "pynun/demo/static/uqr.LICENSE").read_text(encoding="utf-8")

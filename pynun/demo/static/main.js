@@ -4,6 +4,7 @@
 // order decides, so the last view wins everywhere. Applied views are never sent on, so nothing echoes.
 
 import { Connection } from './connection.js';
+import { Invitation } from './invitation.js';
 import { Meter } from './meter.js';
 import { cleanName, randomName } from './names.js';
 import { HELLO, PEOPLE, People } from './people.js';
@@ -63,6 +64,8 @@ const meter = new Meter(byId('sparkline'), {
   median: byId('trip-median'),
   last: byId('trip-last'),
   count: byId('trip-count'),
+  figures: byId('trip-figures'),
+  waiting: byId('trip-waiting'),
 });
 
 const picture = new Picture(() => viewport.plan());
@@ -163,20 +166,15 @@ function showState(state) {
 function showConnections(count) {
   if (!Number.isInteger(count)) return;
   people.takeConnections(count);
-  byId('connections').textContent = `${count} connected`;
+  byId('connections').textContent = `${count} ${count === 1 ? 'session' : 'sessions'}`;
 }
 
+const invitation = new Invitation({ list: byId('addresses'), scan: byId('scan'), code: byId('code'), copy: byId('copy') });
+
 function showInvitation({ others }) {
-  const addresses = byId('addresses');
-  addresses.replaceChildren();
-  for (const url of Array.isArray(others) ? others : []) {
-    const item = document.createElement('li');
-    item.textContent = url;
-    addresses.append(item);
-  }
-  byId('invite-text').textContent = addresses.childElementCount
-    ? 'Open one of these on a phone or computer of the same network. Anyone there can take part.'
-    : 'Open this page in a second window. For a phone on the same network, start it with: nun-db demo --lan';
+  const urls = Array.isArray(others) ? others : [];
+  invitation.show(urls);
+  byId('alone').hidden = urls.length > 0;
 }
 
 function showPeople(joined, left) {
@@ -198,6 +196,7 @@ function showPeople(joined, left) {
   for (const item of [...list.children].slice(1)) item.remove();
   list.append(...items);
   byId('my-dot').style.setProperty('--colour', people.colour);
+  if (people.name !== name) takeName(people.name);
   const present = new Set(others.map(({ id }) => id));
   for (const id of pointers.ids) if (!present.has(id)) pointers.remove(id);
   for (const person of others) pointers.dress(person);
@@ -283,6 +282,14 @@ nameField.addEventListener('input', () => {
   keepName(name);
   people.rename(name);
 });
+
+/** The name follows the colour. */
+function takeName(newName) {
+  name = newName;
+  nameField.value = name;
+  keepName(name);
+}
+
 nameField.addEventListener('change', () => {
   nameField.value = name;
 });

@@ -1,5 +1,6 @@
 // Measures round trips: the time from sending a value to receiving its own event.
 
+const TRIPS_MIN = 10; // fewer are an accident, and the first ones are those of a page that is still loading
 const TRIPS_MAX = 100;
 const SHOWN_MAX = 60;
 
@@ -31,13 +32,17 @@ export class Meter {
   }
 
   #show() {
+    const count = this.#trips.length;
+    this.#texts.figures.hidden = count < TRIPS_MIN;
+    this.#texts.waiting.hidden = count >= TRIPS_MIN;
+    this.#texts.waiting.textContent = `Measured ${count} of ${TRIPS_MIN}…`;
+    if (count < TRIPS_MIN) return;
     const sorted = [...this.#trips].sort((a, b) => a - b);
-    if (sorted.length === 0) return;
     const median = sorted[Math.floor((sorted.length - 1) / 2)];
     const last = this.#trips.at(-1);
     this.#texts.median.textContent = format(median);
     this.#texts.last.textContent = format(last);
-    this.#texts.count.textContent = String(sorted.length);
+    this.#texts.count.textContent = String(count);
     this.#canvas.setAttribute('aria-label', `The last round trips: median ${format(median)}, last ${format(last)} milliseconds`);
     this.#draw(median);
   }

@@ -2,16 +2,28 @@
 
 export const NAME_LENGTH_MAX = 24;
 
-const FIRST = ['Amber', 'Blue', 'Calm', 'Clear', 'Early', 'Golden', 'Green', 'Keen', 'Quiet', 'Silver', 'Swift', 'Warm'];
-const SECOND = ['Crane', 'Falcon', 'Finch', 'Heron', 'Ibis', 'Kestrel', 'Lark', 'Osprey', 'Owl', 'Plover', 'Swan', 'Wren'];
+const BIRDS = ['Crane', 'Falcon', 'Finch', 'Heron', 'Ibis', 'Kestrel', 'Lark', 'Osprey', 'Owl', 'Plover', 'Swan', 'Wren'];
 
 /** Contrast of at least 7:1 with the page, and with the dark text on them. */
-export const COLOURS = ['#5ad1ff', '#ffd166', '#5ff0b0', '#ff9d8a', '#cfa8ff', '#ffb74d', '#b8e356', '#ff9ad1'];
+const COLOURS = ['#5ad1ff', '#ffd166', '#5ff0b0', '#ff9d8a', '#cfa8ff', '#ffb74d', '#b8e356', '#ff9ad1'];
+const COLOUR_NAMES = ['Blue', 'Golden', 'Green', 'Coral', 'Violet', 'Orange', 'Lime', 'Pink'];
+export const COLOURS_COUNT = COLOURS.length;
 
 const pick = (list) => list[Math.floor(Math.random() * list.length)];
 
 export function randomName() {
-  return `${pick(FIRST)} ${pick(SECOND)}`;
+  return `${pick(COLOUR_NAMES)} ${pick(BIRDS)}`;
+}
+
+/** The number of the colour that a generated name says, or -1. */
+export function colourIn(name) {
+  const [first, second, ...more] = name.split(' ');
+  return BIRDS.includes(second) && more.length === 0 ? COLOUR_NAMES.indexOf(first) : -1;
+}
+
+/** The name for another colour: a generated one says it, one that somebody typed stays. */
+export function recoloured(name, colour) {
+  return colourIn(name) === -1 ? name : `${COLOUR_NAMES[colour]} ${name.split(' ')[1]}`;
 }
 
 /** A name that is safe to show: no control or direction characters, one line, limited length. */

@@ -3,7 +3,7 @@
 // A background page may run its timers once a minute but gets messages at once, so it also answers others. When the
 // server counts fewer connections, people who do not answer right after are gone.
 
-import { COLOURS, cleanName, colourOf } from './names.js';
+import { COLOURS_COUNT, cleanName, colourIn, colourOf, recoloured } from './names.js';
 
 export const PEOPLE = 'demo-people';
 export const HELLO = 'demo-hello';
@@ -18,7 +18,7 @@ export class People {
   #connection;
   #me;
   #name;
-  #colour = Math.floor(Math.random() * COLOURS.length);
+  #colour;
   #colourTimer = null;
   #others = new Map();
   #lastBeat = -Infinity;
@@ -31,11 +31,17 @@ export class People {
     this.#connection = connection;
     this.#me = me;
     this.#name = name;
+    this.#colour = colourIn(name) === -1 ? Math.floor(Math.random() * COLOURS_COUNT) : colourIn(name);
     this.#onChange = onChange;
     setInterval(() => this.#tick(), 500);
     document.addEventListener('visibilitychange', () => {
       if (!document.hidden) this.greet();
     });
+  }
+
+  /** The own name, which changes with the colour unless the user typed it. */
+  get name() {
+    return this.#name;
   }
 
   get colour() {
@@ -134,9 +140,10 @@ export class People {
   #choosePossiblyOtherColour() {
     const taken = new Set([...this.#others.values()].map((person) => person.colour));
     const isMine = [...this.#others].some(([id, person]) => person.colour === this.#colour && id < this.#me);
-    const free = COLOURS.findIndex((_, index) => !taken.has(index));
+    const free = [...Array(COLOURS_COUNT).keys()].findIndex((colour) => !taken.has(colour));
     if (!isMine || free === -1) return;
     this.#colour = free;
+    this.#name = recoloured(this.#name, free);
     this.#beat();
     this.#onChange([], []);
   }

@@ -1,6 +1,7 @@
 // The page of the demo in real browsers: one scenario a run, as the test asks. Every scenario fails if a page complains
 // in its console, and returns what the test then judges.
 import { withBrowser } from '../browser/browser.js';
+import decodeQR from 'qr/decode.js';
 import { ask, main, options } from '../javascript/harness.js';
 
 const DESKTOP = { viewport: { width: 1280, height: 800 } };
@@ -262,17 +263,17 @@ const scenarios = {
     await first.locator('#zoom-in').click();
     const here = await view(first);
     const late = await open(browser, DESKTOP, alike);
-    const lateName = await nameOf(late);
     await shows(late, 'slice-text', await text(first, 'slice-text'));
     await seesOthers(late, ['Ana', 'Ben; Bè ^ "x"']);
-    await seesOthers(first, ['Ben; Bè ^ "x"', lateName]);
-    await shows(first, 'connections', '3 connected');
+    await shows(first, 'connections', '3 sessions');
     // Of two with one colour, one takes another a moment later.
     await first.waitForFunction(
       () => new Set([...document.querySelectorAll('#people .dot')].map((dot) => getComputedStyle(dot).backgroundColor)).size === 3,
       null,
       { timeout: FOLLOW_MS_MAX, polling: 20 },
     ).catch(() => {});
+    const lateName = await nameOf(late); // which follows its colour
+    await seesOthers(first, ['Ben; Bè ^ "x"', lateName]);
     const colours = await first.locator('#people .dot').evaluateAll((dots) => dots.map((dot) => getComputedStyle(dot).backgroundColor));
     const there = await viewLike(late, here);
 
@@ -284,7 +285,7 @@ const scenarios = {
     await rename(late, 'Cleo');
     await seesOthers(first, ['Cleo']);
     session.send('Page.crash').catch(() => {});
-    await shows(first, 'connections', '1 connected');
+    await shows(first, 'connections', '1 session');
     const began = Date.now();
     await seesOthers(first, []);
     const died = Date.now() - began;
@@ -340,6 +341,89 @@ const scenarios = {
     for (const page of [first, second]) page.complaints = page.complaints.filter((one) => !/net::ERR_|WebSocket connection to \S+ failed/.test(one));
     quiet(first, second);
     return { results };
+  },
+
+  /** The invitation: the QR code of the chosen address as a camera sees it, and what the button copies. */
+  async inviting(browser) {
+    const addresses = ['http://192.0.2.7:3015/', 'http://198.51.100.250:30150/'];
+    const context = await browser.newContext(DESKTOP);
+    await context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await context.route('**/config.json', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, json: { ...(await response.json()), others: addresses } });
+    });
+    const read = await context.newPage();
+    await read.goto(`${options.url}uqr.LICENSE`); // any page of this machine may read the clipboard
+    const results = [];
+    for (const hasClipboard of [true, false]) {
+      const page = await context.newPage();
+      if (!hasClipboard) await page.addInitScript(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+      await page.goto(options.url);
+      for (const address of hasClipboard ? addresses : addresses.slice(1)) {
+        await page.getByRole('button', { name: address }).click();
+        const code = (await page.locator('#code').screenshot()).toString('base64');
+        const pixels = await read.evaluate(async (png) => {
+          const bytes = Uint8Array.from(atob(png), (character) => character.charCodeAt(0));
+          const image = await createImageBitmap(new Blob([bytes], { type: 'image/png' }));
+          const drawing = new OffscreenCanvas(image.width, image.height).getContext('2d');
+          drawing.drawImage(image, 0, 0);
+          return { width: image.width, height: image.height, data: [...drawing.getImageData(0, 0, image.width, image.height).data] };
+        }, code);
+        await page.locator('#copy').click();
+        await shows(page, 'copy', 'Copied');
+        await read.bringToFront();
+        const copied = await read.evaluate(() => navigator.clipboard.readText());
+        await page.bringToFront();
+        results.push({ address, scanned: decodeQR({ ...pixels, data: Uint8Array.from(pixels.data) }), copied });
+      }
+    }
+    return { results };
+  },
+
+  /** What stands on the page: names like their dots, the round trip after enough of them, and all of it in every size. */
+  async looking(browser) {
+    const blue = () => sessionStorage.setItem('pynun-demo-name', 'Blue Owl');
+    const first = await open(browser, DESKTOP, blue);
+    const header = await first.locator('header').innerText();
+    const second = await open(browser, DESKTOP, blue);
+    const waiting = { text: await text(second, 'trip-waiting'), isShown: await second.locator('#trip-figures').isVisible() };
+    for (let click = 0; !(await second.locator('#trip-figures').isVisible()); click += 1) {
+      await second.locator(click % 2 ? '#slice-on' : '#slice-back').click();
+    }
+    const trips = Number(await text(second, 'trip-count'));
+    await first.waitForFunction(
+      () => new Set([document.getElementById('name').value, ...[...document.querySelectorAll('#people .name')].map((one) => one.textContent)]).size === 2,
+      null,
+      { timeout: FOLLOW_MS_MAX },
+    );
+    const people = await first.evaluate(() =>
+      [...document.querySelectorAll('#people li')].map((item) => ({
+        name: item.querySelector('.name, input').value ?? item.querySelector('.name').textContent,
+        colour: getComputedStyle(item.querySelector('.dot')).backgroundColor,
+      })),
+    );
+    const sizes = [];
+    for (const [width, height] of [[320, 568], [390, 844], [768, 1024], [1280, 800]]) {
+      await first.setViewportSize({ width, height });
+      await view(first);
+      sizes.push(
+        await first.evaluate(() => {
+          const box = (id) => document.querySelector(id).getBoundingClientRect().toJSON();
+          const shown = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && !one.closest('.hidden, .pointers, svg, option'));
+          return {
+            width: innerWidth,
+            height: innerHeight,
+            outside: shown.filter((one) => one.getBoundingClientRect().right > innerWidth || one.getBoundingClientRect().left < 0).map((one) => one.outerHTML),
+            cut: shown.filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1).map((one) => one.outerHTML),
+            stage: box('#stage'),
+            side: box('.side'),
+            last: box('.side section:last-child'),
+          };
+        }),
+      );
+    }
+    quiet(first, second);
+    return { header, waiting, trips, people, sizes };
   },
 
   /** Fingers on a small screen: everything is within reach, one finger moves, two enlarge. */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import json
 import re
 import statistics
@@ -158,3 +159,37 @@ def test_it_fits_a_small_phone_and_fingers_move_and_enlarge_the_picture(browsers
     assert "Slice 13/25" in found["last"]
     assert "L 36  W 84" in found["pinched"]
     assert "L 36  W 84" not in found["last"]
+
+
+def test_a_phone_can_scan_the_address_and_a_button_copies_it(browsers: Browsers) -> None:
+    results = browsers.result("inviting")["results"]
+    assert len(results) == 3
+    for found in results:
+        assert found["scanned"] == found["copied"] == found["address"]
+
+
+HUES = {
+    **{"Coral": (5, 20), "Orange": (25, 40), "Golden": (40, 50), "Lime": (70, 90), "Green": (140, 160)},
+    **{"Blue": (190, 230), "Violet": (255, 280), "Pink": (315, 345)},
+}
+
+
+def test_what_is_shown_is_told_apart_and_fits_every_size(browsers: Browsers) -> None:
+    found = browsers.result("looking")
+    assert re.findall("connect", found["header"].lower()) == ["connect"]
+    assert "1 session" in found["header"]
+    assert re.fullmatch(r"Measured \d of 10…", found["waiting"]["text"])
+    assert not found["waiting"]["isShown"]
+    assert found["trips"] >= 10
+    assert len({person["name"] for person in found["people"]}) == 2
+    for person in found["people"]:
+        colour, bird = person["name"].split(" ")
+        red, green, blue = (int(part) / 255 for part in re.findall(r"\d+", person["colour"]))
+        low, high = HUES[colour]
+        assert low <= colorsys.rgb_to_hsv(red, green, blue)[0] * 360 <= high, person
+        assert bird == "Owl"
+    for size in found["sizes"]:
+        assert (size["outside"], size["cut"]) == ([], []), size["width"]
+    tablet = found["sizes"][2]
+    assert tablet["stage"]["width"] == tablet["width"] == 768
+    assert tablet["side"]["bottom"] - tablet["last"]["bottom"] < tablet["height"] / 10
