@@ -345,6 +345,17 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     return Settings(**found, unused=tuple(unused), unknown=_unknown(environ))
 
 
+def wrong_values(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> list[str]:
+    """What `load` would refuse about single settings, all of it."""
+    found = []
+    for setting in SETTINGS:
+        try:
+            _parse(setting, _find(setting, environ, overrides) or _Given(setting.default, setting.name))
+        except SettingsError as error:
+            found.append(str(error))
+    return found
+
+
 _OTHER_VARIABLES = ("NUN_TOKEN", "NUN_CA", "NUN_ENV_FILE", "NUN_PROFILE", "NUN_TEST_")
 """Beginnings of variables that belong to other commands, or to the tests."""
 

@@ -52,6 +52,7 @@ class CommandLine(LazyGroup):
         "permissions": "pynun.cli.commands.permissions",
         "sessions": "pynun.cli.commands.sessions",
         "password": "pynun.cli.commands.password",
+        "check-config": "pynun.cli.commands.check_config",
         "stop": "pynun.cli.commands.stop",
         "help": "pynun.cli.commands.help",
         "version": "pynun.cli.commands.version",

@@ -54,19 +54,47 @@ def environment_for(folder: Path, environ: Mapping[str, str]) -> Mapping[str, st
 def _installed_folder(environ: Mapping[str, str]) -> DataFolder | None:
     conf = _install_conf()
     named = environ.get(ENV_FILE)
-    if named:
-        file, base = Path(named), Path()
-    else:
-        file, base = Path(conf.get("config_dir", _CONFIG_DIR), _SETTINGS_FILE), Path(conf.get("data_dir", ""))
+    file, base = _settings_file(named, conf), Path() if named else Path(conf.get("data_dir", ""))
     try:
         settings = read_settings(file)
     except (OSError, UnicodeError) as error:
         if named:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise UsageError(f"{ENV_FILE}: the file {named!r} can't be read: {reason}") from None
+            raise UsageError(f"{ENV_FILE}: the file {named!r} can't be read: {_reason(error)}") from None
         # The server's user may not read the settings.
         return DataFolder(base, "the installation", {}) if "data_dir" in conf else None
     return DataFolder(base / (settings.get(DATA_DIR) or "dbs"), f"{DATA_DIR} in {file}", settings)
+
+
+def settings_of_server(environ: Mapping[str, str], given: str | None) -> tuple[Mapping[str, str], Path | None]:
+    """The settings of that server, and the file that holds them: `given`, else the file in the environment, else the
+    installation's. Without an installation, the environment and None. Raises UsageError.
+    """
+    conf = _install_conf()
+    named = given or environ.get(ENV_FILE)
+    file = _settings_file(named, conf)
+    try:
+        settings = read_settings(file)
+    except (OSError, UnicodeError) as error:
+        if named:
+            source = "--env-file" if given else ENV_FILE
+            raise UsageError(f"{source}: the file {named!r} can't be read: {_reason(error)}") from None
+        if isinstance(error, FileNotFoundError) and not conf:
+            return environ, None
+        raise UsageError(
+            f"the installation's settings in {file} can't be read: {_reason(error)}; run it as root, or check the "
+            "settings in the environment with --environment"
+        ) from None
+    if not named:  # systemd starts the server there
+        settings[DATA_DIR] = str(Path(conf.get("data_dir", "")) / (settings.get(DATA_DIR) or "dbs"))
+    return settings, file
+
+
+def _settings_file(named: str | None, conf: Mapping[str, str]) -> Path:
+    return Path(named) if named else Path(conf.get("config_dir", _CONFIG_DIR), _SETTINGS_FILE)
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def read_settings(file: Path) -> dict[str, str]:

@@ -350,7 +350,7 @@ make_settings() {
         umask 077
         cat >"$settings.new" <<TEXT
 # The settings of pynun, one a line: NAME=VALUE. All are in docs/configuration.md.
-# After a change: systemctl restart pynun
+# After a change: nun-db check-config && systemctl restart pynun
 NUN_USER=admin
 NUN_PWD=$password
 NUN_DBS_DIR=$data_dir
@@ -507,6 +507,7 @@ start_server() {
         say "Start the server with: systemctl enable --now pynun"
         return 0
     fi
+    "$prefix/current/bin/nun-db" check-config >/dev/null || fail "the server was not started: correct the settings (see above)"
     [ -z "$fresh" ] || on_failure "systemctl --quiet disable --now pynun"
     systemctl --quiet enable pynun
     run_server
@@ -570,6 +571,8 @@ upgrade() {
     [ "$newest" = "$version" ] || fail "version $old is installed, newer than this bundle's $version: to go back, use --rollback"
     make_version
     data_folder "$version" check || fail "the data can't be used by version $version (see above); nothing was changed"
+    "$prefix/versions/$version/bin/nun-db" check-config >/dev/null ||
+        fail "version $version would not start with these settings (see above); nothing was changed"
     stop_server "$version"
     back_up "$old" "$data_dir-backups/before-$version.backup"
     point current "$version"

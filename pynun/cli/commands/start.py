@@ -52,20 +52,12 @@ def start(
     password are required. The server keeps running when its terminal is closed.
     """
     from pynun import settings
-    from pynun.secret_file import read_secret_file
 
-    given: Connection = context.obj
     with failures_shown():
-        if given.password and given.password_file:
-            raise UsageError("-p/--pwd and --pwd-file can't be combined")
-        password = given.password
-        if given.password_file:
-            password = read_secret_file(given.password_file, "--pwd-file")
         loaded = settings.load(
             os.environ,
             {
-                "NUN_USER": given.user,
-                "NUN_PWD": password,
+                **administrator(context.obj),
                 "NUN_DBS_DIR": data_dir,
                 "NUN_TCP_ADDR": tcp_address,
                 "NUN_WS_ADDR": websocket_address,
@@ -77,3 +69,13 @@ def start(
         from pynun.server.app import run  # only now: wrong settings are told without waiting for the imports
 
         run(loaded)
+
+
+def administrator(given: Connection) -> dict[str, str | None]:
+    """The settings that the options before the command give. Raises UsageError and SettingsError."""
+    from pynun.secret_file import read_secret_file
+
+    if given.password and given.password_file:
+        raise UsageError("-p/--pwd and --pwd-file can't be combined")
+    password = read_secret_file(given.password_file, "--pwd-file") if given.password_file else given.password
+    return {"NUN_USER": given.user, "NUN_PWD": password}

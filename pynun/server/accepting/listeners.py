@@ -119,21 +119,39 @@ class SocketListener(trio.abc.Listener[Connection]):
 def listen(name: str, variable: str, address: Address, idle_seconds: int) -> SocketListener:
     """Open a listening socket. The StartError it raises names transport, address, cause and remedy."""
     try:
-        family, kind, protocol, _, resolved = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
+        listening = _bind(address)
+        try:
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
-        raise StartError(_cannot_listen(name, variable, address, error)) from None
-    try:
-        listening.setblocking(False)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(resolved)
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
         raise StartError(_cannot_listen(name, variable, address, error)) from None
     return SocketListener(listening, idle_seconds)
+
+
+def why_not_listen(name: str, variable: str, address: Address) -> str | None:
+    """Why nobody could listen there; None if somebody can, or does already: it may be the server that runs."""
+    try:
+        _bind(address).close()
+    except OSError as error:
+        return None if error.errno == errno.EADDRINUSE else _cannot_listen(name, variable, address, error)
+    return None
+
+
+def _bind(address: Address) -> socket.socket:
+    family, kind, protocol, _, resolved = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setblocking(False)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(resolved)
+    except OSError:
+        bound.close()
+        raise
+    return bound
 
 
 def _cannot_listen(name: str, variable: str, address: Address, error: OSError) -> str:

@@ -24,7 +24,7 @@ COMMANDS = (
     "users", "users list", "users create", "users remove", "users token",
     "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
     "sessions", "sessions list", "sessions disconnect", "password",
-    "stop", "help", "version",
+    "check-config", "stop", "help", "version",
 )  # fmt: skip
 COLUMNS = 100
 
