@@ -71,6 +71,19 @@ def test_completion_loads_only_what_it_needs(environment: Mapping[str, str], loa
     assert [name for name in modules if name.startswith("pynun.cli.commands.")] == loaded
 
 
+def test_a_person_installs_the_completion_of_the_shell_in_use(tmp_path: Path) -> None:
+    subprocess.run(
+        ["bash", "-c", f"{sys.executable} -P -m pynun --install-completion; exit $?"],
+        env=clean_environment({"HOME": str(tmp_path)}),
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
+    assert f"{tmp_path}/.bash_completions/nun-db.sh" in (tmp_path / ".bashrc").read_text()
+    assert "-F _nun_db_completion nun-db" in (tmp_path / ".bash_completions" / "nun-db.sh").read_text()
+
+
 def test_each_command_has_a_manual_page() -> None:
     pages = man_pages.pages()
     assert pages.keys() == {"nun-db.1", *(f"nun-db-{name}.1" for name in CommandLine.modules)}

@@ -39,8 +39,6 @@ class ServiceManager:
         self._is_ready = threading.Event()
         self.step: Callable[[], str] = lambda: "opening the data"
         """The current step of the start, for systemd's status. Called in a thread."""
-        if self._watchdog_seconds:
-            faulthandler.enable(2)  # systemd ends a server that hangs with SIGABRT: the journal shows where it was
 
     def notify(self, *lines: str, wait_seconds: float = limits.NOTIFY_SECONDS) -> None:
         """Send lines such as `READY=1`."""
@@ -52,6 +50,8 @@ class ServiceManager:
 
     def begin(self) -> None:
         """The start begins: until `ready`, extend its time limit every few seconds."""
+        if self._watchdog_seconds:
+            faulthandler.enable(2)  # systemd ends a server that hangs with SIGABRT: the journal shows where it was
         if self._address:
             threading.Thread(target=self._extend, daemon=True).start()
 

@@ -6,12 +6,14 @@ tests/system/installer/test_services.py shows what systemd makes of it.
 from __future__ import annotations
 
 import contextlib
+import select
 import signal
 import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from pynun.server.process.service_manager import ServiceManager
 from tools.clients.server import Server
@@ -34,6 +36,14 @@ class _Systemd:
 
     def close(self) -> None:
         self._socket.close()
+
+    def take_all(self) -> int:
+        """Take what came already; returns how many datagrams."""
+        count = 0
+        while select.select([self._socket], [], [], 0)[0]:
+            self._socket.recv(4096)
+            count += 1
+        return count
 
     def wait(self, line: str) -> list[str]:
         """Wait for a datagram that has the line; returns it."""
@@ -62,6 +72,26 @@ def test_a_service_tells_what_it_does(disk_folder: Path) -> None:
         systemd.wait("READY=1")
         server.send_signal(signal.SIGTERM)
         systemd.wait("STOPPING=1")
+
+
+def test_a_loop_that_hangs_gives_no_sign_of_life(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other threads may still run: they give none."""
+    with contextlib.closing(_Systemd(f"{disk_folder}/notify")) as systemd:
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+        monkeypatch.setenv("WATCHDOG_USEC", str(round(WATCHDOG_SECONDS * 1e6)))
+        manager = ServiceManager()
+
+        async def hang() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(manager.watch)
+                await trio.to_thread.run_sync(systemd.wait, "WATCHDOG=1")
+                systemd.take_all()
+                time.sleep(2 * WATCHDOG_SECONDS)  # noqa: ASYNC251 - that is what hangs
+                assert systemd.take_all() == 0
+                await trio.to_thread.run_sync(systemd.wait, "WATCHDOG=1")
+                nursery.cancel_scope.cancel()
+
+        trio.run(hang)
 
 
 def test_the_socket_may_be_an_abstract_one(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

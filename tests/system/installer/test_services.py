@@ -115,7 +115,7 @@ def test_a_restart_fails_with_a_wrong_setting_and_returns_when_clients_are_serve
 def test_a_server_that_hangs_is_restarted(service: Machine) -> None:
     folder = service.root / "etc" / "systemd" / "system" / "pynun.service.d"
     folder.mkdir()
-    (folder / "soon.conf").write_text("[Service]\nWatchdogSec=2\n")
+    (folder / "soon.conf").write_text("[Service]\nWatchdogSec=10\n")
     service.succeed("systemctl", "daemon-reload")
     service.succeed("systemctl", "restart", "pynun")
     pid = process_id(service)
