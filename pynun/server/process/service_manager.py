@@ -64,7 +64,7 @@ class ServiceManager:
     def ready(self) -> None:
         """Clients are served."""
         self._is_ready.set()
-        self.notify("READY=1")
+        self.notify("READY=1", "STATUS=ready")
 
     async def watch(self) -> None:
         """Send signs of life from the loop, so that a loop that hangs sends none."""
@@ -74,7 +74,7 @@ class ServiceManager:
 
     async def report(self, not_ready: Callable[[], Awaitable[str | None]]) -> None:
         """Send why the server is not ready, or that it is, whenever that changes."""
-        told = None
+        told = "ready"
         while self._address:
             reason = await not_ready()
             now = "ready" if reason is None else f"not ready: {reason}"

@@ -59,8 +59,7 @@ def test_a_service_tells_what_it_does(disk_folder: Path) -> None:
     with contextlib.closing(systemd), Server(disk_folder / "dbs", environment=environment) as server:
         started = systemd.wait("EXTEND_TIMEOUT_USEC=60000000")
         assert "STATUS=opening the data" in started
-        systemd.wait("READY=1")
-        systemd.wait("STATUS=ready")
+        assert "STATUS=ready" in systemd.wait("READY=1")
         began = time.monotonic()
         for _ in range(5):
             systemd.wait("WATCHDOG=1")
@@ -98,7 +97,7 @@ def test_the_socket_may_be_an_abstract_one(disk_folder: Path, monkeypatch: pytes
     with contextlib.closing(_Systemd(f"@{disk_folder}")) as systemd:
         monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
         ServiceManager().ready()
-        assert systemd.wait("READY=1") == ["READY=1"]
+        assert systemd.wait("READY=1") == ["READY=1", "STATUS=ready"]
 
 
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
