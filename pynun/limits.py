@@ -115,6 +115,9 @@ AUDIT_END_SECONDS: Final = 2.0
 DESCRIPTORS_RESERVED: Final = 64
 """File descriptors not for clients: data, listeners, clients being refused."""
 
+ADMINISTRATORS_MAX: Final = 100
+"""Named administrators, so that a list of them is short."""
+
 LOCAL_CONNECTIONS_MAX: Final = 16
 """Connections to the Unix socket, apart from those of other clients: an administrator gets in when the server is full.
 They are among DESCRIPTORS_RESERVED."""

@@ -51,6 +51,7 @@ class CommandLine(LazyGroup):
         "users": "pynun.cli.commands.users",
         "permissions": "pynun.cli.commands.permissions",
         "sessions": "pynun.cli.commands.sessions",
+        "admins": "pynun.cli.commands.admins",
         "password": "pynun.cli.commands.password",
         "check-config": "pynun.cli.commands.check_config",
         "stop": "pynun.cli.commands.stop",

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine import tombstones
+from pynun.engine import administrators, tombstones
 from pynun.engine.audit_events import NoAudit
 from pynun.engine.change_rate import ChangeRates
 from pynun.engine.database import Database
@@ -117,7 +117,7 @@ class Engine:
         per_second = context.changes_per_second_max
         self.change_rates = None if per_second is None else ChangeRates(per_second, context.clock, context.group_of)
         self.keyspace = Keyspace(
-            self.view, context.time_ns, context.key_bytes_max, self._end_admins, self._security_changed
+            self.view, context.time_ns, context.key_bytes_max, self._end_first_admins, self._security_changed
         )
 
     # --- databases ---------------------------------------------------------------------------------------------
@@ -278,16 +278,35 @@ class Engine:
                 if session.user == user and not session.is_admin:
                     session.leave()
 
-    def _end_admins(self, hash_text: str | None) -> None:
-        """End the admin rights of sessions whose password does not have this hash."""
-        for session in list(self.sessions.values()):
-            if session.admin_hashes and hash_text not in session.admin_hashes:
-                session.lose_admin()
+    def administrator_hash(self, name: str) -> str | None:
+        """The hash of an administrator's password; None if there is none of that name."""
+        if name == self.context.admin_user:
+            return self.admin_token_hash()
+        return administrators.read_hash(self.view, name)
+
+    def end_admins(self, name: str, hash_text: str | None) -> list[Member]:
+        """End the rights of an administrator's sessions whose password does not have this hash; returns them."""
+        ended = [
+            session
+            for session in self.sessions.values()
+            if session.admin_name == name and session.admin_hashes and hash_text not in session.admin_hashes
+        ]
+        for session in ended:
+            session.lose_admin()
+        return ended
+
+    def _end_first_admins(self, hash_text: str | None) -> None:
+        self.end_admins(self.context.admin_user, hash_text)
+
+    def _is_admin_by_loss(self, session: Member) -> bool:
+        """Whether the password that made it admin was never stored, or what replaced it was lost."""
+        return bool(session.admin_hashes) and (
+            self.administrator_hash(session.admin_name or "") not in session.admin_hashes
+        )
 
     def reload_after_loss(self) -> None:
         """Changes that sessions acted on were lost (the commit failed): reload what was cached of them."""
         self.view.depends = 0  # no command runs
-        admin_hash = self.admin_token_hash()
         for name, database in list(self._databases.items()):
             entry = self.view.read(CATALOGUE + name.encode())
             if entry is None or prefixes(entry.version)[0] != database.prefix:  # gone, or another one of that name
@@ -302,9 +321,11 @@ class Engine:
                 self.context.on_unmeasured(database)
             newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):
-                if session.admin_hashes and admin_hash not in session.admin_hashes:
+                if self._is_admin_by_loss(session):
                     session.lose_admin(newest)
                 session.leave_if_revoked()
                 if session.database is not None:
                     session.set_rules(self.rules_for(database, session.user), newest)
-        self._end_admins(admin_hash)
+        for session in list(self.sessions.values()):
+            if self._is_admin_by_loss(session):
+                session.lose_admin()

@@ -272,6 +272,18 @@ def _parse_password(words: list[str]) -> tuple[str]:
     return (password,)
 
 
+def _parse_admin(words: list[str]) -> tuple[str]:
+    if len(words) != 2 or not words[1]:
+        raise Refusal(f"{words[0]} must be followed by the name of an administrator")
+    return (words[1],)
+
+
+def _parse_admin_password(words: list[str]) -> tuple[str, str]:
+    if not _rest(words) or not words[1]:
+        raise Refusal(f"{words[0]} must be followed by the name of an administrator and a password")
+    return words[1], words[2]
+
+
 NOTHING = Shape("", lambda _words: ())
 KEY = Shape("KEY", lambda words: (_key(words),))
 KEY_VALUE = Shape("KEY VALUE", _parse_key_value)
@@ -283,6 +295,8 @@ AFTER = Shape("[AFTER]", lambda words: (words[1] if len(words) > 1 else "",))
 AFTER_SESSION = Shape("[ID]", lambda words: ((parse_integer(words[1]) if len(words) > 1 else None) or 0,))
 SESSION = Shape("ID", _parse_session)
 PASSWORD = Shape("PASSWORD", _parse_password)
+ADMIN = Shape("NAME", _parse_admin)
+ADMIN_PASSWORD = Shape("NAME PASSWORD", _parse_admin_password)
 DATABASE = Shape("DATABASE", _parse_database)
 DATABASE_AFTER = Shape("DATABASE [AFTER]", lambda words: (*_parse_database(words), _rest(words)))
 DATABASE_USER = Shape("DATABASE USER", _parse_database_user)

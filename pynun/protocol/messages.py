@@ -50,6 +50,13 @@ ADMIN_NOT_DROPPABLE = Refusal("$admin can't be dropped")
 USER_EXISTS = Refusal("user already exists")
 NO_USER = Refusal("Not a valid user name")
 RESERVED_USER = Refusal("all is reserved: it names the sessions that use the database token")
+NOT_AN_ADMIN_NAME = Refusal(
+    "an administrator's name has 1 to 64 visible characters, none of them a space, a semicolon or a colon, and does"
+    " not begin with -"
+)
+ADMIN_EXISTS = Refusal("administrator already exists")
+NO_ADMIN = Refusal("Not a valid administrator name")
+FIRST_ADMIN = Refusal("the first administrator, of NUN_USER, can't be removed")
 NO_SESSION = Refusal("no session has this id")
 NOT_DISCONNECTABLE = Refusal("this session is one request, and ends by itself")
 NOTHING_TO_REVOKE = Refusal("the user's permissions hold none of these kinds on just these patterns")
@@ -150,6 +157,11 @@ def hash_costs_too_much(limit: str) -> Refusal:
 def too_many_conflicts(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many unresolved conflicts of this key: at most {most}")
+
+
+def too_many_admins(most: int) -> Refusal:
+    """No more administrators can be added (docs/protocol.md section 9)."""
+    return Refusal(f"too many administrators: at most {most}, remove one first")
 
 
 def too_many_watches(most: int) -> Refusal:

@@ -30,7 +30,7 @@ _STAND_IN = """\
 #!/bin/sh
 case " $* " in
     *" create-db "* | *" exec "* | *" databases "* | *" users "* | *" permissions "* | *" sessions "* \\
-        | *" password "* | *" status "* | *" top "*)
+        | *" admins "* | *" password "* | *" status "* | *" top "*)
         set -- -h "http://$HTTP" "$@" ;;
     *" shell "* | *" watch "*) set -- -h "ws://$WEBSOCKET" "$@" ;;
 esac

@@ -45,6 +45,8 @@ ADMIN_EVENTS = [
     ("replicate-increment d $$count 2", "change-security-key", "d", "replicate-increment d $$count 2"),
     ("add-user d bob bob-pwd", "create-user", "d", "add-user d bob ***"),
     ("set-token d ana new-pwd", "change-token", "d", "set-token d ana ***"),
+    ("add-admin bob bob-pwd", "add-admin", None, "add-admin bob ***"),
+    (f"set-admin-password {ADMIN_USER} new-pwd", "change-token", None, f"set-admin-password {ADMIN_USER} ***"),
     ("set-password new-pwd", "change-token", None, "set-password ***"),
     ("remove-user d ana", "remove-user", "d", "remove-user d ana"),
     ("grant d ana rw x*", "set-permissions", "d", "grant d ana rw x*"),
@@ -76,6 +78,7 @@ REFUSED = {
     "increment $$count 3": "increment $$*** 3",
     "replicate-increment d $$count 2": "replicate-increment d $$*** 2",
     "add-user d bob ***": "add-user d *** ***",
+    "add-admin bob ***": "add-admin *** ***",
     "grant d ana rw x*": "grant d ana rw ***",
     "rp *** create-user bob ***": "rp *** create-user *** ***",
 }
@@ -102,7 +105,8 @@ def test_every_command_that_needs_an_admin_is_in_the_trail_when_it_is_refused(wo
     texts = {"create-db": "x y", "create-user": "x y", "set-permissions": "x r *", "debug": "list-dbs", "rp": "1 keys",
              "disconnect": "1", "db-size": "d", "drop-db": "d", "list-users": "d", "add-user": "d u t",
              "set-token": "d u t", "remove-user": "d u", "grant": "d u r *", "revoke": "d u r *",
-             "explain-permission": "d u r k", "set-password": "p", "ack": "1 n", "replicate-since": "n 1"}  # fmt: skip
+             "explain-permission": "d u r k", "set-password": "p", "add-admin": "u p",
+             "remove-admin": "u", "set-admin-password": "u p", "ack": "1 n", "replicate-since": "n 1"}  # fmt: skip
     rest = texts.get(name, "d key 1 value")
     denial = BY_NAME[name].denial.error
     assert world.connect().ask(f"{name} {rest}") == [f"error {denial} \n"]
@@ -235,7 +239,7 @@ def test_what_does_not_belong_there(world: World, command: str) -> None:
 def known_names(world: World) -> str:
     """All that an administrator can list of names."""
     admin = world.admin("use-db d pwd")
-    listed = ["list-dbs", "keys", "list-users d", "list-users $admin"]
+    listed = ["list-dbs", "keys", "list-users d", "list-users $admin", "list-admins"]
     text = "".join(admin.ask(command)[0] for command in listed)
     admin.close()
     return text
@@ -246,14 +250,15 @@ WORDS = {
     "set-token": 3, "remove-user": 2, "grant": 4, "revoke": 4, "disconnect": 1, "replicate": 4, "replicate-remove": 2,
     "replicate-increment": 3, "resolve": 5, "snapshot": 2, "debug": 1, "list-dbs": 1, "list-users": 2, "db-size": 1,
     "explain-permission": 4, "list-sessions": 1, "join": 1, "leave": 1, "set-primary": 1, "ack": 2,
-    "replicate-since": 2, "replicate-join": 1, "election": 2,
+    "replicate-since": 2, "replicate-join": 1, "election": 2, "add-admin": 2, "remove-admin": 1,
+    "set-admin-password": 2,
 }  # fmt: skip
 RIGHT_WORDS = {
     "auth": f"{ADMIN_USER} x", "use-db": "d ana x", "create-db": "d x newer", "create-user": "ana x",
     "set-permissions": "ana r *", "drop-db": "nowhere", "add-user": "d ana x", "set-token": "d nobody x",
     "remove-user": "d nobody", "grant": "d ana r *", "revoke": "d ana r *", "disconnect": "77",
     "replicate": "d $$token -1 x", "replicate-remove": "d $$gone", "replicate-increment": "d $$token 1",
-    "resolve": "1 d $$token 1 x",
+    "resolve": "1 d $$token 1 x", "add-admin": "bob x", "remove-admin": "bob", "set-admin-password": f"{ADMIN_USER} x",
 }  # fmt: skip
 KEY_COMMANDS = ("get", "get-safe", "watch", "set", "set-safe", "increment", "remove", "unwatch", "replicate d",
                 "replicate-remove d", "replicate-increment d", "resolve 1 d")  # fmt: skip

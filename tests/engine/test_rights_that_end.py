@@ -135,6 +135,8 @@ HASHING = {
     "add-user": "add-user d bob bob-pwd",
     "set-token": "set-token d all new",
     "set-password": "set-password new",
+    "add-admin": "add-admin bob bob-pwd",
+    "set-admin-password": f"set-admin-password {ADMIN_USER} new",
     "replicate": "replicate d $$token -1 new",
     "rp": "rp 1 add-user d bob bob-pwd",
 }
@@ -166,7 +168,7 @@ def test_no_command_that_waits_is_forgotten_here(crowd: World) -> None:
     }  # fmt: skip
     texts |= {**HASHING, **READING}
     waiting = {row.name for row in COMMANDS if waits(crowd, texts.get(row.name, row.name))}
-    assert waiting == {*HASHING, *READING, "keys", "use-db", "auth"}
+    assert waiting == {*HASHING, *READING, "keys", "list-keys", "use-db", "auth"}
 
 
 def demote_meanwhile(world: World, client: Client, text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`nun-db password`: another password for the administrator of a running server."""
+"""`nun-db password`: another password for an administrator of a running server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
 from pynun.cli.output.tables import note, show_done
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
+from pynun.cli.remote.sendable import check_for_http
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -18,6 +19,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 @app.command()
 def password(
     context: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Another administrator, whose password is changed.")
+    ] = None,
     new_password_file: Annotated[
         str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the new password.")
     ] = None,
@@ -25,17 +29,24 @@ def password(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Change the administrator's password. Without options it asks for the new one.
+    """Change the password of the administrator who asks, or of NAME. Without options it asks for the new one.
 
-    It is valid immediately and after restarts, even if NUN_PWD still has the old one. Sessions that logged in with
-    the old password lose administrator rights. Put the new one into NUN_PWD, or its file, for the commands and the
-    server.
+    Root and the server's user, who need none on the server's machine, change that of the first administrator. The new
+    password is valid immediately and after restarts, even if NUN_PWD still has the old one. Sessions that logged in
+    with the old one lose administrator rights. If it is that of the first administrator, put it into the server's
+    NUN_PWD, or its file.
     """
     with failures_shown():
+        if name is not None:
+            check_for_http(name)
         server = AdminClient(context.obj, timeout)
+        named = {row["name"] for row in server.rows("admins", "list-admins") if not row["is_first"]}
         secret = credentials.new_password(new_password_file, generate)
-        server.ask("set-password", secret)
+        server.ask(*(["set-password"] if name is None else ["set-admin-password", name]), secret)
         shown = [f"the password, shown only once: {secret}"] if generate else []
         done = {"password": secret if generate else None}
-        show_done(done, as_json, "changed the administrator's password", *shown)
-        note("update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one")
+        whose = name or server.user
+        of = f"password of {whose}" if whose in named else "administrator's password"
+        show_done(done, as_json, f"changed the {of}", *shown)
+        if whose not in named:
+            note("update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one")

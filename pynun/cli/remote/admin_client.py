@@ -31,7 +31,7 @@ class AdminClient:
 
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
         self._target = parse_target(given.http_url(), given.authority)
-        self._user, self._password = credentials.require_administrator(given, self._target.url)
+        self.user, self._password = credentials.require_administrator(given, self._target.url)
         self._timeout_seconds = timeout_seconds
 
     def ask(self, *words: str) -> str:
@@ -58,7 +58,7 @@ class AdminClient:
             return []
 
     def _post(self, commands: str) -> Response:
-        body = f"auth {self._user} {self._password}; {commands}"
+        body = f"auth {self.user} {self._password}; {commands}"
         check_text(body)
         response = post(self._target, body, self._timeout_seconds)
         check_login(self._target, response)

@@ -21,7 +21,8 @@ _FAILURE_MESSAGES = frozenset({INVALID_AUTH, "error no-db-selected\n", "permissi
 _MESSAGE_BEGINNINGS = (
     "value ", "value-version ", "keys ", "changed ", "changed-version ", "removed ", "ack ", "cluster-state ",
     "metrics-state ", "dbs-list ", "pending-ops ", "conflitcts-list ", "process-info ", "commands-list ",
-    "keys-page {", "databases {", "database-size {", "users {", "permissions {", "permission {", "sessions {",
+    "keys-page {", "admins {", "databases {", "database-size {", "users {", "permissions {", "permission {",
+    "sessions {",
 )  # fmt: skip
 """The beginnings of messages that may contain a `;`, because they contain stored values."""
 

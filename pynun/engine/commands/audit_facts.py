@@ -34,6 +34,8 @@ CREATE_USER: Final = "create-user"
 REMOVE_USER: Final = "remove-user"
 CHANGE_TOKEN: Final = "change-token"
 SET_PERMISSIONS: Final = "set-permissions"
+ADD_ADMIN: Final = "add-admin"
+REMOVE_ADMIN: Final = "remove-admin"
 CHANGE_SECURITY_KEY: Final = "change-security-key"
 
 
@@ -94,7 +96,7 @@ def auth(session: Session, arguments: tuple[Any, ...]) -> Fact:
     is_system_user = session.peer is not None and session.peer.system_user == user
     if not password and not is_system_user:
         return Fact(LOGIN, None, None, f"auth {HIDDEN}")
-    if user != session.engine.context.admin_user and not is_system_user:
+    if session.engine.administrator_hash(user) is None and not is_system_user:
         return Fact(LOGIN, None, None, f"auth {HIDDEN} {HIDDEN}")
     return Fact(LOGIN, None, user, f"auth {user} {HIDDEN}")
 
@@ -186,8 +188,28 @@ def disconnect(session: Session, arguments: tuple[Any, ...]) -> Fact:
     return Fact(DISCONNECT, None, actor(session), f"disconnect {shown}")
 
 
+def add_admin(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Adding an administrator."""
+    return Fact(ADD_ADMIN, None, actor(session), f"add-admin {_admin(session, arguments[0])} {HIDDEN}")
+
+
+def remove_admin(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Removing an administrator."""
+    return Fact(REMOVE_ADMIN, None, actor(session), f"remove-admin {_admin(session, arguments[0])}")
+
+
+def set_admin_password(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Changing the password of an administrator."""
+    return Fact(CHANGE_TOKEN, None, actor(session), f"set-admin-password {_admin(session, arguments[0])} {HIDDEN}")
+
+
+def _admin(session: Session, name: str) -> str:
+    """An administrator's name, if there is one of that name."""
+    return HIDDEN if session.engine.administrator_hash(name) is None else name
+
+
 def set_password(session: Session, _arguments: tuple[Any, ...]) -> Fact:
-    """Changing the administrator's password."""
+    """Changing the own password."""
     return Fact(CHANGE_TOKEN, None, actor(session), f"set-password {HIDDEN}")
 
 

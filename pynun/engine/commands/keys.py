@@ -91,7 +91,7 @@ def _change_secret(session: Session, database: Database, key: str, given: int, v
     else:
         value = yield from hashed(session.engine, database, value)
     if database.name == ADMIN_DATABASE and key == "$$token":
-        stay_admin(session, value)
+        stay_admin(session, session.engine.context.admin_user, value)
     change_now(session, database, key, given, value)
     return None
 

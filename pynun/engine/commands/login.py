@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pynun.engine.effects import HashSecret, VerifySecret
@@ -41,16 +42,15 @@ def _attempt(session: Session, account: str) -> Attempt:
 
 
 def auth(session: Session, user: str, password: str) -> Steps:
-    """Log in as the admin; on the server's Unix socket, also as the system user that is there, with any password."""
+    """Log in as an administrator; on the server's Unix socket, also as the system user there, with any password."""
     engine = session.engine
     if user and user == system_user(session):
         session.become_admin(user, None)
         return messages.VALID_AUTH
 
-    def read_hash() -> str | None:
-        return engine.admin_token_hash() if user == engine.context.admin_user else None
-
-    hash_text = yield from verified(session, password, read_hash, _attempt(session, _admin_account(user)))
+    hash_text = yield from verified(
+        session, password, partial(engine.administrator_hash, user), _attempt(session, _admin_account(user))
+    )
     if hash_text is None:
         engine.counters.failed_logins["admin"] += 1
         session.lose_admin()
@@ -104,17 +104,7 @@ def hashed(engine: Engine, database: Database, secret: str) -> Generator[Need, A
     return hash_text
 
 
-def set_password(session: Session, password: str) -> Steps:
-    """Change the admin password. Other sessions that logged in with the old one lose admin rights."""
-    engine = session.engine
-    admin = engine.database(ADMIN_DATABASE)
-    hash_text = yield from hashed(engine, admin, password)
-    stay_admin(session, hash_text)
-    session.keyspace.change(admin, "$$token", hash_text)
-    return None
-
-
-def stay_admin(session: Session, hash_text: str) -> None:
-    """A session that changes the admin password stays admin by the password with this hash, whether stored or lost."""
-    if session.admin_hashes:
+def stay_admin(session: Session, name: str, hash_text: str) -> None:
+    """A session that changes its own password stays admin by the password with this hash, whether stored or lost."""
+    if session.admin_hashes and session.admin_name == name:
         session.admin_hashes = (*session.admin_hashes[-1:], hash_text)

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.commands import admin, audit_facts, databases, keys, login, replication, sessions, users, watches
+from pynun.engine.commands import (
+    admin,
+    admins,
+    audit_facts,
+    databases,
+    keys,
+    login,
+    replication,
+    sessions,
+    users,
+    watches,
+)
 from pynun.engine.commands.command import row
 from pynun.engine.permissions import Permission
 from pynun.protocol import arguments as shapes
@@ -340,11 +351,49 @@ COMMANDS: tuple[Command, ...] = (
         audit=audit_facts.disconnect,
     ),
     row(
+        "list-admins",
+        shapes.NOTHING,
+        admins.list_admins,
+        "List the administrators for programs: `admins JSON`, with name, whether it is the first one (`NUN_USER`) and "
+        "sessions of each.",
+        admin=True,
+        differs=NOT_IN_THE_ORIGINAL,
+    ),
+    row(
+        "add-admin",
+        shapes.ADMIN_PASSWORD,
+        admins.add_admin,
+        "Add an administrator with a password of its own, who logs in by `auth NAME PASSWORD` and may do everything. "
+        "The audit trail says who did what.",
+        admin=True,
+        differs=NOT_IN_THE_ORIGINAL,
+        audit=audit_facts.add_admin,
+    ),
+    row(
+        "remove-admin",
+        shapes.ADMIN,
+        admins.remove_admin,
+        "Remove an administrator, except the first one. Its sessions lose admin rights, and their connections end.",
+        admin=True,
+        differs=NOT_IN_THE_ORIGINAL,
+        audit=audit_facts.remove_admin,
+    ),
+    row(
+        "set-admin-password",
+        shapes.ADMIN_PASSWORD,
+        admins.set_admin_password,
+        "Change the password of an administrator. Its sessions lose admin rights, except the one that asks.",
+        admin=True,
+        differs=NOT_IN_THE_ORIGINAL,
+        audit=audit_facts.set_admin_password,
+    ),
+    row(
         "set-password",
         shapes.PASSWORD,
-        login.set_password,
-        "Change the admin password. Other sessions lose admin rights, and a database that they selected with a token "
-        "that is no longer valid.",
+        admins.set_password,
+        "Change your own administrator password; a system user on the Unix socket changes that of the first "
+        "administrator. Other sessions that logged in with the old one lose admin rights, and a database that they "
+        "selected with a token that is no longer valid.",
         admin=True,
         differs=NOT_IN_THE_ORIGINAL,
         audit=audit_facts.set_password,

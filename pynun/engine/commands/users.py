@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun.engine.commands.admins import set_admin_password
 from pynun.engine.commands.keys import change_now
 from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
-from pynun.engine.commands.login import hashed, set_password, verified
+from pynun.engine.commands.login import hashed, verified
 from pynun.engine.key_layout import ADMIN_DATABASE
 from pynun.engine.permissions import (
     EVERYONE,
@@ -106,7 +107,8 @@ def set_token(session: Session, name: str, user: str, token: str) -> Steps:
     engine = session.engine
     database = engine.database(name)
     if name == ADMIN_DATABASE and user == EVERYONE:
-        return (yield from set_password(session, token))  # its token is the admin password
+        # Its token is the first administrator's password.
+        return (yield from set_admin_password(session, engine.context.admin_user, token))
     key = "$$token" if user == EVERYONE else user_key(user)
     if session.keyspace.read(database, key) is None:
         raise messages.NO_USER

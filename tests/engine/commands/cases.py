@@ -20,6 +20,11 @@ ACK = f"ack 7 {ADDRESS} \n"
 OUT_OF_RANGE = (
     "version out of range: at most 2130706432 can be given; remove k lets it start anew if it has come so far"
 )
+ADMIN_NAME = (
+    "an administrator's name has 1 to 64 visible characters, none of them a space, a semicolon or a colon, and does not"
+    " begin with -"
+)
+NAME_AND_PASSWORD = "must be followed by the name of an administrator and a password"
 COUNTED = "$connections is counted by the server: nobody can change it"
 PENDING = f"{RECORD} waits for its arbiter: only resolve changes it"
 SECURITY = "To read security keys you must auth as an admin!"
@@ -267,7 +272,7 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case(
             "admin",
             "metrics-state",
-            "metrics-state pending_ops: 0, op_log_file_size: 225, op_log_count: 9,"
+            "metrics-state pending_ops: 0, op_log_file_size: 250, op_log_count: 10,"
             "replication_time_moving_avg: 0.0, get_query_time_moving_avg: 0.0\n\n",
             OK,
         ),
@@ -289,10 +294,12 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case(
             "admin",
             "list-commands",
-            "commands-list ,ack,add-user,arbiter,auth,cluster-state,create-db,create-user,db-size,debug,disconnect,"
-            "drop-db,election,explain-permission,get,get-safe,grant,increment,join,keys,leave,list-commands,list-dbs,"
-            "list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-user,replicate,replicate-increment,replicate-join,"
-            "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-password,"
+            "commands-list ,ack,add-admin,add-user,arbiter,auth,cluster-state,create-db,create-user,db-size,debug,"
+            "disconnect,drop-db,election,explain-permission,get,get-safe,grant,increment,join,keys,leave,list-admins,"
+            "list-commands,list-dbs,"
+            "list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-admin,remove-user,replicate,"
+            "replicate-increment,replicate-join,"
+            "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-admin-password,set-password,"
             "set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use,use-db,"
             "watch\n",
             OK,
@@ -409,6 +416,32 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("admin", "disconnect 99", _error("no session has this id")),
         _case("admin", "disconnect", _error("disconnect must be followed by the id of a session")),
     ),
+    "list-admins": (
+        _case(
+            "admin",
+            "list-admins",
+            f'admins {{"admins":[{{"name":"{ADMIN_USER}","is_first":true,"sessions":1}},'
+            '{"name":"bea","is_first":false,"sessions":0}],"next":null}\n',
+            OK,
+        ),
+    ),
+    "add-admin": (
+        _case("admin", "add-admin ana two words", OK),
+        _case("admin", f"add-admin {ADMIN_USER} pwd", _error("administrator already exists")),
+        _case("admin", "add-admin a:b pwd", _error(ADMIN_NAME)),
+        _case("admin", "add-admin ana", _error(f"add-admin {NAME_AND_PASSWORD}")),
+    ),
+    "remove-admin": (
+        _case("admin", "remove-admin bea", OK),
+        _case("admin", "remove-admin nobody", _error("Not a valid administrator name")),
+        _case("admin", f"remove-admin {ADMIN_USER}", _error("the first administrator, of NUN_USER, can't be removed")),
+        _case("admin", "remove-admin", _error("remove-admin must be followed by the name of an administrator")),
+    ),
+    "set-admin-password": (
+        _case("admin", f"set-admin-password {ADMIN_USER} two words", OK),
+        _case("admin", "set-admin-password nobody pwd", _error("Not a valid administrator name")),
+        _case("admin", "set-admin-password ana", _error(f"set-admin-password {NAME_AND_PASSWORD}")),
+    ),
     "set-password": (
         _case("admin", "set-password two words", OK),
         _case("admin", "set-password", _error("set-password must be followed by a password")),
@@ -517,6 +550,7 @@ def prepared_world() -> World:
     """The world that the cases are asked in."""
     world = World()
     chief = world.admin("create-db d pwd", "create-db arb pwd arbiter", "use-db d pwd", "create-user ana ana-pwd")
+    chief.ask("add-admin bea bea-pwd")
     for command in ("set-permissions ana r a*", "set k 1", "set word v", "set full 9223372036854775807"):
         assert chief.ask(command) == [OK]
     chief.close()
