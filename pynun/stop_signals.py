@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
-OPTIONS_WITH_VALUE: Final = frozenset({"-u", "--user", "-p", "--pwd", "--pwd-file", "-h", "--host", "--ca"})
+OPTIONS_WITH_VALUE: Final = frozenset(
+    {"-u", "--user", "-p", "--pwd", "--pwd-file", "-h", "--host", "--ca", "--profile"}
+)
 """Those of the command line that stand before the command."""
 
 _SIGNAL_EXIT_CODE: Final = 128

@@ -112,6 +112,14 @@ def connection(
             help="For https:// and wss://: a PEM file with the CA to trust instead of the system's; else NUN_CA.",
         ),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="Address and login from ~/.config/pynun/profiles.toml; else NUN_PROFILE.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("-V", "--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
@@ -120,4 +128,4 @@ def connection(
 
     The options also work after the command, unless it has one of that name, as start has -h.
     """
-    context.obj = Connection(user, password, password_file, host, Authority(ca, os.environ.get("NUN_CA")))
+    context.obj = Connection(user, password, password_file, host, Authority(ca, os.environ.get("NUN_CA")), profile)

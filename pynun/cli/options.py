@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,10 @@ import typer
 from pynun.cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pynun.cli.certificate_authority import Authority
+    from pynun.cli.profiles import Profile
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
 DEFAULT_WEBSOCKET_URL = "ws://127.0.0.1:3012"
@@ -27,7 +31,32 @@ class Connection:
     password: str | None
     password_file: str | None
     host: str | None
-    authority: Authority
+    given_authority: Authority
+    profile_name: str | None = None
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile to use; None: none. Raises UsageError."""
+        if self.profile_name and self.host:
+            raise UsageError("-h/--host and --profile can't be combined: the profile has the address")
+        name = self.profile_name or (None if self.host else os.environ.get("NUN_PROFILE"))
+        if not name:
+            return None
+        from pynun.cli.profiles import read_profile  # seldom needed
+
+        return read_profile(name, os.environ)
+
+    @property
+    def authority(self) -> Authority:
+        """Which CA to trust. Raises UsageError."""
+        profile = self.profile
+        return self.given_authority if profile is None else self.given_authority._replace(variable=profile.ca)
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment for a login: with a profile, what the profile has in place of it. Raises UsageError."""
+        profile = self.profile
+        return os.environ if profile is None else profile.environ
 
     @property
     def has_login(self) -> bool:
@@ -36,10 +65,13 @@ class Connection:
 
     def http_url(self) -> str:
         """The server's HTTP address: given, or the Unix socket of this machine's server, or the default."""
-        return self.host or self._local_url() or DEFAULT_HTTP_URL
+        profile = self.profile
+        return self.host or (profile.url if profile else self._local_url()) or DEFAULT_HTTP_URL
 
     def websocket_url(self) -> str:
         """The server's WebSocket address, found in the same way. Raises UsageError."""
+        if (profile := self.profile) is not None:
+            return profile.find_websocket_url()
         if not self.host:
             return self._local_url() or DEFAULT_WEBSOCKET_URL
         if self.host.startswith(("ws://", "wss://", "unix:")):
@@ -53,7 +85,7 @@ class Connection:
 
     def _local_url(self) -> str | None:
         """The Unix socket, where who asks needs no login; None if there is none, or another login is wanted."""
-        if self.has_login or self.authority.option:
+        if self.has_login or self.given_authority.option:
             return None
         from pynun.cli.installation import local_url  # not for all commands
 

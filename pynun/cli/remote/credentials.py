@@ -37,7 +37,7 @@ def find_administrator(given: Connection) -> tuple[str | None, str | None]:
     try:
         if given.password_file:
             password = read_secret_file(given.password_file, "--pwd-file")
-        return load_credentials(os.environ, given.user, password)
+        return load_credentials(given.environ, given.user, password)
     except SettingsError as error:
         raise UsageError(str(error)) from None
 
@@ -46,12 +46,12 @@ def require_administrator(given: Connection, url: str, *, is_sent_anywhere: bool
     """User and password for the server at `url`, with a prompt for the password if necessary.
 
     Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go there.
-    `is_sent_anywhere`: it may, as with the original's commands.
+    `is_sent_anywhere`: it may, as with the original's commands; that of a profile never.
     """
     if _is_peer_login(given, url):
         return unix_socket.user_name(os.geteuid()), unix_socket.NO_PASSWORD
-    if not is_sent_anywhere and _is_withheld(given, url):
-        raise UsageError(_withheld_text(url))
+    if not (is_sent_anywhere and given.profile is None) and _is_withheld(given, url):
+        raise UsageError(_withheld_text(given, url))
     user, password = find_administrator(given)
     if user is None:
         raise UsageError("the administrator's user is missing: give it with -u USER or in NUN_USER")
@@ -81,7 +81,7 @@ def optional_administrator(given: Connection, url: str) -> tuple[str | None, str
         if None in find_administrator(given):
             return None, None
         if _is_withheld(given, url):
-            note(f"not logged in: {_withheld_text(url)}")
+            note(f"not logged in: {_withheld_text(given, url)}")
             return None, None
     return require_administrator(given, url)
 
@@ -95,7 +95,7 @@ def optional_login(given: Connection, url: str) -> Login | None:
 
     try:
         if given.user and _is_withheld(given, url):
-            note(f"not logged in: {_withheld_text(url)}")
+            note(f"not logged in: {_withheld_text(given, url)}")
             return None
         user, password = optional_administrator(given, url)
     except UsageError:
@@ -113,14 +113,16 @@ def _is_peer_login(given: Connection, url: str) -> bool:
 def _is_withheld(given: Connection, url: str) -> bool:
     """Whether the password comes from the environment and would cross a network unencrypted, which nobody chose."""
     is_of_environment = not (given.password or given.password_file) and any(
-        os.environ.get(name) for name in (PASSWORD.name, f"{PASSWORD.name}_FILE")
+        given.environ.get(name) for name in (PASSWORD.name, f"{PASSWORD.name}_FILE")
     )
     return is_of_environment and not is_private(url)
 
 
-def _withheld_text(url: str) -> str:
+def _withheld_text(given: Connection, url: str) -> str:
+    profile = given.profile
+    secret = PASSWORD.name if profile is None else f"the password of the profile {profile.name}"
     return (
-        f"{PASSWORD.name} is not sent to {url}: others could read it on the network. Use an encrypted address"
+        f"{secret} is not sent to {url}: others could read it on the network. Use an encrypted address"
         " (https:// or wss://), or give the password with -p or --pwd-file"
     )
 

@@ -85,6 +85,12 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
         users = machine.succeed("sh", "-c", f"cat /proc/$(cat {DATA}/server.lock)/status")
         assert re.search(r"Uid:\s+(\d+)", users)[1] == machine.succeed("id", "-u", "pynun").strip()  # type: ignore[index]
 
+        # Root and the server's user name neither the server nor its folder, and give no password.
+        for who in ((), ("setpriv", "--reuid=pynun", "--regid=pynun", "--clear-groups")):
+            assert "features-of-db" in machine.succeed(*who, "nun-db", "databases", "list")
+            exported = machine.run(*who, "nun-db", "export", "features-of-db")
+            assert (exported.returncode, f"the data folder is {DATA} (" in exported.stderr) == (0, True)
+
         # Again, with the server running: nothing changes.
         before = machine.changes()
         password = password_of(machine)
@@ -153,6 +159,7 @@ def test_data_that_was_moved_is_found(installed: Machine, bundle: Path, newer_bu
     assert "/var/large" in moved
     with machine.server(start):
         administer(machine, TUTORIAL)
+        assert "features-of-db" in machine.succeed("nun-db", "databases", "list")
         for command in (f"{newer_bundle}/install.sh --upgrade", "/opt/pynun/uninstall.sh --yes"):
             refused = machine.run("sh", *command.split())
             assert refused.returncode == 1
