@@ -298,8 +298,8 @@ class Engine:
     def _end_first_admins(self, hash_text: str | None) -> None:
         self.end_admins(self.context.admin_user, hash_text)
 
-    def _is_admin_by_loss(self, session: Member) -> bool:
-        """Whether the password that made it admin was never stored, or what replaced it was lost."""
+    def _has_lost_password(self, session: Member) -> bool:
+        """Whether the password that made it admin is not stored any more."""
         return bool(session.admin_hashes) and (
             self.administrator_hash(session.admin_name or "") not in session.admin_hashes
         )
@@ -321,11 +321,11 @@ class Engine:
                 self.context.on_unmeasured(database)
             newest = Newest(self.keyspace, database, is_after_loss=True)
             for session in list(database.sessions):
-                if self._is_admin_by_loss(session):
+                if self._has_lost_password(session):
                     session.lose_admin(newest)
                 session.leave_if_revoked()
                 if session.database is not None:
                     session.set_rules(self.rules_for(database, session.user), newest)
         for session in list(self.sessions.values()):
-            if self._is_admin_by_loss(session):
+            if self._has_lost_password(session):
                 session.lose_admin()

@@ -16,6 +16,7 @@ import pytest
 from pynun.cli.remote.metrics import Metrics
 from pynun.storage.store import LmdbStore
 from pynun.transfer.nundb_import import existing_databases
+from pynun.unix_socket import SOCKET_NAME
 from tests.cli.command import run
 from tests.support.certificates import Authority
 from tests.support.nundb_files import Key, write_folder
@@ -161,8 +162,9 @@ def test_the_address_of_its_own_says_it_too(starting: Starting) -> None:
     assert request(starting.metrics, "/").status == 404
 
 
-def test_commands_for_people_say_it(starting: Starting) -> None:
-    url = f"http://{starting.server.http}"
+@pytest.mark.parametrize("is_local", [False, True])
+def test_commands_for_people_say_it(starting: Starting, is_local: bool) -> None:
+    url = f"unix:{starting.server.data_dir / SOCKET_NAME}" if is_local else f"http://{starting.server.http}"
     status = run("-h", url, "status")
     assert status.code == 1
     assert re.match(
