@@ -94,8 +94,10 @@ def recover(segments: Sequence[Segment], log_id: bytes, checkpoint: int, *, is_i
                 raise DamagedLogError(f"{segment.name} is a copy of {other.name}")
     if not is_in_use:
         return Recovered([], checkpoint, 0, 0)
-    if not own:
+    if all(segment.header.log_id != log_id for segment in segments):
         raise MissingLogError(f"the files {GLOB} are missing")
+    if not own:  # all were replaced after failed syncs, when the data had everything
+        return Recovered([], checkpoint, 0, 0)
     for place in range(len(segments), max(segment.header.files for segment in own.values())):
         raise MissingLogError(f"{name_of(place + 1)} is missing")
     found: list[Record] = []

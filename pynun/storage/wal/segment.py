@@ -9,7 +9,6 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from pynun.storage.wal.segment_format import (
-    LOG_ID_BYTES,
     RECORD_OVERHEAD_BYTES,
     RECORDS_AT,
     SALT_BYTES,
@@ -29,9 +28,6 @@ NAME: Final = re.compile(r"log-(\d\d)\.wal")
 GLOB: Final = "log-*.wal"
 NEW_SUFFIX: Final = ".new"
 """A file has this until it is complete; then it gets its name."""
-
-SPARE: Final = Header(0, bytes(LOG_ID_BYTES), 0, 0, 0, 0, bytes(SALT_BYTES))
-"""The header of a file that was never used."""
 
 
 def name_of(place: int) -> str:
@@ -53,8 +49,8 @@ class Segment:
         self.file = file
         self.size = disk.size(file)
         start = disk.read(file, RECORDS_AT, 0)
-        self._slots = [decode_header(start, slot) for slot in SLOTS]
-        found = [header for header in self._slots if header is not None]
+        self._slots = {slot: decode_header(start, slot) for slot in SLOTS}
+        found = [header for header in self._slots.values() if header is not None]
         if not found:
             raise HeaderError
         self._use(max(found, key=lambda header: header.number))
@@ -81,21 +77,30 @@ class Segment:
     def mend(self) -> None:
         """Write the header into a slot where it is missing: a crash came between, or the slot is damaged. Raises
         OSError."""
-        if self._slots != [self.header] * len(SLOTS):
-            for slot, found in zip(SLOTS, self._slots, strict=True):
-                if found != self.header:
-                    write_all(self._disk, self.file, encode_header(self.header), slot)
-            self._disk.sync(self.file)
-            self._slots = [self.header] * len(SLOTS)
+        missing = [slot for slot in SLOTS if self._slots[slot] != self.header]
+        for slot in missing:
+            self._write_slot(slot, self.header)
+        if missing:
+            self.sync()
 
     def put_into_use(self, header: Header) -> None:
-        """Begin a segment in this file, whose content is not needed any more. The second slot is synced with the first
-        record, so that one of them can be read at any time. Raises OSError."""
-        encoded = encode_header(header)
-        write_all(self._disk, self.file, encoded, SLOTS[0])
+        """Begin a segment in this file, whose content is not needed any more. Raises OSError.
+
+        One slot can be read at any time: the second is written when the first is on disk, and is synced with the first
+        record.
+        """
+        first, second = SLOTS
+        if self._slots[second] is None:
+            self.mend()
+        self._write_slot(first, header)
         self.sync()
-        write_all(self._disk, self.file, encoded, SLOTS[1])
         self._use(header)
+        self._write_slot(second, header)
+
+    def _write_slot(self, slot: int, header: Header) -> None:
+        self._slots[slot] = None
+        write_all(self._disk, self.file, encode_header(header), slot)
+        self._slots[slot] = header
 
     def has_room(self, changes_bytes: int) -> bool:
         """Whether a record with so many bytes of changes fits."""
@@ -105,7 +110,13 @@ class Segment:
         """Write a record, and return where it ends; it is valid after `sync` and `accept`. Raises OSError. Then the
         next record is written over what there is of it."""
         encoded = encode_record(self.header.salt, self._seed, record)
-        write_all(self._disk, self.file, encoded, self.end)
+        try:
+            write_all(self._disk, self.file, encoded, self.end)
+        except OSError:
+            # What the file held before may end as the record does: it must not count as whole.
+            with contextlib.suppress(OSError):
+                self._disk.write(self.file, bytes(SALT_BYTES), self.end)
+            raise
         return self.end + len(encoded)
 
     def sync(self) -> None:
@@ -136,7 +147,7 @@ class Segment:
             self._disk.close(self.file)
 
 
-def make_segment(disk: Disk, name: str, size: int) -> Segment:
+def make_segment(disk: Disk, name: str, size: int, log_id: bytes) -> Segment:
     """Make a spare file, over an existing one of that name, with all its space allocated. Raises OSError.
 
     If only the sync of the name failed, the file is broken.
@@ -145,8 +156,8 @@ def make_segment(disk: Disk, name: str, size: int) -> Segment:
     file = disk.make(new_name)
     try:
         start = bytearray(RECORDS_AT)
+        encoded = encode_header(Header(0, log_id, 0, 0, 0, 0, bytes(SALT_BYTES)))
         for slot in SLOTS:
-            encoded = encode_header(SPARE)
             start[slot : slot + len(encoded)] = encoded
         # Zeros, because some file systems reserve nothing before data is written.
         write_all(disk, file, bytes(start) + bytes(size - RECORDS_AT), 0)

@@ -211,7 +211,7 @@ class WriteAheadLog:
         (self._lost if segment.is_broken else self._spares).append(segment)
 
     def _make_spare(self) -> None:
-        segment = make_segment(self._disk, name_of(len(self._segments) + 1), self._size)
+        segment = make_segment(self._disk, name_of(len(self._segments) + 1), self._size, self._log_id)
         self._segments.append(segment)
         self._shelve(segment)
 
@@ -223,7 +223,7 @@ class WriteAheadLog:
 
     def _replace(self, segment: Segment) -> Segment:
         """Make a new file in place of one that holds nothing any more. Raises OSError."""
-        new = make_segment(self._disk, segment.name, self._size)
+        new = make_segment(self._disk, segment.name, self._size, self._log_id)
         self._segments[self._segments.index(segment)] = new
         (self._lost if segment.is_broken else self._spares).remove(segment)
         segment.close()

@@ -32,10 +32,8 @@ class Life:
         """Acknowledged batches after the checkpoint."""
         self.pending: Record | None = None
         """The one being written when the power was cut."""
-        self.refused: dict[int, bytes] = {}
-        """Changes that were refused, by revision."""
-        self.last_refused: Record | None = None
-        """The one that was refused, if nothing was stored since."""
+        self.in_doubt: Record | None = None
+        """One that was refused because it could not be synced, if nothing was stored since."""
         self.revision = 0
         self.counts = dict.fromkeys(("stored", "refused", "recovered", "lost", "full"), 0)
 
@@ -45,7 +43,7 @@ class Life:
         self.check(log.recovered)
         log.start()
         self.stored = log.recovered
-        self.pending = self.last_refused = None
+        self.pending = self.in_doubt = None
         return log
 
     def check(self, recovered: list[Record]) -> None:
@@ -53,7 +51,7 @@ class Life:
         count = len(self.stored)
         assert recovered[:count] == self.stored
         rest = recovered[count:]
-        possible = [record for record in (self.last_refused, self.pending) if record is not None]
+        possible = [record for record in (self.in_doubt, self.pending) if record is not None]
         assert not rest or (len(rest) == 1 and rest[0] in possible), (rest, possible)
         if self.pending is not None:
             self.counts["recovered" if rest else "lost"] += 1
@@ -83,6 +81,7 @@ class Life:
         self.revision += 1 + (self.random.random() < 0.1)
         changes = self.random.choice([b"", b"x", b"like a record" * 30, self.random.randbytes(900)])
         record = Record(self.revision, log.revision, self.revision * 10, self.random.getrandbits(60), changes)
+        is_appended = False
         try:
             if not log.make_room(len(changes)):
                 self.counts["full"] += 1
@@ -94,14 +93,17 @@ class Life:
                 disk.step()
             self.pending = record
             log.append(record.revision, record.operations, record.time_ns, changes)
+            is_appended = True
             log.sync()
         except OSError:
             self.counts["refused"] += 1
-            self.last_refused, self.pending = self.pending or self.last_refused, None
+            if is_appended:
+                self.in_doubt = record
+            self.pending = None
             return
         self.counts["stored"] += 1
         self.stored.append(record)
-        self.pending = self.last_refused = None
+        self.pending = self.in_doubt = None
 
     def take_over(self, disk: SimulatedDisk, log: WriteAheadLog, checkpoint: int) -> None:
         """Have the data take over the records up to a revision, in one commit, and release them."""

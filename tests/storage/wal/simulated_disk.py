@@ -74,7 +74,7 @@ class SimulatedDisk(Disk):
         """What the names lead to."""
         self._durable_names = dict(self.inodes)
         self._renamings: list[Callable[[dict[str, Inode]], object]] = []
-        self._open: dict[int, Inode] = {}
+        self.open_files: dict[int, Inode] = {}
         self._descriptors = 0
         self.calls = 0
         self.crash_at: int | None = None
@@ -129,21 +129,21 @@ class SimulatedDisk(Disk):
 
     def _descriptor(self, inode: Inode) -> int:
         self._descriptors += 1
-        self._open[self._descriptors] = inode
+        self.open_files[self._descriptors] = inode
         return self._descriptors
 
     def size(self, file: int) -> int:
-        return len(self._open[file].current)
+        return len(self.open_files[file].current)
 
     def read(self, file: int, size: int, at: int) -> bytes:
-        return bytes(self._open[file].current[at : at + size])
+        return bytes(self.open_files[file].current[at : at + size])
 
     def write(self, file: int, data: bytes | memoryview, at: int) -> int:
         fault = self._fault("write")
         whole = bytes(data)
         if fault == "short":
             whole = whole[: self.random.randint(1, len(whole))]
-        self._open[file].write(whole, at)
+        self.open_files[file].write(whole, at)
         self.step()
         return len(whole)
 
@@ -152,9 +152,9 @@ class SimulatedDisk(Disk):
         try:
             self._fault("sync")
         except OSError:
-            self._open[file].settle(self.random)
+            self.open_files[file].settle(self.random)
             raise
-        self._open[file].sync()
+        self.open_files[file].sync()
         self.step()
 
     def rename(self, name: str, new_name: str) -> None:
@@ -179,10 +179,10 @@ class SimulatedDisk(Disk):
         self.step()
 
     def lock(self, file: int) -> bool:
-        return not self._open[file].is_locked
+        return not self.open_files[file].is_locked
 
     def unlock(self, file: int) -> None:
         pass
 
     def close(self, file: int) -> None:
-        del self._open[file]
+        del self.open_files[file]
