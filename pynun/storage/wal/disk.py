@@ -69,6 +69,10 @@ class Disk:
             return False
         return True
 
+    def share(self, file: int) -> None:
+        """Lock a file against its reuse, as a reader; wait while the server begins a segment in it."""
+        fcntl.flock(file, fcntl.LOCK_SH)
+
     def unlock(self, file: int) -> None:
         """Let readers lock the file again."""
         fcntl.flock(file, fcntl.LOCK_UN)

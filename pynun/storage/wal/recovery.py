@@ -70,9 +70,9 @@ def _open(disk: Disk, name: str, size: int) -> Segment:
         segment = Segment(disk, name, file)
         if segment.size < size:
             raise DamagedLogError(f"{name} is too short")
-    except HeaderError:
+    except HeaderError as error:
         disk.close(file)
-        raise DamagedLogError(f"{name} has no header that can be read") from None
+        raise DamagedLogError(str(error)) from None
     except BaseException:
         disk.close(file)
         raise

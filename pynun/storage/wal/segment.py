@@ -48,11 +48,14 @@ class Segment:
         self.name = name
         self.file = file
         self.size = disk.size(file)
-        start = disk.read(file, RECORDS_AT, 0)
+        self._read_header()
+
+    def _read_header(self) -> None:
+        start = self._disk.read(self.file, RECORDS_AT, 0)
         self._slots = {slot: decode_header(start, slot) for slot in SLOTS}
         found = [header for header in self._slots.values() if header is not None]
         if not found:
-            raise HeaderError
+            raise HeaderError(f"{self.name} has no header that can be read")
         self._use(max(found, key=lambda header: header.number))
 
     def _use(self, header: Header) -> None:
@@ -136,6 +139,11 @@ class Segment:
     def lock(self) -> bool:
         """Lock it against readers; False if one is reading it. Raises OSError."""
         return self._disk.lock(self.file)
+
+    def share(self) -> None:
+        """Lock it against its reuse, as a reader. Raises HeaderError and OSError."""
+        self._disk.share(self.file)
+        self._read_header()  # it may have been reused until now
 
     def unlock(self) -> None:
         """Let readers lock it again. Raises OSError."""
