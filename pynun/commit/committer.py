@@ -200,10 +200,11 @@ class Committer:
             return False
         began = time.perf_counter()
         try:
-            await self._growing(partial(self._store.checkpoint, count))
+            await self._growing(partial(self._store.move, count))
         except StorageError as error:
             _log.debug("the log can't be moved into the data now: %s", error)
             return False
+        self._store.moved()
         self.checkpoint_seconds.observe(time.perf_counter() - began)
         return True
 
@@ -236,10 +237,11 @@ class Committer:
         """Test with an empty commit whether commits work again."""
         batch = self._view.take_batch()
         try:
-            await self._growing(partial(self._store.append, batch, self._view.operations - self._view.batch.operations))
+            await self._growing(partial(self._store.log, batch, self._view.operations - self._view.batch.operations))
         except StorageError as error:
             self.failure = str(error)
         else:
+            self._store.logged(batch)
             self._succeeded()
         self._view.written()
         for waiter in batch.waiters:
@@ -253,11 +255,11 @@ class Committer:
 
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
-        append = partial(self._store.append, batch, operations)
+        log = partial(self._store.log, batch, operations)
         while True:
             began = self._write_began_at = time.perf_counter()
             try:
-                await self._growing(append)
+                await self._growing(log)
             except StorageError as error:
                 self.failures += 1
                 if not self._view.is_relaxed:
@@ -266,13 +268,14 @@ class Committer:
                 self._refuse_changes(batch, str(error))
                 if isinstance(error, TakenAwayError):
                     # It was acknowledged, and can still be saved from the open file.
-                    append = partial(self._store.append, batch, operations, is_rescue=True)
+                    log = partial(self._store.log, batch, operations, is_rescue=True)
                     continue
                 if self._is_stopping:
                     raise
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
+        self._store.logged(batch)
         now = time.perf_counter()
         self.commit_seconds.observe(now - began)
         self.commit_entries.observe(len(batch.entries))

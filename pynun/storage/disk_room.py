@@ -26,7 +26,8 @@ class DiskRoom:
         self._folder = folder
         self._batches = _BATCHES
         self._bytes = 0
-        self._is_short = False
+        self.is_short = False
+        """Whether the disk was short of space when it was last checked."""
 
     def is_short_for(self, batch_bytes: int) -> bool:
         """Whether the disk is short of space for a batch of this size."""
@@ -36,10 +37,10 @@ class DiskRoom:
             self._batches = self._bytes = 0
             disk = os.statvfs(self._folder)
             free = disk.f_bfree if os.geteuid() == 0 else disk.f_bavail
-            self._is_short = free * disk.f_frsize < ROOM_BYTES_MIN
-        return self._is_short
+            self.is_short = free * disk.f_frsize < ROOM_BYTES_MIN
+        return self.is_short
 
     def ran_out(self) -> None:
         """Count the disk as short for some time: a write failed, whatever the disk reports (a quota)."""
-        self._is_short = True
+        self.is_short = True
         self._batches = self._bytes = 0

@@ -1,16 +1,12 @@
-"""The write-ahead log's entries in memory, and the checkpoints that move them into the data.
+"""The log's entries in memory, and the rounds that move them into the data.
 
-LMDB copies each page that a commit changes. Scattered keys of a large database are on separate pages, so ten changes
-cost twenty pages; in the log they cost three (measured: docs/performance.md). A checkpoint moves many entries at once
-into the data, in key order: neighbours share pages, and a key changed a hundred times is written once. The log is in
-the same LMDB file, so each commit is still all or nothing, and a reader of one commit sees matching log and data.
+A round moves many entries at once into the data, in key order: neighbours share pages, and a key changed a hundred
+times is written once. Entries of the log that are not in the data yet are in memory too (`entries`, bounded). Reads
+never use the log on disk.
 
-Entries of the log that are not in the data yet are in memory too (`entries`, bounded). Reads never use the log on disk.
-
-A checkpoint works in rounds. A round takes the keys in the log at its start and writes their current entries into the
-data, slice by slice. The commit of the last slice sets the number `checkpoint`: rows up to the start of the round are
-obsolete. After a crash, all later rows are read again. Some may already be in the data, which is harmless: a row holds
-a key's whole entry, not a difference.
+A round takes the keys that are in the log at its start and puts their current entries into the data, slice by slice.
+The commit of the last slice sets the number `checkpoint` to the newest revision at the start of the round, never a
+later one: batches come meanwhile, and the data does not have all of them.
 """
 
 from __future__ import annotations
@@ -18,8 +14,7 @@ from __future__ import annotations
 import sys
 import threading
 from bisect import bisect_left
-from itertools import groupby
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun.engine.overlay import Entry
 from pynun.storage import schema
@@ -30,19 +25,14 @@ if TYPE_CHECKING:
     import lmdb
     from lmdb import _Database
 
-    from pynun.engine.overlay import Batch
-
     Pair = tuple[bytes, bytes]
     Logged = tuple[bytes, bytes | None]
 
 ENTRIES_DUE: Final = 16_384
-BYTES_DUE: Final = 4 * 1024 * 1024
-"""With this many keys in memory, or bytes in rows, a checkpoint is due. The keys bound memory; the bytes bound the file
-and the time to read the log at a start."""
+"""With this many keys in memory, a round is due."""
 
 ENTRIES_MAX: Final = 2 * ENTRIES_DUE
-BYTES_MAX: Final = 3 * BYTES_DUE
-"""From here on, the next batch waits for a checkpoint."""
+"""From here on, the next batch waits for one."""
 
 NOT_LOGGED: Final = Entry(0, "")  # compared by identity: "the key is not in the log"
 
@@ -63,47 +53,27 @@ class Under(NamedTuple):
     """The first key not looked up in the log; None if all were."""
 
 
-class Appended(NamedTuple):
-    """A batch in the log."""
+class Moved(NamedTuple):
+    """A slice of the entries, put into the data in one commit."""
 
-    record_bytes: int
-    rows: int
-    """Rows added."""
-
-
-class Checkpointed(NamedTuple):
-    """A slice of the log that was put into the data."""
-
-    keys: list[bytes]
-    checkpoint: int
-    rows_removed: int
+    entries: list[tuple[bytes, Entry | None]]
+    """With their LMDB keys; None means to be removed."""
+    checkpoint: int | None
+    """The data then has everything up to this revision; None if the round is not over."""
 
 
 class Memtable:
-    """The memtable and log of one store. The writing thread changes them; others may read meanwhile."""
+    """The memtable of one store. The loop changes it, or whoever writes while the loop waits; others may read
+    meanwhile."""
 
-    def __init__(self, database: _Database) -> None:
-        self._database: Final = database
+    def __init__(self) -> None:
         self.entries: dict[bytes, Entry | None] = {}
         """By LMDB key, entries not in the data yet; None means removed."""
         self._full_keys: dict[bytes, bytes] = {}  # of entries whose LMDB key is shortened
         self._looking: Final = threading.Lock()  # held while the index is used
         self._index: KeyIndex | None = None
-        self._bytes = 0  # of rows since the last checkpoint
-        self._rows = 0  # on disk, obsolete ones too
-        self._newest = 0  # revision of the last batch
-        self._checkpoint = 0
         self._round: list[bytes] = []  # LMDB keys still to be put, last one first
         self._round_revision = 0
-        self._round_bytes = 0
-
-    def load(self, transaction: lmdb.Transaction, checkpoint: int) -> None:
-        """Read the log. Raises lmdb.Error, struct.error, UnicodeDecodeError if it is damaged."""
-        self._checkpoint = self._newest = checkpoint
-        self._rows = transaction.stat(self._database)["entries"]
-        for revision, record in _records(transaction, self._database, checkpoint):
-            self._newest = revision
-            self._take(schema.decode_changes(record).items(), len(record))
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -147,28 +117,10 @@ class Memtable:
             index.fill(self.entries.copy())
         return index
 
-    # --- appending ---------------------------------------------------------------------------------------------
+    # --- changing ----------------------------------------------------------------------------------------------
 
-    def append(self, transaction: lmdb.Transaction, batch: Batch) -> Appended:
-        """Put a batch into the log. Pass the result to `appended` when the transaction is on disk."""
-        record = schema.encode_changes(batch.entries)
-        size = schema.LOG_ROW_BYTES
-        rows = [
-            (schema.log_key(batch.revision, row), record[at : at + size])
-            for row, at in enumerate(range(0, len(record), size))
-        ]
-        with transaction.cursor(self._database) as cursor:
-            cursor.putmulti(rows, append=True)
-        return Appended(len(record), len(rows) - self._remove_old(transaction, 2 * len(rows)))
-
-    def appended(self, batch: Batch, appended: Appended) -> None:
-        """The batch is on disk."""
-        self._rows += appended.rows
-        if batch.entries:
-            self._newest = batch.revision
-            self._take(batch.entries.items(), appended.record_bytes)
-
-    def _take(self, changes: Iterable[tuple[bytes, Entry | None]], record_bytes: int) -> None:
+    def take(self, changes: Iterable[tuple[bytes, Entry | None]]) -> None:
+        """Add the changes of a batch that is in the log."""
         entries = self.entries
         # One by one, in order: the note of a dropped database comes last in its batch, and must not
         # become visible before the changes it refers to (`pynun.engine.tombstones`).
@@ -181,74 +133,50 @@ class Memtable:
             entries[stored] = entry
             if is_new and (index := self._index) is not None:
                 index.add(stored)
-        self._bytes += record_bytes
-
-    def _remove_old(self, transaction: lmdb.Transaction, count_max: int) -> int:
-        """Remove obsolete rows, few at a time: LMDB must record in the next commit what this one frees."""
-        count = 0
-        with transaction.cursor(self._database) as cursor:
-            cursor.first()
-            # After the last row the key is empty.
-            while count < count_max and (key := cast("bytes", cursor.key())):
-                if schema.log_revision(key) > self._checkpoint:
-                    break
-                cursor.delete()
-                count += 1
-        return count
-
-    # --- checkpoints -------------------------------------------------------------------------------------------
 
     @property
     def is_due(self) -> bool:
-        """Whether the log is so large that a slice should move into the data now."""
-        return bool(self._round) or len(self.entries) >= ENTRIES_DUE or self._bytes >= BYTES_DUE
+        """Whether a slice should move into the data now."""
+        return self.is_in_round or len(self.entries) >= ENTRIES_DUE
 
     @property
     def is_full(self) -> bool:
-        """Whether the log is so large that the next batch must wait."""
-        return len(self.entries) >= ENTRIES_MAX or self._bytes >= BYTES_MAX
+        """Whether it is so large that the next batch must wait."""
+        return len(self.entries) >= ENTRIES_MAX
 
     @property
-    def is_empty(self) -> bool:
-        """Whether the data has everything and no obsolete row is left."""
-        return not self.entries and not self._rows
+    def is_in_round(self) -> bool:
+        """Whether a round has begun and is not over."""
+        return bool(self._round)
 
-    def checkpoint(
-        self, transaction: lmdb.Transaction, meta: _Database, data: _Database, count_max: int, rows_max: int
-    ) -> Checkpointed:
-        """Put a slice into the data. Pass the result to `checkpointed` when the transaction is on disk."""
-        if not self._round:
-            self._round = sorted(self.entries, reverse=True)
-            self._round_revision = self._newest
-            self._round_bytes = self._bytes
-        keys = self._round[: -count_max - 1 : -1]
+    def begin_round(self, revision: int) -> None:
+        """Begin a round. `revision` is that of the newest batch, and everything up to it must have been taken."""
+        self._round = sorted(self.entries.copy(), reverse=True)
+        self._round_revision = revision
+
+    def put_slice(self, transaction: lmdb.Transaction, data: _Database, count_max: int) -> Moved:
+        """Put the next entries of the round into the data. Pass the result to `moved` when the transaction is on disk.
+        May run in a thread while entries are taken."""
+        entries = [(stored, self.entries[stored]) for stored in self._round[: -count_max - 1 : -1]]
         puts: list[Pair] = []
-        for stored in keys:
-            entry = self.entries[stored]
+        for stored, entry in entries:
             if entry is None:
                 transaction.delete(stored, db=data)
             else:
                 puts.append((stored, schema.encode_value(self._full_keys.get(stored, stored), entry)))
         with transaction.cursor(data) as cursor:
             cursor.putmulti(puts)
-        checkpoint = self._checkpoint
-        if len(keys) == len(self._round):
-            # Otherwise, after a crash, a row already put into the data could overwrite a newer entry that
-            # was never in the log.
-            checkpoint = self._newest if len(keys) == len(self.entries) else self._round_revision
-            transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(checkpoint), db=meta)
-        return Checkpointed(keys, checkpoint, self._remove_old(transaction, rows_max))
+        return Moved(entries, self._round_revision if len(entries) == len(self._round) else None)
 
-    def checkpointed(self, done: Checkpointed) -> None:
-        """The slice is on disk."""
-        for stored in done.keys:
-            del self.entries[stored]
-            self._full_keys.pop(stored, None)
-        del self._round[len(self._round) - len(done.keys) :]
-        self._rows -= done.rows_removed
-        self._checkpoint = done.checkpoint
+    def moved(self, done: Moved) -> None:
+        """The slice is on disk. Entries that were changed since stay."""
+        entries = self.entries
+        for stored, entry in done.entries:
+            if entries[stored] is entry:
+                del entries[stored]
+                self._full_keys.pop(stored, None)
+        del self._round[len(self._round) - len(done.entries) :]
         if not self._round:
-            self._bytes = self._bytes - self._round_bytes if self.entries else 0
             self._index = None  # most of its keys are obsolete
 
 
@@ -303,19 +231,6 @@ class KeyIndex:
             ordered.sort()
 
 
-def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
-    """The log's newer entries of a data file, in LMDB's form, sorted.
-
-    Raises lmdb.Error, struct.error, UnicodeDecodeError if the file is damaged.
-    """
-    checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
-    if checkpoint is None:  # format 1
-        return []
-    log = Memtable(environment.open_db(schema.LOG_DATABASE, txn=transaction, create=False))
-    log.load(transaction, schema.decode_checkpoint(checkpoint))
-    return log.pairs(b"")[0]
-
-
 def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
     """Sorted pairs of the data merged with the log's, which win."""
     at, end = 0, len(logged)
@@ -331,12 +246,3 @@ def merged(pairs: Iterable[Pair], logged: Sequence[Logged]) -> Iterator[Pair]:
     for stored, value in logged[at:]:
         if value is not None:
             yield stored, value
-
-
-def _records(transaction: lmdb.Transaction, database: _Database, after: int) -> Iterator[tuple[int, bytes]]:
-    """The log's entries of the batches after a revision."""
-    with transaction.cursor(database) as cursor:
-        if cursor.set_range(schema.log_key(after + 1)):
-            rows = cast("Iterator[Pair]", cursor.iternext())
-            for revision, group in groupby(rows, key=lambda row: schema.log_revision(row[0])):
-                yield revision, b"".join(value for _, value in group)

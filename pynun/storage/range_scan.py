@@ -6,18 +6,21 @@ from bisect import bisect_left
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from pynun.engine.key_layout import ID_BYTES
+from pynun.engine.key_layout import CONFLICT_BIT, ID_BYTES
 from pynun.engine.overlay import LONG_NAME_BYTES, LongName
 from pynun.storage import schema
 from pynun.storage.memtable import merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import lmdb
+    from lmdb import _Database
 
     from pynun.engine.overlay import Entry
-    from pynun.storage.memtable import Logged, Pair, Under
+    from pynun.storage.memtable import Logged, Memtable, Pair, Under
+
+    AnyPair = tuple[bytes | memoryview, bytes | memoryview]
 
 TOUCHED_BYTES: Final = 1024 * 1024
 """A slice reads at most this many bytes of values, or one value: py-lmdb touches every page of a value it returns."""
@@ -110,3 +113,63 @@ def full_names(
         if name.startswith(start):
             names.append(name[4:])
     return names, None
+
+
+def totals_of(pairs: Iterable[AnyPair], behind: bytes | None, count_max: int) -> Slice:
+    """Totals of the first of these pairs; `behind` is where they end if there are more."""
+    totals: dict[int, tuple[int, int]] = {}
+    names: dict[int, str] = {}
+    following = behind
+    left = TOUCHED_BYTES
+    for count, (key, value) in enumerate(pairs):
+        if count == count_max or left <= 0:
+            following = bytes(key)
+            break
+        left -= len(value)
+        prefix = int.from_bytes(key[:4], "big")
+        identifier = prefix & ~CONFLICT_BIT
+        keys, stored_bytes = totals.get(identifier, (0, 0))
+        totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
+        if not prefix and len(key) > 4:
+            whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
+            names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()
+    return Slice(totals, names, following)
+
+
+def size_of(pairs: Iterable[AnyPair], behind: bytes | None, count_max: int) -> tuple[int, int, bytes | None]:
+    """How large the first of these pairs are: see `pynun.engine.overlay.Store.measure_database`."""
+    count = size = 0
+    for key, value in pairs:
+        if count == count_max or size > TOUCHED_BYTES:
+            return count, size, bytes(key)
+        count += 1
+        size += schema.text_bytes(key, value)
+    return count, size, behind
+
+
+def scan_both(
+    environment: lmdb.Environment,
+    data: _Database,
+    memtable: Memtable,
+    start: bytes,
+    position: bytes,
+    count_max: int,
+    long_names: list[LongName] | None,
+) -> tuple[list[bytes], bytes | None, bool]:
+    """A slice of the keys of data and log that begin with `start`: see `pynun.engine.overlay.Store.scan`."""
+    stored_start = start[: schema.PREFIX_BYTES]
+    first = position[: schema.KEY_BYTES_MAX] or stored_start
+    while True:
+        logged = memtable.under(stored_start, first, count_max)
+        with environment.begin(db=data) as transaction, transaction.cursor() as cursor:
+            stored, following = data_slice(cursor, stored_start, first, count_max)
+            if logged.entries:
+                stored, following = slice_with_log(stored, following, logged, count_max)
+                if not stored and following is not None:
+                    first = following
+                    continue
+        if len(start) <= schema.PREFIX_BYTES and not any(map(schema.is_long, stored)):
+            return [name[4:] for name in stored], following, True
+        with environment.begin(db=data, buffers=True) as with_values:
+            names, behind = full_names(with_values, start, stored, logged.full_keys, long_names)
+        return names, behind or following, False

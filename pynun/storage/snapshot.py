@@ -19,7 +19,7 @@ from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
 from pynun.storage.files.regular_file import has_content
 from pynun.storage.integrity.page_walk import is_whole, looks_cut
-from pynun.storage.memtable import read_log
+from pynun.storage.log_rows import read_log
 from pynun.storage.range_scan import entries_under
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """The data folder as a store: read entries, and write batches into the log or the data.
 
 The loop's thread reads. Each read has its own transaction, which ends before anything else runs, so none pins old
-pages. The thread that calls `append`, `checkpoint` or `write` is the only writer.
+pages. The thread that calls `log`, `move` or `write` is the only writer; `logged` and `moved` then tell the reads, on
+the loop.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import struct
 import threading
 import time
 from itertools import takewhile
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import lmdb
 
-from pynun.engine.key_layout import CONFLICT_BIT, ID_BYTES
+from pynun.engine.key_layout import ID_BYTES
 from pynun.errors import DamageError, MapFullError, StartError, StorageError
 from pynun.storage import schema
+from pynun.storage.data_write import put_batch
 from pynun.storage.disk_room import DiskRoom
 from pynun.storage.environment import (
     DAMAGE,
@@ -36,24 +38,29 @@ from pynun.storage.environment import (
 from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.page_walk import check_pages
+from pynun.storage.log_rows import LogRows
 from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
 from pynun.storage.open_files import OpenFiles
-from pynun.storage.range_scan import TOUCHED_BYTES, Slice, data_slice, entries_under, full_names, slice_with_log
+from pynun.storage.range_scan import Slice, entries_under, scan_both, size_of, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pynun.engine.overlay import Batch, Entry, LongName
-    from pynun.storage.memtable import Pair
-
-    _AnyPair = tuple[bytes | memoryview, bytes | memoryview]
+    from pynun.storage.data_write import Copy
+    from pynun.storage.log_rows import Appended
+    from pynun.storage.memtable import Moved, Pair
+    from pynun.storage.range_scan import AnyPair
 
 _LOGGED_BYTES_MAX: Final = 1 << 20
 """A larger batch goes directly into the data: writing it twice would cost more than it saves."""
 
 _SLICE_KEYS: Final = 1024
 """Keys that a checkpoint moves in one commit while nobody waits for the next."""
+
+_AT_ONCE_BYTES_MAX: Final = 64 * 1024
+"""A larger batch takes longer to write than a thread costs."""
 
 _OLD_ROWS: Final = 64
 """Obsolete log rows that a checkpoint removes with each slice of entries."""
@@ -68,15 +75,6 @@ _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
 
 
-class Copy(NamedTuple):
-    """All entries under one prefix, to be put under another."""
-
-    source: bytes
-    target: bytes
-    is_over: bool
-    """Whether they replace existing entries."""
-
-
 class LmdbStore:
     """An open data folder. Only one process at a time can have it open."""
 
@@ -87,6 +85,9 @@ class LmdbStore:
         self.folder = folder
         self._on_damage = on_damage
         self._refused = ""  # why the last write failed
+        self._memtable = Memtable()
+        self._appended: Appended | None = None  # by `log`, for `logged`
+        self._moved: Moved | None = None  # by `move`, for `moved`
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         with contextlib.ExitStack() as stack:
             lock = FolderLock(folder)
@@ -126,10 +127,12 @@ class LmdbStore:
             self.revision, self.operations = schema.decode_state(state_value)
             if number < schema.FORMAT:
                 self._migrate()
-            self._memtable = Memtable(environment.open_db(schema.LOG_DATABASE, create=False))
+            self._rows = LogRows(environment.open_db(schema.LOG_DATABASE, create=False))
             with environment.begin(db=self._meta) as transaction:
                 checkpoint = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
-                self._memtable.load(transaction, checkpoint)
+                for _, record in self._rows.load(transaction, checkpoint):
+                    self._memtable.take(schema.decode_changes(record).items())
+            self._logged_revision = self.revision
         except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
             raise StartError(not_ours(self.folder)) from None
         except DAMAGE as error:
@@ -164,7 +167,7 @@ class LmdbStore:
     ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the keys that begin with `start`: see `pynun.engine.overlay.Store.scan`."""
         try:
-            return self._scan(start, position, count_max, long_names)
+            return scan_both(self._environment, self._data, self._memtable, start, position, count_max, long_names)
         except FATAL as error:
             raise self._tell_damage(error) from error
 
@@ -185,52 +188,16 @@ class LmdbStore:
         self._on_damage(damage)
         return damage
 
-    def _scan(
-        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None
-    ) -> tuple[list[bytes], bytes | None, bool]:
-        stored_start = start[: schema.PREFIX_BYTES]
-        first = position[: schema.KEY_BYTES_MAX] or stored_start
-        while True:
-            logged = self._memtable.under(stored_start, first, count_max)
-            with self._environment.begin(db=self._data) as transaction, transaction.cursor() as cursor:
-                stored, following = data_slice(cursor, stored_start, first, count_max)
-                if logged.entries:
-                    stored, following = slice_with_log(stored, following, logged, count_max)
-                    if not stored and following is not None:
-                        first = following
-                        continue
-            if len(start) <= schema.PREFIX_BYTES and not any(map(schema.is_long, stored)):
-                return [name[4:] for name in stored], following, True
-            with self._environment.begin(db=self._data, buffers=True) as with_values:
-                names, behind = full_names(with_values, start, stored, logged.full_keys, long_names)
-            return names, behind or following, False
-
     def measure(self, position: bytes, count_max: int) -> Slice:
         """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
 
         Raises StorageError.
         """
-        totals: dict[int, tuple[int, int]] = {}
-        names: dict[int, str] = {}
         try:
             with self._reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
-                following = behind
-                left = TOUCHED_BYTES
-                for count, (key, value) in enumerate(pairs):
-                    if count == count_max or left <= 0:
-                        following = bytes(key)
-                        break
-                    left -= len(value)
-                    prefix = int.from_bytes(key[:4], "big")
-                    identifier = prefix & ~CONFLICT_BIT
-                    keys, stored_bytes = totals.get(identifier, (0, 0))
-                    totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
-                    if not prefix and len(key) > 4:
-                        whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
-                        names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()
+                return totals_of(pairs, behind, count_max)
         except lmdb.Error as error:
             raise StorageError(reason(error)) from error
-        return Slice(totals, names, following)
 
     @property
     def entries(self) -> int:
@@ -245,25 +212,18 @@ class LmdbStore:
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is: see `pynun.engine.overlay.Store.measure_database`."""
-        count = size = 0
         with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
-            for key, value in pairs:
-                if count == count_max or size > TOUCHED_BYTES:
-                    return count, size, bytes(key)
-                count += 1
-                size += schema.text_bytes(key, value)
-        return count, size, behind
+            return size_of(pairs, behind, count_max)
 
     @contextlib.contextmanager
-    def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[_AnyPair], bytes | None]]:
-        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.
-
-        Also returns where they end if there are more: then they include up to `count_max` keys of the log.
+    def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[AnyPair], bytes | None]]:
+        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.          Also returns
+        where they end if there are more: then they include up to `count_max` keys of the log.
         """
         logged, behind = self._memtable.pairs(prefix, first, count_max)
         # Never copy values: a slice is bounded in keys only, and each value may be as long as a message.
         with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
-            found: Iterator[_AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
+            found: Iterator[AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
             pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
             if not logged:
                 yield pairs, None
@@ -285,19 +245,25 @@ class LmdbStore:
     # --- writing -----------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
-        """Write a batch to the log; it is on disk when this returns. Called in a thread.
+        """Write a batch to the log; it is on disk and can be read when this returns. Raises as `log` does."""
+        self.log(batch, operations, is_rescue=is_rescue)
+        self.logged(batch)
+
+    def log(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
+        """Write a batch to the log; it is on disk when this returns, and read after `logged`. Called in a thread.
 
         With `is_rescue`, write even if the file was removed: while open, it can still be saved. Raises StorageError if
         nothing was written; retry (after `grow` for a MapFullError; never for a TakenAwayError). Raises DamageError if
         the file is unreliable.
         """
+        self._appended = None
         with self._telling():
             self.files.check(is_rescue=is_rescue)
             if batch.bytes_estimated > _LOGGED_BYTES_MAX:
                 self._write_past_log(batch, operations, ())
                 return
             if not self._room.is_short_for(batch.bytes_estimated):
-                while self._memtable.is_full:
+                while self._memtable.is_full or self._rows.is_full:
                     self._checkpoint(_SLICE_KEYS)
                 try:
                     self._append(batch, operations)
@@ -306,18 +272,31 @@ class LmdbStore:
                 except (lmdb.Error, OSError) as error:
                     self._failed(error)
                     self._room.ran_out()
-                    if self._memtable.is_empty:
+                    if self.is_drained:
                         raise
                 else:
                     return
             self._write_where_space_is_short(batch, operations)
 
+    def can_log_at_once(self, batch: Batch) -> bool:
+        """Whether `log` has nothing to do for this batch but one small commit."""
+        is_full = self._memtable.is_full or self._rows.is_full or self._room.is_short
+        return batch.bytes_estimated <= _AT_ONCE_BYTES_MAX and not is_full
+
+    def logged(self, batch: Batch) -> None:
+        """Have reads find what `log` wrote. Called on the loop, before another batch is logged."""
+        if self._appended is not None:
+            self._rows.appended(self._appended)
+            self._memtable.take(batch.entries.items())
+            self._logged_revision = batch.revision
+            self._appended = None
+
     def _append(self, batch: Batch, operations: int) -> None:
         with self._environment.begin(write=True) as transaction:
-            appended = self._memtable.append(transaction, batch)
+            appended = self._rows.append(transaction, batch)
             transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
         self.files.wrote()
-        self._memtable.appended(batch, appended)
+        self._appended = appended
 
     def _write_where_space_is_short(self, batch: Batch, operations: int) -> None:
         """Write without a log: remove the log, and free its pages."""
@@ -327,7 +306,7 @@ class LmdbStore:
             if time.monotonic() > deadline:
                 raise StorageError(NO_ROOM)  # for this batch; later ones find a smaller log
             count = min(2 * self._checkpoint(count), _SLICE_KEYS)
-        if not self._memtable.is_empty:
+        if not self.is_drained:
             self._checkpoint(_OLD_ROWS)
         try:
             self._write(batch, operations, ())
@@ -352,13 +331,13 @@ class LmdbStore:
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether the log is large enough to call `checkpoint` between batches."""
-        return self._memtable.is_due
+        """Whether the log is large enough to call `move` between batches."""
+        return self._memtable.is_due or self._rows.is_due
 
     @property
     def is_drained(self) -> bool:
-        """Whether `checkpoint` has nothing left to do."""
-        return self._memtable.is_empty
+        """Whether `move` has nothing left to do."""
+        return not self._memtable.entries and self._rows.is_empty
 
     @property
     def logged_entries(self) -> int:
@@ -366,18 +345,41 @@ class LmdbStore:
         return len(self._memtable.entries)
 
     def checkpoint(self, count_max: int) -> None:
-        """Move up to this many entries from the log into the data. Called in a thread; raises as `append` does."""
+        """Move up to this many entries from the log into the data, where nothing reads meanwhile."""
+        self.move(count_max)
+        self.moved()
+
+    def move(self, count_max: int) -> None:
+        """Put up to this many entries of the log into the data. Called in a thread; raises as `log` does."""
         with self._telling():
             self.files.check()
-            self._checkpoint(count_max)
+            self._move(count_max)
+
+    def moved(self) -> None:
+        """Have reads find in the data what `move` put there. Called on the loop, before `move` is called again."""
+        if self._moved is not None:
+            self._memtable.moved(self._moved)
+            self._moved = None
 
     def _checkpoint(self, count_max: int) -> int:
         """As `checkpoint`, but raises LMDB's errors. Returns the slice size that succeeded."""
+        count_max = self._move(count_max)
+        self.moved()
+        return count_max
+
+    def _move(self, count_max: int) -> int:
+        """As `move`, but raises LMDB's errors. Returns the slice size that succeeded."""
+        if not self._memtable.is_in_round:
+            self._memtable.begin_round(self._logged_revision)
+            self._rows.begin_round()
         while True:
             rows_max = min(count_max, _OLD_ROWS) if self._memtable.entries else count_max
             try:
                 with self._environment.begin(write=True) as transaction:
-                    done = self._memtable.checkpoint(transaction, self._meta, self._data, count_max, rows_max)
+                    moved = self._memtable.put_slice(transaction, self._data, count_max)
+                    if (revision := moved.checkpoint) is not None:
+                        transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(revision), db=self._meta)
+                    removed = self._rows.remove_old(transaction, rows_max)
             except _REFUSED_AT_ONCE:
                 raise
             except (lmdb.Error, OSError):
@@ -386,7 +388,10 @@ class LmdbStore:
                 count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
                 self.files.wrote()
-                self._memtable.checkpointed(done)
+                self._moved = moved
+                self._rows.removed(removed)
+                if revision is not None:
+                    self._rows.release(revision)
                 return count_max
 
     @contextlib.contextmanager
@@ -415,25 +420,12 @@ class LmdbStore:
             raise StorageError(reason(error)) from error
 
     def _write(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
-        puts: list[tuple[bytes, bytes]] = []
-        removals: list[bytes] = []
-        for key, entry in sorted(batch.entries.items()):
-            if entry is None:
-                removals.append(schema.stored_key(key))
-            else:
-                puts.append((schema.stored_key(key), schema.encode_value(key, entry)))
         with self._environment.begin(write=True, db=self._data) as transaction:
-            for copy in copies:
-                for key, entry in entries_under(transaction, copy.source):
-                    target = copy.target + key
-                    stored = schema.stored_key(target)
-                    transaction.put(stored, schema.encode_value(target, entry), overwrite=copy.is_over)
-            with transaction.cursor() as cursor:
-                cursor.putmulti(puts)
-            for key in removals:
-                transaction.delete(key)
-            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
+            put_batch(transaction, self._meta, batch, operations, copies)
         self.files.wrote()
+        self._logged_revision = batch.revision
+        self._rows.begin_round()
+        self._rows.release(batch.revision)
 
     def clear_dead_readers(self) -> None:
         """Clear killed readers of other processes (backups), which would make the file grow."""

@@ -27,7 +27,7 @@ from pynun.engine.overlay import Batch, Entry
 from pynun.engine.scans import scan_all
 from pynun.engine.tombstones import note_key
 from pynun.errors import MapFullError, StorageError, TransferError
-from pynun.storage.store import Copy
+from pynun.storage.data_write import Copy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

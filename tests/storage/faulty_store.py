@@ -42,22 +42,31 @@ class WritableStore(Protocol):
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is."""
 
-    def append(self, batch: Batch, operations: int) -> None:
+    def can_log_at_once(self, batch: Batch) -> bool:
+        """Whether `log` takes no longer than a small commit."""
+
+    def log(self, batch: Batch, operations: int) -> None:
         """Make a batch durable, by the log if there is one. Raises StorageError."""
+
+    def logged(self, batch: Batch) -> None:
+        """Have reads find it."""
 
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable. Raises StorageError."""
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether `checkpoint` should be called between batches."""
+        """Whether `move` should be called between batches."""
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing is left for `checkpoint` to do."""
+        """Whether nothing is left for `move` to do."""
 
-    def checkpoint(self, count_max: int) -> None:
-        """Move up to so many entries from the log into the data. Raises StorageError."""
+    def move(self, count_max: int) -> None:
+        """Put up to so many entries of the log into the data. Raises StorageError."""
+
+    def moved(self) -> None:
+        """Have reads find them there."""
 
 
 class FaultyStore:
@@ -110,21 +119,38 @@ class FaultyStore:
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """Whether `checkpoint` should be called between batches."""
+        """Whether `move` should be called between batches."""
         return self.inner.is_checkpoint_due
 
     @property
     def is_drained(self) -> bool:
-        """Whether nothing is left for `checkpoint` to do."""
+        """Whether nothing is left for `move` to do."""
         return self.inner.is_drained
 
-    def checkpoint(self, count_max: int) -> None:
-        """Move up to so many entries from the log into the data."""
-        self.inner.checkpoint(count_max)
+    def move(self, count_max: int) -> None:
+        """Put up to so many entries of the log into the data."""
+        self.inner.move(count_max)
+
+    def moved(self) -> None:
+        """Have reads find them there."""
+        self.inner.moved()
+
+    def can_log_at_once(self, batch: Batch) -> bool:
+        """Whether `log` takes no longer than a small commit."""
+        return self.inner.can_log_at_once(batch)
+
+    def log(self, batch: Batch, operations: int) -> None:
+        """Make a batch durable, by the log if there is one, with the same delay and failure as `write`."""
+        self._pass(self.inner.log, batch, operations)
+
+    def logged(self, batch: Batch) -> None:
+        """Have reads find it."""
+        self.inner.logged(batch)
 
     def append(self, batch: Batch, operations: int) -> None:
-        """Make a batch durable, by the log if there is one, with the same delay and failure as `write`."""
-        self._pass(self.inner.append, batch, operations)
+        """Both."""
+        self.log(batch, operations)
+        self.logged(batch)
 
     def write(self, batch: Batch, operations: int) -> None:
         """Make a batch durable, after the delay and unless the failure that it was told of."""

@@ -42,12 +42,22 @@ class MemoryStore:
     is_drained = True
     """There is no log."""
 
-    def checkpoint(self, count_max: int) -> None:
+    def move(self, count_max: int) -> None:
         """Nothing to do."""
 
-    def append(self, batch: Batch, operations: int) -> None:
+    def moved(self) -> None:
+        """Nothing to do."""
+
+    def can_log_at_once(self, _batch: Batch) -> bool:
+        """Always."""
+        return True
+
+    def log(self, batch: Batch, operations: int) -> None:
         """Take over a batch as a whole."""
         self.write(batch, operations)
+
+    def logged(self, batch: Batch) -> None:
+        """Nothing to do."""
 
     def write(self, batch: Batch, operations: int) -> None:
         """Take over a batch as a whole."""

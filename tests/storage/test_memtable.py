@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StartError
-from pynun.storage import memtable, schema
+from pynun.storage import log_rows, memtable, schema
 from pynun.storage.integrity.entry_check import count
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
@@ -117,7 +117,7 @@ def test_a_large_batch_has_rows_of_a_page_each_and_a_larger_one_goes_into_the_da
 def test_a_key_that_changes_all_the_time_takes_no_room_and_is_moved_once(
     store: LmdbStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memtable, "BYTES_DUE", 20_000)
+    monkeypatch.setattr(log_rows, "BYTES_DUE", 20_000)
     moved = 0
     most_rows = 0
     for number in range(2000):

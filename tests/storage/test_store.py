@@ -103,7 +103,7 @@ def test_the_whole_engine_comes_back_from_the_file(folder: Path) -> None:
             assert dict(transaction.cursor(meta)) == {
                 b"format": b"\0\0\0\2",
                 b"state": struct.pack(">QQ", 4, 4),
-                b"checkpoint": bytes(8),
+                b"checkpoint": struct.pack(">Q", 4),
             }
             stored = dict(transaction.cursor(data))
             assert list(transaction.cursor(log)) == []

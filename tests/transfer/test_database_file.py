@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.key_layout import Strategy
     from pynun.engine.overlay import Batch
-    from pynun.storage.store import Copy
+    from pynun.storage.data_write import Copy
     from pynun.transfer.database_file import ImportedDatabase
     from tests.storage.faulty_store import WritableStore
 

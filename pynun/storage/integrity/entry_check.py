@@ -19,7 +19,8 @@ from pynun.engine.key_layout import CATALOGUE, ID_BYTES
 from pynun.errors import BackupError
 from pynun.storage import schema
 from pynun.storage.integrity.child_process import is_crash, run_child
-from pynun.storage.memtable import merged, read_log
+from pynun.storage.log_rows import read_log
+from pynun.storage.memtable import merged
 
 if TYPE_CHECKING:
     from pathlib import Path
