@@ -133,6 +133,11 @@ SETTINGS: tuple[Setting, ...] = (
         help="always: acknowledged changes are on disk. relaxed: written within 100 ms; a crash can lose those.",
     ),
     Setting(
+        name="NUN_SYNC", default="auto", parse=values.word("auto", "thread"), field="sync",
+        help="Who waits for the disk with NUN_DURABILITY=always. auto: the thread that serves clients, while the disk"
+        " is quick; a disk that stops then holds up reads too, until it answers. thread: always another thread.",
+    ),
+    Setting(
         name="NUN_MAX_MESSAGE_SIZE", default="16MiB", parse=values.size_bytes(1024, 1024**3), unit="bytes",
         field="message_bytes_max", help="The largest message, request body or line.",
     ),
@@ -255,6 +260,7 @@ class Settings:
     log_format: str
     metrics: bool | Address
     durability: Durability
+    sync: str = "auto"
     message_bytes_max: int
     outbox_bytes_max: int
     unfinished_bytes_max: int

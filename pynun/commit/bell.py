@@ -22,13 +22,16 @@ class Bell:
         self._event = trio.Event()
         self.first_change_at = 0.0
         """When the batch being filled got its first change (by `now`)."""
+        self.is_muted = False
+        """Whether changes do not wake the committer: the reactor runs commands and calls `Committer.commit_now`."""
         self.damage: DamageError | None = None
         """Why the data file is unreliable."""
 
     def ring(self) -> None:
         """Wake the committer: the batch being filled got its first change."""
         self.first_change_at = self.now()
-        self._event.set()
+        if not self.is_muted:
+            self._event.set()
 
     def fail(self, damage: DamageError) -> None:
         """Wake the committer to end the server: the data file was found unreliable."""

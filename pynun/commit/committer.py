@@ -2,7 +2,8 @@
 
 One task takes the view's batch and writes it in a worker thread (one LMDB transaction with a sync) while the loop fills
 the next. Then it releases the replies that wait for the batch. In relaxed durability none wait, and a batch first
-gathers changes for up to `RELAXED_DELAY_SECONDS`.
+gathers changes for up to `RELAXED_DELAY_SECONDS`. Where the disk is quick, `commit_now` writes a batch on the loop
+itself: the way to the thread and back takes longer than the sync.
 
 Batches go into the store's log. Between batches and when idle, the same thread moves the log into the data
 (`pynun.storage.memtable`), in slices, so that a new batch waits for one slice at most.
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from pynun.commit.disk_speed import DiskSpeed
 from pynun.commit.writer_thread import WriterThread
-from pynun.errors import MapFullError, StorageError, TakenAwayError
+from pynun.errors import DamageError, MapFullError, StorageError, TakenAwayError
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from pynun.commit.bell import Bell
     from pynun.engine.engine import Engine
     from pynun.engine.overlay import Batch
-    from pynun.errors import DamageError
     from pynun.storage.store import LmdbStore
 
 RELAXED_DELAY_SECONDS: Final = 0.05
@@ -59,6 +60,9 @@ longer, and LMDB takes and keeps more memory for pages. With many connections ba
 IDLE_SECONDS: Final = 1.0
 """After this long without a change, the log is moved into the data even if no checkpoint is due."""
 
+ROUND_SECONDS: Final = 0.5e-3
+"""The reactor writes the batch when its first change is this old, even if more has arrived to be read."""
+
 IDLE_SLICE_ENTRIES: Final = 256
 """About five milliseconds."""
 
@@ -76,15 +80,27 @@ class Committer:
     """The writer of one engine's batches to one store."""
 
     def __init__(
-        self, engine: Engine, store: LmdbStore, bell: Bell, on_released: Callable[[], None] = lambda: None
+        self,
+        engine: Engine,
+        store: LmdbStore,
+        bell: Bell,
+        on_released: Callable[[], None] = lambda: None,
+        *,
+        may_use_loop: bool = True,
     ) -> None:
         """The engine and the store must ring `bell`. `on_released` is called after the waiters of a batch were told, to
-        send the replies they held.
+        send the replies they held. `may_use_loop` allows `commit_now` to write.
         """
         self._engine = engine
         self._view = engine.view
         self._store = store
         self._writer = WriterThread()
+        self._speed = DiskSpeed()
+        self._may_use_loop = may_use_loop and not engine.view.is_relaxed
+        self._is_running = False
+        self._is_moving = False
+        self._is_asleep = False  # until the bell rings
+        self._logged_at = 0.0  # the newest batch, in trio's time
         self._owed_moves = 0
         self._bell = bell
         self._on_released = on_released
@@ -100,6 +116,8 @@ class Committer:
         """From a batch's first change until it is on disk."""
         self.checkpoint_seconds = Histogram()
         """Duration of moving a slice of the log into the data."""
+        self.loop_commits = 0
+        """Batches written by `commit_now`."""
         self.failures = 0
         """Batches that could not be written."""
         self._changed_at = 0.0  # the same of the batch being written
@@ -108,6 +126,70 @@ class Committer:
         """Why the last commit failed; None if it succeeded."""
         self.is_over = False
         """Whether the data was taken away. Then changes are refused, and only acknowledged ones are still written."""
+
+    # --- on the loop -------------------------------------------------------------------------------------------
+
+    def begin_round(self) -> None:
+        """The reactor begins to run commands and will call `commit_now`: changes do not wake the task meanwhile."""
+        self._bell.is_muted = True
+
+    def end_round(self) -> None:
+        """The reactor lets other tasks run: the task writes what is left."""
+        self._bell.is_muted = False
+        if self._view.batch.entries:
+            self._bell.wake()
+
+    def commit_waiting(self, now: float) -> None:
+        """Call `commit_now` if a change waits for long, because the round goes on."""
+        if self._view.batch.entries and now - self._bell.first_change_at > ROUND_SECONDS:
+            self.commit_now()
+
+    def commit_now(self) -> None:
+        """Write the batch being filled here and release its waiters, if the disk is quick; otherwise wake the task."""
+        batch = self._view.batch
+        if not batch.entries:
+            return
+        if not (
+            self._may_use_loop
+            and self._is_running
+            and self._view.writing is None
+            and not self._is_moving
+            and not self._is_stopping
+            and self.failure is None
+            and self._speed.is_quick(time.perf_counter())
+            and self._store.can_log_at_once(batch)
+        ):
+            self._bell.wake()
+            return
+        self.begin()
+        try:
+            self._log_here(batch)
+        except DamageError as damage:
+            self.fail(damage)
+        except StorageError as error:
+            if isinstance(error, TakenAwayError):
+                self.give_up(str(error))
+            self.failures += 1
+            self.lose(str(error))
+            self._bell.wake()  # the task probes from now on
+        else:
+            self.loop_commits += 1
+            self._owed_moves += MOVES_PER_CHANGE * len(batch.entries)
+            if self._is_asleep or (self._store.is_checkpoint_due and self._owed_moves >= SLICE_ENTRIES.start):
+                self._bell.wake()
+
+    def _log_here(self, batch: Batch) -> None:
+        began = self._write_began_at = time.perf_counter()
+        operations = self._view.operations - self._view.batch.operations
+        try:
+            self._store.log(batch, operations)
+        except MapFullError:
+            self._store.grow()
+            self._store.log(batch, operations)
+        self._speed.observe(time.perf_counter() - began, began)
+        self._stored(batch, began)
+
+    # --- in the task -------------------------------------------------------------------------------------------
 
     @property
     def is_full(self) -> bool:
@@ -133,7 +215,12 @@ class Committer:
         taken away, and DamageError.
         """
         with self._writer:
-            await self._run()
+            self._logged_at = trio.current_time()
+            self._is_running = True
+            try:
+                await self._run()
+            finally:
+                self._is_running = False
         if self.is_over:
             raise TakenAwayError(self.failure)
 
@@ -151,9 +238,12 @@ class Committer:
             if view.batch.entries:
                 batch = self.begin()
                 await self._write(batch)
+                self._owed_moves += MOVES_PER_CHANGE * len(batch.entries)
                 await self._keep_up(len(batch.entries))
             elif self.failure is not None and not self._is_stopping and not self.is_over:
                 await self._probe()
+            else:
+                await self._keep_up(0)
             if self._is_stopping and not view.batch.entries:
                 await self._drain()
                 return
@@ -164,24 +254,26 @@ class Committer:
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
             return
-        if not self.is_over and not self._store.is_drained:
-            with trio.move_on_after(IDLE_SECONDS):
-                await self._bell.wait()
-            while not self._bell.has_rung and not self._store.is_drained:
-                if not await self._checkpoint(IDLE_SLICE_ENTRIES):
-                    break
+        while not self.is_over and not self._bell.has_rung and not self._store.is_drained:
+            rest = self._logged_at + IDLE_SECONDS - trio.current_time()
+            if rest > 0:
+                with trio.move_on_after(rest):
+                    await self._bell.wait()
+            elif not await self._checkpoint(IDLE_SLICE_ENTRIES):
+                break
+        self._is_asleep = True
         await self._bell.wait()
+        self._is_asleep = False
 
     def _gathering_seconds(self) -> float:
         """How long a relaxed batch may still gather changes, minus the time a checkpoint took."""
         return max(0.0, RELAXED_DELAY_SECONDS - (self._bell.now() - self._bell.first_change_at))
 
     async def _keep_up(self, entries: int) -> None:
-        """Move as much of the log as the batch just written asks for."""
+        """Move as much of the log as the batches written ask for; the last one had so many entries."""
         if not self._store.is_checkpoint_due:
             self._owed_moves = 0
             return
-        self._owed_moves += MOVES_PER_CHANGE * entries
         count = min(max(SLICE_BATCHES * entries, SLICE_ENTRIES.start), SLICE_ENTRIES.stop - 1)
         if self._owed_moves >= count:
             self._owed_moves = 0
@@ -199,11 +291,14 @@ class Committer:
         if self.is_over:
             return False
         began = time.perf_counter()
+        self._is_moving = True
         try:
             await self._growing(partial(self._store.move, count))
         except StorageError as error:
             _log.debug("the log can't be moved into the data now: %s", error)
             return False
+        finally:
+            self._is_moving = False
         self._store.moved()
         self.checkpoint_seconds.observe(time.perf_counter() - began)
         return True
@@ -256,10 +351,18 @@ class Committer:
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
         log = partial(self._store.log, batch, operations)
+        took = 0.0
+
+        def timed() -> None:
+            nonlocal took
+            started = time.perf_counter()
+            log()
+            took = time.perf_counter() - started
+
         while True:
             began = self._write_began_at = time.perf_counter()
             try:
-                await self._growing(log)
+                await self._growing(timed)
             except StorageError as error:
                 self.failures += 1
                 if not self._view.is_relaxed:
@@ -275,7 +378,13 @@ class Committer:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
+        self._speed.observe(took, began)
+        self._stored(batch, began)
+
+    def _stored(self, batch: Batch, began: float) -> None:
+        """The batch is on disk; writing it began then."""
         self._store.logged(batch)
+        self._logged_at = trio.current_time()
         now = time.perf_counter()
         self.commit_seconds.observe(now - began)
         self.commit_entries.observe(len(batch.entries))

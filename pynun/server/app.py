@@ -281,7 +281,13 @@ class _Server:
             async with trio.open_nursery() as committing:
                 async with trio.open_nursery() as connections:
                     flusher = Flusher(self._engine.view, connections)
-                    committer = Committer(self._engine, self._store, self._bell, flusher.flush)
+                    committer = Committer(
+                        self._engine,
+                        self._store,
+                        self._bell,
+                        flusher.flush,
+                        may_use_loop=self._settings.sync == "auto",
+                    )
                     self._monitoring.health.committer = committer
                     committing.start_soon(committer.run)
                     await self._serve_connections(self._make_service(committer, flusher), connections, signals)

@@ -56,12 +56,29 @@ class Readable(Protocol):
         """Read and use what has arrived; False if the connection's own task has to go on."""
 
 
+class Batches(Protocol):
+    """Writes the changes that commands make: the committer."""
+
+    def begin_round(self) -> None:
+        """Commands are run from now on, and the methods below called."""
+
+    def commit_waiting(self, now: float) -> None:
+        """Write changes that have waited for long."""
+
+    def commit_now(self) -> None:
+        """Write all changes, or wake the task that does."""
+
+    def end_round(self) -> None:
+        """Other tasks run from now on."""
+
+
 class Reactor:
     """The readers that wait for data, and the task that serves them; it runs while there are any."""
 
-    def __init__(self, flusher: Flusher, may_linger: Callable[[], bool]) -> None:
+    def __init__(self, flusher: Flusher, batches: Batches, may_linger: Callable[[], bool]) -> None:
         """`may_linger` says whether no other task has to be run at once."""
         self._flusher = flusher
+        self._batches = batches
         self._may_linger = may_linger
         self._turn_seconds = flusher.counters.turn_seconds
         self._epoll = select.epoll()
@@ -119,7 +136,15 @@ class Reactor:
             self._flusher.nursery.start_soon(self._run, self._running)
 
     def _serve_ready(self) -> None:
+        self._batches.begin_round()
+        try:
+            self._serve_round()
+        finally:
+            self._batches.end_round()
+
+    def _serve_round(self) -> None:
         flusher = self._flusher
+        batches = self._batches
         readers = self._readers
         began = now = time.perf_counter()
         end = began + _TURN_SECONDS
@@ -127,6 +152,7 @@ class Reactor:
         while True:
             ready = self._epoll.poll(0, _READY_MAX)
             if not ready:
+                batches.commit_now()
                 if is_task_awake or time.perf_counter() > now + _LINGER_SECONDS or not self._may_linger():
                     break
                 continue
@@ -147,6 +173,7 @@ class Reactor:
                     flusher.flush()
             flusher.flush()
             now = time.perf_counter()
+            batches.commit_waiting(now)
             if now > end:
                 break  # ready sockets are still ready in the next turn
         self._turn_seconds.observe(now - began)

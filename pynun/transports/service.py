@@ -115,7 +115,7 @@ class Service:
         self.committer = committer
         self.flusher = flusher
         self.counters = flusher.counters
-        self.reactor = Reactor(flusher, self._may_linger)
+        self.reactor = Reactor(flusher, committer, self._may_linger)
         self.resolver = resolver
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max

@@ -69,7 +69,7 @@ def _turn(ends: tuple[socket.socket, socket.socket], *, may_linger: bool, leaves
 
     async def main() -> list[bytes]:
         async with open_service() as service:
-            reactor = Reactor(service.flusher, lambda: may_linger)
+            reactor = Reactor(service.flusher, service.committer, lambda: may_linger)
             late = Late(theirs)
             reactor._epoll = late  # type: ignore[assignment]
             keeper = Keeper(ours, service)
@@ -108,7 +108,7 @@ def test_looking_again_ends_soon(ends: tuple[socket.socket, socket.socket]) -> N
 
     async def main() -> float:
         async with open_service() as service:
-            reactor = Reactor(service.flusher, lambda: True)
+            reactor = Reactor(service.flusher, service.committer, lambda: True)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(reactor.wait, Keeper(ours, service))
                 await trio.testing.wait_all_tasks_blocked()
@@ -134,5 +134,29 @@ def test_the_committer_is_not_kept_waiting(is_relaxed: bool) -> None:
             assert service._may_linger() is is_relaxed
             await trio.testing.wait_all_tasks_blocked(0.2)
             assert service._may_linger()
+
+    trio.run(main)
+
+
+def test_the_task_is_woken_for_what_a_failing_turn_leaves(ends: tuple[socket.socket, socket.socket]) -> None:
+    async def main() -> None:
+        world = World()
+        admin = world.admin("create-db d pwd", "use-db d pwd")
+        async with open_service(world) as service:
+            await trio.testing.wait_all_tasks_blocked(0.2)
+            reactor = service.reactor
+
+            class Broken:
+                def poll(self, _timeout: float, _count: int) -> list[tuple[int, int]]:
+                    admin.ask("set k v")
+                    raise OSError("epoll failed")
+
+            whole, reactor._epoll = reactor._epoll, Broken()  # type: ignore[assignment]
+            with pytest.raises(OSError, match="epoll failed"):
+                reactor._serve_ready()
+            reactor._epoll = whole
+            with trio.fail_after(20):
+                while world.view.newest_unwritten:  # noqa: ASYNC110 - what is waited for is in another thread
+                    await trio.sleep(0.001)
 
     trio.run(main)

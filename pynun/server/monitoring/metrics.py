@@ -242,6 +242,8 @@ _METRICS: Final = (
         lambda now: now.store.logged_entries),
     _histogram("nun_db_checkpoint_seconds", "Duration of moving a slice of the log into the data, sync"
         " included. Changes at that time wait this much longer.", lambda now: now.committer.checkpoint_seconds),
+    _counter("nun_db_loop_commits", "Batches for which the thread that serves clients waited for the disk (NUN_SYNC)."
+        " They count in nun_db_commit_seconds too.", lambda now: now.committer.loop_commits),
     _counter("nun_db_commit_failures", "Batches that could not be written, usually because the disk was full.",
         lambda now: now.committer.failures),
     _gauge("nun_db_commit_queue_entries", "Changed keys that are not yet on disk.",

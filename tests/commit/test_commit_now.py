@@ -1,0 +1,254 @@
+"""Batches that the loop writes itself: where the disk is quick, and nowhere else."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from pynun.commit.committer import Committer
+from pynun.commit.disk_speed import MEAN_SECONDS_MAX, STALL_KEPT_SECONDS, STALL_SECONDS, DiskSpeed
+from pynun.storage import memtable
+from pynun.storage.store import LmdbStore
+from tests.commit import committer_bench
+from tests.commit.committer_bench import OK, Bench, run, run_relaxed
+from tests.commit.test_committer_log import until
+from tests.engine.world import World
+from tests.storage.faulty_store import NO_ROOM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+QUICK = MEAN_SECONDS_MAX / 2
+
+
+def make_quick(committer: Committer) -> None:
+    """Have a commit on this disk count as quick, however busy this machine is."""
+    committer._speed.is_quick = lambda now: True  # type: ignore[method-assign]
+
+
+def change_in_round(bench: Bench, *names: str) -> None:
+    """What the reactor does when commands arrive."""
+    bench.committer.begin_round()
+    for name in names:
+        bench.change(name)
+    bench.committer.commit_now()
+    bench.committer.end_round()
+
+
+def test_on_a_quick_disk_the_loop_writes_at_once() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        change_in_round(bench, "a", "b")
+        assert bench.log == ["a released 2", "b released 2", "sent"]
+        assert bench.stored("b")
+        assert bench.committer.durable_revision == 2
+        assert sum(bench.committer.commit_entries.counts) == 1
+        assert sum(bench.committer.durable_seconds.counts) == 1
+
+    bench = run(test)
+    assert bench.committer.loop_commits == 1
+    assert bench.names() == [["a", "b"]]
+
+
+def test_on_a_slow_disk_the_thread_writes() -> None:
+    async def test(bench: Bench) -> None:
+        bench.committer._speed.is_quick = lambda now: False  # type: ignore[method-assign]
+        for name in "abc":
+            change_in_round(bench, name)
+            assert not bench.stored(name)
+            await bench.released.wait()
+            assert bench.stored(name)
+
+    bench = run(test)
+    assert bench.names() == [["a"], ["b"], ["c"]]
+    assert bench.committer.loop_commits == 0
+
+
+def test_a_quick_thread_shows_that_the_disk_is_quick() -> None:
+    async def test(bench: Bench) -> None:
+        with trio.fail_after(60):
+            while not bench.committer.loop_commits:  # a store in memory takes microseconds
+                change_in_round(bench, "a")
+                await until(lambda: not bench.world.view.newest_unwritten)
+
+    run(test)
+
+
+def test_in_relaxed_durability_the_task_gathers() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        assert bench.client.ask("set a v") == OK
+        bench.committer.commit_now()
+        assert not bench.stored("a")
+
+    assert run_relaxed(test).committer.loop_commits == 0
+
+
+def test_the_loop_writes_nothing_where_it_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        change_in_round(bench, "a")
+        assert not bench.stored("a")
+        await bench.released.wait()
+
+    monkeypatch.setattr(committer_bench, "Committer", partial(Committer, may_use_loop=False))
+    assert run(test).committer.loop_commits == 0
+
+
+def test_while_a_batch_is_written_the_next_one_waits() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        bench.store.hold()
+        bench.change("a")
+        await bench.write_begins()
+        change_in_round(bench, "b")
+        assert not bench.stored("b")
+        bench.store.let_go()
+        await bench.released.wait()
+        await until(lambda: bench.stored("b"))
+
+    assert run(test).names() == [["a"], ["b"]]
+
+
+def test_changes_in_a_round_wake_the_task_only_if_they_are_left() -> None:
+    async def test(bench: Bench) -> None:
+        bench.committer.begin_round()
+        bench.change("a")
+        await wait_all_tasks_blocked(0.05)
+        assert bench.store.writes == []
+        bench.committer.end_round()
+        await bench.released.wait()
+        assert bench.stored("a")
+
+    run(test)
+
+
+def test_a_round_that_goes_on_does_not_keep_a_change_waiting() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        bench.committer.begin_round()
+        bench.change("a")
+        bench.committer.commit_waiting(bench.committer._first_change_at + 0.0004)
+        assert not bench.stored("a")
+        bench.committer.commit_waiting(bench.committer._first_change_at + 0.0006)
+        assert bench.stored("a")
+        bench.committer.end_round()
+
+    run(test)
+
+
+def test_a_write_that_fails_on_the_loop_is_told_and_probed() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        bench.store.fail_next()
+        change_in_round(bench, "a")
+        assert bench.log == [f"a failed 2 {NO_ROOM}", "sent"]
+        assert not bench.stored("a")
+        assert bench.committer.failures == 1
+        await until(lambda: bench.committer.failure is None)
+        change_in_round(bench, "b")
+        assert bench.stored("b")
+
+    assert run(test).committer.loop_commits == 1
+
+
+def test_while_writes_fail_the_thread_writes() -> None:
+    async def test(bench: Bench) -> None:
+        make_quick(bench.committer)
+        bench.store.fail_next()
+        change_in_round(bench, "a")
+        change_in_round(bench, "b")
+        assert not bench.stored("b")
+        await bench.released.wait()
+        assert bench.stored("b")
+
+    assert run(test).committer.loop_commits == 0
+
+
+def test_what_the_loop_logged_is_moved_when_nothing_comes(disk_folder: Path) -> None:
+    async def main() -> None:
+        store = LmdbStore(disk_folder / "data")
+        world = World(store)
+        world.commit()
+        committer = Committer(world.engine, store)
+        make_quick(committer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            admin = world.admin("create-db d pwd", "use-db d pwd")
+            await until(lambda: world.view.newest_unwritten == 0 and store.is_drained and committer._is_asleep)
+            committer.begin_round()
+            admin.ask("set k v")
+            committer.commit_now()
+            committer.end_round()
+            assert committer.loop_commits == 1
+            assert store.logged_entries == 1
+            await until(lambda: store.is_drained)
+            assert admin.ask("get k") == ["value v\n", *OK]
+            committer.stop()
+        store.close()
+
+    trio.run(main)
+
+
+def test_much_that_the_loop_logs_is_moved_meanwhile(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memtable, "ENTRIES_DUE", 200)
+
+    async def main() -> None:
+        store = LmdbStore(disk_folder / "data")
+        world = World(store)
+        world.commit()
+        committer = Committer(world.engine, store)
+        make_quick(committer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(committer.run)
+            admin = world.admin("create-db d pwd", "use-db d pwd")
+            for number in range(3000):
+                committer.begin_round()
+                assert admin.ask(f"set k{number} v") == OK
+                committer.commit_now()
+                committer.end_round()
+                await trio.lowlevel.checkpoint()
+                assert store.logged_entries < 2000
+            await until(lambda: world.view.newest_unwritten == 0)
+            assert committer.loop_commits > 100
+            assert any(committer.checkpoint_seconds.counts)
+            committer.stop()
+        prefix = world.engine.database("d").stored_key("")
+        store.close()
+        again = LmdbStore(disk_folder / "data")
+        names, following, _ = again.scan(prefix, b"", 10_000)
+        assert following is None
+        assert sum(name.startswith(b"k") for name in names) == 3000
+        again.close()
+
+    trio.run(main)
+
+
+# --- the disk's speed ------------------------------------------------------------------------------------------
+
+
+def test_a_disk_is_quick_by_its_mean() -> None:
+    speed = DiskSpeed()
+    assert not speed.is_quick(0)
+    speed.observe(QUICK, 0)
+    assert speed.is_quick(0)
+    for _ in range(40):
+        speed.observe(2 * MEAN_SECONDS_MAX, 0)
+    assert not speed.is_quick(0)
+    for _ in range(40):
+        speed.observe(QUICK, 0)
+    assert speed.is_quick(0)
+
+
+def test_a_stall_is_kept_for_a_second() -> None:
+    speed = DiskSpeed()
+    speed.observe(2 * STALL_SECONDS, 10.0)
+    for _ in range(100):
+        speed.observe(QUICK, 10.0)
+    assert not speed.is_quick(10.0 + 0.99 * STALL_KEPT_SECONDS)
+    assert speed.is_quick(10.0 + STALL_KEPT_SECONDS)
