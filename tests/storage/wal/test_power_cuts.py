@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from random import Random
 
@@ -46,3 +47,18 @@ def test_nothing_acknowledged_is_lost_in_a_power_cut() -> None:
     assert totals["recovered"] > CRASHES // 30
     assert totals["lost"] > CRASHES // 30
     assert totals["full"]
+
+
+def test_what_a_killed_start_left_in_the_cache_is_synced_by_the_next() -> None:
+    for calls in range(1, 40):  # whichever call of the first start comes last
+        for seed in range(5):
+            random = Random(seed)
+            life = Life(random)
+            disk = SimulatedDisk(random)
+            disk.crash_at = calls
+            with contextlib.suppress(CrashError):
+                life.open(disk)
+            disk = disk.killed()
+            disk.crash_at = None
+            life.append(disk, life.open(disk))
+            life.open(disk.crashed())
