@@ -231,7 +231,13 @@ class WriteAheadLog:
         return new
 
     def _replace_lost(self) -> None:
-        """Replace broken files that hold nothing any more, as far as that is possible."""
+        """Replace broken files that hold nothing any more, as far as that is possible.
+
+        The newest header stays, because it says where the records before it end: after them, there may be one that was
+        refused.
+        """
+        newest = max(self._segments, key=lambda segment: segment.header.number)
         with contextlib.suppress(OSError):
             for segment in self._lost.copy():
-                self._replace(segment)
+                if segment is not newest:
+                    self._replace(segment)
