@@ -46,6 +46,8 @@ class Segment:
         """Read the header of a file. Raises HeaderError and OSError; then the caller closes the file."""
         self._disk = disk
         self.name = name
+        self.is_named = True
+        """Whether its name is on disk."""
         self.file = file
         self.size = disk.size(file)
         self._read_header()
@@ -181,6 +183,7 @@ def make_segment(disk: Disk, name: str, size: int, log_id: bytes) -> Segment:
         disk.sync_folder()
     except OSError:
         segment.is_broken = True
+        segment.is_named = False
     return segment
 
 

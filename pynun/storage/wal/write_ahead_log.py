@@ -195,7 +195,7 @@ class WriteAheadLog:
                     self._log_id,
                     self.revision,
                     *self._tail,
-                    len(self._segments),
+                    sum(segment.is_named for segment in self._segments),
                     os.urandom(SALT_BYTES),
                 )
             )

@@ -67,6 +67,7 @@ def test_many_calls_fail(seed: int, fault: str, first: int, count: int) -> None:
 
 
 @effort(200)
+@example(133744, 4)  # a file counted whose name was not on disk
 @example(6943, 35)  # a file whose header said where the valid records end was replaced
 @given(st.integers(0, 2**64 - 1), st.integers(1, 100))
 def test_any_calls_fail_while_the_power_is_cut(seed: int, percent: int) -> None:
