@@ -1,7 +1,11 @@
-"""The log of format 2, in rows of an LMDB database.  LMDB copies each page that a commit changes. Scattered keys of a
+"""The log of format 2, in rows of an LMDB database.
+
+LMDB copies each page that a commit changes. Scattered keys of a
 large database are on separate pages, so ten changes cost twenty pages; in the log they cost three (measured:
 docs/performance.md). It is in the same file as the data, so each commit is still all or nothing, and a reader of one
-commit sees matching log and data.  Rows up to the number `checkpoint` are obsolete: the data has them. After a crash,
+commit sees matching log and data.
+
+Rows up to the number `checkpoint` are obsolete: the data has them. After a crash,
 all later rows are read again. Some may already be in the data, which is harmless: a row holds a key's whole entry, not
 a difference.
 """
@@ -122,8 +126,9 @@ class LogRows:
 
 
 def read_log(environment: lmdb.Environment, transaction: lmdb.Transaction, meta: _Database) -> list[Logged]:
-    """The log's newer entries of a data file, in LMDB's form, sorted.      Raises lmdb.Error, struct.error,
-    UnicodeDecodeError if the file is damaged.
+    """The log's newer entries of a data file, in LMDB's form, sorted.
+
+    Raises lmdb.Error, struct.error, UnicodeDecodeError if the file is damaged.
     """
     checkpoint = cast("bytes | None", transaction.get(schema.CHECKPOINT_KEY, db=meta))
     if checkpoint is None:  # format 1

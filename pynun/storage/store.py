@@ -217,8 +217,9 @@ class LmdbStore:
 
     @contextlib.contextmanager
     def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[AnyPair], bytes | None]]:
-        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.          Also returns
-        where they end if there are more: then they include up to `count_max` keys of the log.
+        """LMDB's keys and values that begin with `prefix`, from `first` on, valid in the context.
+
+        Also returns where they end if there are more: then they include up to `count_max` keys of the log.
         """
         logged, behind = self._memtable.pairs(prefix, first, count_max)
         # Never copy values: a slice is bounded in keys only, and each value may be as long as a message.

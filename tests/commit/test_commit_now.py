@@ -133,9 +133,9 @@ def test_a_round_that_goes_on_does_not_keep_a_change_waiting() -> None:
         make_quick(bench.committer)
         bench.committer.begin_round()
         bench.change("a")
-        bench.committer.commit_waiting(bench.committer._first_change_at + 0.0004)
+        bench.committer.commit_waiting(bench.committer._bell.first_change_at + 0.0004)
         assert not bench.stored("a")
-        bench.committer.commit_waiting(bench.committer._first_change_at + 0.0006)
+        bench.committer.commit_waiting(bench.committer._bell.first_change_at + 0.0006)
         assert bench.stored("a")
         bench.committer.end_round()
 
@@ -175,7 +175,7 @@ def test_what_the_loop_logged_is_moved_when_nothing_comes(disk_folder: Path) -> 
         store = LmdbStore(disk_folder / "data")
         world = World(store)
         world.commit()
-        committer = Committer(world.engine, store)
+        committer = Committer(world.engine, store, world.bell)
         make_quick(committer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
@@ -202,7 +202,7 @@ def test_much_that_the_loop_logs_is_moved_meanwhile(disk_folder: Path, monkeypat
         store = LmdbStore(disk_folder / "data")
         world = World(store)
         world.commit()
-        committer = Committer(world.engine, store)
+        committer = Committer(world.engine, store, world.bell)
         make_quick(committer)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(committer.run)
