@@ -6,6 +6,7 @@ A start killed at any moment leaves no data file, or a valid one. So an empty or
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Final
 
 import lmdb
@@ -75,3 +76,5 @@ def _fill(environment: lmdb.Environment) -> None:
         transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
         transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
         transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(0), db=meta)
+        mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
+        transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)

@@ -20,7 +20,7 @@ from pynun.engine.overlay import Entry
 from pynun.storage import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import lmdb
     from lmdb import _Database
@@ -178,6 +178,13 @@ class Memtable:
         del self._round[len(self._round) - len(done.entries) :]
         if not self._round:
             self._index = None  # most of its keys are obsolete
+
+
+def in_order(changes: Mapping[bytes, Entry | None]) -> list[Logged]:
+    """Changes by full key, in LMDB's form, sorted."""
+    memtable = Memtable()
+    memtable.take(changes.items())
+    return memtable.pairs(b"")[0]
 
 
 class KeyIndex:

@@ -1,15 +1,15 @@
 """The complete on-disk format: file names, format number, key and value layouts.
 
-One LMDB environment in the data folder, with three named databases:
+One LMDB environment in the data folder, with two named databases:
 
 - `meta`: `format` (this number, 4 bytes), `state` (revision and operations, 8 bytes each), `checkpoint` (a revision, 8
-  bytes).
-- `data`: stored keys to stored values, of all Nun-db databases, as far as they were put there.
-- `log`: batches that are newer than that. A row's key is the revision of a batch (8 bytes) and the number of the row
-  among its rows (4 bytes); the rows' values, one behind the other, are the changes of the batch. A change is the
-  lengths of key and text (4 bytes each; all bits of the latter set: removed), a version (8 bytes, signed), key and
-  text. A key's newest row in the log takes precedence over `data`. Rows up to the revision `checkpoint` are obsolete:
-  `data` has them, and they are removed gradually.
+  bytes), `log` (the log's id, 16 bytes, and a byte: 1 if the log's files may hold batches that `data` lacks).
+- `data`: stored keys to stored values, of all Nun-db databases, up to the revision `checkpoint`. Later changes may be
+  there too.
+
+Later batches are in the log's files (`pynun.storage.wal.segment_format`). The changes of one follow each other there,
+each as the lengths of key and text (4 bytes each; all bits of the latter set: removed), a version (8 bytes, signed),
+key and text. A key's newest change in the log takes precedence over `data`.
 
 All integers are big endian. A stored key is four bytes and text:
 
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun.engine.key_layout import ID_BYTES
 from pynun.engine.overlay import Entry
@@ -40,8 +40,9 @@ from pynun.engine.overlay import Entry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT: Final = 2
-"""Increases with every change of this format. A newer file is refused, an older one migrated (format 1 had no log)."""
+FORMAT: Final = 3
+"""Increases with every change of this format. A newer file is refused, an older one migrated (format 1 had no log,
+format 2 had it in LMDB)."""
 
 DATA_FILE: Final = "data.mdb"
 LOCK_FILE: Final = "server.lock"
@@ -57,6 +58,8 @@ DATABASES_MAX: Final = 3
 FORMAT_KEY: Final = b"format"
 STATE_KEY: Final = b"state"
 CHECKPOINT_KEY: Final = b"checkpoint"
+LOG_KEY: Final = b"log"
+LOG_ID_BYTES: Final = 16
 
 LOG_ROW_BYTES: Final = 4080
 """Bytes of one log row, so that it fits into one page with LMDB's header. Larger rows need adjacent free pages, which
@@ -72,9 +75,19 @@ _long_head = struct.Struct(">qI")
 _state = struct.Struct(">QQ")
 _format = struct.Struct(">I")
 _revision = struct.Struct(">Q")
+_log_mark = struct.Struct(">16s?")
 _log_key = struct.Struct(">QI")
 _change = struct.Struct(">IIq")
 _REMOVED: Final = 0xFFFF_FFFF
+
+
+class LogMark(NamedTuple):
+    """What the data says of its write-ahead log."""
+
+    log_id: bytes
+    """Random; the log's files have it too."""
+    is_in_use: bool
+    """Whether the log's files may hold changes that the data lacks."""
 
 
 def stored_key(key: bytes) -> bytes:
@@ -151,6 +164,15 @@ def decode_checkpoint(value: bytes) -> int:
     """Raises struct.error if the value is not eight bytes."""
     revision: int = _revision.unpack(value)[0]
     return revision
+
+
+def encode_log_mark(mark: LogMark) -> bytes:
+    return _log_mark.pack(*mark)
+
+
+def decode_log_mark(value: bytes) -> LogMark:
+    """Raises struct.error if the value does not have its length."""
+    return LogMark(*_log_mark.unpack(value))
 
 
 def log_key(revision: int, row: int = 0) -> bytes:
