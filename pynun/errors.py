@@ -21,6 +21,10 @@ class MapFullError(StorageError):
     """The memory map is full: it has to grow before the change can be tried again."""
 
 
+class ReopenError(StorageError):
+    """LMDB can't go on after a failed write: the data file has to be opened again."""
+
+
 class TakenAwayError(StorageError):
     """The data file that is open is not in the data folder any more: what is written to it would be lost."""
 

@@ -1,12 +1,12 @@
 """Group commit: each batch is written as soon as the one before it is on disk.
 
-One task takes the view's batch and writes it in a worker thread (one LMDB transaction with a sync) while the loop fills
-the next. Then it releases the replies that wait for the batch. In relaxed durability none wait, and a batch first
+One task takes the view's batch and writes it in a worker thread (a write to the log's file, and a sync) while the loop
+fills the next. Then it releases the replies that wait for the batch. In relaxed durability none wait, and a batch first
 gathers changes for up to `RELAXED_DELAY_SECONDS`. Where the disk is quick, `commit_now` writes a batch on the loop
 itself: the way to the thread and back takes longer than the sync.
 
-Batches go into the store's log. Between batches and when idle, the same thread moves the log into the data
-(`pynun.storage.memtable`), in slices, so that a new batch waits for one slice at most.
+The same thread moves the log into the data (`pynun.storage.memtable`), in slices: between its batches, when idle, and
+beside the batches that the loop writes. So a new batch waits for one slice at most.
 
 If a batch can't be written (a full disk), `always` drops it and the one filled meanwhile, which may depend on it, and
 tells exactly the clients that wait for them. `relaxed` has acknowledged it already: it keeps the batch, refuses further
@@ -15,6 +15,7 @@ changes and retries until the batch is on disk.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from functools import partial
@@ -24,7 +25,7 @@ import trio
 
 from pynun.commit.disk_speed import DiskSpeed
 from pynun.commit.writer_thread import WriterThread
-from pynun.errors import DamageError, MapFullError, StorageError, TakenAwayError
+from pynun.errors import DamageError, MapFullError, ReopenError, StorageError, TakenAwayError
 from pynun.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -98,7 +99,6 @@ class Committer:
         self._speed = DiskSpeed()
         self._may_use_loop = may_use_loop and not engine.view.is_relaxed
         self._is_running = False
-        self._is_moving = False
         self._is_asleep = False  # until the bell rings
         self._logged_at = 0.0  # the newest batch, in trio's time
         self._owed_moves = 0
@@ -146,21 +146,22 @@ class Committer:
 
     def commit_now(self) -> None:
         """Write the batch being filled here and release its waiters, if the disk is quick; otherwise wake the task."""
+        if self._view.batch.entries and not self._commit_here():
+            self._bell.wake()
+
+    def _commit_here(self) -> bool:
+        """Write the batch being filled on the loop; False if the task should, in the thread."""
         batch = self._view.batch
-        if not batch.entries:
-            return
         if not (
             self._may_use_loop
             and self._is_running
             and self._view.writing is None
-            and not self._is_moving
             and not self._is_stopping
             and self.failure is None
             and self._speed.is_quick(time.perf_counter())
             and self._store.can_log_at_once(batch)
         ):
-            self._bell.wake()
-            return
+            return False
         self.begin()
         try:
             self._log_here(batch)
@@ -177,15 +178,12 @@ class Committer:
             self._owed_moves += MOVES_PER_CHANGE * len(batch.entries)
             if self._is_asleep or (self._store.is_checkpoint_due and self._owed_moves >= SLICE_ENTRIES.start):
                 self._bell.wake()
+        return True
 
     def _log_here(self, batch: Batch) -> None:
         began = self._write_began_at = time.perf_counter()
         operations = self._view.operations - self._view.batch.operations
-        try:
-            self._store.log(batch, operations)
-        except MapFullError:
-            self._store.grow()
-            self._store.log(batch, operations)
+        self._store.log(batch, operations)
         self._speed.observe(time.perf_counter() - began, began)
         self._stored(batch, began)
 
@@ -235,7 +233,9 @@ class Committer:
                 with trio.move_on_after(self._gathering_seconds()):
                     await self._hurry.wait()
             self._hurry = trio.Event()
-            if view.batch.entries:
+            if view.batch.entries and self._commit_here():
+                await self._keep_up(0)
+            elif view.batch.entries:
                 batch = self.begin()
                 await self._write(batch)
                 self._owed_moves += MOVES_PER_CHANGE * len(batch.entries)
@@ -254,13 +254,15 @@ class Committer:
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
             return
-        while not self.is_over and not self._bell.has_rung and not self._store.is_drained:
-            rest = self._logged_at + IDLE_SECONDS - trio.current_time()
+        while not self._bell.has_rung and not self._store.is_drained:
+            rest = 0.0 if self.is_over else self._logged_at + IDLE_SECONDS - trio.current_time()
             if rest > 0:
                 with trio.move_on_after(rest):
                     await self._bell.wait()
             elif not await self._checkpoint(IDLE_SLICE_ENTRIES):
                 break
+        if self.is_over:
+            await self._retire_log()
         self._is_asleep = True
         await self._bell.wait()
         self._is_asleep = False
@@ -282,23 +284,23 @@ class Committer:
     async def _drain(self) -> None:
         """Drain the log before the end, as far as time allows, so that the next start reads little."""
         deadline = time.perf_counter() + DRAIN_SECONDS
-        while not self._store.is_drained and time.perf_counter() < deadline:
+        while not self._store.is_drained and (self.is_over or time.perf_counter() < deadline):
             if not await self._checkpoint(DRAIN_SLICE_ENTRIES):
                 break
+        await self._retire_log()
+
+    async def _retire_log(self) -> None:
+        with contextlib.suppress(StorageError):  # then the next start reads the log
+            await self._growing(self._store.retire_log)
 
     async def _checkpoint(self, count: int) -> bool:
         """Move a slice of the log into the data; False, without loss, if the disk is full."""
-        if self.is_over:
-            return False
         began = time.perf_counter()
-        self._is_moving = True
         try:
-            await self._growing(partial(self._store.move, count))
+            await self._growing(partial(self._store.move, count, is_rescue=self.is_over))
         except StorageError as error:
             _log.debug("the log can't be moved into the data now: %s", error)
             return False
-        finally:
-            self._is_moving = False
         self._store.moved()
         self.checkpoint_seconds.observe(time.perf_counter() - began)
         return True
@@ -320,6 +322,7 @@ class Committer:
             self.failure = self._engine.keyspace.refused_changes = why
             _log.error("%s", self._store.files.how_to_rescue(why))
             self._make_room()
+            self._bell.wake()  # the data must have everything: what was taken away may be the log
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""
@@ -402,12 +405,16 @@ class Committer:
         self._on_released()
 
     async def _growing(self, write: Callable[[], None]) -> None:
-        """Write in the thread. If the memory map is full, grow it first, on the loop, where nothing reads meanwhile."""
+        """Write in the thread. If the memory map must grow or the file be opened again, do that first, on the loop, where
+        nothing reads meanwhile.
+        """
         while True:
             try:
                 await self._writer.run(write)
             except MapFullError:
                 self._store.grow()
+            except ReopenError:
+                self._store.reopen()
             except TakenAwayError as error:
                 self.give_up(str(error))
                 raise

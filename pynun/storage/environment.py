@@ -18,6 +18,8 @@ import lmdb
 from pynun.errors import BackupError, StartError, StorageError
 from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name, remove_leftover
+from pynun.storage.wal.recovery import DamagedLogError, ForeignLogError, LogError
+from pynun.storage.wal.segment import GLOB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +75,7 @@ def end_killed_restore(folder: Path) -> None:
 
 def odd_file(folder: Path) -> str | None:
     """What is wrong if a store file is a link, which could lead root to any file, or not a regular file."""
-    for name in schema.FILES:
+    for name in (*schema.FILES, *(path.name for path in folder.glob(GLOB))):
         with contextlib.suppress(FileNotFoundError):
             kind = (folder / name).lstat().st_mode
             if stat.S_ISLNK(kind):
@@ -167,6 +169,18 @@ def empty(folder: Path) -> str:
 
 def damaged(folder: Path, error: Exception) -> str:
     return f"the data in {folder} can't be read ({reason(error)}): it was left untouched; restore a backup"
+
+
+def what_to_do(error: LogError) -> str:
+    """A log's error, and what the administrator can do."""
+    if isinstance(error, DamagedLogError):
+        return f"{error}: it was left untouched; restore a backup"
+    if isinstance(error, ForeignLogError):
+        return f"{error}: move it away, and put the log files that belong to {schema.DATA_FILE} in its place"
+    return (
+        f"{error}: without all files {GLOB}, {schema.DATA_FILE} is not the whole data; put them back beside it, or, if"
+        " you copied it from a running server, use nun-db backup and nun-db restore instead"
+    )
 
 
 def unusable(folder: Path, error: Exception) -> str:

@@ -15,6 +15,10 @@ from pynun.errors import BackupError, StartError
 from pynun.storage import schema
 from pynun.storage.environment import KEPT_GLOB, unusable, why_not_written
 from pynun.storage.files.atomic_file import AtomicFile
+from pynun.storage.wal.disk import Disk
+from pynun.storage.wal.recovery import LogError, names_with_records
+from pynun.storage.wal.segment import GLOB
+from pynun.storage.wal.segment_format import SEGMENT_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +33,15 @@ _log = logging.getLogger("nun_db")
 
 def make_store(folder: Path, lock: FolderLock) -> None:
     """Make the data file of a locked folder, without a key in it. Raises StartError."""
+    try:
+        names = names_with_records(Disk(lock.folder, is_read_only=True), SEGMENT_BYTES)
+    except LogError as error:
+        raise StartError(f"{schema.DATA_FILE} is missing in {folder}, and {error}: restore a backup") from None
+    if names:
+        raise StartError(
+            f"{schema.DATA_FILE} is missing in {folder}, but its log is there ({' and '.join(names)}): put"
+            f" {schema.DATA_FILE} back, or restore a backup; to start with no data, remove the files {GLOB}"
+        )
     signs = _signs(folder, lock)
     if signs:
         _log.warning(
@@ -72,7 +85,6 @@ def _fill(environment: lmdb.Environment) -> None:
     with environment.begin(write=True) as transaction:
         meta = environment.open_db(schema.META_DATABASE, txn=transaction)
         environment.open_db(schema.DATA_DATABASE, txn=transaction)
-        environment.open_db(schema.LOG_DATABASE, txn=transaction)
         transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
         transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
         transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(0), db=meta)

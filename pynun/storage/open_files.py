@@ -7,6 +7,7 @@ file before each write (`check`).
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,7 @@ class OpenFiles:
     def __init__(self, folder: Path, lock: FolderLock, page_bytes: int) -> None:
         """Record the files that LMDB just opened. Raises OSError."""
         self._folder = folder
-        self._data = os.open(schema.DATA_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=lock.folder)
+        self._data = os.open(schema.DATA_FILE, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=lock.folder)
         self._opened = {
             folder: os.fstat(lock.folder),
             folder / schema.DATA_FILE: os.fstat(self._data),
@@ -55,6 +56,13 @@ class OpenFiles:
     def failed(self) -> None:
         """Record that a commit failed, so it may or may not be in the file."""
         self._is_in_doubt = True
+
+    def settle(self) -> None:
+        """Have the disk hold the first pages that this process sees: after a failed write of one it may hold either
+        version, and later writes would make the newer one wrong. Only while no thread writes. Raises OSError.
+        """
+        os.pwrite(self._data, os.pread(self._data, len(self._heads), 0), 0)
+        os.fdatasync(self._data)
 
     @property
     def data_path(self) -> str:
@@ -112,17 +120,24 @@ class OpenFiles:
         if not about.st_nlink and not is_rescue:
             raise TakenAwayError(REMOVED)
 
+    def check_beside(self) -> None:
+        """As `check`, while another thread may write."""
+        before = self._newest
+        about = self._check_size()
+        found = self._newest_transaction()
+        # The writing thread may just have committed without recording it yet.
+        if not self._is_in_doubt and not before <= found <= self._newest + 1:
+            raise DamageError(WRITTEN)
+        if not about.st_nlink:
+            raise TakenAwayError(REMOVED)
+
     def look(self) -> str | None:
         """Which file was taken away, in words without a path. May be called in a thread.
 
         A file that can't be checked counts as present. Raises DamageError as `check` does.
         """
-        before = self._newest
-        self._check_size()
-        found = self._newest_transaction()
-        # The writing thread may just have committed without recording it yet.
-        if not self._is_in_doubt and not before <= found <= self._newest + 1:
-            raise DamageError(WRITTEN)
+        with contextlib.suppress(TakenAwayError):  # told below, if the folder is still there
+            self.check_beside()
         for path, opened in self._opened.items():
             name = "the data folder" if path == self._folder else path.name
             try:

@@ -1,13 +1,15 @@
 """The data folder as a store: read entries, and write batches into the log or the data.
 
 The loop's thread reads. Each read has its own transaction, which ends before anything else runs, so none pins old
-pages. The thread that calls `log`, `move` or `write` is the only writer; `logged` and `moved` then tell the reads, on
-the loop.
+pages. One thread calls `move` and `write`; the same one or the loop calls `log`, one batch at a time. `logged` and
+`moved` then tell the reads, on the loop. The log's files and the memtable belong to whoever runs `log`, and to the loop
+while nobody does.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import struct
 import threading
@@ -18,10 +20,9 @@ from typing import TYPE_CHECKING, Final, cast
 import lmdb
 
 from pynun.engine.key_layout import ID_BYTES
-from pynun.errors import DamageError, MapFullError, StartError, StorageError
+from pynun.errors import DamageError, MapFullError, ReopenError, StartError, StorageError, TakenAwayError
 from pynun.storage import schema
 from pynun.storage.data_write import put_batch
-from pynun.storage.disk_room import DiskRoom
 from pynun.storage.environment import (
     DAMAGE,
     FATAL,
@@ -33,15 +34,19 @@ from pynun.storage.environment import (
     open_to_write,
     reason,
     unusable,
+    what_to_do,
     why_not_written,
 )
 from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.page_walk import check_pages
-from pynun.storage.log_rows import LogRows
 from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
 from pynun.storage.open_files import OpenFiles
 from pynun.storage.range_scan import Slice, entries_under, scan_both, size_of, totals_of
+from pynun.storage.wal.disk import Disk
+from pynun.storage.wal.recovery import LogError
+from pynun.storage.wal.segment import GLOB
+from pynun.storage.wal.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -49,7 +54,6 @@ if TYPE_CHECKING:
 
     from pynun.engine.overlay import Batch, Entry, LongName
     from pynun.storage.data_write import Copy
-    from pynun.storage.log_rows import Appended
     from pynun.storage.memtable import Moved, Pair
     from pynun.storage.range_scan import AnyPair
 
@@ -62,17 +66,16 @@ _SLICE_KEYS: Final = 1024
 _AT_ONCE_BYTES_MAX: Final = 64 * 1024
 """A larger batch takes longer to write than a thread costs."""
 
-_OLD_ROWS: Final = 64
-"""Obsolete log rows that a checkpoint removes with each slice of entries."""
-
 _SHORT_SECONDS: Final = 2.0
 """How long a batch may wait for a checkpoint on a nearly full disk, where it may move one key at a time."""
 
-_SHORT_ENTRIES: Final = 16
-"""On a nearly full disk, batches of up to this many entries skip the log."""
+_UTF_8_MAX: Final = 4
+"""Bytes of a character."""
 
 _REFUSED_AT_ONCE: Final = (lmdb.MapFullError, *FATAL)
 """What no smaller commit would get by."""
+
+_log = logging.getLogger("nun_db")
 
 
 class LmdbStore:
@@ -86,23 +89,27 @@ class LmdbStore:
         self._on_damage = on_damage
         self._refused = ""  # why the last write failed
         self._memtable = Memtable()
-        self._appended: Appended | None = None  # by `log`, for `logged`
+        self._appended: tuple[int, int] | None = None  # by `log`, for `logged`: revision and operations
         self._moved: Moved | None = None  # by `move`, for `moved`
+        self._writing = threading.Lock()  # held by a transaction that writes, or to open the data file again
+        self._is_unsettled = False  # whether the disk may have other first pages than this process sees
         self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         with contextlib.ExitStack() as stack:
             lock = FolderLock(folder)
             stack.callback(lock.close)
-            self._room = DiskRoom(lock.folder)
             end_killed_restore(folder)
             try:
                 if not os.path.lexists(folder / schema.DATA_FILE):
                     make_store(folder, lock)
                 self._environment = open_to_write(folder)
-                stack.callback(self._environment.close)
+                stack.callback(lambda: self._environment.close())  # `reopen` may put another one there
                 self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])
                 stack.callback(self.files.close)
                 self._open_databases()
                 self.files.wrote()
+                self._open_log(lock.folder)
+                stack.callback(self._log.close)
+                self._log.start()
             except OSError as error:
                 raise StartError(unusable(folder, error)) from None
             self._close = stack.pop_all().close
@@ -126,13 +133,10 @@ class LmdbStore:
             self._data = environment.open_db(schema.DATA_DATABASE, create=False)
             self.revision, self.operations = schema.decode_state(state_value)
             if number < schema.FORMAT:
-                self._migrate()
-            self._rows = LogRows(environment.open_db(schema.LOG_DATABASE, create=False))
+                raise StartError(f"the data in {self.folder} has format {number}, which is not read yet")
             with environment.begin(db=self._meta) as transaction:
-                checkpoint = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
-                for _, record in self._rows.load(transaction, checkpoint):
-                    self._memtable.take(schema.decode_changes(record).items())
-            self._logged_revision = self.revision
+                self._released = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
+                self._mark = schema.decode_log_mark(transaction.get(schema.LOG_KEY, b""))
         except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
             raise StartError(not_ours(self.folder)) from None
         except DAMAGE as error:
@@ -140,12 +144,17 @@ class LmdbStore:
         except lmdb.Error as error:
             raise StartError(unusable(self.folder, why_not_written(self.folder, error))) from error
 
-    def _migrate(self) -> None:
-        """Format 1 had no log."""
-        with self._environment.begin(write=True, db=self._meta) as transaction:
-            self._environment.open_db(schema.LOG_DATABASE, txn=transaction)
-            transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(self.revision))
-            transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT))
+    def _open_log(self, folder: int) -> None:
+        try:
+            self._log = WriteAheadLog(Disk(folder), self._mark.log_id, self._released, is_in_use=self._mark.is_in_use)
+            for record in self._log.recovered:
+                self._memtable.take(schema.decode_changes(record.changes).items())
+                self.revision, self.operations = record.revision, record.operations
+        except LogError as error:
+            raise StartError(f"the data in {self.folder} can't be used: {what_to_do(error)}") from None
+        except (struct.error, UnicodeDecodeError) as error:
+            raise StartError(damaged(self.folder, error)) from error
+        self._logged = self.revision, self.operations
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -159,7 +168,8 @@ class LmdbStore:
             with self._environment.begin(db=self._data) as transaction:
                 value = transaction.get(stored)
         except FATAL as error:
-            raise self._tell_damage(error) from error
+            self._go_on(error)
+            return self.get(key)
         return None if value is None else schema.decode_value(key, value)
 
     def scan(
@@ -169,7 +179,8 @@ class LmdbStore:
         try:
             return scan_both(self._environment, self._data, self._memtable, start, position, count_max, long_names)
         except FATAL as error:
-            raise self._tell_damage(error) from error
+            self._go_on(error)
+            return self.scan(start, position, count_max, long_names)
 
     def read_long(self, name: LongName, first: int, size: int) -> bytes | None:
         """A part of a long name: see `pynun.engine.overlay.Store.read_long`."""
@@ -180,13 +191,20 @@ class LmdbStore:
                 value = transaction.get(name.stored)
                 return None if value is None else schema.long_key(value, ID_BYTES + first, size)
         except FATAL as error:
-            raise self._tell_damage(error) from error
+            self._go_on(error)
+            return self.read_long(name, first, size)
 
-    def _tell_damage(self, error: Exception) -> DamageError:
-        """The error for a read that finds the file unreliable; tells the owner of the store, which must stop."""
-        damage = DamageError(fatal_reason(error, self._refused))
-        self._on_damage(damage)
-        return damage
+    def _go_on(self, error: Exception) -> None:
+        """Open the file again if that is all a read needs. Otherwise the file is unreliable: tell the owner of the
+        store, which must stop, and raise DamageError.
+        """
+        try:
+            if not isinstance(error, lmdb.PanicError):
+                raise DamageError(fatal_reason(error, self._refused)) from error
+            self.reopen()
+        except DamageError as damage:
+            self._on_damage(damage)
+            raise
 
     def measure(self, position: bytes, count_max: int) -> Slice:
         """A slice of all that is stored, from `position` on (first b""), by databases. May be called in a thread.
@@ -212,8 +230,12 @@ class LmdbStore:
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is: see `pynun.engine.overlay.Store.measure_database`."""
-        with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
-            return size_of(pairs, behind, count_max)
+        try:
+            with self._pairs(prefix, position or prefix, count_max) as (pairs, behind):
+                return size_of(pairs, behind, count_max)
+        except FATAL as error:
+            self._go_on(error)
+            return self.measure_database(prefix, position, count_max)
 
     @contextlib.contextmanager
     def _pairs(self, prefix: bytes, first: bytes, count_max: int) -> Iterator[tuple[Iterator[AnyPair], bytes | None]]:
@@ -245,100 +267,88 @@ class LmdbStore:
 
     # --- writing -----------------------------------------------------------------------------------------------
 
-    def append(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
+    def append(self, batch: Batch, operations: int) -> None:
         """Write a batch to the log; it is on disk and can be read when this returns. Raises as `log` does."""
-        self.log(batch, operations, is_rescue=is_rescue)
+        self.log(batch, operations)
         self.logged(batch)
 
     def log(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
-        """Write a batch to the log; it is on disk when this returns, and read after `logged`. Called in a thread.
+        """Write a batch to the log; it is on disk when this returns, and read after `logged`. Called in a thread, or on
+        the loop if `can_log_at_once`.
 
-        With `is_rescue`, write even if the file was removed: while open, it can still be saved. Raises StorageError if
-        nothing was written; retry (after `grow` for a MapFullError; never for a TakenAwayError). Raises DamageError if
-        the file is unreliable.
+        With `is_rescue`, write it into the open data file even if files were removed: it can still be saved. Raises
+        StorageError if nothing was written; retry (after `grow` for a MapFullError, `reopen` for a ReopenError; never
+        for a TakenAwayError). Raises DamageError if the data file is unreliable.
         """
         self._appended = None
         with self._telling():
-            self.files.check(is_rescue=is_rescue)
-            if batch.bytes_estimated > _LOGGED_BYTES_MAX:
+            if is_rescue or batch.bytes_estimated > _LOGGED_BYTES_MAX:
+                self._write_past_log(batch, operations, (), is_rescue=is_rescue)
+                return
+            changes = schema.encode_changes(batch.entries)
+            if len(changes) > _LOGGED_BYTES_MAX:
                 self._write_past_log(batch, operations, ())
                 return
-            if not self._room.is_short_for(batch.bytes_estimated):
-                while self._memtable.is_full or self._rows.is_full:
-                    self._checkpoint(_SLICE_KEYS)
-                try:
-                    self._append(batch, operations)
-                except _REFUSED_AT_ONCE:
-                    raise
-                except (lmdb.Error, OSError) as error:
-                    self._failed(error)
-                    self._room.ran_out()
-                    if self.is_drained:
-                        raise
-                else:
-                    return
-            self._write_where_space_is_short(batch, operations)
+            self.files.check_beside()
+            if not self._mark.is_in_use:
+                self._put_mark(is_in_use=True)
+            self._make_room(len(changes))
+            if self._log.is_removed:
+                raise TakenAwayError(f"{GLOB} was removed from the data folder")
+            self._log.append(batch.revision, operations, time.time_ns(), changes)
+            self._log.sync()
+            self._appended = batch.revision, operations
 
     def can_log_at_once(self, batch: Batch) -> bool:
-        """Whether `log` has nothing to do for this batch but one small commit."""
-        is_full = self._memtable.is_full or self._rows.is_full or self._room.is_short
-        return batch.bytes_estimated <= _AT_ONCE_BYTES_MAX and not is_full
+        """Whether `log` has nothing to do for this batch but one small write and a sync."""
+        size = batch.bytes_estimated
+        return (
+            size <= _AT_ONCE_BYTES_MAX
+            and self._mark.is_in_use
+            and not self._memtable.is_full
+            and self._log.has_room(_UTF_8_MAX * size)
+        )
 
     def logged(self, batch: Batch) -> None:
         """Have reads find what `log` wrote. Called on the loop, before another batch is logged."""
         if self._appended is not None:
-            self._rows.appended(self._appended)
             self._memtable.take(batch.entries.items())
-            self._logged_revision = batch.revision
+            self._logged = self._appended
             self._appended = None
 
-    def _append(self, batch: Batch, operations: int) -> None:
-        with self._environment.begin(write=True) as transaction:
-            appended = self._rows.append(transaction, batch)
-            transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=self._meta)
-        self.files.wrote()
-        self._appended = appended
-
-    def _write_where_space_is_short(self, batch: Batch, operations: int) -> None:
-        """Write without a log: remove the log, and free its pages."""
+    def _make_room(self, changes_bytes: int) -> None:
+        """Have room for a record, and for its entries in memory."""
         deadline = time.monotonic() + _SHORT_SECONDS
         count = _SLICE_KEYS
-        while self._memtable.entries:
-            if time.monotonic() > deadline:
+        while self._memtable.is_full or not self._log.make_room(changes_bytes):
+            if self.is_drained or (count < _SLICE_KEYS and time.monotonic() > deadline):
                 raise StorageError(NO_ROOM)  # for this batch; later ones find a smaller log
             count = min(2 * self._checkpoint(count), _SLICE_KEYS)
-        if not self.is_drained:
-            self._checkpoint(_OLD_ROWS)
-        try:
-            self._write(batch, operations, ())
-        except _REFUSED_AT_ONCE:
-            raise
-        except (lmdb.Error, OSError):
-            if len(batch.entries) <= _SHORT_ENTRIES:
-                raise
-            # One commit would need more free pages than exist. The log needs few, and moves in parts.
-            self._append(batch, operations)
 
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
-        """Write a batch, and copies before it, directly into the data, durably. Raises as `append` does."""
+        """Write a batch, and copies before it, directly into the data, durably. Raises as `log` does."""
         with self._telling():
-            self.files.check()
             self._write_past_log(batch, operations, copies)
 
-    def _write_past_log(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
+    def _write_past_log(
+        self, batch: Batch, operations: int, copies: Sequence[Copy], *, is_rescue: bool = False
+    ) -> None:
         while self._memtable.entries:
-            self._checkpoint(_SLICE_KEYS)
-        self._write(batch, operations, copies)
+            self._checkpoint(_SLICE_KEYS, is_rescue=is_rescue)
+        with self._transaction(is_rescue=is_rescue) as transaction:
+            put_batch(transaction, self._meta, batch, operations, copies)
+        self._logged = batch.revision, operations
+        self._release(batch.revision)
 
     @property
     def is_checkpoint_due(self) -> bool:
         """Whether the log is large enough to call `move` between batches."""
-        return self._memtable.is_due or self._rows.is_due
+        return self._memtable.is_due or self._log.is_release_due
 
     @property
     def is_drained(self) -> bool:
-        """Whether `move` has nothing left to do."""
-        return not self._memtable.entries and self._rows.is_empty
+        """Whether `move` has nothing left to do: the data has everything."""
+        return self._released == self._logged[0]
 
     @property
     def logged_entries(self) -> int:
@@ -350,37 +360,44 @@ class LmdbStore:
         self.move(count_max)
         self.moved()
 
-    def move(self, count_max: int) -> None:
-        """Put up to this many entries of the log into the data. Called in a thread; raises as `log` does."""
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
+        """Put up to this many entries of the log into the data, with `is_rescue` even if files were removed. Called in a
+        thread; batches may be logged meanwhile. Raises as `log` does.
+        """
         with self._telling():
-            self.files.check()
-            self._move(count_max)
+            self._move(count_max, is_rescue=is_rescue)
 
     def moved(self) -> None:
         """Have reads find in the data what `move` put there. Called on the loop, before `move` is called again."""
         if self._moved is not None:
             self._memtable.moved(self._moved)
+            if self._moved.checkpoint is not None:
+                self._release(self._moved.checkpoint)
             self._moved = None
 
-    def _checkpoint(self, count_max: int) -> int:
+    def _release(self, checkpoint: int) -> None:
+        self._released = checkpoint
+        self._log.release(checkpoint)
+
+    def _checkpoint(self, count_max: int, *, is_rescue: bool = False) -> int:
         """As `checkpoint`, but raises LMDB's errors. Returns the slice size that succeeded."""
-        count_max = self._move(count_max)
+        count_max = self._move(count_max, is_rescue=is_rescue)
         self.moved()
         return count_max
 
-    def _move(self, count_max: int) -> int:
+    def _move(self, count_max: int, *, is_rescue: bool) -> int:
         """As `move`, but raises LMDB's errors. Returns the slice size that succeeded."""
         if not self._memtable.is_in_round:
-            self._memtable.begin_round(self._logged_revision)
-            self._rows.begin_round()
+            self._round = self._logged  # before the entries: those of later batches may be among them
+            self._memtable.begin_round(self._round[0])
         while True:
-            rows_max = min(count_max, _OLD_ROWS) if self._memtable.entries else count_max
             try:
-                with self._environment.begin(write=True) as transaction:
+                with self._transaction(is_rescue=is_rescue) as transaction:
                     moved = self._memtable.put_slice(transaction, self._data, count_max)
-                    if (revision := moved.checkpoint) is not None:
-                        transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(revision), db=self._meta)
-                    removed = self._rows.remove_old(transaction, rows_max)
+                    if moved.checkpoint is not None:
+                        transaction.put(schema.STATE_KEY, schema.encode_state(*self._round), db=self._meta)
+                        checkpoint = schema.encode_checkpoint(moved.checkpoint)
+                        transaction.put(schema.CHECKPOINT_KEY, checkpoint, db=self._meta)
             except _REFUSED_AT_ONCE:
                 raise
             except (lmdb.Error, OSError):
@@ -388,12 +405,39 @@ class LmdbStore:
                     raise
                 count_max = max(1, count_max // 8)  # which takes fewer free pages
             else:
-                self.files.wrote()
                 self._moved = moved
-                self._rows.removed(removed)
-                if revision is not None:
-                    self._rows.release(revision)
                 return count_max
+
+    def retire_log(self) -> None:
+        """If the data has everything, note there that the log's files are not needed. Called in a thread, last."""
+        if self.is_drained and self._mark.is_in_use:
+            with self._telling():
+                self._put_mark(is_in_use=False)
+
+    def _put_mark(self, *, is_in_use: bool) -> None:
+        mark = self._mark._replace(is_in_use=is_in_use)
+        with self._transaction(is_rescue=not is_in_use) as transaction:
+            transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=self._meta)
+        self._mark = mark
+
+    @contextlib.contextmanager
+    def _transaction(self, *, is_rescue: bool) -> Iterator[lmdb.Transaction]:
+        """A write transaction in the data."""
+        with self._writing:
+            self.files.check(is_rescue=is_rescue)
+            if self._is_unsettled:
+                self.files.settle()
+                self._is_unsettled = False
+            try:
+                with self._environment.begin(write=True, db=self._data) as transaction:
+                    yield transaction
+            except FATAL:
+                raise
+            except (lmdb.Error, OSError) as error:
+                self.files.failed()
+                self._refused = reason(error)
+                raise
+            self.files.wrote()
 
     @contextlib.contextmanager
     def _telling(self) -> Iterator[None]:
@@ -402,15 +446,12 @@ class LmdbStore:
             yield
         except lmdb.MapFullError:
             raise MapFullError("the memory map of the data is full") from None
+        except lmdb.PanicError:
+            raise ReopenError(self._refused) from None
         except FATAL as error:
             raise DamageError(fatal_reason(error, self._refused)) from error
         except (lmdb.Error, OSError) as error:
-            self._failed(error)
             raise StorageError(reason(why_not_written(self.folder, error))) from error
-
-    def _failed(self, error: Exception) -> None:
-        self.files.failed()
-        self._refused = reason(error)
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread writes. Raises StorageError."""
@@ -420,13 +461,38 @@ class LmdbStore:
         except (lmdb.Error, OSError) as error:
             raise StorageError(reason(error)) from error
 
-    def _write(self, batch: Batch, operations: int, copies: Sequence[Copy]) -> None:
-        with self._environment.begin(write=True, db=self._data) as transaction:
-            put_batch(transaction, self._meta, batch, operations, copies)
-        self.files.wrote()
-        self._logged_revision = batch.revision
-        self._rows.begin_round()
-        self._rows.release(batch.revision)
+    def reopen(self) -> None:
+        """Open the data file again if LMDB can't go on: a write of one of its first pages failed, so that LMDB does not
+        know what they are. Called on the loop. Raises DamageError if the file can't be opened, or is damaged.
+        """
+        with self._writing, self._reading_in_thread:
+            try:
+                self._environment.begin().abort()
+            except lmdb.PanicError:
+                pass
+            else:
+                return
+            if not self.files.is_data_in_place:
+                raise DamageError(self._refused)
+            self._environment.close()
+            try:
+                self._environment = open_to_write(self.folder)
+                check_pages(self.folder, self._environment)
+            except StartError as error:
+                raise DamageError(f"{self._refused}; {error}") from None
+            self._meta = self._environment.open_db(schema.META_DATABASE, create=False)
+            self._data = self._environment.open_db(schema.DATA_DATABASE, create=False)
+            self._is_unsettled = True
+            self.files.wrote()
+        _log.warning("the data file was opened again after a write failed (%s): it is not damaged", self._refused)
+
+    def why_elsewhere(self) -> str | None:
+        """Which file was taken away, in words without a path. May be called in a thread. Raises DamageError."""
+        why = self.files.look()
+        if why is None:
+            with contextlib.suppress(OSError):
+                why = self._log.why_elsewhere()
+        return why
 
     def clear_dead_readers(self) -> None:
         """Clear killed readers of other processes (backups), which would make the file grow."""

@@ -315,10 +315,10 @@ def test_after_a_stop_another_process_finds_everything(disk_folder: Path) -> Non
 class _SlowStore(LmdbStore):
     """A store on a disk that needs a quarter of a second for whatever a checkpoint moves."""
 
-    def move(self, count_max: int) -> None:
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
         """One entry instead of many."""
         time.sleep(0.25)
-        super().move(min(count_max, 1))
+        super().move(min(count_max, 1), is_rescue=is_rescue)
 
 
 def test_a_stop_on_a_slow_disk_leaves_the_rest_of_the_log_to_the_next_start(disk_folder: Path) -> None:

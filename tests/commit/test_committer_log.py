@@ -32,12 +32,12 @@ class NoRoomToMove(LmdbStore):
     is_failing = True
     tries = 0
 
-    def move(self, count_max: int) -> None:
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
         """Raises StorageError while it is told so."""
         self.tries += 1
         if self.is_failing:
             raise StorageError(NO_ROOM)
-        super().move(count_max)
+        super().move(count_max, is_rescue=is_rescue)
 
 
 @pytest.fixture(name="store")

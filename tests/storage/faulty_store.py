@@ -62,8 +62,11 @@ class WritableStore(Protocol):
     def is_drained(self) -> bool:
         """Whether nothing is left for `move` to do."""
 
-    def move(self, count_max: int) -> None:
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
         """Put up to so many entries of the log into the data. Raises StorageError."""
+
+    def retire_log(self) -> None:
+        """Note that the log is not needed."""
 
     def moved(self) -> None:
         """Have reads find them there."""
@@ -127,9 +130,13 @@ class FaultyStore:
         """Whether nothing is left for `move` to do."""
         return self.inner.is_drained
 
-    def move(self, count_max: int) -> None:
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
         """Put up to so many entries of the log into the data."""
-        self.inner.move(count_max)
+        self.inner.move(count_max, is_rescue=is_rescue)
+
+    def retire_log(self) -> None:
+        """Note that the log is not needed."""
+        self.inner.retire_log()
 
     def moved(self) -> None:
         """Have reads find them there."""

@@ -42,7 +42,10 @@ class MemoryStore:
     is_drained = True
     """There is no log."""
 
-    def move(self, count_max: int) -> None:
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
+        """Nothing to do."""
+
+    def retire_log(self) -> None:
         """Nothing to do."""
 
     def moved(self) -> None:

@@ -33,7 +33,8 @@ def _store(disk_folder: Path) -> Iterator[LmdbStore]:
 def _append(store: LmdbStore, text: str, *, is_rescue: bool = False) -> None:
     batch = Batch(store.revision + 1)
     batch.entries[KEY] = Entry(0, text)
-    store.append(batch, 1, is_rescue=is_rescue)
+    store.log(batch, 1, is_rescue=is_rescue)
+    store.logged(batch)
 
 
 def _replace(path: Path) -> None:

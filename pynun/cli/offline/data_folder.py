@@ -88,7 +88,7 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
     try:
         with contextlib.closing(LmdbStore(data_dir)) as store:
             yield store
-            if (why := store.files.look()) is not None:
+            if (why := store.why_elsewhere()) is not None:
                 raise StartError(
                     f"{why} meanwhile, so the result may be lost: find out what changes {data_dir}, and run this again"
                 )

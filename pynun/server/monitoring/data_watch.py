@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 async def check_data(store: LmdbStore) -> None:
     """The check before a start reports ready. Raises StartError if the data was taken away, and DamageError."""
-    why = await trio.to_thread.run_sync(store.files.look)
+    why = await trio.to_thread.run_sync(store.why_elsewhere)
     if why is not None:
         raise taken_away(store, why)
 
@@ -37,7 +37,7 @@ async def watch_data(store: LmdbStore, committer: Committer, disk: DiskProbe) ->
 async def look(store: LmdbStore, committer: Committer, disk: DiskProbe) -> None:
     """Check once, and tell the committer what is wrong."""
     try:
-        why = await disk.ask(store.files.look)
+        why = await disk.ask(store.why_elsewhere)
     except DamageError as damage:
         committer.fail(damage)
     else:

@@ -31,6 +31,17 @@ class Disk:
         """The size of an open file in bytes."""
         return os.fstat(file).st_size
 
+    def is_at(self, name: str, file: int) -> bool:
+        """Whether a name in the folder is that of an open file."""
+        try:
+            return os.path.samestat(os.stat(name, dir_fd=self._folder, follow_symlinks=False), os.fstat(file))
+        except FileNotFoundError:
+            return False
+
+    def has_name(self, file: int) -> bool:
+        """Whether an open file was not removed."""
+        return os.fstat(file).st_nlink > 0
+
     def read(self, file: int, size: int, at: int) -> bytes:
         """Up to `size` bytes; fewer only at the end of the file."""
         parts: list[bytes] = []

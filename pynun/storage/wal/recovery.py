@@ -53,10 +53,8 @@ def open_segments(disk: Disk, size: int) -> list[Segment]:
     names = sorted(name for name in disk.names() if NAME.fullmatch(name))
     segments: list[Segment] = []
     try:
-        for place, name in enumerate(names, 1):
-            if name != name_of(place):
-                raise MissingLogError(f"{name_of(place)} is missing")
-            segments.append(_open(disk, name, size))
+        for name in names:
+            segments.append(_open(disk, name, size))  # noqa: PERF401 - closes those before an error
     except BaseException:
         for segment in segments:
             segment.close()
@@ -98,8 +96,7 @@ def recover(segments: Sequence[Segment], log_id: bytes, checkpoint: int, *, is_i
         raise MissingLogError(f"the files {GLOB} are missing")
     if not own:  # all were replaced after failed syncs, when the data had everything
         return Recovered([], checkpoint, 0, 0)
-    for place in range(len(segments), max(segment.header.files for segment in own.values())):
-        raise MissingLogError(f"{name_of(place + 1)} is missing")
+    _refuse_gaps(segments, max(segment.header.files for segment in own.values()))
     found: list[Record] = []
     chain = _chain(own, checkpoint)
     revision = chain[0][0].header.revision
@@ -126,6 +123,24 @@ def _refuse_foreign(segments: Sequence[Segment], log_id: bytes) -> None:
     if foreign:
         belong = "belongs" if len(foreign) == 1 else "belong"
         raise ForeignLogError(f"{' and '.join(foreign)} {belong} to other data")
+
+
+def _refuse_gaps(segments: Sequence[Segment], files: int) -> None:
+    """Raises MissingLogError unless there are files at all places up to the last, and at least so many."""
+    names = {segment.name for segment in segments}
+    for place in range(1, max(files, len(names)) + 1):
+        if name_of(place) not in names:
+            raise MissingLogError(f"{name_of(place)} is missing")
+
+
+def names_with_records(disk: Disk, size: int) -> list[str]:
+    """The files that hold records. Raises LogError and OSError."""
+    segments = open_segments(disk, size)
+    try:
+        return [segment.name for segment in segments if segment.header.number and _has_records(segment)]
+    finally:
+        for segment in segments:
+            segment.close()
 
 
 def _has_records(segment: Segment) -> bool:

@@ -14,7 +14,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from pynun.storage.wal.recovery import open_segments, recover
@@ -61,6 +63,7 @@ class WriteAheadLog:
         self._spares: deque[Segment] = deque()
         self._lost: list[Segment] = []  # broken ones that hold nothing any more
         self._pending: tuple[Record, int] | None = None
+        self._naming: Final = threading.Lock()  # held while a file takes a name
         for segment in sorted(self._segments, key=lambda segment: segment.header.number):
             holds_records = not segment.is_empty and segment.revision > checkpoint
             (self._used if holds_records else self._spares).append(segment)
@@ -150,6 +153,19 @@ class WriteAheadLog:
             raise
         return end
 
+    def why_elsewhere(self) -> str | None:
+        """Which file lost its name, in words without a path. May be called in a thread. Raises OSError."""
+        with self._naming:
+            for segment in self._segments:
+                if not self._disk.is_at(segment.name, segment.file):
+                    return f"{segment.name} was removed from the data folder"
+        return None
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether the file that the next record goes to was removed."""
+        return self._current is not None and not self._disk.has_name(self._current.file)
+
     # --- releasing ---------------------------------------------------------------------------------------------
 
     @property
@@ -211,8 +227,11 @@ class WriteAheadLog:
         (self._lost if segment.is_broken else self._spares).append(segment)
 
     def _make_spare(self) -> None:
-        segment = make_segment(self._disk, name_of(len(self._segments) + 1), self._size, self._log_id)
-        self._segments.append(segment)
+        names = {segment.name for segment in self._segments}
+        name = next(name for name in map(name_of, count(1)) if name not in names)
+        with self._naming:
+            segment = make_segment(self._disk, name, self._size, self._log_id)
+            self._segments.append(segment)
         self._shelve(segment)
 
     def _grow(self) -> None:
@@ -223,8 +242,9 @@ class WriteAheadLog:
 
     def _replace(self, segment: Segment) -> Segment:
         """Make a new file in place of one that holds nothing any more. Raises OSError."""
-        new = make_segment(self._disk, segment.name, self._size, self._log_id)
-        self._segments[self._segments.index(segment)] = new
+        with self._naming:
+            new = make_segment(self._disk, segment.name, self._size, self._log_id)
+            self._segments[self._segments.index(segment)] = new
         (self._lost if segment.is_broken else self._spares).remove(segment)
         segment.close()
         self._shelve(new)

@@ -70,6 +70,6 @@ def flip(seed: int) -> None:
 
 def test_a_flipped_bit_never_gives_wrong_data() -> None:
     flip()
-    assert totals["found"] > 100
-    assert totals["harmless"] > 100
+    assert totals["found"] > 20
+    assert totals["harmless"] > 20
     assert totals["last"]
