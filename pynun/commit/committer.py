@@ -405,8 +405,8 @@ class Committer:
         self._on_released()
 
     async def _growing(self, write: Callable[[], None]) -> None:
-        """Write in the thread. If the memory map must grow or the file be opened again, do that first, on the loop, where
-        nothing reads meanwhile.
+        """Write in the thread. If the memory map must grow or the file be opened again, do that on the loop, where
+        nothing reads meanwhile, and try again.
         """
         while True:
             try:

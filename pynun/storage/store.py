@@ -361,8 +361,9 @@ class LmdbStore:
         self.moved()
 
     def move(self, count_max: int, *, is_rescue: bool = False) -> None:
-        """Put up to this many entries of the log into the data, with `is_rescue` even if files were removed. Called in a
-        thread; batches may be logged meanwhile. Raises as `log` does.
+        """Put up to this many entries of the log into the data, with `is_rescue` even if files were removed.
+
+        Called in a thread; batches may be logged meanwhile. Raises as `log` does.
         """
         with self._telling():
             self._move(count_max, is_rescue=is_rescue)
