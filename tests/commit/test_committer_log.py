@@ -15,7 +15,7 @@ from pynun.storage import memtable
 from pynun.storage.store import LmdbStore
 from tests.engine.world import World
 from tests.storage.faulty_store import NO_ROOM
-from tests.storage.test_memtable import DATABASE, rows
+from tests.storage.test_memtable import DATABASE, on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -84,8 +84,8 @@ def test_a_moment_without_changes_moves_the_log(store: LmdbStore, monkeypatch: p
     async def test(client: Client) -> None:
         await change_all(client, 20)
         await until(lambda: client.world.view.newest_unwritten == 0 and store.is_drained)
-        log, data = rows(store.folder)
-        assert log == {}
+        log, data = on_disk(store.folder)
+        assert log == []
         assert len([key for key in data if key[4:5] == b"k"]) == 20
         assert client.ask("get k7") == ["value v7\n", *OK]
 
@@ -107,10 +107,10 @@ def test_with_much_in_the_log_it_is_moved_between_batches(
             if number % 8 == 0:
                 await until(lambda: client.world.view.newest_unwritten == 0)
             assert store.logged_entries < 200
-        assert len(rows(store.folder)[1]) > 1500
+        assert len(on_disk(store.folder)[1]) > 1500
 
     run(store, test, is_relaxed=is_relaxed)
-    assert len([key for key in rows(store.folder)[1] if key.startswith(DATABASE[:3] + b"\2k")]) == 2000
+    assert len([key for key in on_disk(store.folder)[1] if key.startswith(DATABASE[:3] + b"\2k")]) == 2000
 
 
 def test_a_stop_moves_everything(store: LmdbStore) -> None:
@@ -118,8 +118,8 @@ def test_a_stop_moves_everything(store: LmdbStore) -> None:
         await change_all(client, 500)
 
     run(store, test)
-    log, data = rows(store.folder)
-    assert log == {}
+    log, data = on_disk(store.folder)
+    assert log == []
     assert len([key for key in data if key[4:5] == b"k"]) == 500
 
 

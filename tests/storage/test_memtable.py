@@ -19,10 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StartError
-from pynun.storage import log_rows, memtable, schema
-from pynun.storage.integrity.entry_check import count
+from pynun.storage import memtable, schema
 from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
+from pynun.storage.wal.reader import LogReader
+from pynun.storage.wal.segment import GLOB
+from pynun.storage.wal.segment_format import RECORDS_AT
+from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.properties.effort import effort
 from tests.storage.memory_store import MemoryStore
 from tools.clients.server import clean_environment, new_folder
@@ -60,16 +63,23 @@ def append(store: LmdbStore, **texts: str | None) -> None:
 def copied(folder: Path) -> Iterator[Path]:
     """A copy of the data: LMDB refuses to open a folder twice in a process."""
     with new_folder() as other:
-        shutil.copy(folder / schema.DATA_FILE, other)
+        for path in (folder / schema.DATA_FILE, *folder.glob(GLOB)):
+            shutil.copy(path, other)
         yield other
 
 
-def rows(folder: Path) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
-    """What is in the log and in the data on disk."""
-    with copied(folder) as other, lmdb.open(str(other), max_dbs=3, readonly=True, lock=False) as environment:
-        log, data = (environment.open_db(name, create=False) for name in (b"log", b"data"))
+def on_disk(folder: Path) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """The changes in the log, a batch each, and the data."""
+    with copied(folder) as other, lmdb.open(str(other), max_dbs=2, readonly=True, lock=False) as environment:
+        meta, data = (environment.open_db(name, create=False) for name in (b"meta", b"data"))
         with environment.begin() as transaction:
-            return dict(transaction.cursor(log)), dict(transaction.cursor(data))
+            checkpoint = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b"", db=meta))
+            mark = schema.decode_log_mark(transaction.get(schema.LOG_KEY, b"", db=meta))
+            descriptor = os.open(other, os.O_RDONLY)
+            with LogReader(descriptor) as log:
+                records = log.read(mark.log_id, checkpoint, is_in_use=mark.is_in_use)
+            os.close(descriptor)
+            return [record.changes for record in records], dict(transaction.cursor(data))
 
 
 # --- what is where ---------------------------------------------------------------------------------------------
@@ -77,70 +87,45 @@ def rows(folder: Path) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
 
 def test_a_batch_is_in_the_log_until_a_checkpoint_moves_it(store: LmdbStore) -> None:
     append(store, a="one", b="two")
-    log, data = rows(store.folder)
-    assert log.keys() == {struct.pack(">QI", 1, 0)}
+    log, data = on_disk(store.folder)
+    assert len(log) == 1
     assert data == {}
-    assert not store.is_drained
     store.checkpoint(10)
-    store.checkpoint(10)
-    assert rows(store.folder) == (
-        {},
+    assert store.is_drained
+    assert on_disk(store.folder) == (
+        [],
         {DATABASE + b"a": struct.pack(">q", 1) + b"one", DATABASE + b"b": struct.pack(">q", 1) + b"two"},
     )
-    assert store.is_drained
 
 
 def test_the_bytes_of_the_log_are_those_of_the_format(store: LmdbStore) -> None:
     append(store, aé="xyz", b=None)
-    assert rows(store.folder)[0] == {
-        struct.pack(">QI", 1, 0): struct.pack(">IIq", 7, 3, 1)
+    assert on_disk(store.folder)[0] == [
+        struct.pack(">IIq", 7, 3, 1)
         + DATABASE
         + b"a\xc3\xa9xyz"
         + struct.pack(">IIq", 5, 0xFFFFFFFF, 0)
         + DATABASE
         + b"b"
-    }
+    ]
 
 
-def test_a_large_batch_has_rows_of_a_page_each_and_a_larger_one_goes_into_the_data(store: LmdbStore) -> None:
+def test_a_large_batch_goes_into_the_data(store: LmdbStore) -> None:
     append(store, a="x" * 20_000)
-    log, data = rows(store.folder)
-    assert list(log) == [struct.pack(">QI", 1, row) for row in range(5)]
-    assert data == {}
+    assert on_disk(store.folder)[1] == {}
     batch = batch_of(2, {"b": Entry(0, "y" * 2_000_000)})
     batch.bytes_estimated = 2_000_000
     store.append(batch, 0)
-    assert rows(store.folder)[1].keys() == {DATABASE + b"a", DATABASE + b"b"}
+    log, data = on_disk(store.folder)
+    assert log == []
+    assert data.keys() == {DATABASE + b"a", DATABASE + b"b"}
     assert store.get(DATABASE + b"a") == Entry(1, "x" * 20_000)
 
 
-def test_a_key_that_changes_all_the_time_takes_no_room_and_is_moved_once(
-    store: LmdbStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(log_rows, "BYTES_DUE", 20_000)
-    moved = 0
-    most_rows = 0
-    for number in range(2000):
-        append(store, camera=f"{number} " + "x" * 200)
-        while store.is_checkpoint_due:
-            store.checkpoint(100)
-            moved += 1
-        most_rows = max(most_rows, len(rows(store.folder)[0]) if number % 50 == 0 else 0)
-    assert 10 < moved < 60
-    assert most_rows < 200
-    size = (store.folder / schema.DATA_FILE).stat().st_size
-    assert size < 400_000, "two thousand rows of 240 bytes came and went"
-
-
-def test_old_rows_go_many_at_a_time_when_nothing_else_is_to_be_done(store: LmdbStore) -> None:
-    for number in range(1500):
-        append(store, camera=f"{number}")
-    commits = 0
-    while not store.is_drained:
-        store.checkpoint(512)
-        commits += 1
-    assert commits <= 6
-    assert rows(store.folder)[0] == {}
+def test_a_batch_is_large_by_its_bytes_not_its_letters(store: LmdbStore) -> None:
+    append(store, a="é" * 700_000)
+    assert on_disk(store.folder)[0] == []
+    assert store.get(DATABASE + b"a") == Entry(1, "é" * 700_000)
 
 
 def test_too_much_in_the_log_makes_the_next_batch_move_some(store: LmdbStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,14 +133,64 @@ def test_too_much_in_the_log_makes_the_next_batch_move_some(store: LmdbStore, mo
     for number in range(200):
         append(store, **{f"k{number}": "v"})
         assert store.logged_entries <= 51
-    assert len(rows(store.folder)[1]) >= 150
+    assert len(on_disk(store.folder)[1]) >= 150
+
+
+def test_full_log_files_make_the_next_batch_move_all(store: LmdbStore) -> None:
+    texts = [str(number) * 900_000 for number in range(10)]
+    for number in range(40):
+        append(store, **{f"k{number % 7}": texts[number % 10]})
+    assert len(list(store.folder.glob(GLOB))) == FILES_MAX
+    assert len(on_disk(store.folder)[1]) == 7
+    assert [store.get(DATABASE + b"k%d" % key) for key in (3, 4)] == [Entry(1, texts[8]), Entry(1, texts[9])]
+
+
+def test_data_that_has_everything_needs_no_log(disk_folder: Path) -> None:
+    store = LmdbStore(disk_folder)
+    append(store, a="one")
+    store.retire_log()  # too early: nothing happens
+    with copied(disk_folder) as alone:
+        for path in alone.glob(GLOB):
+            path.unlink()
+        with pytest.raises(StartError, match=r"the files log-\*\.wal are missing: without all files .* nun-db backup"):
+            LmdbStore(alone)
+    store.checkpoint(10)
+    store.retire_log()
+    store.close()
+    for path in disk_folder.glob(GLOB):
+        path.unlink()
+    with contextlib.closing(LmdbStore(disk_folder)) as again:
+        assert again.get(DATABASE + b"a") == Entry(1, "one")
+        append(again, a="two")
+        with copied(disk_folder) as other, contextlib.closing(LmdbStore(other)) as crashed:
+            assert crashed.get(DATABASE + b"a") == Entry(1, "two")
+
+
+def test_a_log_without_its_data_is_refused(disk_folder: Path) -> None:
+    store = LmdbStore(disk_folder)
+    append(store, a="one")
+    store.close()
+    (disk_folder / schema.DATA_FILE).unlink()
+    with pytest.raises(StartError, match=r"data\.mdb is missing in .*, but its log is there \(log-01\.wal\): put"):
+        LmdbStore(disk_folder)
+    assert not (disk_folder / schema.DATA_FILE).exists()
+
+
+def test_the_log_of_other_data_is_refused(disk_folder: Path) -> None:
+    for name in ("one", "two"):
+        store = LmdbStore(disk_folder / name)
+        append(store, a=name)
+        store.close()
+    shutil.copy(disk_folder / "one" / schema.DATA_FILE, disk_folder / "two")
+    with pytest.raises(StartError, match=r"log-01\.wal belongs to other data: move it away"):
+        LmdbStore(disk_folder / "two")
 
 
 # --- after an end ----------------------------------------------------------------------------------------------
 
 
 def test_what_was_moved_in_part_is_not_put_over_what_came_later(disk_folder: Path) -> None:
-    """A row whose entry was put by a round that began before it must not be read again once the round is over."""
+    """A record whose entry was put by a round that began before it must not be replayed over later data."""
     store = LmdbStore(disk_folder)
     append(store, a="1", b="1")
     store.checkpoint(1)  # a; the round began with revision 1
@@ -171,37 +206,15 @@ def test_what_was_moved_in_part_is_not_put_over_what_came_later(disk_folder: Pat
 def test_a_log_that_makes_no_sense_is_damage_and_left_alone(disk_folder: Path) -> None:
     store = LmdbStore(disk_folder)
     append(store, a="one")
+    append(store, a="two")
     store.close()
-    with lmdb.open(str(disk_folder), max_dbs=3) as environment:
-        log = environment.open_db(b"log", create=False)
-        with environment.begin(write=True, db=log) as transaction:
-            transaction.put(struct.pack(">QI", 1, 0), struct.pack(">IIq", 5, 2000, 1) + DATABASE + b"aone")
+    with (disk_folder / "log-01.wal").open("r+b") as log:
+        log.seek(RECORDS_AT + 60)
+        log.write(b"?")
     before = (disk_folder / schema.DATA_FILE).read_bytes()
-    with pytest.raises(StartError, match="damaged"):
+    with pytest.raises(StartError, match=r"log-01\.wal is damaged at offset 8192: it was left untouched; restore a"):
         LmdbStore(disk_folder)
     assert (disk_folder / schema.DATA_FILE).read_bytes() == before
-
-
-def test_data_of_format_1_is_read_migrated_and_gets_a_log(disk_folder: Path) -> None:
-    """As version 0.1 wrote it before there was a log."""
-    with lmdb.open(str(disk_folder), max_dbs=2, map_size=1 << 20) as environment:
-        meta, data = (environment.open_db(name) for name in (b"meta", b"data"))
-        with environment.begin(write=True) as transaction:
-            transaction.put(b"format", struct.pack(">I", 1), db=meta)
-            transaction.put(b"state", struct.pack(">QQ", 7, 3), db=meta)
-            transaction.put(bytes(4) + b"d", struct.pack(">q", 1) + b"none", db=data)
-            transaction.put(DATABASE + b"k", struct.pack(">q", 5) + b"old", db=data)
-    assert count(str(disk_folder / schema.DATA_FILE)).databases == {"d": 1}
-    with snapshot(disk_folder) as found:
-        assert dict(found.entries(found.databases()["d"])) == {"k": Entry(5, "old")}
-    store = LmdbStore(disk_folder)
-    assert (store.revision, store.operations) == (7, 3)
-    assert store.get(DATABASE + b"k") == Entry(5, "old")
-    append(store, k="new")
-    store.close()
-    assert count(str(disk_folder / schema.DATA_FILE)).format == 2
-    with contextlib.closing(LmdbStore(disk_folder)) as again:
-        assert again.get(DATABASE + b"k") == Entry(1, "new")
 
 
 _WRITER = """
