@@ -1,7 +1,8 @@
 """Back up a data folder, with or without a running server.
 
 A child copies one commit of the data (`pynun.backup.compact_copy`) through a pipe. This process hashes the copy, writes
-it under a temporary name, syncs it and reads it back from disk. Only a verified file gets its final name.
+it under a temporary name, syncs it and reads it back from disk. Another child then puts the newest changes into it,
+which were in the log (`pynun.backup.logged_changes`). Only a verified file gets its final name.
 
 The server runs it for scheduled backups: `python -m pynun.backup.make FOLDER FILE` prints one line of JSON, `Made` or
 `{"failed": REASON}`.
@@ -20,7 +21,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from pynun import __version__
 from pynun.backup.compact_copy import DAMAGED_EXIT_CODE
@@ -33,7 +34,8 @@ from pynun.backup.file_format import (
     trailer_text,
 )
 from pynun.backup.folder import next_number
-from pynun.errors import BackupError
+from pynun.backup.logged_changes import LENGTH
+from pynun.errors import BackupError, StorageError
 from pynun.storage import schema
 from pynun.storage.environment import reason
 from pynun.storage.files.atomic_file import AtomicFile
@@ -70,8 +72,9 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
     _check_free(file, is_replacing)
     try:
         with AtomicFile(file) as partial:
-            data_bytes, digest = _copy(folder, partial, progress)
-            made = _complete(folder, partial, data_bytes, digest, progress, number)
+            copied = _copy(folder, partial, progress)
+            _put_logged(partial, copied, progress)
+            made = _complete(partial, progress, number)
             partial.finish(is_replacing=is_replacing)
     except OSError as error:
         if isinstance(error, FileExistsError | IsADirectoryError):
@@ -107,16 +110,28 @@ def _check_free(file: Path, is_replacing: bool) -> None:
         )
 
 
-def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> tuple[int, str]:
-    """Copy the data; returns its size in bytes and its SHA-256."""
+class _Copied(NamedTuple):
+    """A copy of the data, without the changes that were in the log."""
+
+    data_bytes: int
+    sha256: str
+    logged: bytes
+    """The encoded `LoggedChanges`; empty for formats whose log is in the copy."""
+
+
+def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> _Copied:
     expected = _data_file(folder).stat().st_size
     digest = hashlib.sha256()
     done = 0
+    logged = b""
 
     def take(pipe: IO[bytes]) -> str:
-        nonlocal done
+        nonlocal done, logged
         with contextlib.suppress(OSError):
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
+        length = _read(pipe, LENGTH.size)
+        if len(length) == LENGTH.size:
+            logged = _read(pipe, LENGTH.unpack(length)[0])
         while piece := pipe.read(PIECE_BYTES):
             digest.update(piece)
             partial.write(piece)
@@ -130,15 +145,36 @@ def _copy(folder: Path, partial: AtomicFile, progress: Progress) -> tuple[int, s
         raise BackupError(f"the data in {folder} is damaged ({why}): it can't be backed up; restore a backup")
     if child.code != 0:
         raise BackupError(_cannot_read(folder, child.last_error))
-    return done, digest.hexdigest()
+    return _Copied(done, digest.hexdigest(), logged)
 
 
-def _complete(folder: Path, partial: AtomicFile, data_bytes: int, digest: str, progress: Progress, number: int) -> Made:
-    """Verify the copy by reading it back from disk, and add the trailer."""
+def _read(pipe: IO[bytes], count: int) -> bytes:
+    """So many bytes; fewer only at the end."""
+    parts: list[bytes] = []
+    while count and (part := pipe.read(min(count, PIECE_BYTES))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _put_logged(partial: AtomicFile, copied: _Copied, progress: Progress) -> None:
+    """Verify the copy by reading it back from disk, and put the log's changes into it."""
     descriptor = partial.descriptor
     os.fsync(descriptor)
     # So the next read comes from disk, and the copy does not evict the server's pages from memory.
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if hash_data(partial.path, descriptor, copied.data_bytes, progress).hexdigest() != copied.sha256:
+        raise BackupError(f"the disk of {partial.final} returns other data than was written: check the disk")
+    if copied.logged:
+        child = run_child("pynun.backup.logged_changes", str(partial.path), given=copied.logged)
+        if child.code != 0:
+            raise BackupError(_cannot_write(partial.final, StorageError(child.last_error)))
+
+
+def _complete(partial: AtomicFile, progress: Progress, number: int) -> Made:
+    """Check the entries, and add the trailer."""
+    descriptor = partial.descriptor
+    data_bytes = os.lseek(descriptor, 0, os.SEEK_END)
     progress("checking the entries", 0, 0)
     counts = check_entries(partial.path)
     contents = Contents(
@@ -153,11 +189,7 @@ def _complete(folder: Path, partial: AtomicFile, data_bytes: int, digest: str, p
     )
     text = trailer_text(contents)
     partial.write(text)
-    hashed = hash_data(partial.path, descriptor, data_bytes, progress)
-    if hashed.hexdigest() != digest:
-        raise BackupError(f"the disk of {partial.final} returns other data than was written: check the disk")
-    hashed.update(text)
-    whole = hashed.hexdigest()
+    whole = hash_data(partial.path, descriptor, data_bytes + len(text), progress).hexdigest()
     partial.write(digest_line(whole))
     return Made(
         file=str(partial.final),
@@ -179,7 +211,7 @@ def _cannot_read(folder: Path, why: str) -> str:
     return f"{line}; run this as the user of the server ({owner}) or as root" if os.geteuid() else line
 
 
-def _cannot_write(file: Path, error: OSError) -> str:
+def _cannot_write(file: Path, error: Exception) -> str:
     why = reason(error)
     return f"{file} can't be written ({why}): free up space or get write access there, or name another place"
 

@@ -18,8 +18,9 @@ from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
 from pynun.storage.files.regular_file import has_content
+from pynun.storage.folder_view import ViewError, view
 from pynun.storage.integrity.page_walk import is_whole, looks_cut
-from pynun.storage.log_rows import read_log
+from pynun.storage.memtable import in_order
 from pynun.storage.range_scan import entries_under
 
 if TYPE_CHECKING:
@@ -65,17 +66,16 @@ def snapshot(folder: Path) -> Iterator[Snapshot]:
         with open_to_read(folder) as environment:
             if looks_cut(folder, environment) and not is_whole(folder):
                 raise TransferError(_damaged(folder, "its end is missing"))
-            meta = environment.open_db(schema.META_DATABASE, create=False)
-            data = environment.open_db(schema.DATA_DATABASE, create=False)
-            with environment.begin(db=data) as transaction:
-                _check_format(folder, transaction.get(schema.FORMAT_KEY, db=meta))
-                yield Snapshot(transaction, read_log(environment, transaction, meta))
+            with view(environment, folder) as found:
+                yield Snapshot(found.transaction, in_order(found.changes))
     except (lmdb.NotFoundError, lmdb.IncompatibleError, lmdb.VersionMismatchError, struct.error):
         raise TransferError(_damaged(folder, "it is not a pynun data file")) from None
     except (*DAMAGE, UnicodeDecodeError) as error:
         raise TransferError(_damaged(folder, reason(error))) from None
     except StorageError as error:
         raise TransferError(_unreadable(folder, str(error))) from None
+    except ViewError as error:
+        raise TransferError(f"the data in {folder} can't be read: {error}") from None
     except lmdb.Error as error:
         raise TransferError(_unreadable(folder, reason(error))) from None
 
@@ -90,17 +90,6 @@ def _check_data(folder: Path) -> None:
         f"there is no data in {folder} ({schema.DATA_FILE} is missing or empty): name the server's data folder with"
         " --data-dir, or with NUN_DBS_DIR"
     )
-
-
-def _check_format(folder: Path, value: bytes | None) -> None:
-    if value is None:
-        raise TransferError(_damaged(folder, "it is not a pynun data file"))
-    number = schema.decode_format(value)
-    if number > schema.FORMAT:
-        raise TransferError(
-            f"the data in {folder} has format {number}, newer than this program's {schema.FORMAT}: use the version that"
-            " wrote it, or a newer one"
-        )
 
 
 def _make_readers_file(folder: Path) -> None:

@@ -54,12 +54,15 @@ def environment() -> dict[str, str]:
     return found
 
 
-def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | None = None) -> Ended:
-    """Run a module to its end. `take` gets its standard output; without it, the output is read as text."""
+def run_child(
+    module: str, *arguments: str, given: bytes | None = None, take: Callable[[IO[bytes]], str] | None = None
+) -> Ended:
+    """Run a module to its end. It reads `given`, all of it before it writes anything. `take` gets its standard output;
+    without it, the output is read as text."""
     child = subprocess.Popen(
         command(module, *arguments),
         env=environment(),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -68,6 +71,8 @@ def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | N
     assert child.stdout is not None
     assert child.stderr is not None
     try:
+        if given is not None:
+            _give(child, given)
         # The other pipe gets a few words at most, so it never fills while this one is read.
         output = take(child.stdout) if take else child.stdout.read().decode()
         errors = child.stderr.read().decode(errors="replace")
@@ -78,6 +83,14 @@ def run_child(module: str, *arguments: str, take: Callable[[IO[bytes]], str] | N
         child.stdout.close()
         child.stderr.close()
     return Ended(child.returncode, output, errors)
+
+
+def _give(child: subprocess.Popen[bytes], given: bytes) -> None:
+    assert child.stdin is not None
+    rest = memoryview(given)
+    with contextlib.suppress(BrokenPipeError), child.stdin:  # its end says more
+        while rest:
+            rest = rest[child.stdin.write(rest) :]
 
 
 def lower_priority() -> None:

@@ -18,12 +18,15 @@ import lmdb
 from pynun.engine.key_layout import CATALOGUE, ID_BYTES
 from pynun.errors import BackupError
 from pynun.storage import schema
+from pynun.storage.format_2 import FORMAT as FORMAT_2
+from pynun.storage.format_2 import read_rows
 from pynun.storage.integrity.child_process import is_crash, run_child
-from pynun.storage.log_rows import read_log
-from pynun.storage.memtable import merged
+from pynun.storage.memtable import in_order, merged
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pynun.engine.overlay import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,14 @@ def count(path: str) -> Counts:
         names: dict[bytes, str] = {}
         counts: dict[str, int] = {}
         conflicts = 0
+        changes: dict[bytes, Entry | None] = {}
+        if number <= FORMAT_2:
+            for batch in read_rows(environment, transaction, meta):
+                changes.update(batch)
+        elif schema.decode_log_mark(transaction.get(schema.LOG_KEY, b"", db=meta)).is_in_use:
+            raise _FindingError("it lacks the log files that belong to it")
         with transaction.cursor(data) as cursor:
-            for stored, value in merged(cursor, read_log(environment, transaction, meta)):  # the catalogue sorts first
+            for stored, value in merged(cursor, in_order(changes)):  # the catalogue sorts first
                 key = _decoded_key(stored, value)
                 prefix, text = key[:ID_BYTES], key[ID_BYTES:].decode()
                 entry = schema.decode_value(key, value)
