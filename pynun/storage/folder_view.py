@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pynun.errors import PynunError, StorageError
 from pynun.storage import schema
-from pynun.storage.environment import reason
+from pynun.storage.environment import reason, what_to_do
 from pynun.storage.format_2 import FORMAT as FORMAT_2
 from pynun.storage.format_2 import read_rows
 from pynun.storage.wal.reader import LogReader
-from pynun.storage.wal.recovery import DamagedLogError, ForeignLogError, LogError
+from pynun.storage.wal.recovery import LogError
 from pynun.storage.wal.segment import GLOB
 
 if TYPE_CHECKING:
@@ -99,15 +99,3 @@ def _read(environment: lmdb.Environment, transaction: lmdb.Transaction, log: Log
             changes.update(schema.decode_changes(record.changes))
             revision, operations = record.revision, record.operations
     return View(number, transaction, changes, revision, operations)
-
-
-def what_to_do(error: LogError) -> str:
-    """A log's error, and what the administrator can do."""
-    if isinstance(error, DamagedLogError):
-        return f"{error}: it was left untouched; restore a backup"
-    if isinstance(error, ForeignLogError):
-        return f"{error}: move it away, and put the log files that belong to {schema.DATA_FILE} in its place"
-    return (
-        f"{error}: without all files {GLOB}, {schema.DATA_FILE} is not the whole data; put them back beside it, or, if"
-        " you copied it from a running server, use nun-db backup and nun-db restore instead"
-    )

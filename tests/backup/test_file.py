@@ -189,7 +189,7 @@ def test_newer_data_is_refused(disk_folder: Path, folder: Path, monkeypatch: pyt
     back_up(folder, file)
     monkeypatch.setattr(schema, "FORMAT", 0)
     told = refused(file)
-    assert "has format 2, newer than this program's 0" in told
+    assert "has format 3, newer than this program's 0" in told
     with pytest.raises(BackupError, match="newer than"):
         restore_backup(file, disk_folder / "new", silent)
     assert not (disk_folder / "new").exists()
@@ -202,7 +202,7 @@ def test_a_newer_trailer_is_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after"), [(b'"format": 2,', b'"format":"2",'), (b'"version": "', b'"version": ["'), (b"{", b"[" * 900)]
+    ("before", "after"), [(b'"format": 3,', b'"format":"3",'), (b'"version": "', b'"version": ["'), (b"{", b"[" * 900)]
 )
 def test_a_trailer_that_makes_no_sense_is_called_so(file: Path, before: bytes, after: bytes) -> None:
     """Also by somebody who made its checksum right."""
