@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -264,7 +265,8 @@ class Committer:
         if self.is_over:
             await self._retire_log()
         self._is_asleep = True
-        await self._bell.wait()
+        with trio.move_on_after(PROBE_SECONDS if self.is_over and not self._store.is_drained else math.inf):
+            await self._bell.wait()
         self._is_asleep = False
 
     def _gathering_seconds(self) -> float:

@@ -355,6 +355,11 @@ class LmdbStore:
         """Number of keys whose newest entry is in the log."""
         return len(self._memtable.entries)
 
+    @property
+    def log_files(self) -> int:
+        """Number of log files that are needed."""
+        return self._log.used_files
+
     def checkpoint(self, count_max: int) -> None:
         """Move up to this many entries from the log into the data, where nothing reads meanwhile."""
         self.move(count_max)

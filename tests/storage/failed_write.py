@@ -1,7 +1,8 @@
 """Has a write to the data file fail, each in turn: `python -m tests.storage.failed_write FOLDER`.
 
 Each time in a new folder below FOLDER, in a child whose system call strace(1) answers with an error, or cuts short.
-Prints a line of JSON for each: what was answered with, what was told of each change, and what another start finds.
+Prints a line of JSON for each: what was answered with, what was told of each change and its checkpoint, and what
+another start finds.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pynun.engine.overlay import Batch, Entry
-from pynun.errors import DamageError, StorageError
+from pynun.errors import DamageError, ReopenError, StorageError
 from pynun.storage import schema
-from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHANGES = 5
 KEY = b"\0\0\0\1key"
@@ -28,24 +33,34 @@ FAULTS = [
 ]
 
 
-def _append(store: LmdbStore, number: int) -> str:
+def _change_and_move(store: LmdbStore, number: int) -> list[str]:
     batch = Batch(number)
     batch.entries[KEY] = Entry(number, "v" * number * 1000)
+    told = [_try(store, partial(store.append, batch, number), "stored")]
+    entry = store.get(KEY)
+    told.append(f"read {0 if entry is None else entry.version}")
+    told.append(_try(store, partial(store.checkpoint, 10), "moved"))
+    return told
+
+
+def _try(store: LmdbStore, work: Callable[[], None], done: str) -> str:
     try:
-        store.append(batch, number)
-    except StorageError as error:
-        return f"refused: {error}"
-    except DamageError as error:
-        return f"stopped: {after_damage(store.folder, str(error))}"
-    return "stored"
+        try:
+            work()
+        except ReopenError:
+            store.reopen()
+            work()
+    except (StorageError, DamageError) as error:
+        return f"{type(error).__name__} {error}"
+    return done
 
 
 def _change(folder: Path) -> None:
     store = LmdbStore(folder)
     os.kill(os.getpid(), signal.SIGSTOP)
     told: list[str] = []
-    while len(told) < CHANGES and not (told and told[-1].startswith("stopped")):
-        told.append(_append(store, len(told) + 1))
+    for number in range(1, CHANGES + 1):
+        told += _change_and_move(store, number)
     folder.with_name("told").write_text(json.dumps(told), encoding="utf-8")
     os._exit(0)
 

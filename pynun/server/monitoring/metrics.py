@@ -240,8 +240,11 @@ _METRICS: Final = (
         lambda now: now.committer.commit_entries),
     _gauge("nun_db_log_entries", "Keys whose newest entry is in the log and not yet in the data.",
         lambda now: now.store.logged_entries),
+    _gauge("nun_db_log_files", "Log files with changes that are not yet in the data. At 7 of 8, changes wait until it"
+        " has them.", lambda now: now.store.log_files),
     _histogram("nun_db_checkpoint_seconds", "Duration of moving a slice of the log into the data, sync"
-        " included. Changes at that time wait this much longer.", lambda now: now.committer.checkpoint_seconds),
+        " included. Batches that are not written by the thread that serves clients wait this much longer.",
+        lambda now: now.committer.checkpoint_seconds),
     _counter("nun_db_loop_commits", "Batches for which the thread that serves clients waited for the disk (NUN_SYNC)."
         " They count in nun_db_commit_seconds too.", lambda now: now.committer.loop_commits),
     _counter("nun_db_commit_failures", "Batches that could not be written, usually because the disk was full.",

@@ -169,9 +169,14 @@ class WriteAheadLog:
     # --- releasing ---------------------------------------------------------------------------------------------
 
     @property
+    def used_files(self) -> int:
+        """Files with records that the data does not have yet, or being filled."""
+        return len(self._used) + 1
+
+    @property
     def is_release_due(self) -> bool:
         """Whether the data should take over the records: half of the files are in use, or one is broken."""
-        return 2 * (len(self._used) + 1) >= len(self._segments) or any(segment.is_broken for segment in self._used)
+        return 2 * self.used_files >= len(self._segments) or any(segment.is_broken for segment in self._used)
 
     def release(self, checkpoint: int) -> None:
         """The data has everything up to this revision. Makes no system calls."""
