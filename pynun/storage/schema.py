@@ -53,17 +53,13 @@ FILES: Final = (DATA_FILE, READERS_FILE, LOCK_FILE)
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"
-LOG_DATABASE: Final = b"log"
 DATABASES_MAX: Final = 3
+"""Formats 1 and 2 included: `pynun.storage.format_2`."""
 FORMAT_KEY: Final = b"format"
 STATE_KEY: Final = b"state"
 CHECKPOINT_KEY: Final = b"checkpoint"
 LOG_KEY: Final = b"log"
 LOG_ID_BYTES: Final = 16
-
-LOG_ROW_BYTES: Final = 4080
-"""Bytes of one log row, so that it fits into one page with LMDB's header. Larger rows need adjacent free pages, which
-an old file lacks, so it would grow."""
 
 KEY_BYTES_MAX: Final = 511
 _DIGEST_BYTES: Final = 32
@@ -76,7 +72,6 @@ _state = struct.Struct(">QQ")
 _format = struct.Struct(">I")
 _revision = struct.Struct(">Q")
 _log_mark = struct.Struct(">16s?")
-_log_key = struct.Struct(">QI")
 _change = struct.Struct(">IIq")
 _REMOVED: Final = 0xFFFF_FFFF
 
@@ -173,17 +168,6 @@ def encode_log_mark(mark: LogMark) -> bytes:
 def decode_log_mark(value: bytes) -> LogMark:
     """Raises struct.error if the value does not have its length."""
     return LogMark(*_log_mark.unpack(value))
-
-
-def log_key(revision: int, row: int = 0) -> bytes:
-    """The key of a row of the log."""
-    return _log_key.pack(revision, row)
-
-
-def log_revision(key: bytes) -> int:
-    """The revision in a log key. Raises struct.error if it is invalid."""
-    revision: int = _log_key.unpack(key)[0]
-    return revision
 
 
 def encode_changes(entries: Mapping[bytes, Entry | None]) -> bytes:

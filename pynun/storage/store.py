@@ -45,7 +45,6 @@ from pynun.storage.open_files import OpenFiles
 from pynun.storage.range_scan import Slice, entries_under, scan_both, size_of, totals_of
 from pynun.storage.wal.disk import Disk
 from pynun.storage.wal.recovery import LogError
-from pynun.storage.wal.segment import GLOB
 from pynun.storage.wal.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
@@ -293,8 +292,8 @@ class LmdbStore:
             if not self._mark.is_in_use:
                 self._put_mark(is_in_use=True)
             self._make_room(len(changes))
-            if self._log.is_removed:
-                raise TakenAwayError(f"{GLOB} was removed from the data folder")
+            if (name := self._log.removed_name) is not None:
+                raise TakenAwayError(f"{name} was removed from the data folder")
             self._log.append(batch.revision, operations, time.time_ns(), changes)
             self._log.sync()
             self._appended = batch.revision, operations

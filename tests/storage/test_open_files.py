@@ -95,15 +95,17 @@ def test_a_file_that_grows_during_a_look_was_not_cut(store: LmdbStore) -> None:
         (shutil.rmtree, "the data folder was removed or moved"),
         (lambda folder: folder.rename(folder.with_name("moved")), "the data folder was removed or moved"),
         (lambda folder: folder.parent.rename(folder.parent.with_name("moved")), "the data folder was removed or moved"),
+        (lambda folder: (folder / "log-01.wal").unlink(), "log-01.wal was removed from the data folder"),
+        (lambda folder: _replace(folder / "log-04.wal"), "log-04.wal was removed from the data folder"),
         (_replace_folder, "the data folder was replaced by another one"),
         (_link_elsewhere, "the data folder was replaced by another one"),
     ],
 )
 def test_what_is_not_in_its_place_is_named(store: LmdbStore, take: Callable[[Path], object], reason: str) -> None:
-    assert store.files.look() is None
+    assert store.why_elsewhere() is None
     take(store.folder)
     try:
-        assert store.files.look() == reason
+        assert store.why_elsewhere() == reason
     finally:
         with contextlib.suppress(FileNotFoundError):  # so that it is removed
             store.folder.parent.with_name("moved").rename(store.folder.parent)
@@ -119,6 +121,19 @@ def test_nothing_is_noticed_while_it_is_written(store: LmdbStore) -> None:
     assert store.files.look() is None
     store.grow()
     assert store.files.look() is None
+
+
+def test_without_its_log_s_file_everything_is_saved_in_the_data(store: LmdbStore) -> None:
+    (store.folder / "log-01.wal").unlink()
+    with pytest.raises(TakenAwayError, match=r"log-01\.wal was removed from the data folder"):
+        _append(store, "after")
+    store.move(1, is_rescue=True)
+    store.moved()
+    store.retire_log()
+    store.close()
+    with contextlib.closing(LmdbStore(store.folder)) as again:
+        assert again.get(KEY) == Entry(0, "before")
+    assert (store.folder / "log-01.wal").exists()
 
 
 def test_a_file_without_a_name_is_written_only_to_be_saved(store: LmdbStore) -> None:
@@ -137,8 +152,10 @@ def test_a_file_that_somebody_else_wrote_is_not_written(store: LmdbStore, disk_f
     data_file = store.folder / schema.DATA_FILE
     for _ in range(5):  # as large as it gets
         _append(store, "again")
+        store.checkpoint(1)
     shutil.copy(data_file, disk_folder / "copy")
     _append(store, "after")
+    store.checkpoint(1)
     if is_cut:
         os.truncate(data_file, data_file.stat().st_size - 4096)
     else:

@@ -162,9 +162,10 @@ class WriteAheadLog:
         return None
 
     @property
-    def is_removed(self) -> bool:
-        """Whether the file that the next record goes to was removed."""
-        return self._current is not None and not self._disk.has_name(self._current.file)
+    def removed_name(self) -> str | None:
+        """The name of the file that the next record goes to, if it was removed."""
+        segment = self._current
+        return None if segment is None or self._disk.has_name(segment.file) else segment.name
 
     # --- releasing ---------------------------------------------------------------------------------------------
 
