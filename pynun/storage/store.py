@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 import lmdb
 
 from pynun.engine.key_layout import ID_BYTES
-from pynun.errors import DamageError, MapFullError, ReopenError, StartError, StorageError, TakenAwayError
+from pynun.errors import DamageError, MapFullError, PynunError, ReopenError, StartError, StorageError, TakenAwayError
 from pynun.storage import schema
 from pynun.storage.data_write import put_batch
 from pynun.storage.environment import (
@@ -280,7 +280,7 @@ class LmdbStore:
         for a TakenAwayError). Raises DamageError if the data file is unreliable.
         """
         self._appended = None
-        with self._telling():
+        try:
             if is_rescue or batch.bytes_estimated > _LOGGED_BYTES_MAX:
                 self._write_past_log(batch, operations, (), is_rescue=is_rescue)
                 return
@@ -291,12 +291,15 @@ class LmdbStore:
             self.files.check_beside()
             if not self._mark.is_in_use:
                 self._put_mark(is_in_use=True)
-            self._make_room(len(changes))
+            if self._memtable.is_full or not self._log.has_room(len(changes)):
+                self._make_room(len(changes))
             if (name := self._log.removed_name) is not None:
                 raise TakenAwayError(f"{name} was removed from the data folder")
             self._log.append(batch.revision, operations, time.time_ns(), changes)
             self._log.sync()
-            self._appended = batch.revision, operations
+        except (lmdb.Error, OSError) as error:
+            raise self._ours(error) from error
+        self._appended = batch.revision, operations
 
     def can_log_at_once(self, batch: Batch) -> bool:
         """Whether `log` has nothing to do for this batch but one small write and a sync."""
@@ -326,8 +329,10 @@ class LmdbStore:
 
     def write(self, batch: Batch, operations: int, copies: Sequence[Copy] = ()) -> None:
         """Write a batch, and copies before it, directly into the data, durably. Raises as `log` does."""
-        with self._telling():
+        try:
             self._write_past_log(batch, operations, copies)
+        except (lmdb.Error, OSError) as error:
+            raise self._ours(error) from error
 
     def _write_past_log(
         self, batch: Batch, operations: int, copies: Sequence[Copy], *, is_rescue: bool = False
@@ -369,8 +374,10 @@ class LmdbStore:
 
         Called in a thread; batches may be logged meanwhile. Raises as `log` does.
         """
-        with self._telling():
+        try:
             self._move(count_max, is_rescue=is_rescue)
+        except (lmdb.Error, OSError) as error:
+            raise self._ours(error) from error
 
     def moved(self) -> None:
         """Have reads find in the data what `move` put there. Called on the loop, before `move` is called again."""
@@ -416,8 +423,10 @@ class LmdbStore:
     def retire_log(self) -> None:
         """If the data has everything, note there that the log's files are not needed. Called in a thread, last."""
         if self.is_drained and self._mark.is_in_use:
-            with self._telling():
+            try:
                 self._put_mark(is_in_use=False)
+            except (lmdb.Error, OSError) as error:
+                raise self._ours(error) from error
 
     def _put_mark(self, *, is_in_use: bool) -> None:
         mark = self._mark._replace(is_in_use=is_in_use)
@@ -444,19 +453,15 @@ class LmdbStore:
                 raise
             self.files.wrote()
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Convert LMDB's errors into ours."""
-        try:
-            yield
-        except lmdb.MapFullError:
-            raise MapFullError("the memory map of the data is full") from None
-        except lmdb.PanicError:
-            raise ReopenError(self._refused) from None
-        except FATAL as error:
-            raise DamageError(fatal_reason(error, self._refused)) from error
-        except (lmdb.Error, OSError) as error:
-            raise StorageError(reason(why_not_written(self.folder, error))) from error
+    def _ours(self, error: lmdb.Error | OSError) -> PynunError:
+        """The error to raise for one of LMDB or the disk."""
+        if isinstance(error, lmdb.MapFullError):
+            return MapFullError("the memory map of the data is full")
+        if isinstance(error, lmdb.PanicError):
+            return ReopenError(self._refused)
+        if isinstance(error, FATAL):
+            return DamageError(fatal_reason(error, self._refused))
+        return StorageError(reason(why_not_written(self.folder, error)))
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread writes. Raises StorageError."""

@@ -132,6 +132,9 @@ class SimulatedDisk(Disk):
         self.open_files[self._descriptors] = inode
         return self._descriptors
 
+    def has_name(self, _file: int) -> bool:
+        return True
+
     def size(self, file: int) -> int:
         return len(self.open_files[file].current)
 
