@@ -65,8 +65,8 @@ _SLICE_KEYS: Final = 1024
 _AT_ONCE_BYTES_MAX: Final = 64 * 1024
 """A larger batch takes longer to write than a thread costs."""
 
-_SHORT_SECONDS: Final = 2.0
-"""How long a batch may wait for a checkpoint on a nearly full disk, where it may move one key at a time."""
+_SHORT_SECONDS: Final = 10.0
+"""How long a batch may wait for room in the log on a nearly full disk, where a checkpoint moves few keys at a time."""
 
 _UTF_8_MAX: Final = 4
 """Bytes of a character."""

@@ -21,11 +21,17 @@ from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name
 from pynun.storage.integrity.entry_check import count
 from pynun.storage.store import LmdbStore
+from pynun.storage.wal.segment import NEW_SUFFIX, name_of
 
 CALLS = re.compile(
     r"^\d+ +(mkdir|openat|ftruncate|pwrite64|pwritev|write|writev|fsync|fdatasync|link|linkat|unlink|rename)\("
 )
-NAMES = (schema.DATA_FILE, partial_name(schema.DATA_FILE), schema.READERS_FILE, schema.LOCK_FILE)
+NAMES = (
+    *(schema.DATA_FILE, partial_name(schema.DATA_FILE), schema.READERS_FILE, schema.LOCK_FILE),
+    *(
+        name_of(2) + suffix for suffix in ("", NEW_SUFFIX)
+    ),  # one of the log's files; the others are made in the same way
+)
 
 
 def _open(folder: Path, *options: str) -> str:

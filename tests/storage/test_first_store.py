@@ -15,6 +15,8 @@ from pynun.errors import StartError
 from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name
 from pynun.storage.store import LmdbStore
+from pynun.storage.wal.segment import NEW_SUFFIX, name_of
+from pynun.storage.wal.write_ahead_log import FILES_MIN
 from tests.support.traces import read_calls, unsynced, why_no_trace
 from tools.clients.server import REPOSITORY, clean_environment
 
@@ -41,8 +43,9 @@ def test_a_first_start_that_is_killed_anywhere_is_none(disk_folder: Path) -> Non
     assert {outcome for _, _, _, outcome in kills} == {"started"}, result.stdout
     assert {look for _, _, look, _ in kills} == {"absent", "whole"}, result.stdout
     assert any(partial_name(schema.DATA_FILE) in left.split() for _, left, _, _ in kills)
+    assert any(name_of(2) + NEW_SUFFIX in left.split() for _, left, _, _ in kills)
     folder = starts / "whole" / "dbs"
-    assert sorted(path.name for path in folder.iterdir()) == sorted(schema.FILES)
+    assert {path.name for path in folder.iterdir()} == {*schema.FILES, *map(name_of, range(1, FILES_MIN + 1))}
     calls = read_calls((folder.parent / "trace").read_text(encoding="utf-8", errors="replace"))
     assert unsynced(calls, starts, (), (schema.LOCK_FILE, schema.READERS_FILE)) == []
 

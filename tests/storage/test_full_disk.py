@@ -105,6 +105,8 @@ def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable
             append(
                 {b"\0\0\0\1%05d" % key: Entry(1, f"{number:060}") if generator.random() < 0.9 else None for key in keys}
             )
+            if store.is_checkpoint_due:
+                store.checkpoint(2 * batch_keys)  # the committer does it so often
     with contextlib.closing(LmdbStore(disk / "data")) as again:
         assert {key: again.get(key) for key in expected} == expected
 

@@ -31,7 +31,7 @@ from tools.clients.server import new_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-CRASHES = 100
+CRASHES = 200
 CRASHES_OF_A_LIFE = 5
 KEYS = [b"\0\0\0\1k%d" % number for number in range(12)]
 
@@ -132,7 +132,7 @@ def live(seed: int) -> None:
 
 
 def test_nothing_acknowledged_is_lost_in_a_power_cut() -> None:
-    """`NUN_TEST_EFFORT=20` makes it 2,000 crashes."""
+    """`NUN_TEST_EFFORT=10` makes it 2,000 crashes."""
     live()
     assert totals["stored"] > CRASHES
     assert totals["there"]
