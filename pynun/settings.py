@@ -52,6 +52,10 @@ def _durability(text: str) -> Durability:
     return Durability(values.word(*(member.value for member in Durability))(text))
 
 
+def _is_on(text: str) -> bool:
+    return values.word("on", "off")(text) == "on"
+
+
 USER = Setting(
     name="NUN_USER", default="", parse=values.user_name, field="user", option="-u/--user", secret=True,
     help="The administrator's user name. Must be given.",
@@ -80,6 +84,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         name="NUN_BACKUP_KEEP", default="7", parse=values.whole_number(1, 100_000), unit="backups",
         field="backup_keep", help="How many backups to keep. The oldest is removed once a new one is complete.",
+    ),
+    Setting(
+        name="NUN_MIGRATION_BACKUP", default="on", parse=_is_on, field="is_keeping_old_format",
+        help="on: before data of an older format is converted at a start, a backup of it is kept in the data folder. "
+        "off: none is; make one yourself first (docs/upgrade.md).",
     ),
     Setting(
         name="NUN_RUN_AS", default="", parse=values.identity, field="run_as",
@@ -286,6 +295,7 @@ class Settings:
     backup_dir: Path | None
     backup_interval_seconds: int
     backup_keep: int
+    is_keeping_old_format: bool
     login_burst: int
     login_delay_seconds_max: int
     argon2_memory_kib: int

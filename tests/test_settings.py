@@ -88,6 +88,7 @@ def test_defaults_are_those_of_the_original() -> None:
         backup_dir=None,
         backup_interval_seconds=86_400,
         backup_keep=7,
+        is_keeping_old_format=True,
         login_burst=10,
         login_delay_seconds_max=60,
         argon2_memory_kib=19456,

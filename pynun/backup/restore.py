@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pynun.backup.file_format import (
     DIGEST_LINE_BYTES,
@@ -26,11 +26,12 @@ from pynun.backup.file_format import (
 from pynun.errors import BackupError, StartError
 from pynun.folders import sync_folder
 from pynun.storage import schema
-from pynun.storage.environment import KEPT_NAME, reason, remove_second_names
+from pynun.storage.environment import KEPT_NAME, kept_log, reason, remove_second_names
 from pynun.storage.files.atomic_file import AtomicFile
 from pynun.storage.files.regular_file import open_regular
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.entry_check import check_entries
+from pynun.storage.wal.segment import GLOB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,14 +71,17 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
                         verified = _copy(file, source.fileno(), partial, progress)
                         os.fchown(partial.descriptor, *owner)
                         _forget_readers(folder)
-                        kept = _keep(data) if has_data else None
+                        old = _keep(data, has_data=has_data)
+                        kept = old.data if has_data else None
                         try:
                             partial.finish(is_replacing=True)
+                            for log in old.logs:
+                                log.unlink()
+                            sync_folder(folder)
                         except OSError as error:
                             if partial.is_finished:
                                 raise BackupError(_not_synced(folder, kept, error)) from None
-                            if kept is not None and kept.samefile(data):
-                                kept.unlink()
+                            remove_second_names(folder)
                             raise
                 except OSError as error:
                     raise BackupError(_cannot_write(folder, error)) from None
@@ -147,17 +151,32 @@ def _copy(file: Path, source: int, partial: AtomicFile, progress: Progress) -> V
     return Verified(contents, counts, file_bytes, digest)
 
 
-def _keep(data: Path) -> Path:
-    """Give the existing data a second name, so that data exists at every moment. Raises BackupError."""
+class _Old(NamedTuple):
+    """What the folder had before."""
+
+    data: Path
+    """The second name of the data."""
+    logs: list[Path]
+    """The files of its log, which have second names too."""
+
+
+def _keep(data: Path, *, has_data: bool) -> _Old:
+    """Give the existing data and its log second names, so that they exist at every moment. Raises BackupError."""
     kept = data.with_name(time.strftime(KEPT_NAME, time.gmtime()))
+    logs = sorted(data.parent.glob(GLOB))
     try:
         if kept.exists():  # twice within a second
             kept = kept.with_stem(f"{kept.stem}-{time.time_ns()}")
-        os.link(data, kept, follow_symlinks=False)
+        if has_data:
+            os.link(data, kept, follow_symlinks=False)
+        for log in logs:
+            os.link(log, kept_log(kept, log.name), follow_symlinks=False)
+        sync_folder(data.parent)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            remove_second_names(data.parent)
         raise BackupError(f"the old data can't be kept as {kept} ({reason(error)}): nothing was changed") from None
-    sync_folder(data.parent)
-    return kept
+    return _Old(kept, logs)
 
 
 def _forget_readers(folder: Path) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun import __version__, limits, stop_signals
+from pynun.backup.old_format import keep_old_format
 from pynun.commit.bell import Bell
 from pynun.commit.committer import Committer
 from pynun.commit.purger import Purger
@@ -121,7 +122,8 @@ def _run(settings: Settings) -> None:
         service_manager = ServiceManager()
         service_manager.begin()
         bell = Bell()
-        store = LmdbStore(settings.data_dir, bell.fail)
+        keep_old = keep_old_format if settings.is_keeping_old_format else None
+        store = LmdbStore(settings.data_dir, bell.fail, keep_old)
         stack.callback(store.close)
         listeners.add_local(listen_locally(store.folder, settings.idle_seconds))
         stack.callback(listeners.close)  # before the store gives up the lock, which the socket's file belongs to

@@ -11,7 +11,8 @@ import errno
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 import lmdb
 
@@ -20,9 +21,6 @@ from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name, remove_leftover
 from pynun.storage.wal.recovery import DamagedLogError, ForeignLogError, LogError
 from pynun.storage.wal.segment import GLOB
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first. It is address space, not memory or disk. Where a limit refuses the
@@ -51,14 +49,26 @@ FATAL: Final = (*DAMAGE, lmdb.PanicError, lmdb.BadTxnError)
 then not damaged and has all earlier commits."""
 
 
-def remove_second_names(folder: Path) -> None:
-    """Remove what a killed restore left: a second name of the data, if it put no new data in place yet.
+def kept_log(kept: Path, name: str) -> Path:
+    """Where a restore that keeps data as `kept` keeps a file of its log: `data-before-TIME.log-01.wal`."""
+    return kept.with_name(f"{kept.stem}.{name}")
 
-    Otherwise writes would change both. The folder must be locked. Raises OSError.
+
+def remove_second_names(folder: Path) -> None:
+    """Undo a killed restore that put no new data in place yet: remove the second names that it gave to the data and its
+    log, because writes would change both. Finish one that did: remove the old log. The folder must be locked. Raises
+    OSError.
     """
     with contextlib.suppress(FileNotFoundError):
         data = (folder / schema.DATA_FILE).lstat()
-        for path in folder.glob(KEPT_GLOB) if data.st_nlink > 1 else ():
+        for log in folder.glob(GLOB):
+            for second in folder.glob(str(kept_log(Path(KEPT_GLOB), log.name))) if log.lstat().st_nlink > 1 else ():
+                if os.path.samestat(second.lstat(), log.lstat()):
+                    kept = second.with_name(second.name.removesuffix(f".{log.name}") + Path(KEPT_GLOB).suffix)
+                    is_replaced = kept.exists() and not os.path.samestat(kept.lstat(), data)
+                    (log if is_replaced else second).unlink()
+                    break
+        for path in folder.glob(KEPT_GLOB) if data.st_nlink > 1 else ():  # last: it decides above
             if os.path.samestat(path.lstat(), data):
                 path.unlink()
 

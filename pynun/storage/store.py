@@ -41,6 +41,7 @@ from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.integrity.page_walk import check_pages
 from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
+from pynun.storage.migration import migrate
 from pynun.storage.open_files import OpenFiles
 from pynun.storage.range_scan import Slice, entries_under, scan_both, size_of, totals_of
 from pynun.storage.wal.disk import Disk
@@ -80,9 +81,15 @@ _log = logging.getLogger("nun_db")
 class LmdbStore:
     """An open data folder. Only one process at a time can have it open."""
 
-    def __init__(self, folder: Path, on_damage: Callable[[DamageError], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        on_damage: Callable[[DamageError], None] = lambda _: None,
+        keep_old: Callable[[Path, int], Path] | None = None,
+    ) -> None:
         """Open or make the folder. `on_damage` is called by a read that finds the file damaged, in its thread, before
-        the read raises the error. Raises StartError with cause and remedy.
+        the read raises the error; `keep_old` before data of an older format is converted (`migrate`). Raises StartError
+        with cause and remedy.
         """
         self.folder = folder
         self._on_damage = on_damage
@@ -104,7 +111,7 @@ class LmdbStore:
                 stack.callback(lambda: self._environment.close())  # `reopen` may put another one there
                 self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])
                 stack.callback(self.files.close)
-                self._open_databases()
+                self._open_databases(keep_old)
                 self.files.wrote()
                 self._open_log(lock.folder)
                 stack.callback(self._log.close)
@@ -113,7 +120,7 @@ class LmdbStore:
                 raise StartError(unusable(folder, error)) from None
             self._close = stack.pop_all().close
 
-    def _open_databases(self) -> None:
+    def _open_databases(self, keep_old: Callable[[Path, int], Path] | None) -> None:
         environment = self._environment
         try:
             check_pages(self.folder, environment)
@@ -132,7 +139,7 @@ class LmdbStore:
             self._data = environment.open_db(schema.DATA_DATABASE, create=False)
             self.revision, self.operations = schema.decode_state(state_value)
             if number < schema.FORMAT:
-                raise StartError(f"the data in {self.folder} has format {number}, which is not read yet")
+                migrate(environment, self.folder, number, keep_old)
             with environment.begin(db=self._meta) as transaction:
                 self._released = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
                 self._mark = schema.decode_log_mark(transaction.get(schema.LOG_KEY, b""))

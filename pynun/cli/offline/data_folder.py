@@ -81,19 +81,24 @@ def _find(data_dir: str | None) -> DataFolder:
 
 @contextlib.contextmanager
 def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
-    """Open the data of a stopped server; new files belong to the folder's owner. Raises StartError."""
+    """Open the data of a stopped server; new files belong to the folder's owner. Raises StartError and
+    SettingsError."""
+    from pynun import settings
+    from pynun.backup.old_format import keep_old_format
     from pynun.storage import schema
     from pynun.storage.store import LmdbStore
+    from pynun.storage.wal.segment import GLOB
 
+    (is_keeping,) = settings.load_fields(os.environ, "is_keeping_old_format")
     try:
-        with contextlib.closing(LmdbStore(data_dir)) as store:
+        with contextlib.closing(LmdbStore(data_dir, keep_old=keep_old_format if is_keeping else None)) as store:
             yield store
             if (why := store.why_elsewhere()) is not None:
                 raise StartError(
                     f"{why} meanwhile, so the result may be lost: find out what changes {data_dir}, and run this again"
                 )
     finally:
-        _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES))
+        _give_to_owner(data_dir, *(data_dir / name for name in schema.FILES), *data_dir.glob(GLOB))
 
 
 def load_passwords(data_dir: Path) -> Passwords:

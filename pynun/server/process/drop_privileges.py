@@ -21,6 +21,7 @@ from pynun.backup import folder as backup_folder
 from pynun.errors import StartError
 from pynun.folders import make_folder
 from pynun.storage import schema
+from pynun.storage.wal.segment import GLOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +116,7 @@ def _prepare_folder(identity: Identity, folder: Path, audit_file: Path | None, c
         _refuse_other_things(identity, folder)
         os.chown(folder, identity.user, identity.group)
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) | stat.S_IRWXU)
-    own = [folder / name for name in schema.FILES]
+    own = [*(folder / name for name in schema.FILES), *folder.glob(GLOB)]
     if audit_file is not None and (folder / audit_file).parent == folder:
         own += folder.glob(f"{audit_file.name}*")
     for path in own:
