@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="small_disk")
 def _small_disk(disk_folder: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
+    """A disk of 20 MiB: enough for a data folder with its log."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     disk = disk_folder / "small"
     disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(disk)],
+        ["mount", "-t", "tmpfs", "-o", "size=20m,mode=0700", "tmpfs", str(disk)],
         capture_output=True,
         text=True,
         check=False,
