@@ -37,6 +37,11 @@ _READ_BY_PEOPLE = frozenset(
         "OutputError",
         "SettingsError",
         "StartError",
+        "ViewError",
+        "DamagedLogError",
+        "ForeignLogError",
+        "MissingLogError",
+        "HeaderError",
         "TransferError",
         "UsageError",
     }
