@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -125,6 +124,7 @@ class Committer:
         self._write_began_at = 0.0
         self.failure: str | None = None
         """Why the last commit failed; None if it succeeded."""
+        self._how_to_rescue: str | None = None  # until it is said
         self.is_over = False
         """Whether the data was taken away. Then changes are refused, and only acknowledged ones are still written."""
 
@@ -246,27 +246,26 @@ class Committer:
             else:
                 await self._keep_up(0)
             if self._is_stopping and not view.batch.entries:
-                await self._drain()
+                await (self._save_all() if self.is_over else self._drain())
                 return
 
     async def _wait_for_changes(self) -> None:
         """Return when there are changes or a probe is due; drain the log meanwhile."""
-        if self.failure is not None and not self.is_over:
+        if self.is_over:
+            await self._save_all()
+        if self.failure is not None and not (self.is_over and self._store.is_drained):
             with trio.move_on_after(PROBE_SECONDS):
                 await self._bell.wait()
             return
         while not self._bell.has_rung and not self._store.is_drained:
-            rest = 0.0 if self.is_over else self._logged_at + IDLE_SECONDS - trio.current_time()
+            rest = self._logged_at + IDLE_SECONDS - trio.current_time()
             if rest > 0:
                 with trio.move_on_after(rest):
                     await self._bell.wait()
             elif not await self._checkpoint(IDLE_SLICE_ENTRIES):
                 break
-        if self.is_over:
-            await self._retire_log()
         self._is_asleep = True
-        with trio.move_on_after(PROBE_SECONDS if self.is_over and not self._store.is_drained else math.inf):
-            await self._bell.wait()
+        await self._bell.wait()
         self._is_asleep = False
 
     def _gathering_seconds(self) -> float:
@@ -289,11 +288,17 @@ class Committer:
         while not self._store.is_drained and (self.is_over or time.perf_counter() < deadline):
             if not await self._checkpoint(DRAIN_SLICE_ENTRIES):
                 break
-        await self._retire_log()
-
-    async def _retire_log(self) -> None:
         with contextlib.suppress(StorageError):  # then the next start reads the log
             await self._growing(self._store.retire_log)
+
+    async def _save_all(self) -> None:
+        """After something was taken away, which may be the log: have the data file hold everything, and say once how to
+        save it.
+        """
+        await self._drain()
+        if self._how_to_rescue is not None:
+            _log.error("%s", self._how_to_rescue)
+            self._how_to_rescue = None
 
     async def _checkpoint(self, count: int) -> bool:
         """Move a slice of the log into the data; False, without loss, if the disk is full."""
@@ -322,9 +327,9 @@ class Committer:
         if not self.is_over:
             self.is_over = True
             self.failure = self._engine.keyspace.refused_changes = why
-            _log.error("%s", self._store.files.how_to_rescue(why))
+            self._how_to_rescue = self._store.files.how_to_rescue(why)
             self._make_room()
-            self._bell.wake()  # the data must have everything: what was taken away may be the log
+            self._bell.wake()
 
     def begin(self) -> Batch:
         """Take the batch being filled, to be written; the one before it must be on disk or lost."""

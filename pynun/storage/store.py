@@ -156,6 +156,7 @@ class LmdbStore:
             for record in self._log.recovered:
                 self._memtable.take(schema.decode_changes(record.changes).items())
                 self.revision, self.operations = record.revision, record.operations
+            self._log.recovered.clear()  # may be many MiB
         except LogError as error:
             raise StartError(f"the data in {self.folder} can't be used: {what_to_do(error)}") from None
         except (struct.error, UnicodeDecodeError) as error:

@@ -69,6 +69,7 @@ CASES = {
     "folder-moved-relaxed": Case(_move, "the data folder was removed or moved", durability="relaxed"),
     "mounted-over": Case(_mount_over, "the data folder was replaced by another one"),
     "readers-removed": Case(_remove("lock.mdb"), "lock.mdb was removed from the data folder", True, True),
+    "log-removed": Case(_remove("log-01.wal"), "log-01.wal was removed from the data folder", True, True),
     "lock-removed": Case(_remove("server.lock"), _LOCK_REMOVED, True, True),
     "locks-removed": Case(_remove("lock.mdb", "server.lock"), _LOCK_REMOVED, True, True),
 }
