@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import struct
-import threading
 import time
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final, cast
@@ -20,29 +19,22 @@ from typing import TYPE_CHECKING, Final, cast
 import lmdb
 
 from pynun.engine.key_layout import ID_BYTES
-from pynun.errors import DamageError, MapFullError, PynunError, ReopenError, StartError, StorageError, TakenAwayError
+from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.storage import schema
+from pynun.storage.data_file import DataFile
 from pynun.storage.data_write import put_batch
 from pynun.storage.environment import (
-    DAMAGE,
     FATAL,
     NO_ROOM,
     damaged,
     end_killed_restore,
-    fatal_reason,
-    not_ours,
-    open_to_write,
     reason,
     unusable,
     what_to_do,
-    why_not_written,
 )
 from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
-from pynun.storage.integrity.page_walk import check_pages
 from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
-from pynun.storage.migration import migrate
-from pynun.storage.open_files import OpenFiles
 from pynun.storage.range_scan import Slice, entries_under, scan_both, size_of, totals_of
 from pynun.storage.wal.disk import Disk
 from pynun.storage.wal.recovery import LogError
@@ -93,13 +85,9 @@ class LmdbStore:
         """
         self.folder = folder
         self._on_damage = on_damage
-        self._refused = ""  # why the last write failed
         self._memtable = Memtable()
         self._appended: tuple[int, int] | None = None  # by `log`, for `logged`: revision and operations
         self._moved: Moved | None = None  # by `move`, for `moved`
-        self._writing = threading.Lock()  # held by a transaction that writes, or to open the data file again
-        self._is_unsettled = False  # whether the disk may have other first pages than this process sees
-        self._reading_in_thread = threading.Lock()  # the map must not move meanwhile (LMDB, mdb_env_set_mapsize)
         with contextlib.ExitStack() as stack:
             lock = FolderLock(folder)
             stack.callback(lock.close)
@@ -107,12 +95,9 @@ class LmdbStore:
             try:
                 if not os.path.lexists(folder / schema.DATA_FILE):
                     make_store(folder, lock)
-                self._environment = open_to_write(folder)
-                stack.callback(lambda: self._environment.close())  # `reopen` may put another one there
-                self.files = OpenFiles(folder, lock, self._environment.stat()["psize"])
-                stack.callback(self.files.close)
-                self._open_databases(keep_old)
-                self.files.wrote()
+                self._file = DataFile(folder, lock, keep_old)
+                stack.callback(self._file.close)
+                self.files = self._file.files
                 self._open_log(lock.folder)
                 stack.callback(self._log.close)
                 self._log.start()
@@ -120,37 +105,8 @@ class LmdbStore:
                 raise StartError(unusable(folder, error)) from None
             self._close = stack.pop_all().close
 
-    def _open_databases(self, keep_old: Callable[[Path, int], Path] | None) -> None:
-        environment = self._environment
-        try:
-            check_pages(self.folder, environment)
-            self._meta = environment.open_db(schema.META_DATABASE, create=False)
-            with environment.begin(db=self._meta) as transaction:
-                format_value = transaction.get(schema.FORMAT_KEY)
-                state_value = transaction.get(schema.STATE_KEY)
-            if format_value is None or state_value is None:
-                raise StartError(not_ours(self.folder))
-            number = schema.decode_format(format_value)
-            if number > schema.FORMAT:
-                raise StartError(
-                    f"the data in {self.folder} has format {number}, newer than this program's {schema.FORMAT}: "
-                    "start the version that wrote it, or a newer one (nothing was changed)"
-                )
-            self._data = environment.open_db(schema.DATA_DATABASE, create=False)
-            self.revision, self.operations = schema.decode_state(state_value)
-            if number < schema.FORMAT:
-                migrate(environment, self.folder, number, keep_old)
-            with environment.begin(db=self._meta) as transaction:
-                self._released = schema.decode_checkpoint(transaction.get(schema.CHECKPOINT_KEY, b""))
-                self._mark = schema.decode_log_mark(transaction.get(schema.LOG_KEY, b""))
-        except (lmdb.NotFoundError, lmdb.IncompatibleError, struct.error, UnicodeDecodeError):
-            raise StartError(not_ours(self.folder)) from None
-        except DAMAGE as error:
-            raise StartError(damaged(self.folder, error)) from error
-        except lmdb.Error as error:
-            raise StartError(unusable(self.folder, why_not_written(self.folder, error))) from error
-
     def _open_log(self, folder: int) -> None:
+        self.revision, self.operations, self._released, self._mark = self._file.read_notes()
         try:
             self._log = WriteAheadLog(Disk(folder), self._mark.log_id, self._released, is_in_use=self._mark.is_in_use)
             for record in self._log.recovered:
@@ -172,7 +128,7 @@ class LmdbStore:
         if entry is not NOT_LOGGED:
             return entry
         try:
-            with self._environment.begin(db=self._data) as transaction:
+            with self._file.environment.begin(db=self._file.data) as transaction:
                 value = transaction.get(stored)
         except FATAL as error:
             self._go_on(error)
@@ -184,7 +140,9 @@ class LmdbStore:
     ) -> tuple[list[bytes], bytes | None, bool]:
         """A slice of the keys that begin with `start`: see `pynun.engine.overlay.Store.scan`."""
         try:
-            return scan_both(self._environment, self._data, self._memtable, start, position, count_max, long_names)
+            return scan_both(
+                self._file.environment, self._file.data, self._memtable, start, position, count_max, long_names
+            )
         except FATAL as error:
             self._go_on(error)
             return self.scan(start, position, count_max, long_names)
@@ -194,20 +152,20 @@ class LmdbStore:
         if self._memtable.entries.get(name.stored, NOT_LOGGED) is None:
             return None
         try:
-            with self._environment.begin(db=self._data, buffers=True) as transaction:
+            with self._file.environment.begin(db=self._file.data, buffers=True) as transaction:
                 value = transaction.get(name.stored)
                 return None if value is None else schema.long_key(value, ID_BYTES + first, size)
         except FATAL as error:
             self._go_on(error)
             return self.read_long(name, first, size)
 
-    def _go_on(self, error: Exception) -> None:
+    def _go_on(self, error: lmdb.Error) -> None:
         """Open the file again if that is all a read needs. Otherwise the file is unreliable: tell the owner of the
         store, which must stop, and raise DamageError.
         """
         try:
             if not isinstance(error, lmdb.PanicError):
-                raise DamageError(fatal_reason(error, self._refused)) from error
+                raise self._file.ours(error) from error
             self.reopen()
         except DamageError as damage:
             self._on_damage(damage)
@@ -219,7 +177,7 @@ class LmdbStore:
         Raises StorageError.
         """
         try:
-            with self._reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
+            with self._file.reading_in_thread, self._pairs(b"", position, count_max) as (pairs, behind):
                 return totals_of(pairs, behind, count_max)
         except lmdb.Error as error:
             raise StorageError(reason(error)) from error
@@ -227,13 +185,13 @@ class LmdbStore:
     @property
     def entries(self) -> int:
         """Number of keys in the data, the server's own included; new ones arrive with a checkpoint."""
-        with self._environment.begin() as transaction:
-            return int(transaction.stat(self._data)["entries"])
+        with self._file.environment.begin() as transaction:
+            return int(transaction.stat(self._file.data)["entries"])
 
     @property
     def used_bytes(self) -> int:
         """Size of the data file's used part; pages that are free again count too."""
-        return int((self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"])
+        return int((self._file.environment.info()["last_pgno"] + 1) * self._file.environment.stat()["psize"])
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
         """How large a slice of the entries under `prefix` is: see `pynun.engine.overlay.Store.measure_database`."""
@@ -252,7 +210,10 @@ class LmdbStore:
         """
         logged, behind = self._memtable.pairs(prefix, first, count_max)
         # Never copy values: a slice is bounded in keys only, and each value may be as long as a message.
-        with self._environment.begin(db=self._data, buffers=True) as transaction, transaction.cursor() as cursor:
+        with (
+            self._file.environment.begin(db=self._file.data, buffers=True) as transaction,
+            transaction.cursor() as cursor,
+        ):
             found: Iterator[AnyPair] = iter(cursor.iternext()) if cursor.set_range(first) else iter(())
             pairs = takewhile(lambda pair: pair[0][: len(prefix)] == prefix, found) if prefix else found
             if not logged:
@@ -269,7 +230,7 @@ class LmdbStore:
         Not for a serving server: pages replaced meanwhile stay in use.
         """
         logged, _ = self._memtable.pairs(prefix)
-        with self._environment.begin(db=self._data) as transaction:
+        with self._file.environment.begin(db=self._file.data) as transaction:
             yield from entries_under(transaction, prefix, logged)
 
     # --- writing -----------------------------------------------------------------------------------------------
@@ -306,7 +267,7 @@ class LmdbStore:
             self._log.append(batch.revision, operations, time.time_ns(), changes)
             self._log.sync()
         except (lmdb.Error, OSError) as error:
-            raise self._ours(error) from error
+            raise self._file.ours(error) from error
         self._appended = batch.revision, operations
 
     def can_log_at_once(self, batch: Batch) -> bool:
@@ -340,15 +301,15 @@ class LmdbStore:
         try:
             self._write_past_log(batch, operations, copies)
         except (lmdb.Error, OSError) as error:
-            raise self._ours(error) from error
+            raise self._file.ours(error) from error
 
     def _write_past_log(
         self, batch: Batch, operations: int, copies: Sequence[Copy], *, is_rescue: bool = False
     ) -> None:
         while self._memtable.entries:
             self._checkpoint(_SLICE_KEYS, is_rescue=is_rescue)
-        with self._transaction(is_rescue=is_rescue) as transaction:
-            put_batch(transaction, self._meta, batch, operations, copies)
+        with self._file.transaction(is_rescue=is_rescue) as transaction:
+            put_batch(transaction, self._file.meta, batch, operations, copies)
         self._logged = batch.revision, operations
         self._release(batch.revision)
 
@@ -385,7 +346,7 @@ class LmdbStore:
         try:
             self._move(count_max, is_rescue=is_rescue)
         except (lmdb.Error, OSError) as error:
-            raise self._ours(error) from error
+            raise self._file.ours(error) from error
 
     def moved(self) -> None:
         """Have reads find in the data what `move` put there. Called on the loop, before `move` is called again."""
@@ -412,12 +373,12 @@ class LmdbStore:
             self._memtable.begin_round(self._round[0])
         while True:
             try:
-                with self._transaction(is_rescue=is_rescue) as transaction:
-                    moved = self._memtable.put_slice(transaction, self._data, count_max)
+                with self._file.transaction(is_rescue=is_rescue) as transaction:
+                    moved = self._memtable.put_slice(transaction, self._file.data, count_max)
                     if moved.checkpoint is not None:
-                        transaction.put(schema.STATE_KEY, schema.encode_state(*self._round), db=self._meta)
+                        transaction.put(schema.STATE_KEY, schema.encode_state(*self._round), db=self._file.meta)
                         checkpoint = schema.encode_checkpoint(moved.checkpoint)
-                        transaction.put(schema.CHECKPOINT_KEY, checkpoint, db=self._meta)
+                        transaction.put(schema.CHECKPOINT_KEY, checkpoint, db=self._file.meta)
             except _REFUSED_AT_ONCE:
                 raise
             except (lmdb.Error, OSError):
@@ -434,75 +395,21 @@ class LmdbStore:
             try:
                 self._put_mark(is_in_use=False)
             except (lmdb.Error, OSError) as error:
-                raise self._ours(error) from error
+                raise self._file.ours(error) from error
 
     def _put_mark(self, *, is_in_use: bool) -> None:
         mark = self._mark._replace(is_in_use=is_in_use)
-        with self._transaction(is_rescue=not is_in_use) as transaction:
-            transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=self._meta)
+        with self._file.transaction(is_rescue=not is_in_use) as transaction:
+            transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=self._file.meta)
         self._mark = mark
-
-    @contextlib.contextmanager
-    def _transaction(self, *, is_rescue: bool) -> Iterator[lmdb.Transaction]:
-        """A write transaction in the data."""
-        with self._writing:
-            self.files.check(is_rescue=is_rescue)
-            if self._is_unsettled:
-                self.files.settle()
-                self._is_unsettled = False
-            try:
-                with self._environment.begin(write=True, db=self._data) as transaction:
-                    yield transaction
-            except FATAL:
-                raise
-            except (lmdb.Error, OSError) as error:
-                self.files.failed()
-                self._refused = reason(error)
-                raise
-            self.files.wrote()
-
-    def _ours(self, error: lmdb.Error | OSError) -> PynunError:
-        """The error to raise for one of LMDB or the disk."""
-        if isinstance(error, lmdb.MapFullError):
-            return MapFullError("the memory map of the data is full")
-        if isinstance(error, lmdb.PanicError):
-            return ReopenError(self._refused)
-        if isinstance(error, FATAL):
-            return DamageError(fatal_reason(error, self._refused))
-        return StorageError(reason(why_not_written(self.folder, error)))
 
     def grow(self) -> None:
         """Double the memory map. Only while no thread writes. Raises StorageError."""
-        try:
-            with self._reading_in_thread:
-                self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
-        except (lmdb.Error, OSError) as error:
-            raise StorageError(reason(error)) from error
+        self._file.grow()
 
     def reopen(self) -> None:
-        """Open the data file again if LMDB can't go on: a write of one of its first pages failed, so that LMDB does not
-        know what they are. Called on the loop. Raises DamageError if the file can't be opened, or is damaged.
-        """
-        with self._writing, self._reading_in_thread:
-            try:
-                self._environment.begin().abort()
-            except lmdb.PanicError:
-                pass
-            else:
-                return
-            if not self.files.is_data_in_place:
-                raise DamageError(self._refused)
-            self._environment.close()
-            try:
-                self._environment = open_to_write(self.folder)
-                check_pages(self.folder, self._environment)
-            except StartError as error:
-                raise DamageError(f"{self._refused}; {error}") from None
-            self._meta = self._environment.open_db(schema.META_DATABASE, create=False)
-            self._data = self._environment.open_db(schema.DATA_DATABASE, create=False)
-            self._is_unsettled = True
-            self.files.wrote()
-        _log.warning("the data file was opened again after a write failed (%s): it is not damaged", self._refused)
+        """Open the data file again if LMDB can't go on. Called on the loop. Raises DamageError."""
+        self._file.reopen()
 
     def why_elsewhere(self) -> str | None:
         """Which file was taken away, in words without a path. May be called in a thread. Raises DamageError."""
@@ -514,7 +421,7 @@ class LmdbStore:
 
     def clear_dead_readers(self) -> None:
         """Clear killed readers of other processes (backups), which would make the file grow."""
-        self._environment.reader_check()
+        self._file.environment.reader_check()
 
     def close(self) -> None:
         """Release the folder. All writes are on disk already."""

@@ -1,4 +1,4 @@
-"""The data file is synced before an answer leaves, as the system calls of a running server show.
+"""The log's file is synced before an answer leaves, as the system calls of a running server show.
 
 A killed process leaves its writes in the page cache, so kills say nothing about a forgotten sync; this does.
 """
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DATABASE = "synced"
-SYNC_CALLS = ("fsync", "fdatasync", "msync")
+SYNC_CALLS = ("fsync", "fdatasync")
 WRITE_CALLS = ("pwrite64", "pwritev", "write", "writev")
 SEND_CALLS = ("send", "sendto", "sendmsg", "write", "writev")
 RECEIVE_CALLS = ("recv", "recvfrom", "recvmsg", "read")
 
 
 class Trace(NamedTuple):
-    """What a traced server did: its calls in order, and its data file as it shows in their text."""
+    """What a traced server did: its calls in order, and the log's file as it shows in their text."""
 
     calls: list[Call]
-    data_file: str
+    log_file: str
 
 
 @pytest.fixture(scope="module", name="trace")
@@ -51,7 +51,7 @@ def _trace() -> Iterator[Trace]:
             assert http_post(server.http, f"use-db {DATABASE} pwd; set http-key http-marker") == "empty;empty"
             assert server.stop() == 0
         yield Trace(
-            read_calls(output.read_text(encoding="utf-8", errors="replace")), f"<{folder / 'dbs' / 'data.mdb'}>"
+            read_calls(output.read_text(encoding="utf-8", errors="replace")), f"<{folder / 'dbs' / 'log-01.wal'}>"
         )
 
 
@@ -70,26 +70,11 @@ def _first(calls: list[Call], names: tuple[str, ...], text: str, after: int) -> 
         pytest.param("watch ws-key", "changed ws-key ws-marker", id="event-of-a-websocket-change"),
     ],
 )
-def test_the_data_file_is_synced_before_an_answer_is_sent(trace: Trace, request_text: str, answer: str) -> None:
+def test_the_log_is_synced_before_an_answer_is_sent(trace: Trace, request_text: str, answer: str) -> None:
     received = _first(trace.calls, RECEIVE_CALLS, request_text, 0).ended
     sent = _first(trace.calls, SEND_CALLS, answer, received).began
     between = [
-        call
-        for call in trace.calls
-        if received < call.began and call.ended < sent and (trace.data_file in call.text or call.name == "msync")
+        call.name for call in trace.calls if received < call.began and call.ended < sent and trace.log_file in call.text
     ]
-    names = [call.name for call in between]
-    assert names, f"the data file was not touched between the request and {answer!r}"
-    # First the pages, then a sync, then the page that makes them valid, which must be durable by itself.
-    assert names[0] in WRITE_CALLS, names
-    assert any(name in SYNC_CALLS for name in names), f"{answer!r} was sent before the data file was synced: {names}"
-    assert names[-1] in SYNC_CALLS or _is_synchronous(trace, between[-1]), f"the last write was not synced: {names}"
-
-
-def _is_synchronous(trace: Trace, write: Call) -> bool:
-    """Whether a write went through a descriptor that was opened with O_DSYNC."""
-    descriptor = write.text.split("<")[0]
-    return any(
-        call.name == "openat" and "O_DSYNC" in call.text and call.text.endswith(f"= {descriptor}{trace.data_file}")
-        for call in trace.calls
-    )
+    # One write and one sync: nothing else takes so long.
+    assert between == ["pwrite64", "fdatasync"], f"{answer!r} was sent after {between}"

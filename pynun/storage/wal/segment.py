@@ -91,8 +91,7 @@ class Segment:
     def put_into_use(self, header: Header) -> None:
         """Begin a segment in this file, whose content is not needed any more. Raises OSError.
 
-        One slot can be read at any time: the second is written when the first is on disk, and is synced with the first
-        record.
+        One slot can be read at any time: the second is written when the first is on disk.
         """
         first, second = SLOTS
         if self._slots[second] is None:
@@ -101,6 +100,7 @@ class Segment:
         self.sync()
         self._use(header)
         self._write_slot(second, header)
+        self.sync()
 
     def _write_slot(self, slot: int, header: Header) -> None:
         self._slots[slot] = None
