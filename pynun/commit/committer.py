@@ -361,18 +361,10 @@ class Committer:
     async def _write(self, batch: Batch) -> None:
         operations = self._view.operations - self._view.batch.operations
         log = partial(self._store.log, batch, operations)
-        took = 0.0
-
-        def timed() -> None:
-            nonlocal took
-            started = time.perf_counter()
-            log()
-            took = time.perf_counter() - started
-
         while True:
             began = self._write_began_at = time.perf_counter()
             try:
-                await self._growing(timed)
+                await self._growing(log)
             except StorageError as error:
                 self.failures += 1
                 if not self._view.is_relaxed:
@@ -388,7 +380,7 @@ class Committer:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._speed.observe(took, began)
+        self._speed.observe(self._writer.took, began)
         self._stored(batch, began)
 
     def _stored(self, batch: Batch, began: float) -> None:

@@ -7,6 +7,7 @@ time and latency per commit more than a queue and a wake-up (measured, docs/perf
 from __future__ import annotations
 
 import threading
+import time
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ class WriterThread:
 
     def __init__(self) -> None:
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self.took = 0.0
+        """Seconds of the last write, without the ways to the thread and back."""
         self._token: trio.lowlevel.TrioToken | None = None
 
     def __enter__(self) -> None:
@@ -49,7 +52,9 @@ class WriterThread:
         assert self._token is not None
         while (order := self._orders.get()) is not None:
             task, write = order
+            began = time.perf_counter()
             result = outcome.capture(write)
+            self.took = time.perf_counter() - began
             del order, write  # else kept until the next one
             try:
                 self._token.run_sync_soon(trio.lowlevel.reschedule, task, result)
