@@ -25,10 +25,11 @@ from pynun.storage.wal.segment import GLOB
 from pynun.storage.wal.segment_format import SLOTS
 from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.backup.data import LONG_KEY, back_up, make_folder, silent
+from tests.docs.blocks import blocks
 from tests.support.watched import small_disk
 from tests.transfer.folders import Content, content
 from tools.clients.exact_clients import http_post
-from tools.clients.server import Server, clean_environment, nun_db
+from tools.clients.server import REPOSITORY, Server, clean_environment, nun_db
 from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
@@ -105,12 +106,11 @@ def test_a_restore_keeps_the_old_log_with_the_old_data(disk_folder: Path, folder
     assert not list(folder.glob(GLOB))
     LmdbStore(folder).close()
     assert content(folder) == content(other)
-    # The way back is to give them their names again (docs/backup.md).
-    for path in (folder / schema.DATA_FILE, *folder.glob(GLOB)):
-        path.unlink()
-    kept.rename(folder / schema.DATA_FILE)
-    for path in folder.glob(f"{kept.stem}.*"):
-        path.rename(folder / path.name.removeprefix(f"{kept.stem}."))
+    found = blocks(REPOSITORY / "docs" / "backup.md")
+    (undo,) = [block.text for block in found if block.info.partition(" ")[2] == "undo"]
+    undo = undo.replace("/var/lib/pynun", str(folder)).replace("TIME", kept.stem.removeprefix("data-before-"))
+    subprocess.run(["bash", "-euc", undo], check=True)
+    assert not list(folder.glob("data-before-*"))
     assert content(folder) == old
     LmdbStore(folder).close()
 
