@@ -122,8 +122,7 @@ def _run(settings: Settings) -> None:
         service_manager = ServiceManager()
         service_manager.begin()
         bell = Bell()
-        keep_old = keep_old_format if settings.is_keeping_old_format else None
-        store = LmdbStore(settings.data_dir, bell.fail, keep_old)
+        store = LmdbStore(settings.data_dir, bell.fail, keep_old_format if settings.is_keeping_old_format else None)
         stack.callback(store.close)
         listeners.add_local(listen_locally(store.folder, settings.idle_seconds))
         stack.callback(listeners.close)  # before the store gives up the lock, which the socket's file belongs to
@@ -284,11 +283,7 @@ class _Server:
                 async with trio.open_nursery() as connections:
                     flusher = Flusher(self._engine.view, connections)
                     committer = Committer(
-                        self._engine,
-                        self._store,
-                        self._bell,
-                        flusher.flush,
-                        may_use_loop=self._settings.sync == "auto",
+                        self._engine, self._store, self._bell, flusher.flush, may_use_loop=self._settings.sync == "auto"
                     )
                     self._monitoring.health.committer = committer
                     committing.start_soon(committer.run)

@@ -89,7 +89,7 @@ def opened_store(data_dir: Path) -> Iterator[LmdbStore]:
     from pynun.storage.store import LmdbStore
     from pynun.storage.wal.segment import GLOB
 
-    (is_keeping,) = settings.load_fields(os.environ, "is_keeping_old_format")
+    (is_keeping,) = settings.load_fields(environment_for(data_dir, os.environ), "is_keeping_old_format")
     try:
         with contextlib.closing(LmdbStore(data_dir, keep_old=keep_old_format if is_keeping else None)) as store:
             yield store
