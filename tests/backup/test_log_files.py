@@ -221,6 +221,19 @@ def test_a_read_only_disk_is_read_and_a_backup_goes_to_another(disk_folder: Path
         assert counts.databases["one"] == len(old["one"])
 
 
+def test_a_clock_that_is_set_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's records have the time, for people only."""
+    store = LmdbStore(folder)
+    for number, now in enumerate((10**18, 0, 2**62, 1)):
+        monkeypatch.setattr("time.time_ns", lambda now=now: now)
+        change(store, newest=f"{number}", **{f"k{number}": "v"})
+    store.close()
+    found = content(folder)["one"]
+    assert [found.get(key) for key in ("newest", "k0", "k3")] == [(1, "3"), (1, "v"), (1, "v")]
+    LmdbStore(folder).close()
+    assert content(folder)["one"] == found
+
+
 # --- beside a server ---------------------------------------------------------------------------------------------
 
 

@@ -165,12 +165,12 @@ def make_segment(disk: Disk, name: str, size: int, log_id: bytes) -> Segment:
     new_name = name + NEW_SUFFIX
     file = disk.make(new_name)
     try:
-        start = bytearray(RECORDS_AT)
+        # Zeros, because some file systems reserve nothing before data is written.
+        content = bytearray(size)
         encoded = encode_header(Header(0, log_id, 0, 0, 0, 0, bytes(SALT_BYTES)))
         for slot in SLOTS:
-            start[slot : slot + len(encoded)] = encoded
-        # Zeros, because some file systems reserve nothing before data is written.
-        write_all(disk, file, bytes(start) + bytes(size - RECORDS_AT), 0)
+            content[slot : slot + len(encoded)] = encoded
+        write_all(disk, file, memoryview(content), 0)
         disk.sync(file)
         segment = Segment(disk, name, file)
         disk.rename(new_name, name)
@@ -187,7 +187,7 @@ def make_segment(disk: Disk, name: str, size: int, log_id: bytes) -> Segment:
     return segment
 
 
-def write_all(disk: Disk, file: int, data: bytes, at: int) -> None:
+def write_all(disk: Disk, file: int, data: bytes | memoryview, at: int) -> None:
     """Write all of `data` at an offset. Raises OSError."""
     written = disk.write(file, data, at)
     while written < len(data):
