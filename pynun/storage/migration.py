@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Final, cast
 
 import lmdb
 
 from pynun.engine.overlay import Batch
 from pynun.errors import StartError
+from pynun.folders import sync_folder
 from pynun.storage import schema
 from pynun.storage.data_write import put_batch
+from pynun.storage.environment import KEPT_GLOB, KEPT_NAME, kept_log
 from pynun.storage.format_2 import FORMAT as FORMAT_2
 from pynun.storage.format_2 import LOG_DATABASE, read_rows
+from pynun.storage.wal.segment import GLOB
 from pynun.storage.wal.segment_format import SEGMENT_BYTES
 from pynun.storage.wal.write_ahead_log import FILES_MIN
 
@@ -39,6 +43,7 @@ def migrate(
     """
     _check_room(folder, number, is_keeping=keep_old is not None)
     kept = keep_old(folder, number) if keep_old is not None else None
+    _set_log_aside(folder)
     while True:
         try:
             _convert(environment, number)
@@ -81,6 +86,20 @@ def _convert(environment: lmdb.Environment, number: int) -> None:
         mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
         transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)
         transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
+
+
+def _set_log_aside(folder: Path) -> None:
+    """Rename log files that are left of newer data. An older version's restore, on the way back, kept only that data's
+    `data.mdb`: they get names beside it. Raises OSError.
+    """
+    logs = sorted(folder.glob(GLOB))
+    kept = max(folder.glob(KEPT_GLOB), default=folder / time.strftime(KEPT_NAME, time.gmtime()))
+    if any(kept_log(kept, log.name).exists() for log in logs):
+        kept = kept.with_stem(f"{kept.stem}-{time.time_ns()}")
+    for log in logs:
+        log.rename(kept_log(kept, log.name))
+    if logs:
+        sync_folder(folder)
 
 
 def _check_room(folder: Path, number: int, *, is_keeping: bool) -> None:

@@ -20,8 +20,10 @@ import pytest
 from pynun.backup.file_format import verify_backup
 from pynun.backup.old_format import KEPT_NAME, keep_old_format
 from pynun.backup.restore import restore_backup
+from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StartError
 from pynun.storage import schema
+from pynun.storage.environment import kept_log
 from pynun.storage.files.atomic_file import partial_name
 from pynun.storage.format_2 import LOG_DATABASE, read_rows
 from pynun.storage.store import LmdbStore
@@ -151,6 +153,26 @@ def _cut(data_file: Path, before: bytes, after: bytes, kept: list[int]) -> None:
     for at in kept:
         found[at : at + SECTOR_BYTES] = _sector(after, at)
     data_file.write_bytes(found)
+
+
+def test_going_back_with_an_older_version_and_upgrading_again(disk_folder: Path) -> None:
+    """Its restore leaves the log of the newer data, which it does not know."""
+    folder = disk_folder / "dbs"
+    expected = made_by(2, folder)
+    old = (folder / schema.DATA_FILE).read_bytes()
+    for kept in (folder / "data-before-20260101T000000Z.mdb", folder / "data-before-20270101T000000Z.mdb"):
+        store = LmdbStore(folder)
+        batch = Batch(store.revision + 1)
+        batch.entries[b"\0\0\0\1new"] = Entry(0, "new")
+        store.append(batch, 0)
+        store.close()
+        logs = {path.name: path.read_bytes() for path in folder.glob(GLOB)}
+        (folder / schema.DATA_FILE).rename(kept)
+        (folder / schema.DATA_FILE).write_bytes(old)
+        assert content(folder) == expected
+        LmdbStore(folder).close()
+        assert content(folder) == expected
+        assert {name: kept_log(kept, name).read_bytes() for name in logs} == logs
 
 
 def test_without_room_nothing_is_converted(disk_folder: Path) -> None:
