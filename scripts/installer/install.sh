@@ -560,6 +560,13 @@ back_up() {
     step "a backup of the data is in $2"
 }
 
+# The new version may have converted the data, which the old one can't read then.
+restore_old() {
+    data_folder "$1" check 2>/dev/null && return
+    systemctl stop pynun 2>/dev/null || true
+    "$prefix/versions/$1/bin/nun-db" restore "$2" --data-dir "$in_use" --replace >/dev/null
+}
+
 upgrade() {
     find_data
     old=$(linked current)
@@ -575,6 +582,7 @@ upgrade() {
         fail "version $version would not start with these settings (see above); nothing was changed"
     stop_server "$version"
     back_up "$old" "$data_dir-backups/before-$version.backup"
+    on_failure "restore_old $old $data_dir-backups/before-$version.backup"
     point current "$version"
     point previous "$old"
     link_share
