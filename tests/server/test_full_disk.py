@@ -92,7 +92,7 @@ class Clients:
 
 @pytest.fixture(name="disk")
 def _disk(disk_folder: Path) -> Iterator[Path]:
-    with small_disk(disk_folder / "disk", "24m") as disk:
+    with small_disk(disk_folder / "disk", "64m") as disk:
         yield disk
 
 

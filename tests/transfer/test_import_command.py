@@ -71,7 +71,7 @@ def test_what_root_makes_belongs_to_the_folders_owner(old: Path, environment: di
     os.chown(dbs, 12345, 12346)
     assert run("import-nundb", str(old), environment=environment).code == 0
     assert {(path.stat().st_uid, path.stat().st_gid) for path in dbs.iterdir()} == {(12345, 12346)}
-    assert len(list(dbs.iterdir())) == 4
+    assert len(list(dbs.iterdir())) == 8
 
 
 def test_a_dry_run_changes_nothing(old: Path, disk_folder: Path, environment: dict[str, str]) -> None:
@@ -254,7 +254,9 @@ def test_a_full_disk_imports_nothing(old: Path, environment: dict[str, str], dis
         pytest.skip("to mount a small disk, root is needed")
     small = disk_folder / "small"
     small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", small], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=19m", "none", small], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no small disk can be mounted here: {mounted.stderr.decode().strip()}")
     try:

@@ -95,7 +95,7 @@ def test_changes_that_can_not_be_stored_are_told_until_they_can(
 
 
 def test_a_disk_that_is_full_is_told_until_there_is_room(disk_folder: Path) -> None:
-    with small_disk(disk_folder / "disk", "8m") as disk, Server(disk / "dbs") as server:
+    with small_disk(disk_folder / "disk", "32m") as disk, Server(disk / "dbs") as server:
         assert request(server.http, "/healthz").text == "ok\n"
         filler = disk / "filler"
         fill(filler)
