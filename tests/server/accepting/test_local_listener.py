@@ -38,7 +38,7 @@ def post(path: Path, body: str) -> str:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that root started and that runs as a user, in a folder that others may enter."""
     folder = tmp_path_factory.mktemp("service")
-    for above in (folder, folder.parent, folder.parent.parent):
+    for above in (folder, *folder.parents[:-2]):  # below /tmp; there is one more with several workers
         above.chmod(0o755)
     with Server(folder / "dbs", environment={"NUN_RUN_AS": f"{SOMEBODY}:{SOMEBODY}"}) as running:
         running.data_dir.chmod(0o755)
