@@ -9,6 +9,10 @@ class StartError(PynunError):
     """The server can't start or go on (port taken, folder not writable, a newer data format): exit 1."""
 
 
+class FolderInUseError(StartError):
+    """A server has the data folder."""
+
+
 class SettingsError(PynunError):
     """A setting is missing or its value is not accepted: one line that names it and what is accepted."""
 

@@ -48,6 +48,8 @@ class CommandLine(LazyGroup):
         "import": "pynun.cli.commands.export_import",
         "import-nundb": "pynun.cli.commands.import_nundb",
         "databases": "pynun.cli.commands.databases",
+        "copy-db": "pynun.cli.commands.copy_rename",
+        "rename-db": "pynun.cli.commands.copy_rename",
         "users": "pynun.cli.commands.users",
         "permissions": "pynun.cli.commands.permissions",
         "sessions": "pynun.cli.commands.sessions",

@@ -7,12 +7,14 @@ continues at the next start.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun.commit.on_disk import until_on_disk
 from pynun.engine import tombstones
+from pynun.engine.loads import IDLE_SECONDS
 
 if TYPE_CHECKING:
     from pynun.engine.engine import Engine
@@ -35,11 +37,13 @@ class Purger:
         self._bell.set()
 
     async def run(self, engine: Engine) -> None:
-        """Remove the leftovers of earlier processes, then newly dropped databases, until cancelled."""
+        """Remove leftovers of earlier processes, dropped databases and loads that were given up, until cancelled."""
         while True:
             self._bell = trio.Event()
+            engine.loads.expire()
             await _purge(engine)
-            await self._bell.wait()
+            with trio.move_on_after(IDLE_SECONDS if engine.loads else math.inf):
+                await self._bell.wait()
 
 
 async def _purge(engine: Engine) -> None:
@@ -51,7 +55,7 @@ async def _purge(engine: Engine) -> None:
             await trio.sleep(RETRY_SECONDS)
             continue
         began = trio.current_time()
-        if not tombstones.remove_slice(view, slice_keys):
+        if not tombstones.remove_slice(view, slice_keys, engine.loads.identifiers):
             return
         if await until_on_disk(view):
             slice_keys = SLICE_KEYS

@@ -51,7 +51,13 @@ class NoAudit:
 
 
 def clearer(before: Fact, after: Fact | None) -> Fact:
-    """Of a command's facts before it ran and after it succeeded, the one that shows more names."""
-    if after is None or after.command.count(HIDDEN) >= before.command.count(HIDDEN):
+    """Of a command's facts before it ran and after it succeeded, the one that shows more names; if each shows as many,
+    as for one name that is gone and one that is new, the names of both.
+    """
+    if after is None or after.command.count(HIDDEN) > before.command.count(HIDDEN):
         return before
-    return before._replace(database=before.database or after.database, command=after.command)
+    command = after.command
+    if command.count(HIDDEN) == before.command.count(HIDDEN):
+        words = zip(before.command.split(" "), command.split(" "), strict=False)
+        command = " ".join(new if old == HIDDEN else old for old, new in words)
+    return before._replace(database=before.database or after.database, command=command)

@@ -42,6 +42,12 @@ class ConflictIds:
         self._view.write(LAST_CONFLICT, Entry(self._newest, ""))
         return self._newest
 
+    def pass_over(self, identifier: int) -> None:
+        """Ids up to this one are used, by records that were imported."""
+        if identifier > self._known():
+            self._newest = identifier
+            self._view.write(LAST_CONFLICT, Entry(identifier, ""))
+
     def _known(self) -> int:
         if self._newest is None:
             for _ in self.find_newest():

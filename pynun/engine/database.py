@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pynun.engine.permissions import Rules
     from pynun.engine.size_limit import SizeLimit
     from pynun.engine.sleeper import News, Sleeper
+
+
+_BEFORE_MAX: Final = 10
+"""More changes of one database than that are not lost together, except by a program that tries."""
 
 
 def watch_weight(key: str) -> int:
@@ -73,6 +77,7 @@ class Database:
     """One database. Kept from first use until it is dropped, for its `$connections` count."""
 
     __slots__ = (
+        "before",
         "is_dropped",
         "name",
         "pending_prefix",
@@ -88,14 +93,28 @@ class Database:
         self.name = name
         self.strategy: Strategy = strategy
         self.is_dropped = False
-        self.prefix, self.pending_prefix = prefixes(identifier)
-        """Prefixes of its stored keys: data, and index of unresolved conflicts."""
+        self.before: list[tuple[str, int]] = []
+        """Names and identifiers before it was renamed or replaced, in case that is lost; the newest last."""
+        self.take_identifier(identifier)
         self.size_limit: SizeLimit | None = None
         """Its size limit; None: no limit."""
         self.sessions: dict[Member, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
         """The rules of the users who are here, shared by their sessions."""
+
+    @property
+    def identifier(self) -> int:
+        return int.from_bytes(self.prefix, "big")
+
+    def note_before(self) -> None:
+        """Remember what it is, before it is renamed or replaced."""
+        self.before = [*self.before[-_BEFORE_MAX:], (self.name, self.identifier)]
+
+    def take_identifier(self, identifier: int) -> None:
+        """Have its data under this identifier."""
+        self.prefix, self.pending_prefix = prefixes(identifier)
+        """Prefixes of its stored keys: data, and index of unresolved conflicts."""
 
     def stored_key(self, key: str) -> bytes:
         return self.prefix + key.encode()

@@ -22,10 +22,10 @@ from pynun.engine.key_layout import (
     LAST_IDENTIFIER,
     Strategy,
     parse_strategy,
-    prefixes,
 )
 from pynun.engine.keyspace import Keyspace
 from pynun.engine.listing_budget import ListingBudget
+from pynun.engine.loads import Loads
 from pynun.engine.overlay import Entry, View
 from pynun.engine.permissions import (
     EVERYONE,
@@ -38,6 +38,7 @@ from pynun.engine.permissions import (
 )
 from pynun.engine.size_limit import SizeLimit, growth
 from pynun.engine.sleeping_watches import Newest
+from pynun.engine.tombstones import note_key
 from pynun.engine.versions import VERSION_MAX
 from pynun.protocol import messages
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from pynun.engine.counters import Counters
     from pynun.engine.database import Member
     from pynun.engine.effects import Credentials
+    from pynun.engine.loads import Load
     from pynun.engine.overlay import Store
 
 _START_PASSWORD: Final = HOUSEKEEPING + b"start-password"
@@ -87,7 +89,7 @@ class Context:
     on_first_change: Callable[[], None] = lambda: None
     """Called when a batch got its first change: it is there to be written (`View`)."""
     on_drop: Callable[[], None] = lambda: None
-    """Called when a database was dropped: its keys are there to be removed (`tombstones`)."""
+    """Called when a database was dropped, or a load began or ended: keys may be there to be removed (`tombstones`)."""
     on_unmeasured: Callable[[Database], None] = lambda _: None
     """Called when it is not known how much a database holds that has a limit (`Database.size_limit`)."""
 
@@ -108,6 +110,7 @@ class Engine:
         )
         self.counters = counters
         self.listing_budget = ListingBudget(context.listing_bytes_max)
+        self.loads = Loads(self.view, context.clock, context.on_drop)
         self._databases: dict[str, Database] = {}
         self.sessions: dict[int, Member] = {}
         """Open sessions by number, in order."""
@@ -189,11 +192,74 @@ class Engine:
             session.lose_database()
         database.sessions.clear()
         self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
-        admin = self.database(ADMIN_DATABASE)
-        if self.keyspace.read(admin, database.name) is not None:
-            self.view.write(admin.stored_key(database.name), None)
-            admin.notify(database.name, messages.removed(database.name), self.view.depends)
+        self._forget_name(database.name)
         self.context.on_drop()
+
+    def rename_database(self, database: Database, name: str) -> None:
+        """Give a database another name; its sessions keep it. Raises Refusal."""
+        if database.name == ADMIN_DATABASE:
+            raise messages.ADMIN_STAYS
+        if self.find_database(name) is not None:
+            raise messages.DATABASE_EXISTS
+        self.keyspace.check_changeable()
+        self.keyspace.check_new_key(name)
+        old = database.name
+        self.view.write(CATALOGUE + old.encode(), None)
+        self.view.write(CATALOGUE + name.encode(), Entry(database.identifier, database.strategy))
+        self.view.count_operation()
+        database.note_before()
+        del self._databases[old]
+        self._databases[name] = database
+        database.name = name
+        self._forget_name(old)
+        self.keyspace.write(self.database(ADMIN_DATABASE), name, Entry(0, "{}"))
+
+    def _forget_name(self, name: str) -> None:
+        admin = self.database(ADMIN_DATABASE)
+        if self.keyspace.read(admin, name) is not None:
+            self.view.write(admin.stored_key(name), None)
+            admin.notify(name, messages.removed(name), self.view.depends)
+
+    def swap_in(self, load: Load) -> tuple[Database, bytes | None]:
+        """Give a load its name: it is a database then, all of it.
+
+        Returns it, and the prefix of the data that it replaced. Sessions that selected a replaced one have the new one
+        selected, as far as their tokens and permissions are valid there; what they watch is for the caller to tell.
+        """
+        self.keyspace.check_changeable()
+        database = self.find_database(load.name)
+        replaced = None
+        self.view.write(CATALOGUE + load.name.encode(), Entry(load.identifier, load.strategy))
+        self.view.write(note_key(load.identifier), None)
+        self.view.count_operation()
+        self.loads.end(load)
+        if database is None:
+            self.keyspace.check_new_key(load.name)
+            database = self._databases[load.name] = Database(load.name, load.identifier, load.strategy)
+            self.keyspace.write(self.database(ADMIN_DATABASE), load.name, Entry(0, "{}"))
+        else:
+            tombstones.note(self.view, database)
+            replaced = database.prefix
+            database.note_before()
+            self._take_identifier(database, load.identifier)
+            database.strategy = load.strategy
+            database.rules.clear()
+            self.view.losses += 1  # listings under way are made again
+        database.size_limit = self._new_size_limit(load.name)
+        if database.size_limit is not None:
+            database.size_limit.bytes, database.size_limit.is_known = load.bytes, True
+        for session in list(database.sessions):
+            session.leave_if_revoked()
+            if session.database is not None:
+                session.set_rules(self.rules_for(database, session.user))
+        return database, replaced
+
+    def _take_identifier(self, database: Database, identifier: int) -> None:
+        """Have a database's data under another identifier, and its count of sessions too."""
+        count = self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
+        database.take_identifier(identifier)
+        if count is not None:
+            self.view.volatile[database.stored_key(CONNECTIONS_KEY)] = count
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
@@ -307,14 +373,9 @@ class Engine:
     def reload_after_loss(self) -> None:
         """Changes that sessions acted on were lost (the commit failed): reload what was cached of them."""
         self.view.depends = 0  # no command runs
-        for name, database in list(self._databases.items()):
-            entry = self.view.read(CATALOGUE + name.encode())
-            if entry is None or prefixes(entry.version)[0] != database.prefix:  # gone, or another one of that name
-                for session in list(database.sessions):
-                    session.leave()
-                del self._databases[name]
-                self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
-                continue
+        self.loads.clear()
+        self._find_again()
+        for database in list(self._databases.values()):
             database.rules.clear()
             if database.size_limit is not None:
                 database.size_limit.is_known = False
@@ -329,3 +390,26 @@ class Engine:
         for session in list(self.sessions.values()):
             if self._has_lost_password(session):
                 session.lose_admin()
+
+    def _find_again(self) -> None:
+        """Forget databases that were lost; those whose renaming or replacement was lost are what they were."""
+        lost = [one for one in self._databases.values() if self._catalogued(one.name) != one.identifier]
+        for database in lost:
+            del self._databases[database.name]
+        for database in lost:
+            entries = [(name, self.view.read(CATALOGUE + name.encode()), number) for name, number in database.before]
+            found = [(name, entry) for name, entry, number in entries if entry is not None and entry.version == number]
+            if found:
+                database.name, entry = found[-1]
+                self._take_identifier(database, entry.version)
+                database.strategy = parse_strategy(entry.text)
+                self._databases[database.name] = database
+                continue
+            for session in list(database.sessions):
+                session.leave()
+            self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
+
+    def _catalogued(self, name: str) -> int | None:
+        """The identifier of the database of that name."""
+        entry = self.view.read(CATALOGUE + name.encode())
+        return None if entry is None else entry.version

@@ -100,6 +100,7 @@ class View:
         "depends",
         "is_relaxed",
         "losses",
+        "on_taken",
         "operations",
         "store",
         "volatile",
@@ -125,7 +126,9 @@ class View:
         """Entries that live as long as the process (`$connections`): never written, and new after a restart."""
         self.depends = 0
         self.losses = 0
-        """How often batches were lost: what was read over a longer time must not span one."""
+        """How often batches were lost or a database replaced: what was read over a longer time must not span it."""
+        self.on_taken: list[Callable[[Batch], None]] = []
+        """Told of each batch before it is written."""
         self._on_first_change = on_first_change
 
     def read(self, key: bytes) -> Entry | None:
@@ -190,6 +193,8 @@ class View:
         """Close the batch being filled, to be written; the one before it must be on disk."""
         assert self.writing is None
         self.writing, self.batch = self.batch, Batch(self.batch.revision + 1)
+        for on_taken in self.on_taken:
+            on_taken(self.writing)
         return self.writing
 
     def written(self) -> None:

@@ -284,6 +284,44 @@ def _parse_admin_password(words: list[str]) -> tuple[str, str]:
     return words[1], words[2]
 
 
+def _parse_two_databases(words: list[str]) -> tuple[str, str]:
+    _parse_database(words)
+    name = _rest(words)
+    if not name or " " in name:
+        raise Refusal(f"{words[0]} must be followed by two names")
+    return words[1], name
+
+
+def _parse_copy(words: list[str]) -> tuple[str, str, str | None]:
+    name, found, token = _rest(words).partition(" ")
+    _parse_database(words)
+    if not name or (found and not token) or " " in token:
+        raise Refusal(f"{words[0]} must be followed by two names, and perhaps a token")
+    return words[1], name, token or None
+
+
+def _parse_import(words: list[str]) -> tuple[str, str, bool]:
+    strategy, found, how = _rest(words).partition(" ")
+    _parse_database(words)
+    if strategy not in ("none", "newer", "arbiter") or (found and how != "replace"):
+        raise Refusal(f"{words[0]} must be followed by a database, a strategy, and perhaps replace")
+    return words[1], strategy, bool(found)
+
+
+def _parse_import_id(words: list[str]) -> int:
+    identifier = parse_integer(words[1]) if len(words) > 1 else None
+    if identifier is None:
+        raise Refusal(f"{words[0]} must be followed by the id of an import")
+    return identifier
+
+
+def _parse_import_end(words: list[str]) -> tuple[int, str | None]:
+    token = _rest(words)
+    if " " in token:
+        raise Refusal(f"{words[0]} must be followed by the id of an import, and perhaps a token")
+    return _parse_import_id(words), token or None
+
+
 NOTHING = Shape("", lambda _words: ())
 KEY = Shape("KEY", lambda words: (_key(words),))
 KEY_VALUE = Shape("KEY VALUE", _parse_key_value)
@@ -298,6 +336,12 @@ PASSWORD = Shape("PASSWORD", _parse_password)
 ADMIN = Shape("NAME", _parse_admin)
 ADMIN_PASSWORD = Shape("NAME PASSWORD", _parse_admin_password)
 DATABASE = Shape("DATABASE", _parse_database)
+TWO_DATABASES = Shape("DATABASE NAME", _parse_two_databases)
+COPY = Shape("DATABASE NAME [TOKEN]", _parse_copy)
+IMPORT = Shape("NAME none|newer|arbiter [replace]", _parse_import)
+IMPORT_KEYS = Shape("IMPORT JSON", lambda words: (_parse_import_id(words), _rest(words)))
+IMPORT_END = Shape("IMPORT [TOKEN]", _parse_import_end)
+IMPORT_ID = Shape("IMPORT", lambda words: (_parse_import_id(words),))
 DATABASE_AFTER = Shape("DATABASE [AFTER]", lambda words: (*_parse_database(words), _rest(words)))
 DATABASE_USER = Shape("DATABASE USER", _parse_database_user)
 DATABASE_USER_TOKEN = Shape("DATABASE USER TOKEN", _parse_database_user_token)

@@ -36,6 +36,7 @@ VALID_AUTH = "valid auth\n"
 INVALID_AUTH = "invalid auth\n"
 CREATE_DB_SUCCESS = "create-db success\n"
 DROP_DB_SUCCESS = "drop-db success\n"
+RENAME_DB_SUCCESS = "rename-db success\n"
 
 EMPTY_COMMAND = Refusal("empty command")
 NOT_AUTH = Refusal("Not auth")
@@ -47,6 +48,10 @@ NOT_A_DATABASE = Refusal("Not a valid database name")
 INCOMPLETE_USER = Refusal("create-user must be followed by a user and a token")
 DATABASE_EXISTS = Refusal("database already exists")
 ADMIN_NOT_DROPPABLE = Refusal("$admin can't be dropped")
+ADMIN_STAYS = Refusal("$admin can't be renamed, copied or imported")
+NO_IMPORT = Refusal("no import or copy has this id: it was ended, idle for too long, or could not be stored")
+NOT_ROWS = Refusal("import-keys must be followed by the id of an import and a JSON array of rows")
+NO_TOKEN_IMPORTED = Refusal("the import has no token of the database: import-end must be given one")
 USER_EXISTS = Refusal("user already exists")
 NO_USER = Refusal("Not a valid user name")
 RESERVED_USER = Refusal("all is reserved: it names the sessions that use the database token")
@@ -202,6 +207,21 @@ def database_full(most: int) -> Refusal:
 def too_many_changes(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many changes: at most {most} a second")
+
+
+def changes_too_fast() -> Refusal:
+    """docs/protocol.md section 2."""
+    return Refusal("the database changes faster than it can be copied")
+
+
+def too_many_conflicts_to_rename() -> Refusal:
+    """docs/protocol.md section 2."""
+    return Refusal("too many unresolved conflicts to rename the database: resolve them first")
+
+
+def not_importable(number: int, reason: str) -> Refusal:
+    """docs/protocol.md section 2."""
+    return Refusal(f"row {number}: {reason}")
 
 
 def not_databases(names: Iterable[str]) -> Refusal:

@@ -14,7 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from pynun.errors import StartError
+from pynun.errors import FolderInUseError, StartError
 from pynun.folders import make_folder
 from pynun.storage import schema
 from pynun.storage.environment import refuse_odd_files, unusable
@@ -71,7 +71,7 @@ class FolderLock:
         deadline = time.monotonic() + _FOREIGN_SECONDS
         while not _locks_folder(self.folder):
             if self._is_file_locked() or time.monotonic() > deadline:
-                raise StartError(self._in_use(_owner_of_folder(self.folder)))
+                raise FolderInUseError(self._in_use(_owner_of_folder(self.folder)))
             time.sleep(_RETRY_SECONDS)
 
     def _lock_file(self) -> None:
@@ -79,7 +79,7 @@ class FolderLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self.file = os.open(schema.LOCK_FILE, flags, 0o600, dir_fd=self.folder)
         if not try_lock(self.file):
-            raise StartError(self._in_use(os.read(self.file, 32).decode("ascii", "replace").strip()))
+            raise FolderInUseError(self._in_use(os.read(self.file, 32).decode("ascii", "replace").strip()))
         self.was_locked = os.fstat(self.file).st_size > 0
         os.ftruncate(self.file, 0)
         os.pwrite(self.file, f"{os.getpid()}\n".encode(), 0)

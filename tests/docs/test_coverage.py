@@ -31,6 +31,9 @@ NOT_RUN: Final = {
     " and tests/docs/test_generated.py",
     ("docs/cli.md", "nun-db -u admin exec - <<<"): "it asks for a password on the terminal; it is typed there by"
     " tests/cli/commands/test_exec.py, with commands on standard input",
+    ("docs/export.md", "nun-db import features-copy"): "the page's commands run on folders of stopped servers;"
+    " tests/transfer/test_online.py does the same with a running one",
+    ("docs/export.md", "nun-db copy-db"): "as the one before",
     ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which can't be installed"
     " here; the same command on other keys is run with docs/shell-and-watch.md",
 }

@@ -65,6 +65,15 @@ def restore(model: Model, durable: State) -> None:
     """All that is not in `durable` is lost. Sessions leave a lost database, or one that they selected with a lost
     secret; watches sleep that only lost permissions allowed, and what was dropped is back.
     """
+    there = list(model.bases.values())
+    renamed = {
+        name: kept.base
+        for name, kept in durable.items()
+        if kept.base in there and kept.base is not model.bases.get(name)
+    }
+    for base in renamed.values():
+        assert base is not None
+        del model.bases[base.name]
     for name, base in list(model.bases.items()):
         if name not in durable or durable[name].base is not base:  # never made, or made in the place of another one
             for watcher in list(base.watchers):
@@ -73,6 +82,7 @@ def restore(model: Model, durable: State) -> None:
     for name, kept in durable.items():
         assert kept.base is not None
         base = model.bases.setdefault(name, kept.base)
+        base.name = name
         counted = base.keys.get(CONNECTIONS)
         base.keys = dict(kept.keys) | ({} if counted is None else {CONNECTIONS: counted})
         base.pending.clear()

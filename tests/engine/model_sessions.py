@@ -31,6 +31,7 @@ NOT_HERE = (
     "add-admin",
     "remove-admin",
     "set-admin-password",
+    "import-db",
 )
 """Commands that change nothing that the model knows, and whose answers have tests of their own."""
 
@@ -39,6 +40,12 @@ def normalised(text: str) -> str:
     """A permission entry as it is stored (docs/protocol.md section 3)."""
     parts = [part.split(" ", 1) for part in text.split("|")]
     return "|".join(" ".join((re.sub("[^rwix]", "r", kinds), *(rest or [""]))) for kinds, *rest in parts)
+
+
+def renamed_record(text: str, name: str) -> str:
+    """The text of an unresolved conflict's record, of a database that has another name now."""
+    word, identifier, _, rest = text.split(" ", 3)
+    return f"{word} {identifier} {name} {rest}"
 
 
 def matches(pattern: str, key: str) -> bool:
@@ -248,6 +255,14 @@ class Model:
             case "drop-db", str(name):
                 self._drop(self._base(name))
                 return ["drop-db success\n"]
+            case "rename-db", str(old), str(new):
+                self._rename(self._base(old), new)
+                return ["rename-db success\n"]
+            case "copy-db", str(source), str(name), token:
+                keys = self._copy(self._base(source), name, token if isinstance(token, str) else None)
+                return [m.report("copied", {"name": name, "keys": keys})]
+            case (("import-keys" | "import-end" | "import-cancel"), *_):
+                raise m.NO_IMPORT  # none is drawn that has begun
             case ("set-password", str(password)) | ("set-token", "$admin", "all", str(password)):
                 self._end_other_admins(client, password)
                 self.bases["$admin"].change("$$token", -1, fake_hash(password), self.now)
@@ -319,6 +334,37 @@ class Model:
         base.watchers.clear()
         base.keys.pop("$connections", None)
         self.bases["$admin"].remove(base.name)
+
+    def _rename(self, base: Base, new: str) -> None:
+        if base.name == "$admin":
+            raise m.ADMIN_STAYS
+        if new in self.bases:
+            raise m.DATABASE_EXISTS
+        old = base.name
+        del self.bases[old]
+        base.name = new
+        self.bases[new] = base
+        self.bases["$admin"].remove(old)
+        self.bases["$admin"].put(new, 0, "{}")
+        for record in self.unresolved(base):
+            version, text = base.keys[record]
+            base.put(record, version + 1, renamed_record(text, new))
+
+    def _copy(self, base: Base, name: str, token: str | None) -> int:
+        if "$admin" in (base.name, name):
+            raise m.ADMIN_STAYS
+        if name in self.bases:
+            raise m.DATABASE_EXISTS
+        copy = Base(name, base.strategy, "")
+        copy.keys = {key: entry for key, entry in base.keys.items() if key != "$connections"}
+        for record in self.unresolved(base):
+            copy.keys[record] = (base.keys[record][0], renamed_record(base.keys[record][1], name))
+        copy.pending.update({key: list(identifiers) for key, identifiers in base.pending.items() if identifiers})
+        if token is not None:
+            copy.keys["$$token"] = (0, fake_hash(token))
+        self.bases[name] = copy
+        self.bases["$admin"].put(name, 0, "{}")
+        return len(copy.keys)
 
     def _administer(self, base: Base, name: str, user: str, *words: str) -> list[str]:
         secret = "$$token" if user == "all" and name == "set-token" else f"$$user_{user}"

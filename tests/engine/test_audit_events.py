@@ -103,7 +103,9 @@ def test_what_nobody_but_an_admin_may_do(
 @pytest.mark.parametrize("name", sorted(command.name for command in COMMANDS if command.needs_admin))
 def test_every_command_that_needs_an_admin_is_in_the_trail_when_it_is_refused(world: World, name: str) -> None:
     texts = {"create-db": "x y", "create-user": "x y", "set-permissions": "x r *", "debug": "list-dbs", "rp": "1 keys",
-             "disconnect": "1", "db-size": "d", "drop-db": "d", "list-users": "d", "add-user": "d u t",
+             "disconnect": "1", "db-size": "d", "rename-db": "d e", "copy-db": "d e",
+             "import-db": "d none", "import-end": "1", "import-keys": "1 []", "import-cancel": "1",
+             "drop-db": "d", "list-users": "d", "add-user": "d u t",
              "set-token": "d u t", "remove-user": "d u", "grant": "d u r *", "revoke": "d u r *",
              "explain-permission": "d u r k", "set-password": "p", "add-admin": "u p",
              "remove-admin": "u", "set-admin-password": "u p", "ack": "1 n", "replicate-since": "n 1"}  # fmt: skip

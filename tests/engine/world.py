@@ -195,6 +195,7 @@ class World:
         self.store: WritableStore = MemoryStore() if store is None else store
         self.credentials = FakeCredentials()
         self.time_ns = START_NS
+        self.seconds = 0.0
         self.trail = RecordingAudit()
         self.on_drop: Callable[[], None] = lambda: None
         self.on_unmeasured: Callable[[Database], None] = lambda _: None
@@ -204,6 +205,7 @@ class World:
             PROCESS_ID,
             lambda: self.time_ns,
             self.credentials,
+            clock=lambda: self.seconds,
             audit=self.trail,
             on_first_change=lambda: self.bell.ring(),
             on_drop=lambda: self.on_drop(),

@@ -120,6 +120,15 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
         ("x d k 5", ("d", "k", 5)),
         ("x d k five", ("d", "k", 1)),
     ],
+    "ADMIN": [("x bea", ("bea",))],
+    "ADMIN_PASSWORD": [("x bea pwd", ("bea", "pwd")), ("x bea two words", ("bea", "two words"))],
+    "PATTERN_AFTER": [("x", ("", "")), ("x a*", ("a*", "")), ("x a* ab", ("a*", "ab"))],
+    "TWO_DATABASES": [("x d e", ("d", "e"))],
+    "COPY": [("x d e", ("d", "e", None)), ("x d e t", ("d", "e", "t"))],
+    "IMPORT": [("x d none", ("d", "none", False)), ("x d arbiter replace", ("d", "arbiter", True))],
+    "IMPORT_KEYS": [("x 7 [1, 2]", (7, "[1, 2]")), ("x 7", (7, ""))],
+    "IMPORT_END": [("x 7", (7, None)), ("x 7 t", (7, "t"))],
+    "IMPORT_ID": [("x 7", (7,))],
     "DEBUG": [("x list-dbs", ("list-dbs",)), ("x anything at all", ("anything",)), ("x ", ("",))],
 }
 
@@ -225,9 +234,43 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         *((text, "replicate-increment must contain a key") for text in ("x d ", "x d  5")),
     ],
     "DEBUG": [("x", "command is mandatory")],
+    "ADMIN": [(text, "x must be followed by the name of an administrator") for text in ("x", "x ", "x a b")],
+    "ADMIN_PASSWORD": [
+        (text, "x must be followed by the name of an administrator and a password") for text in ("x", "x a", "x a ")
+    ],
+    "TWO_DATABASES": [
+        ("x", "x must contain a db name"),
+        *((text, "x must be followed by two names") for text in ("x d", "x d ", "x d e f")),
+    ],
+    "COPY": [
+        ("x", "x must contain a db name"),
+        *((text, "x must be followed by two names, and perhaps a token") for text in ("x d", "x d e ", "x d e t u")),
+    ],
+    "IMPORT": [
+        ("x", "x must contain a db name"),
+        *(
+            (text, "x must be followed by a database, a strategy, and perhaps replace")
+            for text in ("x d", "x d best", "x d none ", "x d none merge")
+        ),
+    ],
+    "IMPORT_KEYS": [(text, "x must be followed by the id of an import") for text in ("x", "x y [])", "x  []")],
+    "IMPORT_END": [
+        *((text, "x must be followed by the id of an import") for text in ("x", "x y")),
+        ("x 1 two words", "x must be followed by the id of an import, and perhaps a token"),
+    ],
+    "IMPORT_ID": [(text, "x must be followed by the id of an import") for text in ("x", "x y")],
 }
 
-NEVER_REFUSED = {"NOTHING", "AFTER", "AFTER_SESSION", "PATTERN", "CREDENTIALS", "USER_TOKEN", "SNAPSHOT"}
+NEVER_REFUSED = {
+    "NOTHING",
+    "AFTER",
+    "AFTER_SESSION",
+    "PATTERN",
+    "PATTERN_AFTER",
+    "CREDENTIALS",
+    "USER_TOKEN",
+    "SNAPSHOT",
+}
 
 SHAPES = {name: shape for name, shape in vars(arguments).items() if isinstance(shape, Shape)}
 

@@ -20,6 +20,7 @@ from pynun.cli.offline.data_folder import (
     load_passwords,
     opened_store,
 )
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Timeout
 from pynun.cli.output.numbers import counted
 from pynun.cli.output.progress import Progress
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from _typeshed import WriteableBuffer
+
+    from pynun.cli.options import Connection
+    from pynun.storage.store import LmdbStore
 
 STANDARD_STREAM = "-"
 PIECE_BYTES = 1024 * 1024
@@ -79,6 +83,7 @@ def export(
 
 @app.command("import")
 def import_(
+    context: typer.Context,
     database: Annotated[
         str, typer.Argument(metavar="DATABASE", help="The name of the database, whatever the file says.")
     ],
@@ -105,16 +110,24 @@ def import_(
     token_file: Annotated[
         str | None, typer.Option("--token-file", metavar="FILE", help="A file that contains that token.")
     ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Import into a running server, as its administrator; so does -h.")
+    ] = False,
+    timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Import a database from nun-db export. The server must be stopped.
+    """Import a database from nun-db export: into the folder of a stopped server, or --online.
 
     All of it is imported, or nothing, also if a line is wrong (its number is printed) or this command is killed.
+    Clients of a running server are served meanwhile. Those that have the replaced database selected go on in the new
+    one, and are told of watched keys that changed.
     """
+    given: Connection = context.obj
     with failures_shown():
         from pynun.cli.offline.audited import recorded
         from pynun.cli.remote import credentials, sendable
         from pynun.transfer.database_file import import_database
 
+        is_online = online or bool(given.host)
         if replace and merge:
             raise UsageError("--replace and --merge can't be combined")
         if not sendable.is_http_word(database):
@@ -123,12 +136,19 @@ def import_(
         def ask_token() -> str:
             return credentials.require_token(token, token_file, f"the database {database}")
 
+        if is_online:
+            if merge or data_dir:
+                raise UsageError(
+                    "--merge and --data-dir are for a stopped server: they can't be combined with --online"
+                )
+            _import_online(given, timeout, database, file, ask_token, is_replacing=replace)
+            return
         folder = folder_to_change(data_dir)
         passwords = load_passwords(folder)
         with (
             recorded(folder, "import", database=database, file=file) as more,
             _opened(file) as source,
-            opened_store(folder) as store,
+            _stopped_servers_store(folder) as store,
             Progress() as progress,
         ):
             done = import_database(
@@ -145,6 +165,44 @@ def import_(
             more["keys"] = done.keys
     how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""
     typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}; start the server")
+
+
+@contextlib.contextmanager
+def _stopped_servers_store(folder: Path) -> Iterator[LmdbStore]:
+    """The data of a stopped server. Raises StartError, also if the server runs."""
+    from pynun.errors import FolderInUseError
+
+    try:
+        with opened_store(folder) as store:
+            yield store
+    except FolderInUseError as error:
+        raise FolderInUseError(f"{error}; to import into the running server: --online") from None
+
+
+def _import_online(
+    given: Connection,
+    timeout_seconds: int,
+    database: str,
+    file: str,
+    ask_token: Callable[[], str],
+    *,
+    is_replacing: bool,
+) -> None:
+    from pynun.cli.remote.admin_client import AdminClient
+    from pynun.cli.remote.online_import import import_online
+
+    server = AdminClient(given, timeout_seconds)
+    with _opened(file) as source, Progress() as progress:
+        done = import_online(
+            server,
+            database,
+            source,
+            ask_token,
+            lambda number: progress.show_text(f"line {number:,}"),
+            is_replacing=is_replacing,
+        )
+    how = " (replaced)" if done.is_replaced else ""
+    typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}")
 
 
 def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress) -> int:

@@ -22,7 +22,7 @@ _MESSAGE_BEGINNINGS = (
     "value ", "value-version ", "keys ", "changed ", "changed-version ", "removed ", "ack ", "cluster-state ",
     "metrics-state ", "dbs-list ", "pending-ops ", "conflitcts-list ", "process-info ", "commands-list ",
     "keys-page {", "admins {", "databases {", "database-size {", "users {", "permissions {", "permission {",
-    "sessions {",
+    "sessions {", "import {", "imported {", "copied {",
 )  # fmt: skip
 """The beginnings of messages that may contain a `;`, because they contain stored values."""
 

@@ -22,6 +22,7 @@ from pynun.engine.permissions import (
     user_key,
     user_of_secret,
 )
+from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
     from pynun.engine.database import Database
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 CREATE_DATABASE: Final = "create-db"
 DROP_DATABASE: Final = "drop-db"
+RENAME_DATABASE: Final = "rename-db"
+COPY_DATABASE: Final = "copy-db"
+IMPORT_DATABASE: Final = "import"
 DISCONNECT: Final = "disconnect"
 CREATE_USER: Final = "create-user"
 REMOVE_USER: Final = "remove-user"
@@ -145,6 +149,30 @@ def drop_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Dropping a database."""
     _, known, shown = _database(session, arguments[0])
     return Fact(DROP_DATABASE, known, actor(session), f"drop-db {shown}")
+
+
+def rename_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Renaming a database."""
+    (_, known, shown), (_, _, new) = (_database(session, name) for name in arguments)
+    return Fact(RENAME_DATABASE, known, actor(session), f"rename-db {shown} {new}")
+
+
+def copy_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Copying a database."""
+    source, target, token = arguments
+    (_, known, shown), (_, _, new) = (_database(session, name) for name in (source, target))
+    return Fact(COPY_DATABASE, known, actor(session), f"copy-db {shown} {new}{'' if token is None else f' {HIDDEN}'}")
+
+
+def import_database(session: Session, arguments: tuple[Any, ...]) -> Fact:
+    """Making an import visible."""
+    number, token = arguments
+    try:
+        name = session.engine.loads.find(number).name
+    except Refusal:
+        name = None
+    shown = HIDDEN if name is None else name
+    return Fact(IMPORT_DATABASE, name, actor(session), f"import-end {shown}{'' if token is None else f' {HIDDEN}'}")
 
 
 def add_user(session: Session, arguments: tuple[Any, ...]) -> Fact:

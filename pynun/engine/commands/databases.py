@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pynun.engine import tombstones
+from pynun.engine import conflicts, tombstones
 from pynun.engine.commands.listing import PAGE_ROWS, names_after, place_behind
 from pynun.engine.effects import HashSecret, Pause
 from pynun.engine.key_layout import CATALOGUE, parse_strategy
+from pynun.engine.overlay import Entry
+from pynun.engine.size_limit import growth
+from pynun.engine.versions import following
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def list_databases(session: Session, after: str) -> Steps:
         {
             "databases": rows,
             "next": place_behind(names[PAGE_ROWS - 1]) if len(names) > PAGE_ROWS else None,
-            "being_removed": tombstones.count_unfinished(engine.view),
+            "being_removed": tombstones.count_unfinished(engine.view, engine.loads.identifiers),
         },
     )
 
@@ -70,3 +73,22 @@ def drop_database(session: Session, name: str) -> str:
     """Drop a database; its keys are removed from disk afterwards."""
     session.engine.drop_database(session.engine.database(name))
     return messages.DROP_DB_SUCCESS
+
+
+def rename_database(session: Session, old: str, new: str) -> str:
+    """Rename a database, and the records of its unresolved conflicts, which name it."""
+    engine, keyspace = session.engine, session.keyspace
+    database = engine.database(old)
+    records = conflicts.some_pending_records(keyspace, database, 0)
+    if records is None:
+        raise messages.too_many_conflicts_to_rename()
+    engine.rename_database(database, new)
+    for record in records:
+        entry = keyspace.read(database, record)
+        waiting = None if entry is None else conflicts.parse_waiting(record, entry.text)
+        if entry is not None and waiting is not None:
+            text = conflicts.renamed(waiting, new)
+            if database.size_limit is not None:
+                database.size_limit.take(growth(record, entry, text))
+            keyspace.write(database, record, Entry(following(entry.version), text))
+    return messages.RENAME_DB_SUCCESS

@@ -1,26 +1,16 @@
 """The command table: every command once, with its names, arguments, gates, handler, help and differences.
 
 Dispatch, the gates, `list-commands`, the command reference, the differences page and the completion of the shell come
-from it. Rows stand in the order of the reference.
+from it. Rows stand in the order of the reference; those that the original lacks are in `own_commands`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.commands import (
-    admin,
-    admins,
-    audit_facts,
-    databases,
-    keys,
-    login,
-    replication,
-    sessions,
-    users,
-    watches,
-)
+from pynun.engine.commands import admin, audit_facts, databases, keys, login, replication, users, watches
 from pynun.engine.commands.command import row
+from pynun.engine.commands.own_commands import OWN_COMMANDS
 from pynun.engine.permissions import Permission
 from pynun.protocol import arguments as shapes
 from pynun.protocol import messages
@@ -30,7 +20,6 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 
-NOT_IN_THE_ORIGINAL = "Not in the original."
 _NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
 
 
@@ -217,187 +206,7 @@ COMMANDS: tuple[Command, ...] = (
         "unresolved records; the original lists nothing.",
     ),
     row("list-commands", shapes.NOTHING, _list_commands, "List the names of all commands.", admin=True),
-    # --- administration, of this server's own
-    row(
-        "list-dbs",
-        shapes.AFTER,
-        databases.list_databases,
-        "List the databases for programs: `databases JSON`, with name, strategy and connections of each, by name, at "
-        "most 500. `next` is the AFTER that continues the list, or null: the last name, with `%`, `;`, white space and "
-        "control characters percent-encoded. `being_removed` counts dropped databases that still have keys on disk.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "open-db",
-        shapes.DATABASE,
-        login.open_database,
-        "Select a database as administrator, without a token. The session may do everything there, whatever "
-        "`set-permissions` says. It loses the database with its admin rights.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.open_database,
-    ),
-    row(
-        "list-keys",
-        shapes.PATTERN_AFTER,
-        keys.list_keys,
-        "List keys for programs, a page at a time, by the same rules as `keys`: `keys-page JSON`. `next` is the AFTER "
-        "that continues the list, as in `list-dbs`, or null. A page may be empty and not the last. All keys: `*`.",
-        database=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "db-size",
-        shapes.DATABASE,
-        databases.measure_database,
-        "Measure a database: `database-size JSON`, with the number of keys on disk (including those of users and "
-        "permissions) and the bytes of keys and values.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "drop-db",
-        shapes.DATABASE,
-        databases.drop_database,
-        "Delete a database with its keys, users and permissions: `drop-db success`. Sessions that selected it are not "
-        "told, and have no database from then on. Disk space is freed after the reply.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.drop_database,
-    ),
-    row(
-        "list-users",
-        shapes.DATABASE_AFTER,
-        users.list_users,
-        "List the users of a named database for programs: `users JSON`, with name, whether it has a token, permissions "
-        "(null: none set) and connections of each, by name, at most 500; `next` as in `list-dbs`. `all` stands for "
-        "sessions that used the database token.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "add-user",
-        shapes.DATABASE_USER_TOKEN,
-        users.add_user,
-        "Create a user of a named database; refused if it exists.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.add_user,
-    ),
-    row(
-        "set-token",
-        shapes.DATABASE_USER_TOKEN,
-        users.set_token,
-        "Change the token of a user of a named database, or, for `all`, of the database. Sessions with the old one "
-        "lose access.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.set_token,
-    ),
-    row(
-        "remove-user",
-        shapes.DATABASE_USER,
-        users.remove_user,
-        "Remove a user of a named database, with its permissions. The user's sessions lose access.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.remove_user,
-    ),
-    row(
-        "grant",
-        shapes.GRANT,
-        users.grant,
-        "Add permissions for a user of a named database. Replies what they are now: `permissions JSON`.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.grant,
-    ),
-    row(
-        "revoke",
-        shapes.GRANT,
-        users.revoke,
-        "Remove kinds on exactly these patterns from a user of a named database: `permissions JSON`, whose "
-        "`still_allowed` names what other patterns still allow.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.revoke,
-    ),
-    row(
-        "explain-permission",
-        shapes.QUESTION,
-        users.explain,
-        "Check whether a user of a named database may do something to a key, and why: `permission JSON`.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "list-sessions",
-        shapes.AFTER_SESSION,
-        sessions.list_sessions,
-        "List the open sessions for programs: `sessions JSON`, at most 500. `next` is the ID that continues the list, "
-        "or null.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "disconnect",
-        shapes.SESSION,
-        sessions.disconnect,
-        "End a session's connection; it may connect again. WebSocket closes with 1008, TCP gets "
-        "`error disconnected by the administrator`.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.disconnect,
-    ),
-    row(
-        "list-admins",
-        shapes.NOTHING,
-        admins.list_admins,
-        "List the administrators for programs: `admins JSON`, with name, whether it is the first one (`NUN_USER`) and "
-        "sessions of each.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-    ),
-    row(
-        "add-admin",
-        shapes.ADMIN_PASSWORD,
-        admins.add_admin,
-        "Add an administrator with a password of its own, who logs in by `auth NAME PASSWORD` and may do everything. "
-        "The audit trail says who did what.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.add_admin,
-    ),
-    row(
-        "remove-admin",
-        shapes.ADMIN,
-        admins.remove_admin,
-        "Remove an administrator, except the first one. Its sessions lose admin rights, and their connections end.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.remove_admin,
-    ),
-    row(
-        "set-admin-password",
-        shapes.ADMIN_PASSWORD,
-        admins.set_admin_password,
-        "Change the password of an administrator. Its sessions lose admin rights, except the one that asks.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.set_admin_password,
-    ),
-    row(
-        "set-password",
-        shapes.PASSWORD,
-        admins.set_password,
-        "Change your own administrator password; a system user on the Unix socket changes that of the first "
-        "administrator. Other sessions that logged in with the old one lose admin rights, and a database that they "
-        "selected with a token that is no longer valid.",
-        admin=True,
-        differs=NOT_IN_THE_ORIGINAL,
-        audit=audit_facts.set_password,
-    ),
+    *OWN_COMMANDS,
     # --- the original's cluster protocol
     row(
         "rp",

@@ -21,6 +21,7 @@ COMMANDS = (
     "", "start", "create-db", "exec", "get", "set", "del", "keys", "incr", "shell", "watch", "status", "top", "backup", "verify", "restore",
     "export", "import", "import-nundb", "demo",
     "databases", "databases list", "databases size", "databases create", "databases drop",
+    "copy-db", "rename-db",
     "users", "users list", "users create", "users remove", "users token",
     "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
     "sessions", "sessions list", "sessions disconnect", "password",

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pynun import limits
-from pynun.engine.commands.table import COMMANDS, NOT_IN_THE_ORIGINAL
+from pynun.engine.commands.own_commands import NOT_IN_THE_ORIGINAL
+from pynun.engine.commands.table import COMMANDS
 from pynun.protocol.messages import Refusal
 from pynun.setting_values import format_size
 from pynun.settings import SETTINGS

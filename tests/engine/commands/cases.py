@@ -4,7 +4,7 @@
 `admin` is the admin without a database; `chief` is the admin with `d` selected; `arbiter` is one of the database `arb`.
 In `d` (strategy none) the key `k` is 1 with version 0, `word` is text and `full` the highest number. In `arb` the key
 `k` is in conflict over the record `$conflicts_k_1700000000000000001`. Session 3 is that
-of a visitor; the one that asks is the fourth.
+of a visitor; the one that asks is the fourth. The import 1, of the database `e`, has begun.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ _SESSION = (
     '{"id":4,"transport":null,"address":null,"database":null,"user":null,"is_admin":true,'
     '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":0,"is_this":true}'
 )
+_STAYS = "$admin can't be renamed, copied or imported"
+_NO_IMPORT = "no import or copy has this id: it was ended, idle for too long, or could not be stored"
 _ALL = "all is reserved: it names the sessions that use the database token"
 _KINDS = "kinds are letters of r (read), w (write), i (increment) and x (remove)"
 _NOTHING_REVOKED = "the user's permissions hold none of these kinds on just these patterns"
@@ -294,14 +296,14 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case(
             "admin",
             "list-commands",
-            "commands-list ,ack,add-admin,add-user,arbiter,auth,cluster-state,create-db,create-user,db-size,debug,"
-            "disconnect,drop-db,election,explain-permission,get,get-safe,grant,increment,join,keys,leave,list-admins,"
-            "list-commands,list-dbs,"
-            "list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-admin,remove-user,replicate,"
-            "replicate-increment,replicate-join,"
-            "replicate-leave,replicate-remove,replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-admin-password,set-password,"
-            "set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use,use-db,"
-            "watch\n",
+            "commands-list ,ack,add-admin,add-user,arbiter,auth,cluster-state,copy-db,create-db,create-user"
+            ",db-size,debug,disconnect,drop-db,election,explain-permission,get,get-safe,grant,import-cancel"
+            ",import-db,import-end,import-keys,increment,join,keys,leave,list-admins,list-commands,list-dbs"
+            ",list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-admin,remove-user"
+            ",rename-db,replicate,replicate-increment,replicate-join,replicate-leave,replicate-remove"
+            ",replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-admin-password,set-password"
+            ",set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use"
+            ",use-db,watch\n",
             OK,
         ),
     ),
@@ -321,6 +323,63 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("client", "list-keys * k", 'keys-page {"keys":["word"],"next":null}\n', OK),
         _case("chief", "list-keys $$* $$token", 'keys-page {"keys":["$$user_ana"],"next":null}\n', OK),
         _case("nobody", "list-keys", *NO_DATABASE),
+    ),
+    "rename-db": (
+        _case("admin", "rename-db d e", "rename-db success\n", OK),
+        _case("admin", "rename-db d arb", _error("database already exists")),
+        _case("admin", "rename-db $admin e", _error(_STAYS)),
+        _case("admin", "rename-db nowhere e", NOT_A_DATABASE),
+        _case("admin", "rename-db", _error("rename-db must contain a db name")),
+        _case("admin", "rename-db d", _error("rename-db must be followed by two names")),
+        _case("admin", "rename-db d e f", _error("rename-db must be followed by two names")),
+    ),
+    "copy-db": (
+        _case("admin", "copy-db d e", 'copied {"name":"e","keys":6}\n', OK),
+        _case("admin", "copy-db arb e token", 'copied {"name":"e","keys":3}\n', OK),
+        _case("admin", "copy-db d arb", _error("database already exists")),
+        _case("admin", "copy-db d $admin", _error(_STAYS)),
+        _case("admin", "copy-db $admin e", _error(_STAYS)),
+        _case("admin", "copy-db nowhere e", NOT_A_DATABASE),
+        _case("admin", "copy-db", _error("copy-db must contain a db name")),
+        _case("admin", "copy-db d e token more", _error("copy-db must be followed by two names, and perhaps a token")),
+    ),
+    "import-db": (
+        _case("admin", "import-db e none", 'import {"id":2,"replaces":false}\n', OK),
+        _case("admin", "import-db d newer replace", 'import {"id":2,"replaces":true}\n', OK),
+        _case("admin", "import-db d none", _error("database already exists")),
+        _case("admin", "import-db $admin none replace", _error(_STAYS)),
+        _case("admin", "import-db", _error("import-db must contain a db name")),
+        _case(
+            "admin",
+            "import-db e best",
+            _error("import-db must be followed by a database, a strategy, and perhaps replace"),
+        ),
+    ),
+    "import-keys": (
+        _case("admin", "import-keys 1 []", OK),
+        _case("admin", "import-keys 2 []", _error(_NO_IMPORT)),
+        _case(
+            "admin",
+            "import-keys 1 [",
+            _error("import-keys must be followed by the id of an import and a JSON array of rows"),
+        ),
+        _case("admin", "import-keys x", _error("import-keys must be followed by the id of an import")),
+    ),
+    "import-end": (
+        _case("admin", "import-end 1 token", 'imported {"name":"e","keys":1,"replaced":false}\n', OK),
+        _case("admin", "import-end 1", _error("the import has no token of the database: import-end must be given one")),
+        _case("admin", "import-end 2", _error(_NO_IMPORT)),
+        _case("admin", "import-end", _error("import-end must be followed by the id of an import")),
+        _case(
+            "admin",
+            "import-end 1 a b",
+            _error("import-end must be followed by the id of an import, and perhaps a token"),
+        ),
+    ),
+    "import-cancel": (
+        _case("admin", "import-cancel 1", OK),
+        _case("admin", "import-cancel 2", _error(_NO_IMPORT)),
+        _case("admin", "import-cancel", _error("import-cancel must be followed by the id of an import")),
     ),
     "db-size": (
         _case("admin", "db-size d", 'database-size {"name":"d","keys":0,"bytes":0}\n', OK),  # nothing is on disk yet
@@ -551,6 +610,7 @@ def prepared_world() -> World:
     world = World()
     chief = world.admin("create-db d pwd", "create-db arb pwd arbiter", "use-db d pwd", "create-user ana ana-pwd")
     chief.ask("add-admin bea bea-pwd")
+    chief.ask("import-db e none")
     for command in ("set-permissions ana r a*", "set k 1", "set word v", "set full 9223372036854775807"):
         assert chief.ask(command) == [OK]
     chief.close()
