@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
-from pynun.engine.key_layout import ARBITER_KEY, prefixes
+from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, prefixes
 
 if TYPE_CHECKING:
     from pynun.engine.events import Outbox, Watcher
@@ -78,6 +78,7 @@ class Database:
 
     __slots__ = (
         "before",
+        "connections_key",
         "is_dropped",
         "name",
         "pending_prefix",
@@ -115,6 +116,7 @@ class Database:
         """Have its data under this identifier."""
         self.prefix, self.pending_prefix = prefixes(identifier)
         """Prefixes of its stored keys: data, and index of unresolved conflicts."""
+        self.connections_key = self.stored_key(CONNECTIONS_KEY)
 
     def stored_key(self, key: str) -> bytes:
         return self.prefix + key.encode()

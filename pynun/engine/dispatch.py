@@ -101,7 +101,9 @@ class CommandSession(Session):
         if isinstance(result, GeneratorType):
             return result if fact is None else self._recorded(command, arguments, fact, result)
         if fact is not None:
-            self._record(audit_events.clearer(fact, self._fact(command, arguments)), audit_events.OK)
+            if fact.event != audit_events.LOGIN:  # which makes no name known
+                fact = audit_events.clearer(fact, self._fact(command, arguments))
+            self._record(fact, audit_events.OK)
         return result
 
     def _fact(self, command: Command, arguments: tuple[Any, ...]) -> Fact | None:

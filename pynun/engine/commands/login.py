@@ -19,14 +19,26 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.session import Session
 
+    _Check = Generator[Need, Answer, str | None]
 
-def verified(
-    session: Session, secret: str, read_hash: Callable[[], str | None], attempt: Attempt | None = None
-) -> Generator[Need, Answer, str | None]:
+
+def verified(session: Session, secret: str, read_hash: Callable[[], str | None]) -> _Check:
     """The hash that `read_hash` gives, before the check and still after it, if `secret` has that hash; else None."""
     hash_text = read_hash()
-    if hash_text is not None and session.engine.context.credentials.is_verified(hash_text, secret, attempt):
+    if hash_text is not None and _is_remembered(session, hash_text, secret, None):
         return hash_text
+    return (yield from _checked(hash_text, secret, read_hash, None))
+
+
+def _is_remembered(session: Session, hash_text: str, secret: str, attempt: Attempt | None) -> bool:
+    """Whether the secret was verified before: HTTP clients log in with each request, so that has to be quick."""
+    return session.engine.context.credentials.is_verified(hash_text, secret, attempt)
+
+
+def _checked(
+    hash_text: str | None, secret: str, read_hash: Callable[[], str | None], attempt: Attempt | None
+) -> _Check:
+    """The hash, as `read_hash` gave it, if it still does after the check and the secret has it; else None."""
     is_right = yield VerifySecret(hash_text, secret, attempt)
     return hash_text if is_right and hash_text is not None and read_hash() == hash_text else None
 
@@ -41,18 +53,24 @@ def _attempt(session: Session, account: str) -> Attempt:
     return Attempt("", account) if peer is None else Attempt(peer.address, account, peer.is_gone)
 
 
-def auth(session: Session, user: str, password: str) -> Steps:
+def auth(session: Session, user: str, password: str) -> str | Generator[Need, Answer, str]:
     """Log in as an administrator; on the server's Unix socket, also as the system user there, with any password."""
     engine = session.engine
     if user and user == system_user(session):
         session.become_admin(user, None)
         return messages.VALID_AUTH
+    read_hash = partial(engine.administrator_hash, user)
+    hash_text, attempt = read_hash(), _attempt(session, _admin_account(user))
+    if hash_text is not None and _is_remembered(session, hash_text, password, attempt):
+        session.become_admin(user, hash_text)
+        return messages.VALID_AUTH
+    return _checked_auth(session, user, _checked(hash_text, password, read_hash, attempt))
 
-    hash_text = yield from verified(
-        session, password, partial(engine.administrator_hash, user), _attempt(session, _admin_account(user))
-    )
+
+def _checked_auth(session: Session, user: str, check: _Check) -> Generator[Need, Answer, str]:
+    hash_text = yield from check
     if hash_text is None:
-        engine.counters.failed_logins["admin"] += 1
+        session.engine.counters.failed_logins["admin"] += 1
         session.lose_admin()
         return messages.INVALID_AUTH
     session.become_admin(user, hash_text)
@@ -64,7 +82,7 @@ def system_user(session: Session) -> str | None:
     return None if session.peer is None else session.peer.system_user
 
 
-def use(session: Session, name: str, user: str | None, token: str) -> Steps:
+def use(session: Session, name: str, user: str | None, token: str) -> Generator[Need, Answer, None] | None:
     """An unknown database takes as long as a wrong token; only the error differs."""
     engine = session.engine
     database = engine.find_database(name)
@@ -76,7 +94,18 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
         entry = None if database is None or user == EVERYONE else session.keyspace.read(database, key)
         return None if entry is None else entry.text
 
-    hash_text = yield from verified(session, token, read_hash, _attempt(session, account))
+    hash_text, attempt = read_hash(), _attempt(session, account)
+    if database is not None and hash_text is not None and _is_remembered(session, hash_text, token, attempt):
+        session.select(database, EVERYONE if user is None else user, Secret(key, hash_text))
+        return None
+    return _checked_use(session, name, database, user, key, _checked(hash_text, token, read_hash, attempt))
+
+
+def _checked_use(
+    session: Session, name: str, database: Database | None, user: str | None, key: str, check: _Check
+) -> Generator[Need, Answer, None]:
+    engine = session.engine
+    hash_text = yield from check
     if hash_text is None:
         engine.counters.failed_logins["database"] += 1
     if database is None or (hash_text is not None and engine.find_database(name) is not database):
@@ -84,7 +113,6 @@ def use(session: Session, name: str, user: str | None, token: str) -> Steps:
     if hash_text is None:
         raise messages.INVALID_TOKEN
     session.select(database, EVERYONE if user is None else user, Secret(key, hash_text))
-    return None
 
 
 def open_database(session: Session, name: str) -> None:
