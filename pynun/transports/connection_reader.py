@@ -1,6 +1,7 @@
-"""The reader of every WebSocket and TCP connection: splits input into commands and runs them.
+"""The reader of every connection: splits input into commands and runs them.
 
-Subclasses split. Reading, waiting for the reactor, suspended commands and full outboxes are handled here.
+Subclasses split. Reading and waiting for the reactor are handled here, and, for connections whose session lasts as long
+as they do, suspended commands and full outboxes.
 """
 
 from __future__ import annotations
@@ -49,17 +50,18 @@ class Outcome(enum.Enum):
     """A message is longer than allowed."""
     FOREIGN = enum.auto()
     """The first bytes are another protocol."""
+    SLOW = enum.auto()
+    """An HTTP request takes more than its commands and one send."""
     ENDED = enum.auto()
     """The connection was ended because it held too much (`input_budget`); its task is already cancelled."""
 
 
-class ChunkReader(ABC):
-    """The reader of one connection: splits input into commands and runs them."""
+class SocketReader(ABC):
+    """Receives what one connection's client sends, served by the reactor."""
 
     def __init__(
         self,
         connected: socket.socket,
-        outbox: Outbox,
         service: Service,
         client: Client | None = None,
         is_authenticated: Callable[[], bool] = lambda: False,
@@ -71,24 +73,18 @@ class ChunkReader(ABC):
         """
         self.socket = connected
         self.outcome = Outcome.WAIT
-        self.suspension: Suspension | None = None
         self.failure: Exception | None = None
-        self.at_rest = trio.Event()
-        """Set while the reader waits for input, with everything before answered or held."""
         self.has_heard = True
         """Whether anything has arrived since this was last set to False."""
-        self._outbox = outbox
-        self._on_end = on_end
+        self.reservation = Reservation(
+            service.input_budget, client or client_of(connected), is_authenticated, self._end
+        )
+        """The reservation for what is held of the client's input, and for waiting output."""
         self._service = service
-        client = client or client_of(connected)
-        self.reservation = Reservation(service.input_budget, client, is_authenticated, self._end)
-        """The reservation for `_rest` and waiting output; released when the connection ends."""
-        self._waiting_bytes = 0  # of the message whose commands wait
-        self._unread_bytes = 0  # of what a client does not read
-        outbox.on_unread = self._hold_unread
+        self._on_end = on_end
         self._rest = bytearray()  # received but unused
-        self._is_tls = isinstance(connected, ssl.SSLSocket)
         self._wanted = 0  # bytes that `_rest` needs before it is worth another look
+        self._is_tls = isinstance(connected, ssl.SSLSocket)
 
     @abstractmethod
     def feed(self, data: bytes) -> Outcome:
@@ -97,21 +93,11 @@ class ChunkReader(ABC):
     def forget(self) -> None:
         """Discard all received input."""
         self._rest.clear()
-        self._waiting_bytes = self._unread_bytes = 0
         self.reservation.hold(0)
 
     def _end(self) -> None:
         self.forget()
         self._on_end()
-
-    def _keeps(self) -> bool:
-        """Reserve memory for kept input; False if that fails, and the connection is ended."""
-        return self.reservation.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
-
-    def _hold_unread(self, bytes_unread: int) -> None:
-        """Count unread replies and events too."""
-        self._unread_bytes = bytes_unread
-        self._keeps()
 
     def on_readable(self) -> bool:
         """Read and use input; False if the connection's own task must continue."""
@@ -137,6 +123,51 @@ class ChunkReader(ABC):
         """Whether TLS holds decrypted bytes, for which the socket does not become readable."""
         return isinstance(self.socket, ssl.SSLSocket) and self.socket.pending() > 0
 
+    async def wait(self) -> None:
+        """Wait for input and use it, until the connection's own task has to act: see `outcome`."""
+        if self._has_pending():
+            await trio.lowlevel.checkpoint()
+            self.on_readable()
+            self._service.flusher.flush()
+        else:
+            await self._service.reactor.wait(self)
+
+
+class ChunkReader(SocketReader):
+    """The reader of a connection with one session: splits input into commands and runs them."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        outbox: Outbox,
+        service: Service,
+        client: Client | None = None,
+        is_authenticated: Callable[[], bool] = lambda: False,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        """As that of `SocketReader`."""
+        super().__init__(connected, service, client, is_authenticated, on_end)
+        self.suspension: Suspension | None = None
+        self.at_rest = trio.Event()
+        """Set while the reader waits for input, with everything before answered or held."""
+        self._outbox = outbox
+        self._waiting_bytes = 0  # of the message whose commands wait
+        self._unread_bytes = 0  # of what a client does not read
+        outbox.on_unread = self._hold_unread
+
+    def forget(self) -> None:
+        self._waiting_bytes = self._unread_bytes = 0
+        super().forget()
+
+    def _keeps(self) -> bool:
+        """Reserve memory for kept input; False if that fails, and the connection is ended."""
+        return self.reservation.hold(len(self._rest) + self._waiting_bytes + self._unread_bytes)
+
+    def _hold_unread(self, bytes_unread: int) -> None:
+        """Count unread replies and events too."""
+        self._unread_bytes = bytes_unread
+        self._keeps()
+
     async def read_on(self) -> Outcome:
         """Read and run commands until the caller must act.
 
@@ -149,13 +180,10 @@ class ChunkReader(ABC):
                 service.flusher.flush()
                 if service.committer.is_full:
                     await service.committer.wait_for_room()
-                if self._is_tls and self._has_pending():
-                    await trio.lowlevel.checkpoint()
-                    self.on_readable()
-                else:
+                if not self._has_pending():
                     self.at_rest.set()
-                    await service.reactor.wait(self)
-                    self.at_rest = trio.Event()
+                await self.wait()
+                self.at_rest = trio.Event()
                 outcome = self.outcome
                 continue
             if outcome is Outcome.SUSPENDED:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
@@ -36,8 +36,15 @@ _TLS_PIECE_BYTES: Final = 16 * 1024
 """One TLS record (RFC 8446 section 5.1): OpenSSL hands each to the kernel by itself anyway."""
 
 
+class Flushable(Protocol):
+    """What has something to send: an outbox, or an HTTP connection."""
+
+    def flush(self) -> None:
+        """Send ready output, as far as the kernel accepts it."""
+
+
 class Flusher:
-    """The outboxes that have something to send, sent together when a chunk of commands is done or a batch on disk."""
+    """All that have something to send, sent together when a chunk of commands is done or a batch on disk."""
 
     __slots__ = ("_dirty", "counters", "nursery", "view")
 
@@ -46,9 +53,9 @@ class Flusher:
         self.nursery = nursery
         """Where the tasks of stalled outboxes run."""
         self.counters = Counters()
-        self._dirty: list[Outbox] = []
+        self._dirty: list[Flushable] = []
 
-    def add(self, outbox: Outbox) -> None:
+    def add(self, outbox: Flushable) -> None:
         self._dirty.append(outbox)
 
     def flush(self) -> None:

@@ -108,6 +108,12 @@ class Reactor:
         if reader.failure is not None:
             raise reader.failure
 
+    def wake(self, reader: Readable) -> None:
+        """Let the connection's own task go on, if the reader waits."""
+        waiting = self._remove(reader.socket.fileno())
+        if waiting is not None:
+            trio.lowlevel.reschedule(waiting[1])
+
     def forget(self, connected: socket.socket) -> None:
         """The socket is about to be closed: waiters get trio.ClosedResourceError."""
         waiting = self._remove(connected.fileno())

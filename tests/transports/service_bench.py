@@ -56,8 +56,9 @@ async def open_service(
     message_bytes_max: int = MESSAGE_BYTES_MAX,
     outbox_bytes_max: int = OUTBOX_BYTES_MAX,
     seconds_max: float = TEST_SECONDS_MAX,
+    is_committing: bool = True,
 ) -> AsyncIterator[Service]:
-    """A service; all of it ends behind the block."""
+    """A service; all of it ends behind the block. If it is not committing, the world has to be told to commit."""
     world = World() if world is None else world
     world.commit()
     with trio.fail_after(seconds_max):
@@ -65,7 +66,8 @@ async def open_service(
             async with trio.open_nursery() as connections:
                 flusher = Flusher(world.view, connections)
                 committer = Committer(world.engine, cast("LmdbStore", world.store), world.bell, flusher.flush)
-                committing.start_soon(committer.run)
+                if is_committing:
+                    committing.start_soon(committer.run)
                 service = Service(
                     world.engine,
                     committer,

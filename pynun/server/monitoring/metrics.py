@@ -222,8 +222,8 @@ _METRICS: Final = (
         lambda now: now.commands.failed_logins.items(), "kind"),
     _counter("nun_db_http_answers", "Responses on the HTTP port, by status.",
         lambda now: [(str(status), number) for status, number in sorted(now.counters.http_answers.items())], "status"),
-    _histogram("nun_db_turn_seconds", "Duration of a turn: the server reads what arrived by WebSocket and TCP, runs the"
-        " commands and sends the answers that need not wait for the disk. A command waits for one turn, at most two.",
+    _histogram("nun_db_turn_seconds", "Duration of a turn: the server reads what arrived, runs the commands and sends"
+        " the answers that need not wait for the disk. A command waits for one turn, at most two.",
         lambda now: now.counters.turn_seconds),
     _histogram("nun_db_loop_delay_seconds", "How late a timer of the server fires, measured once a second. Every client"
         " waits this much longer.", lambda now: now.loop_delay_seconds),

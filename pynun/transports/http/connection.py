@@ -2,44 +2,37 @@
 
 Any method that llhttp knows and any path, but for the server's own pages (`pages.py`). Keep-alive, chunked bodies and
 pipelined requests are understood; requests are answered one after another (RFC 9112 section 9.3.2).
+
+A request that arrives alone and whole is answered by the reactor, at once or when its results are on disk. For anything
+else the connection's own task goes on.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
-from sys import getsizeof
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun import limits
-from pynun.protocol import framing, messages
+from pynun.protocol import messages
 from pynun.transports.allowed_origins import CORS_HEADERS, NOT_ALLOWED
 from pynun.transports.client_address import FORWARDING_HEADERS, ForwardingError, client_of
+from pynun.transports.connection_reader import Outcome, SocketReader
 from pynun.transports.http.request_reader import RequestReader
+from pynun.transports.http.request_run import RequestRun
 from pynun.transports.http.responses import CONTINUE, page_response, refuse
-from pynun.transports.http.results import ResultsOutbox
-from pynun.transports.input_budget import Reservation
 from pynun.transports.pages import LOGIN_HEADERS, UNAUTHORIZED, Page, basic_credentials, path_of
-from pynun.transports.peer import ConnectionPeer
-from pynun.transports.sockets import linger, receive, send
+from pynun.transports.sockets import linger, send
 
 if TYPE_CHECKING:
     import socket
 
-    from pynun.engine.dispatch import CommandSession
     from pynun.transports.client_address import Client
     from pynun.transports.http.request_reader import Request
     from pynun.transports.service import Service
 
-_RESULTS_TOO_BIG: Final = "the results are too big: ask for them in several requests"
-
 _EMPTY: Final = Page(204, b"")
-
-
-class _ResultsTooBigError(Exception):
-    """The results exceed the limit of an outbox; the commands so far have run."""
 
 
 async def serve_http(
@@ -57,114 +50,177 @@ async def serve_http(
         requests.forget()
 
 
-class _Requests:
+class _Requests(SocketReader):
     """The requests of one connection and their answers."""
 
     def __init__(self, connected: socket.socket, service: Service, client: Client) -> None:
-        self._connected = connected
-        self._service = service
+        self._scope = trio.CancelScope()
+        super().__init__(connected, service, client, self._is_authenticated, self._scope.cancel)
         self._client = client
         self._origins = service.allowed_origins
         wanted = LOGIN_HEADERS if self._origins.is_open else LOGIN_HEADERS | CORS_HEADERS
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
-        self._scope = trio.CancelScope()
-        self._reservation = Reservation(service.input_budget, client, self._is_authenticated, self._give_up)
-        self._session: CommandSession | None = None  # of the running request
+        self._run: RequestRun | None = None  # whose response is not ready yet
+        self._unsent = b""  # of a response
         self._had_logged_in = False  # the session of the previous request
+        self._rested_at = 0.0  # when the client's turn began
+        self._begun, self._began = 0, 0.0  # the newest request that has begun, and when
         self.is_answering = False
         """Whether some responses are only partly sent."""
 
     async def serve(self, stopping: trio.Event) -> bool:
         """Answer requests until the connection ends; False if the server held too much for it. Raises OSError."""
-        with self._scope:
-            await self._serve(stopping)
-        return not self._reservation.is_ended
+        try:
+            with self._scope:
+                while not stopping.is_set() and await self._receive(stopping) and await self._answer_all():
+                    if self.reservation.bytes:
+                        self.reservation.hold(self._reader.held_bytes)
+        finally:
+            self._forget_run()
+        return not self.reservation.is_ended
 
     def forget(self) -> None:
-        """Discard all received input."""
         self._reader.forget()
-        self._reservation.hold(0)
-
-    def _give_up(self) -> None:
-        self._reader.forget()
-        self._scope.cancel()
+        super().forget()
 
     def _is_authenticated(self) -> bool:
         """Whether the running or previous request has logged in; an incomplete one can't have."""
-        return self._had_logged_in if self._session is None else self._session.has_logged_in()
+        return self._had_logged_in if self._run is None else self._run.has_logged_in()
 
-    async def _serve(self, stopping: trio.Event) -> None:
-        reader, reservation, service, client = self._reader, self._reservation, self._service, self._client
-        begun, began = 0, 0.0
-        while not stopping.is_set():
-            deadline = trio.current_time() + limits.HTTP_IDLE_SECONDS
-            if reader.is_partial:
-                if reader.begun != begun:
-                    begun, began = reader.begun, trio.current_time()
-                deadline = min(deadline, _deadline(began, reader.body_bytes, service.handshake_seconds))
-            with trio.move_on_at(deadline) as waiting:
+    # --- in the reactor --------------------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> Outcome:
+        """Answer a request that arrives alone and whole, if nothing but the disk has to be waited for."""
+        reader = self._reader
+        reader.feed(data)
+        if (
+            len(reader.complete) != 1
+            or reader.is_partial
+            or reader.refusal is not None
+            or reader.complete[0].page
+            or not reader.complete[0].is_kept_alive
+            or self._run is not None
+            or self._unsent
+            or self.reservation.bytes
+        ):
+            return Outcome.SLOW
+        request = reader.complete.popleft()
+        page, fields = self._page_at_once(request)
+        if page is not None:
+            answer = self._page_response(page, request, fields)
+        else:
+            run = self._run = RequestRun(self._service, self.socket, self._client, request, fields)
+            if not run.go_on() or self._service.committer.is_full:
+                return Outcome.SLOW
+            if run.is_held:
+                run.outbox.when_released = self._put_released
+                return Outcome.WAIT
+            answer = self._end_run(run)
+        self._put(answer)
+        return Outcome.WAIT
+
+    def _put_released(self) -> None:
+        """The results are on disk."""
+        if self._run is not None:
+            self._put(self._end_run(self._run))
+
+    def _put(self, answer: bytes) -> None:
+        self._unsent = answer
+        self._service.flusher.add(self)
+
+    def flush(self) -> None:
+        """Send a response; what is left of it, the connection's own task sends."""
+        if not self._unsent:
+            return
+        try:
+            sent = self.socket.send(self._unsent)
+        except OSError:  # no room, or the client is gone: the task will see which
+            sent = 0
+        self._unsent = self._unsent[sent:]
+        self._rested_at = trio.current_time()
+        if self._unsent:
+            self.outcome = Outcome.SLOW
+            self._service.reactor.wake(self)
+
+    # --- in the connection's own task ------------------------------------------------------------------------------
+
+    async def _receive(self, stopping: trio.Event) -> bool:
+        """Let the reactor serve requests until this task has to go on; False if the connection must end."""
+        self._rested_at = trio.current_time()
+        service = self._service
+        while True:
+            with trio.move_on_at(self._deadline()) as waiting:
                 service.waits_to_cancel.add(waiting)
                 try:
-                    data = await receive(self._connected)
+                    await self.wait()
                 finally:
                     service.waits_to_cancel.discard(waiting)
-            if waiting.cancelled_caught:
-                if reader.is_partial and not stopping.is_set():
+            if self._run is not None or self._unsent:
+                return True
+            if not waiting.cancelled_caught:
+                if self.outcome is not Outcome.WAIT:
+                    return self.outcome is not Outcome.END
+            elif stopping.is_set():
+                return False
+            elif trio.current_time() >= self._deadline():
+                if self._reader.is_partial:
                     service.counters.http_answers[408] += 1
-                    await refuse(self._connected, 408, "the request did not come to its end in time")
-                return
-            if not data:
-                return
-            reader.feed(data)
-            if client.is_named_by_headers and not reservation.bytes and (head := reader.head) is not None:
-                with contextlib.suppress(ForwardingError):  # set when it is complete
-                    client.identify(head)  # the client whose body is held
-            if (reader.is_partial or reservation.bytes) and not reservation.hold(reader.held_bytes):
-                return
-            if not await self._answer_all():
-                return
-            if reservation.bytes:
-                reservation.hold(reader.held_bytes)
+                    await refuse(self.socket, 408, "the request did not come to its end in time")
+                return False
+
+    def _deadline(self) -> float:
+        """When to end the connection: nobody holds one by silence, nor a started request by sending single bytes."""
+        reader, seconds = self._reader, self._service.handshake_seconds
+        if not reader.is_partial:
+            return self._rested_at + limits.HTTP_IDLE_SECONDS
+        if reader.begun != self._begun:
+            self._begun, self._began = reader.begun, self._rested_at
+        slowest = self._began + seconds + reader.body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN
+        return min(self._rested_at + min(limits.HTTP_IDLE_SECONDS, seconds), slowest)
 
     async def _answer_all(self) -> bool:
         """Answer the complete requests; False if the connection must end."""
-        connected, reader = self._connected, self._reader
+        reader, reservation, client = self._reader, self.reservation, self._client
+        if client.is_named_by_headers and not reservation.bytes and (head := reader.head) is not None:
+            with contextlib.suppress(ForwardingError):  # set when it is complete
+                client.identify(head)  # the client whose body is held
+        if (reader.is_partial or reservation.bytes) and not reservation.hold(reader.held_bytes):
+            return False
+        if self._run is not None:
+            self._unsent += await self._finish(self._run)
+        if self._unsent:
+            answer, self._unsent = self._unsent, b""
+            await self._send(answer)
         answers: list[bytes] = []
-        for request in reader.complete:
+        is_last = False
+        while reader.complete and not is_last:
+            request = reader.complete.popleft()
             answers.append(await self._answer(request))
-            if not request.is_kept_alive:
-                reader.refusal = None
-                break
+            is_last = not request.is_kept_alive
             if sum(map(len, answers)) > limits.FLUSH_BYTES:
                 await self._send(b"".join(answers))
                 answers.clear()
-        else:
-            request = None
-        reader.complete.clear()
         if answers:
             await self._send(b"".join(answers))
-        if request is not None:
-            await linger(connected)
+        if is_last:
+            await linger(self.socket)
             return False
         if reader.refusal is not None:
             self._service.counters.http_answers[reader.refusal[0]] += 1
             self.forget()
-            await refuse(connected, *reader.refusal, self._origins.fields(reader.headers))
+            await refuse(self.socket, *reader.refusal, self._origins.fields(reader.headers))
             return False
         if reader.expects_continue:
             reader.expects_continue = False
-            await send(connected, CONTINUE)
+            await send(self.socket, CONTINUE)
         return True
 
     async def _answer(self, request: Request) -> bytes:
         """The response to a request: one of the server's pages, or the results of its commands."""
-        service, origins = self._service, self._origins
-        page = self._refusal_of(request)
-        fields = b"" if page is not None else origins.fields(request.headers)
-        if page is None and (preflight := origins.preflight_fields(request.method, request.headers)):
-            page, fields = _EMPTY, preflight
+        service = self._service
+        page, fields = self._page_at_once(request)
         path = path_of(request.page) if request.page else b""
         make_page = service.pages.get(path)
         if page is not None:
@@ -174,10 +230,21 @@ class _Requests:
         elif make_page is not None:
             page = await make_page()
         else:
-            began = time.perf_counter()
-            page = await self._results(request)
-            service.counters.http_request_seconds.observe(time.perf_counter() - began)
-        service.counters.http_answers[page.status] += 1
+            self._run = RequestRun(service, self.socket, self._client, request, fields)
+            return await self._finish(self._run)
+        return self._page_response(page, request, fields)
+
+    def _page_at_once(self, request: Request) -> tuple[Page | None, bytes]:
+        """The response to a request that runs nothing, if it is one, and further header lines."""
+        page = self._refusal_of(request)
+        if page is not None:
+            return page, b""
+        if preflight := self._origins.preflight_fields(request.method, request.headers):
+            return _EMPTY, preflight
+        return None, self._origins.fields(request.headers)
+
+    def _page_response(self, page: Page, request: Request, fields: bytes) -> bytes:
+        self._service.counters.http_answers[page.status] += 1
         return page_response(page, request, fields)
 
     def _refusal_of(self, request: Request) -> Page | None:
@@ -199,72 +266,50 @@ class _Requests:
         credentials = basic_credentials(request.headers)
         if credentials is None:
             return False
+        run = self._run = RequestRun(self._service, self.socket, self._client, request)
+        run.log_in(*credentials)
+        await self._run_commands(run)
+        self._forget_run()
+        return self._had_logged_in
+
+    async def _finish(self, run: RequestRun) -> bytes:
+        """Run a request's commands to their end, wait for the disk, and return the response."""
+        await self._run_commands(run)
+        if run.page is None:
+            if self._service.committer.is_full:
+                await self._service.committer.wait_for_room()
+            await run.outbox.wait()
+        return self._end_run(run)
+
+    async def _run_commands(self, run: RequestRun) -> None:
         service = self._service
-        outbox = ResultsOutbox(service.engine.view)
-        session = service.open_session(outbox, ConnectionPeer("http", self._connected, outbox, self._client))
-        self._session = session
-        try:
-            suspension = session.execute(" ".join(("auth", *credentials)))
+        while run.suspension is not None or not run.go_on():
+            # Others get a turn while this request runs. If it holds too much, it is cancelled here.
+            self.reservation.hold(self._reader.held_bytes + run.held_bytes)
+            suspension, run.suspension = run.suspension, None
             if suspension is not None:
                 await service.drive(suspension)
-            return session.is_admin
-        finally:
-            self._had_logged_in = session.is_admin
-            self._session = None
-            session.close()
+            else:
+                service.flusher.flush()
+                await trio.lowlevel.checkpoint()
+        service.flusher.flush()
 
-    async def _results(self, request: Request) -> Page:
-        try:
-            return Page(200, (await self._run(request.body.decode())).encode())
-        except _ResultsTooBigError:
-            return Page(413, _RESULTS_TOO_BIG.encode())
-        except UnicodeDecodeError:
-            return Page(400, messages.INVALID_UTF8.encode())
+    def _end_run(self, run: RequestRun) -> bytes:
+        """The response to a request whose results are not held."""
+        self._run, self._had_logged_in = None, run.has_logged_in()
+        return run.response()
 
-    async def _run(self, body: str) -> str:
-        """Run a body's commands in their own session; returns their results."""
-        service = self._service
-        outbox = ResultsOutbox(service.engine.view)
-        session = service.open_session(outbox, ConnectionPeer("http", self._connected, outbox, self._client))
-        self._session = session
-        try:
-            for number, command in enumerate(framing.http_commands(body), 1):
-                if outbox.size > service.outbox_bytes_max:  # including the last result, which alone may be longer
-                    raise _ResultsTooBigError
-                suspension = session.execute(command)
-                if suspension is not None:
-                    self._hold_running(body, outbox)
-                    await service.drive(suspension)
-                if number % limits.SLICE_COMMANDS == 0:
-                    self._hold_running(body, outbox)
-                    service.flusher.flush()
-                    await trio.lowlevel.checkpoint()
-        finally:
-            self._had_logged_in = session.has_logged_in()
-            self._session = None
-            session.close()
-            service.flusher.flush()
-        if service.committer.is_full:
-            await service.committer.wait_for_room()
-        return await outbox.body()
+    def _forget_run(self) -> None:
+        if self._run is not None:
+            self._run.close()
+            self._had_logged_in = self._run.has_logged_in()
+            self._run = None
 
     async def _send(self, answers: bytes) -> None:
         self.is_answering = True
-        await send(self._connected, answers, self._hold_unread)
+        await send(self.socket, answers, self._hold_unread)
         self.is_answering = False
 
     def _hold_unread(self, bytes_unread: int) -> None:
         """Count unread responses too."""
-        self._reservation.hold(self._reader.held_bytes + bytes_unread)
-
-    def _hold_running(self, body: str, outbox: ResultsOutbox) -> None:
-        """Give others a turn while this request runs. If it holds too much, it is cancelled here."""
-        self._reservation.hold(self._reader.held_bytes + getsizeof(body) + outbox.held_bytes)
-
-
-def _deadline(began: float, body_bytes: int, handshake_seconds: float) -> float:
-    """The deadline of a started request, so that nobody holds a connection by sending single bytes."""
-    return min(
-        trio.current_time() + handshake_seconds,
-        began + handshake_seconds + body_bytes / limits.HTTP_BYTES_PER_SECOND_MIN,
-    )
+        self.reservation.hold(self._reader.held_bytes + bytes_unread)

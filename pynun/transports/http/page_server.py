@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -59,7 +58,7 @@ async def serve_pages(
                 request = reader.complete.popleft()
                 make_page = pages.get(path_of(request.page))
                 if make_page is None and otherwise is not None:
-                    make_page, request = otherwise, replace(request, is_kept_alive=False)
+                    make_page, request = otherwise, request._replace(is_kept_alive=False)
                 page = _NO_PAGE if make_page is None else await make_page()
                 answer = page_response(page, request)
                 seconds = request_seconds + len(answer) / limits.HTTP_BYTES_PER_SECOND_MIN

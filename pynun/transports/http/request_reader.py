@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
 
@@ -27,8 +26,7 @@ _REQUEST_BYTES: Final = 256
 """Memory of a request besides its body: its object, its target."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One complete request: the parts that the response needs."""
 
     body: bytes
@@ -84,7 +82,7 @@ class RequestReader:
 
     def forget(self) -> None:
         """Discard all received and further input."""
-        self.complete = deque()  # a new list: the old one may be in use
+        self.complete.clear()
         self._body = bytearray()
 
     def feed(self, data: bytes) -> None:

@@ -9,7 +9,7 @@ import trio
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pynun.engine.events import Event, Result
     from pynun.engine.overlay import View
@@ -29,12 +29,18 @@ class ResultsOutbox:
         self.size = 0
         """Characters of all results."""
         self._dependent: dict[int, list[int]] = {}  # revision -> places of the results that show its changes
-        self._when_released: trio.Event | None = None
+        self.when_released: Callable[[], None] | None = None
+        """Called when `is_held` ends."""
 
     @property
     def waiting_bytes(self) -> int:
         """Output that waits: about one byte per character."""
         return self.size
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something that the results show is not on disk yet."""
+        return bool(self._dependent)
 
     @property
     def held_bytes(self) -> int:
@@ -69,8 +75,8 @@ class ResultsOutbox:
     def released(self, revision: int) -> None:
         """Called by the committer: `revision` is on disk."""
         self._dependent.pop(revision, None)
-        if not self._dependent and self._when_released is not None:
-            self._when_released.set()
+        if not self._dependent and self.when_released is not None:
+            self.when_released()
 
     def failed(self, revision: int, reason: str) -> None:
         """Called by the committer: `revision` is lost, and what showed it becomes an error."""
@@ -78,9 +84,13 @@ class ResultsOutbox:
             self._results[place] = messages.storage_failed(reason)
         self.released(revision)
 
-    async def body(self) -> str:
-        """All results, once everything they show is on disk."""
+    async def wait(self) -> None:
+        """Return when everything that the results show is on disk."""
         if self._dependent:
-            self._when_released = trio.Event()
-            await self._when_released.wait()
+            event = trio.Event()
+            self.when_released = event.set
+            await event.wait()
+
+    def body(self) -> str:
+        """All results; only once they are not held."""
         return ";".join(self._results)

@@ -246,7 +246,8 @@ def body_of(outbox: ResultsOutbox) -> str:
 
     async def main() -> str:
         with trio.fail_after(20):
-            return await outbox.body()
+            await outbox.wait()
+            return outbox.body()
 
     return trio.run(main)
 
@@ -283,7 +284,8 @@ def test_results_wait_for_the_disk_and_those_of_a_lost_batch_are_errors() -> Non
         bodies: list[str] = []
 
         async def wait() -> None:
-            bodies.append(await outbox.body())
+            await outbox.wait()
+            bodies.append(outbox.body())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
