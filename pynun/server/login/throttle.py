@@ -189,8 +189,9 @@ class LoginThrottle:
             network.wake()
 
     def _remember(self, name: str, fingerprint: bytes) -> None:
-        self._known[name, fingerprint] = None
-        self._known.move_to_end((name, fingerprint))
+        pair = name, fingerprint
+        self._known[pair] = None
+        self._known.move_to_end(pair)
         if len(self._known) > limits.VERIFIED_SECRETS_MAX:
             self._known.popitem(last=False)
 

@@ -87,14 +87,14 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         self._framing_bytes += len(data)
-        rest = memoryview(data)
+        rest: bytes | memoryview = data
         try:
             while rest:
                 try:
                     self._parser.feed_data(rest)
                     break
                 except httptools.HttpParserUpgrade as upgrade:
-                    rest = rest[upgrade.args[0] :]
+                    rest = memoryview(rest)[upgrade.args[0] :]
                     self._ignore_upgrade()
         except httptools.HttpParserError as error:
             if self.refusal is None:

@@ -12,6 +12,7 @@ import pytest
 
 from pynun import unix_socket
 from tests.support.as_user import SOMEBODY, SOMEBODY_ELSE, as_user
+from tests.support.watched import wait_until
 from tools.clients.exact_clients import TcpClient
 from tools.clients.server import Server
 from tools.clients.sessions import OK
@@ -100,7 +101,9 @@ def test_a_socket_of_somebody_else_is_not_talked_to(tmp_path: Path) -> None:
 
 def test_the_audit_trail_names_the_system_user(service: Server) -> None:
     post(socket_of(service), "auth root -;create-db of-root t")
-    lines = [json.loads(line) for line in (service.data_dir / "audit.jsonl").read_text(encoding="ascii").splitlines()]
+    trail = service.data_dir / "audit.jsonl"
+    wait_until(lambda: "create-db" in trail.read_text(encoding="ascii"))  # a line may come after the answer
+    lines = [json.loads(line) for line in trail.read_text(encoding="ascii").splitlines()]
     made = next(line for line in lines if line["event"] == "create-db")
     assert (made["user"], made["address"], made["transport"]) == ("root", None, "unix")
     assert "auth root ***" in [line["command"] for line in lines if line["event"] == "login"]
