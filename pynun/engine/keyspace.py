@@ -45,7 +45,7 @@ class Keyspace:
 
     def read(self, database: Database, key: str) -> Entry | None:
         """The newest entry of a key."""
-        return self.view.read(database.stored_key(key))
+        return self.view.read(database.prefix + key.encode())
 
     def scan(self, prefix: bytes, key_prefix: str = "") -> list[str]:
         """The keys under a stored prefix that begin with `key_prefix`, in order, at once: only for short lists."""

@@ -116,7 +116,8 @@ class Session:
         The count moves; watches that the user may not have sleep.
         """
         if self.database is not database:
-            self.leave()
+            if self.database is not None:
+                self.leave()
             self.database = database
             database.sessions[self] = None
             self.user, self.secret = user, secret
@@ -130,7 +131,8 @@ class Session:
         """Give up the selected database, its watches and its place in the count."""
         database = self.database
         if database is not None:
-            database.unwatch_all(self)
+            if self.watches:
+                database.unwatch_all(self)
             database.sessions.pop(self, None)
             self.database = self.secret = None
             self.user = EVERYONE

@@ -19,8 +19,9 @@ def websocket_commands(text: str) -> Iterator[str]:
 
 def http_commands(body: str) -> Iterator[str]:
     """The commands of a request body: separated by `;`, each trimmed, empty ones skipped."""
-    parts = _split(body) if len(body) > _SHORT_CHARACTERS else body.split(";")
-    return (command for part in parts if (command := part.strip()))
+    if len(body) <= _SHORT_CHARACTERS:
+        return iter([command for part in body.split(";") if (command := part.strip())])
+    return (command for part in _split(body) if (command := part.strip()))
 
 
 def _split(text: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -39,8 +40,15 @@ _TLS_PIECE_BYTES: Final = 16 * 1024
 class Flushable(Protocol):
     """What has something to send: an outbox, or an HTTP connection."""
 
+    @property
+    def has_reply(self) -> bool:
+        """Whether a client that asked for something is to be answered, and not only told of others' changes."""
+
     def flush(self) -> None:
         """Send ready output, as far as the kernel accepts it."""
+
+
+_HAS_REPLY: Final = attrgetter("has_reply")
 
 
 class Flusher:
@@ -62,6 +70,10 @@ class Flusher:
         dirty = self._dirty
         if dirty:
             self._dirty = []
+            if len(dirty) > 1:
+                # Each send takes time, and may wake a client that takes this processor. So who made a change, and is
+                # told of it too if it watches, comes after all others.
+                dirty.sort(key=_HAS_REPLY)
             for outbox in dirty:
                 outbox.flush()
 
@@ -97,6 +109,7 @@ class Outbox(ABC):
         "_when_idle",
         "_when_moved",
         "conflated_events",
+        "has_reply",
         "is_broken",
         "is_stalled",
         "on_unread",
@@ -119,6 +132,7 @@ class Outbox(ABC):
         self._is_complete = False  # nothing more is accepted; waiting output still leaves
         self._when_idle: trio.Event | None = None
         self._when_moved: trio.Event | None = None  # set when the kernel took something: tells slow from stopped
+        self.has_reply = False
         self.is_stalled = False
         self.is_broken = False
         self.conflated_events = 0
@@ -177,6 +191,7 @@ class Outbox(ABC):
             return
         self._ready.append(data)
         self._bytes += len(data)
+        self.has_reply = True
         if not self._is_dirty:
             self._is_dirty = True
             self._flusher.add(self)
@@ -249,6 +264,7 @@ class Outbox(ABC):
                     return  # the first released output overflowed it
                 if isinstance(item, bytes):
                     self._ready.append(item)
+                    self.has_reply = True
                 else:
                     self._ready_event(item)
         if self._ready and not self._is_dirty:
@@ -275,7 +291,7 @@ class Outbox(ABC):
 
     def flush(self) -> None:
         """Send ready output, as far as the kernel accepts it."""
-        self._is_dirty = False
+        self._is_dirty = self.has_reply = False
         if self.is_stalled:
             self.on_unread(self._bytes)
             return

@@ -40,6 +40,28 @@ def test_what_goes_in_leaves_in_the_same_order_by_one_send() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_others_are_told_of_a_change_before_its_author_is(waits: bool) -> None:
+    async def test(bench: OutboxBench) -> None:
+        other = LineOutbox(bench.ours, bench.flusher, 1000)  # by the same socket, which shows who was first
+        revision = bench.change()
+        bench.event("k", "to the author", revision * waits)
+        other.event(Event("k", ("to another\n",), revision * waits))
+        bench.outbox.reply(None, revision * waits)
+        bench.flusher.flush()
+        if waits:
+            assert bench.read() == b""
+            bench.begin_commit()
+            bench.finish_commit()
+        assert bench.read() == b"to another\nto the author\nok \n"
+        bench.event("k", "again")
+        other.reply(None, 0)
+        bench.flusher.flush()
+        assert bench.read() == b"again\nok \n"
+
+    run(test)
+
+
 def test_everything_behind_what_waits_for_the_disk_waits_too() -> None:
     async def test(bench: OutboxBench) -> None:
         revision = bench.change()

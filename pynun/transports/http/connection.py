@@ -53,6 +53,8 @@ async def serve_http(
 class _Requests(SocketReader):
     """The requests of one connection and their answers."""
 
+    has_reply = True
+
     def __init__(self, connected: socket.socket, service: Service, client: Client) -> None:
         self._scope = trio.CancelScope()
         super().__init__(connected, service, client, self._is_authenticated, self._scope.cancel)
@@ -62,6 +64,7 @@ class _Requests(SocketReader):
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
+        self._is_simple = self._origins.is_open and not client.is_named_by_headers  # no header says more of a request
         self._run: RequestRun | None = None  # whose response is not ready yet
         self._unsent = b""  # of a response
         self._had_logged_in = False  # the session of the previous request
@@ -107,14 +110,14 @@ class _Requests(SocketReader):
         ):
             return Outcome.SLOW
         request = reader.complete.popleft()
-        page, fields = self._page_at_once(request)
+        page, fields = (None, b"") if self._is_simple else self._page_at_once(request)
         if page is not None:
             answer = self._page_response(page, request, fields)
         else:
             run = self._run = RequestRun(self._service, self.socket, self._client, request, fields)
             if not run.go_on() or self._service.committer.is_full:
                 return Outcome.SLOW
-            if run.is_held:
+            if run.page is None and run.outbox.is_held:
                 run.outbox.when_released = self._put_released
                 return Outcome.WAIT
             answer = self._end_run(run)

@@ -55,11 +55,6 @@ class RequestRun:
         self._commands = framing.http_commands(self._text)
 
     @property
-    def is_held(self) -> bool:
-        """Whether the response waits for the disk."""
-        return self.page is None and self.outbox.is_held
-
-    @property
     def held_bytes(self) -> int:
         """Approximate memory of commands and results."""
         return len(self.request.body) + getsizeof(self._text) + self.outbox.held_bytes

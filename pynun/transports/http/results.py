@@ -54,23 +54,24 @@ class ResultsOutbox:
             text = result[0]
         else:
             text = result.decode() if isinstance(result, bytes) else result
-        self._put(text, depends)
+        if depends:
+            self._note(depends)
+        self._results.append(text)
+        self.size += len(text)
 
     def refuse(self, own: Sequence[str], error: str, depends: int) -> None:
-        self._put(own[0] if own else error, depends)
+        self.reply(own[0] if own else error, depends)
 
     def event(self, event: Event) -> None:
         """A request is over before anything it watches matters: each result belongs to its own command."""
 
-    def _put(self, text: str, depends: int) -> None:
-        if depends:
-            places = self._dependent.get(depends)
-            if places is not None:
-                places.append(len(self._results))
-            elif self._view.add_waiter(depends, self):
-                self._dependent[depends] = [len(self._results)]
-        self._results.append(text)
-        self.size += len(text)
+    def _note(self, depends: int) -> None:
+        """The next result shows changes of this revision."""
+        places = self._dependent.get(depends)
+        if places is not None:
+            places.append(len(self._results))
+        elif self._view.add_waiter(depends, self):
+            self._dependent[depends] = [len(self._results)]
 
     def released(self, revision: int) -> None:
         """Called by the committer: `revision` is on disk."""
