@@ -55,7 +55,7 @@ from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:

@@ -17,65 +17,22 @@ from __future__ import annotations
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from pynun import limits
 from pynun.protocol import messages
-from pynun.transports.counters import Counters
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
     from pynun.engine.events import Event, Result
-    from pynun.engine.overlay import View
+    from pynun.transports.flusher import Flusher
 
 _TLS_PIECE_BYTES: Final = 16 * 1024
 """One TLS record (RFC 8446 section 5.1): OpenSSL hands each to the kernel by itself anyway."""
-
-
-class Flushable(Protocol):
-    """What has something to send: an outbox, or an HTTP connection."""
-
-    @property
-    def has_reply(self) -> bool:
-        """Whether a client that asked for something is to be answered, and not only told of others' changes."""
-
-    def flush(self) -> None:
-        """Send ready output, as far as the kernel accepts it."""
-
-
-_HAS_REPLY: Final = attrgetter("has_reply")
-
-
-class Flusher:
-    """All that have something to send, sent together when a chunk of commands is done or a batch on disk."""
-
-    __slots__ = ("_dirty", "counters", "nursery", "view")
-
-    def __init__(self, view: View, nursery: trio.Nursery) -> None:
-        self.view = view
-        self.nursery = nursery
-        """Where the tasks of stalled outboxes run."""
-        self.counters = Counters()
-        self._dirty: list[Flushable] = []
-
-    def add(self, outbox: Flushable) -> None:
-        self._dirty.append(outbox)
-
-    def flush(self) -> None:
-        dirty = self._dirty
-        if dirty:
-            self._dirty = []
-            if len(dirty) > 1:
-                # Each send takes time, and may wake a client that takes this processor. So who made a change, and is
-                # told of it too if it watches, comes after all others.
-                dirty.sort(key=_HAS_REPLY)
-            for outbox in dirty:
-                outbox.flush()
 
 
 class _HeldReplies:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.transports.outbox import Flusher
+    from pynun.transports.flusher import Flusher
 
 _log = logging.getLogger("nun_db")
 

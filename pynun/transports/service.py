@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pynun.engine.effects import Answer, Need, Suspension
     from pynun.engine.engine import Engine
     from pynun.engine.peer import Peer
-    from pynun.transports.outbox import Flusher
+    from pynun.transports.flusher import Flusher
     from pynun.transports.pages import Pages
 
 _log = logging.getLogger("nun_db")

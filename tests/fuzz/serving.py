@@ -11,7 +11,7 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from pynun.commit.committer import Committer
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service
 from tests.engine.world import World
 from tests.transports.service_bench import Resolver

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pynun.engine.effects import Need, Suspension
     from pynun.engine.engine import Engine
     from pynun.engine.events import Event, Result
-    from pynun.transports.outbox import Flusher
+    from pynun.transports.flusher import Flusher
 
 SLOW_OUTBOX_BYTES = 2 * 1024
 FAST_OUTBOX_BYTES = 1 << 30

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from pynun.commit.committer import Committer
 from pynun.engine.effects import Drain, HashSecret
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from tests.engine.kept import CONNECTIONS, State, kept_by_engine, kept_by_model, restore
 from tests.engine.model_sessions import Client as ModelClient
 from tests.engine.model_sessions import Model

@@ -11,7 +11,7 @@ import trio.testing
 
 from pynun.engine.events import Event
 from pynun.engine.overlay import Entry, View
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from pynun.transports.tcp.lines import LineOutbox
 from tests.storage.memory_store import MemoryStore
 from tests.transports.service_bench import socket_pair

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 from pynun.commit.committer import Committer
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service
 from pynun.transports.sockets import receive, send
 from tests.engine.world import World

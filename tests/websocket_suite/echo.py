@@ -22,7 +22,7 @@ from pynun.engine.counters import Counters
 from pynun.engine.engine import Context, Engine
 from pynun.server.login.passwords import Passwords
 from pynun.storage.store import LmdbStore
-from pynun.transports.outbox import Flusher
+from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service
 from pynun.transports.websocket.connection import serve_receiver
 from pynun.transports.websocket.frames import FrameOutbox, text_frame
