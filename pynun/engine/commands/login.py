@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from pynun.engine.database import Database
-    from pynun.engine.effects import Answer, Need, Steps
+    from pynun.engine.effects import Answer, Need
     from pynun.engine.engine import Engine
     from pynun.engine.session import Session
 
