@@ -20,7 +20,10 @@ OWN_WORDS = {
 """The words that the shell itself understands, with their usage and purpose."""
 
 _SECRET_COMMANDS = frozenset(
-    {"auth", "use-db", "use", "create-db", "create-user", "add-user", "set-token", "set-password"}
+    (
+        *("auth", "use-db", "use", "create-db", "copy-db", "import-end", "create-user", "add-user", "set-token"),
+        *("add-admin", "set-admin-password", "set-password"),
+    )
 )
 """Commands that have a password or a token among their arguments."""
 

@@ -217,7 +217,7 @@ OWN_COMMANDS: tuple[Command, ...] = (
         "add-admin",
         shapes.ADMIN_PASSWORD,
         admins.add_admin,
-        "Add an administrator with a password of its own, who logs in by `auth NAME PASSWORD` and may do everything. "
+        "Add an administrator with a password of its own. It logs in by `auth NAME PASSWORD`, and may do everything. "
         "The audit trail says who did what.",
         admin=True,
         differs=NOT_IN_THE_ORIGINAL,
