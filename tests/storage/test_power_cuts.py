@@ -44,6 +44,7 @@ class Life:
     def __init__(self, folder: Path, random: Random) -> None:
         self.folder = folder
         self.random = random
+        self._move_chance = random.choice([0.03, 0.1, 0.4])  # with few moves, rounds last while files are used again
         self.disk = SimulatedDisk(random)
         self.stored: dict[bytes, Entry | None] = {}
         self.pending: dict[bytes, Entry | None] = {}
@@ -62,7 +63,7 @@ class Life:
     def work(self, store: LmdbStore) -> bool:
         """Do one of the things that a server does with its store; False if it was a stop."""
         choice = self.random.random()
-        if choice < 0.6:
+        if choice < 0.97 - self._move_chance:
             self.change(store)
         elif choice < 0.97:
             store.move(self.random.randint(1, 5))
@@ -80,7 +81,7 @@ class Life:
         batch = Batch(store.revision + 1)
         store.revision += 1
         for key in self.random.sample(KEYS, self.random.randint(1, 4)):
-            text = "x" * self.random.choice([1, 1, 300])
+            text = "x" * self.random.choice([1, 300, 700])
             batch.entries[key] = self.random.choice([None, Entry(batch.revision, text)])
         self.pending = batch.entries
         try:
@@ -120,7 +121,7 @@ def live(seed: int) -> None:
         patch.setattr(OpenFiles, "check", before_a_commit)
         patch.setattr(OpenFiles, "wrote", after_a_commit)
         for _ in range(CRASHES_OF_A_LIFE):
-            life.disk.calls, life.disk.crash_at = 0, random.randint(30, 300)
+            life.disk.calls, life.disk.crash_at = 0, random.randint(30, random.choice([300, 3000]))
             with contextlib.suppress(CrashError):
                 while True:
                     with contextlib.closing(life.open()) as store:
