@@ -30,7 +30,7 @@ class Slice(NamedTuple):
     """Totals of a part of the data."""
 
     totals: dict[int, tuple[int, int]]
-    """Keys and bytes by database id; bytes include the conflict index."""
+    """Keys, and bytes of keys and values, by database id."""
     names: dict[int, str]
     """Names by database id, as far as this part has them."""
     following: bytes | None
@@ -128,8 +128,9 @@ def totals_of(pairs: Iterable[AnyPair], behind: bytes | None, count_max: int) ->
         left -= len(value)
         prefix = int.from_bytes(key[:4], "big")
         identifier = prefix & ~CONFLICT_BIT
-        keys, stored_bytes = totals.get(identifier, (0, 0))
-        totals[identifier] = keys + (prefix == identifier), stored_bytes + len(key) + len(value)
+        keys, size = totals.get(identifier, (0, 0))
+        is_key = prefix == identifier  # not of the index of conflicts
+        totals[identifier] = keys + is_key, size + (schema.text_bytes(key, value) if is_key else 0)
         if not prefix and len(key) > 4:
             whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
             names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()

@@ -29,6 +29,7 @@ class ImportedDatabase(NamedTuple):
 
     name: str
     keys: int
+    """With those of users, permissions and tokens, also tokens that were kept; when merged, those of the file."""
     is_replaced: bool
     is_merged: bool
 
@@ -77,12 +78,12 @@ def import_database(
     load = BulkLoad(store)
     try:
         loaded = _load(load, name, file, hash_secret, progress, is_merging, hash_limit)
-        keys = loaded.keys_count
         if not (is_there and is_merging) and loaded.get("$$token") is None:
             if is_there:
                 _keep_secrets(loaded)
             else:
                 loaded.put("$$token", Entry(0, hash_secret(ask_token())))
+                loaded.keys_count += 1
         load.swap_in({})
     except LineError as error:
         load.discard()
@@ -90,7 +91,7 @@ def import_database(
     except BaseException:
         load.discard()
         raise
-    return ImportedDatabase(name, keys, is_there and not is_merging, is_there and is_merging)
+    return ImportedDatabase(name, loaded.keys_count, is_there and not is_merging, is_there and is_merging)
 
 
 def _load(
@@ -139,3 +140,4 @@ def _keep_secrets(loaded: LoadedDatabase) -> None:
     for key, entry in loaded.secrets_of_namesake().items():
         if is_secret_key(key) and loaded.get(key) is None:
             loaded.put(key, entry)
+            loaded.keys_count += 1

@@ -49,7 +49,7 @@ def nun_db_on(server: Server, *arguments: str, standard_input: bytes = b"") -> t
 
 def test_from_a_running_server_to_another_folder(full: Server, new_server: Callable[..., Server]) -> None:
     file = full.data_dir.parent / "db.jsonl"
-    assert nun_db_on(full, "export", "db", str(file), "--with-secrets") == (0, f"{file}: db, 5 keys\n", "")
+    assert nun_db_on(full, "export", "db", str(file), "--with-secrets") == (0, f"{file}: db, 5 keys, with tokens\n", "")
     assert file.stat().st_mode & 0o777 == 0o600
     trail = [json.loads(line) for line in (full.data_dir / "audit.jsonl").read_text().splitlines()]
     assert (trail[-1]["event"], trail[-1]["database"], trail[-1]["keys"]) == ("export", "db", 5)
@@ -59,7 +59,11 @@ def test_from_a_running_server_to_another_folder(full: Server, new_server: Calla
     assert (failed["event"], failed["outcome"], failed["database"]) == ("export", "failed", None)
     assert "typed-secret" not in str(failed)
     other = new_server()
-    assert nun_db_on(other, "import", "db", str(file)) == (0, "db: 5 keys imported; start the server\n", "")
+    assert nun_db_on(other, "import", "db", str(file)) == (
+        0,
+        "db: 5 keys imported (with users and tokens); start the server\n",
+        "",
+    )
     other.start()
     answer = http_post(other.http, "use-db db ana ana-pwd; get-safe k; get-safe n; set k x")
     assert answer.split(";")[:3] == ["empty", "value-version 0 Приве́т\n", "value-version 42 7\n"]
@@ -76,7 +80,7 @@ def test_through_a_pipe(full: Server, new_server: Callable[..., Server]) -> None
     assert end["keys"] == 3
     other = new_server()
     result = nun_db_on(other, "import", "copy", "-", "--token", "copy-pwd", standard_input=lines.encode())
-    assert result == (0, "copy: 3 keys imported; start the server\n", "")
+    assert result == (0, "copy: 4 keys imported (with users and tokens); start the server\n", "")
     other.start()
     assert http_post(other.http, "use-db copy copy-pwd; get n") == "empty;value 7\n"
 
@@ -106,7 +110,8 @@ def test_memory_does_not_grow_with_the_file(disk_folder: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done
-        assert f"{LARGE_KEYS} keys" in done.stdout
+        keys = LARGE_KEYS + (arguments[0] == "import")  # with its token
+        assert f"{keys} keys" in done.stdout
     assert copy.stat().st_size > LARGE_KEYS * LARGE_VALUE_BYTES
 
 
@@ -114,10 +119,10 @@ def test_progress_is_shown_at_a_terminal(full: Server, disk_folder: Path) -> Non
     file = str(disk_folder / "db.jsonl")
     code, screen = run_at_terminal(("export", "db", file, "--data-dir", str(full.data_dir)), [])
     assert (code, "\r0 keys" in screen) == (0, True)
-    assert screen.endswith(f"{file}: db, 3 keys\r\n")
+    assert screen.endswith(f"{file}: db, 3 keys, without tokens\r\n")
     code, screen = run_at_terminal(("import", "copy", file, "-t", "x", "--data-dir", str(disk_folder / "new")), [])
     assert (code, "\rline " in screen) == (0, True)
-    assert screen.endswith("copy: 3 keys imported; start the server\r\n")
+    assert screen.endswith("copy: 4 keys imported (with users and tokens); start the server\r\n")
 
 
 def test_import_is_refused_while_the_server_runs(full: Server) -> None:

@@ -41,7 +41,7 @@ def test_a_database_comes_into_a_running_server(shared_server: Server, tmp_path:
     rows = [("k", 7, "a;b"), ("text", 0, 'Приве́т \u2028 " \\ '), ("$$permission_$ana", 0, "r *")]
     file = written(tmp_path / "file", rows)
     made = ask(shared_server, "import", "online-new", file, "-t", "pwd")
-    assert made == (0, "online-new: 4 keys imported\n", "")
+    assert made == (0, "online-new: 4 keys imported (with users and tokens)\n", "")
     with tcp_session(shared_server, "online-new", "pwd") as client:
         assert client.ask("get-safe k") == ["value-version 7 a;b\n", OK]
         assert client.ask("get text") == [f"value {rows[1][2]}\n", OK]
@@ -51,7 +51,7 @@ def test_a_database_comes_into_a_running_server(shared_server: Server, tmp_path:
         assert client.ask("watch k") == [OK]
         other = written(tmp_path / "other", [("k", 8, "new")])
         replaced = ask(shared_server, "import", "online-new", other, "--replace")
-        assert replaced == (0, "online-new: 2 keys imported (replaced)\n", "")
+        assert replaced == (0, "online-new: 2 keys imported (with users and tokens, replaced)\n", "")
         assert client.ask("get k") == ["changed k new\n", "changed-version k 8 new\n", "value new\n", OK]
         assert client.ask("get text") == ["value <Empty>\n", OK]
 

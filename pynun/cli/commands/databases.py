@@ -41,7 +41,10 @@ def list_all(
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Show all databases: name, strategy, sessions, keys, bytes of keys and values."""
+    """Show all databases: name, strategy, sessions, keys, bytes of keys and values.
+
+    The keys include those of users, permissions and tokens, as everywhere.
+    """
     with failures_shown():
         server = AdminClient(context.obj, timeout)
         rows = list(server.rows("databases", "list-dbs"))
@@ -68,7 +71,7 @@ def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
 def size(
     context: typer.Context, name: DatabaseName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
 ) -> None:
-    """Count a database's keys (including users and permissions) and bytes of keys and values."""
+    """Count a database's keys (with those of users, permissions and tokens) and bytes of keys and values."""
     with failures_shown():
         check_for_http(name)
         report = AdminClient(context.obj, timeout).report("db-size", name)

@@ -78,7 +78,7 @@ def export(
                 count = _write_file(lines, Path(file), progress, replace)
             more["keys"] = count
     if file != STANDARD_STREAM:
-        typer.echo(f"{file}: {database}, {counted(count, 'key')}")
+        typer.echo(f"{file}: {database}, {counted(count, 'key')}, {'with' if with_secrets else 'without'} tokens")
 
 
 @app.command("import")
@@ -163,8 +163,8 @@ def import_(
                 hash_limit=passwords.hash_limit,
             )
             more["keys"] = done.keys
-    how = " (replaced)" if done.is_replaced else " (merged)" if done.is_merged else ""
-    typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}; start the server")
+    how = ", replaced" if done.is_replaced else ", merged" if done.is_merged else ""
+    typer.echo(f"{database}: {counted(done.keys, 'key')} imported (with users and tokens{how}); start the server")
 
 
 @contextlib.contextmanager
@@ -201,8 +201,8 @@ def _import_online(
             lambda number: progress.show_text(f"line {number:,}"),
             is_replacing=is_replacing,
         )
-    how = " (replaced)" if done.is_replaced else ""
-    typer.echo(f"{database}: {counted(done.keys, 'key')} imported{how}")
+    how = ", replaced" if done.is_replaced else ""
+    typer.echo(f"{database}: {counted(done.keys, 'key')} imported (with users and tokens{how})")
 
 
 def _write(lines: Iterator[bytes], write: Callable[[bytes], object], progress: Progress) -> int:

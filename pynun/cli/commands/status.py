@@ -100,7 +100,14 @@ def as_lines(url: str, health: Health, metrics: Metrics | str) -> list[str]:
     if isinstance(metrics, str):
         return [f"{url}: {state}", f"no figures: {metrics}"]
     version = metrics.label("nun_db_build_info", "version")
-    return [f"{url}: {state}, version {version}{_age(metrics)}", "", *summary(metrics), "", *database_lines(metrics)]
+    return [
+        f"{url}: {state}, version {version}{_age(metrics)}",
+        "",
+        *summary(metrics),
+        "",
+        *database_lines(metrics),
+        *_counted(metrics),
+    ]
 
 
 def _age(metrics: Metrics) -> str:
@@ -148,7 +155,7 @@ def summary(metrics: Metrics) -> list[str]:
         ),
         _line(
             "data",
-            f"{count(total('nun_db_databases'))} databases, {count(total('nun_db_stored_entries'))} keys, file"
+            f"{count(total('nun_db_databases'))} databases, {keys_of(metrics)}, file"
             f" {size(total('nun_db_data_file_bytes'))}; {size(total('nun_db_disk_free_bytes'))} of"
             f" {size(total('nun_db_disk_bytes'))} free",
         ),
@@ -159,6 +166,23 @@ def summary(metrics: Metrics) -> list[str]:
             f" {duration(total('process_cpu_seconds_total'))} CPU, {count(total('process_open_fds'))} of"
             f" {count(total('process_max_fds'))} files",
         ),
+    ]
+
+
+def keys_of(metrics: Metrics) -> str:
+    """How many keys there are: the sum of the databases, or, if the server does not name them, what the file has."""
+    if "nun_db_database_keys" in metrics.samples:
+        return f"{count(metrics.total('nun_db_database_keys'))} keys"
+    return f"{count(metrics.total('nun_db_stored_entries'))} keys and notes of the server"
+
+
+def _counted(metrics: Metrics) -> list[str]:
+    """What the table counts, and when it was counted."""
+    measured = metrics.total("nun_db_databases_measured_timestamp_seconds")
+    if not measured:
+        return []
+    return [
+        f"Keys: with those of users, permissions and tokens; counted {duration(max(0.0, time.time() - measured))} ago"
     ]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from pynun.cli.commands.status import database_lines
+from pynun.cli.commands.status import database_lines, keys_of
 from pynun.cli.errors import NoConnectionError, UsageError, failures_shown
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import count, duration, rate, size
@@ -143,7 +143,7 @@ def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[s
         f"   dropped {count(total('nun_db_dropped_sessions_total'))}",
         f"process      CPU {100 * a_second('process_cpu_seconds_total'):.0f} %"
         f"   memory {size(total('process_resident_memory_bytes'))}   files {count(total('process_open_fds'))}",
-        f"data         {count(total('nun_db_stored_entries'))} keys   file {size(total('nun_db_data_file_bytes'))}"
+        f"data         {keys_of(metrics)}   file {size(total('nun_db_data_file_bytes'))}"
         f"   free {size(total('nun_db_disk_free_bytes'))} of {size(total('nun_db_disk_bytes'))}",
         "",
         f"{'command':<24} {'a second':>10} {'so far':>15}",

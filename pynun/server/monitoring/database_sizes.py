@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
     keys: int
     stored_bytes: int
-    """Keys and values as stored, without LMDB's overhead."""
+    """Of its keys and values."""
 
 
 class DatabaseSizes:

@@ -271,10 +271,10 @@ _METRICS: Final = (
     _gauge("nun_db_stored_entries", "Keys in the data, of all databases and the server itself, without new keys that"
         " are only in the log.", lambda now: now.store.entries),
     _gauge("nun_db_databases", "Number of databases, $admin included.", lambda now: len(now.sizes.by_name)),
-    _gauge("nun_db_database_keys", f"Keys on disk: the {limits.METRICS_DATABASES_MAX} largest databases, and"
-        f" '{OTHER_DATABASES}'.",
+    _gauge("nun_db_database_keys", f"Keys on disk, with those of users, permissions and tokens: the"
+        f" {limits.METRICS_DATABASES_MAX} largest databases, and '{OTHER_DATABASES}'.",
         lambda now: [(name, size.keys) for name, size in now.database_sizes.items()], "database"),
-    _gauge("nun_db_database_bytes", "Bytes of these keys and their values, without the overhead of the file.",
+    _gauge("nun_db_database_bytes", "Bytes of these keys and their values, as in `db-size`.",
         lambda now: [(name, size.stored_bytes) for name, size in now.database_sizes.items()], "database"),
     _gauge("nun_db_databases_measured_timestamp_seconds", "When the three metrics above were measured, at most once a"
         " minute; 0 before the first time.", lambda now: now.sizes.measured_at),

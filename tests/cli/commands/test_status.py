@@ -13,11 +13,12 @@ import pytest
 
 from pynun.cli.commands.status import as_lines
 from pynun.cli.remote.metrics import Health, Metrics
-from tests.cli.command import run
+from tests.cli.command import ask, ask_json, run
 from tests.support.certificates import Authority
 from tests.support.watched import growth_forbidden
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
 from tools.clients.server import Server
+from tools.clients.sessions import OK, create_database, websocket_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,3 +168,38 @@ def test_another_program_is_exit_code_4(answer: bytes) -> None:
         replying.join(10)
     assert done.code == 4
     assert "does not report its health" in done.errors
+
+
+def test_every_place_counts_the_same(server: Server, tmp_path: Path) -> None:
+    """`status`, `databases list`, backup and import, with conflicts and keys longer than the store's own."""
+    create_database(server, "counted", then=f"create-user ana pwd; set-permissions ana r *; set k v; set {'ü' * 400} v")
+    create_database(server, "arb", strategy="arbiter")
+    with websocket_session(server, "arb") as arbiter:
+        for command in ("arbiter", "set k 1", "set k 2"):
+            assert arbiter.ask(command) == [OK]
+        assert arbiter.ask("set-safe k 0 late")[-1].startswith("error $$conflitct unresolved ")
+    listed = {row["name"]: (row["keys"], row["bytes"]) for row in ask_json(server, "databases", "list")}
+    metrics = json.loads(ask(server, "status", "--json").output)["metrics"]
+    measured = {
+        name: tuple(
+            sample["value"]
+            for kind in ("nun_db_database_keys", "nun_db_database_bytes")
+            for sample in metrics[kind]
+            if sample["labels"]["database"] == name
+        )
+        for name in listed
+    }
+    assert measured == listed
+    assert listed["counted"][0] == 5
+    lines = ask(server, "status").output
+    assert f"3 databases, {sum(keys for keys, _ in listed.values())} keys, file" in lines
+    assert "Keys: with those of users, permissions and tokens; counted " in lines
+    at = ("--data-dir", str(server.data_dir))
+    made = json.loads(run("backup", str(tmp_path / "backup"), "--json", *at).output)
+    assert made["keys"] == sum(keys for keys, _ in listed.values())
+    by_name = json.loads(run("verify", str(tmp_path / "backup"), "--json").output)["keys_by_database"]
+    assert by_name == {name: keys for name, (keys, _) in listed.items()}
+    exported = run("export", "counted", str(tmp_path / "file"), *at)
+    assert exported.output.endswith(": counted, 3 keys, without tokens\n")
+    imported = run("import", "counted", str(tmp_path / "file"), "-t", "t", "--data-dir", str(tmp_path / "other"))
+    assert imported.output == "counted: 4 keys imported (with users and tokens); start the server\n"
