@@ -81,7 +81,7 @@ BOUNDS: Final = (
     Bound("memory with mapped file, MiB", "rss_bytes", MIB, 0.10, 8 * MIB),
     Bound("descriptors", "descriptors", 1, 0.0, 0),
     Bound("threads", "threads", 1, 0.0, 4),  # trio keeps worker threads for ten seconds
-    # The store's log has its full size (4 MiB of rows, and what LMDB adds) only when it was once moved under load.
+    # How many free pages the file keeps depends on how much the largest checkpoint moved at once.
     Bound("data file, MiB", "data_bytes", MIB, 0.10, 8 * MIB),
 )
 
