@@ -105,7 +105,10 @@ def read_settings(file: Path) -> dict[str, str]:
 def _install_conf() -> dict[str, str]:
     """What install.sh noted beside the program that runs; empty if it did not install it."""
     try:
-        file = Path(sys.prefix).resolve().parents[1] / "install.conf"
+        prefix = Path(sys.prefix).resolve()
+        file = prefix.parents[1] / "install.conf"
+        if file.stat().st_uid not in (0, prefix.stat().st_uid):
+            return {}  # of somebody who did not install this program, in a folder such as /tmp
         return _assignments(file.read_text(encoding="utf-8").splitlines())
     except (OSError, IndexError, UnicodeError):
         return {}
@@ -134,8 +137,12 @@ def local_url() -> str | None:
     """The Unix socket of that server, if this user gets in there without a password; else None. Raises UsageError."""
     from pynun import unix_socket
 
-    path = find_data_folder(os.environ).path.absolute() / unix_socket.SOCKET_NAME
+    found = find_data_folder(os.environ)
+    folder = found.path.resolve()
+    path = folder / unix_socket.SOCKET_NAME
     try:
+        if found.source is None and folder.stat().st_uid not in (0, os.geteuid()):
+            return None  # in whatever folder one is, another user may wait for tokens and passwords
         unix_socket.connect(path, _CONNECT_SECONDS).close()
     except OSError:
         return None

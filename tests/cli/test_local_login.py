@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pynun import unix_socket
+from pynun.cli.installation import find_data_folder
 from tests.cli.command import run
+from tests.support.as_user import SOMEBODY
 from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
@@ -89,6 +94,40 @@ def test_the_settings_of_an_installation_name_the_folder(shared_server: Server, 
     missing = run("databases", "list", environment={"NUN_ENV_FILE": str(tmp_path / "none.env")})
     assert missing.code == 2
     assert "can't be read: No such file or directory" in missing.errors
+
+
+def test_a_socket_in_the_folder_of_somebody_else_gets_no_token(tmp_path: Path) -> None:
+    """Nobody named that folder: the command was started beside it."""
+    folder = tmp_path / "dbs"
+    folder.mkdir()
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    command = ("get", "-d", "d", "-t", "secret", "k", "--timeout", "2")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(folder / unix_socket.SOCKET_NAME))
+        os.seteuid(SOMEBODY)
+        try:
+            listening.listen()
+        finally:
+            os.seteuid(0)
+        listening.setblocking(False)
+        result = run(*command, cwd=str(tmp_path))
+        assert (result.code, result.errors.startswith(f"nun-db: {NO_SERVER}")) == (4, True)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+        result = run(*command, environment={"NUN_DBS_DIR": str(folder)})
+        assert "server.sock within 2 s" in result.errors
+
+
+def test_settings_of_somebody_who_did_not_install_the_program_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "project" / "venv"))
+    (tmp_path / "project" / "venv").mkdir(parents=True)
+    conf = tmp_path / "install.conf"
+    conf.write_text(f"data_dir={tmp_path}\nconfig_dir={tmp_path}\n", encoding="utf-8")
+    assert find_data_folder({}).path == tmp_path
+    os.chown(conf, SOMEBODY, SOMEBODY)
+    assert find_data_folder({}).source is None
 
 
 def test_without_its_socket_a_server_is_reached_as_before(tmp_path: Path) -> None:
