@@ -43,6 +43,21 @@ class Client:
         return True
 
 
+class LocalClient(Client):
+    """A system user at the server's Unix socket; nobody known, if that passes the requests of others on."""
+
+    __slots__ = ()
+
+    @property
+    def is_named_by_headers(self) -> bool:
+        return True
+
+    def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        if any(name in FORWARDING_HEADERS for name, _ in headers):
+            self.system_user = None
+        return True
+
+
 def client_of(connected: socket.socket) -> Client:
     """The machine at the other end."""
     return Client(address_of(connected))

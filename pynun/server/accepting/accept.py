@@ -15,7 +15,7 @@ from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.proxies import ProxiedClient
 from pynun.server.accepting.proxy_protocol import ProxyHeaderError, read_proxy_header
 from pynun.server.accepting.tls import PlainTextError, shake_hands
-from pynun.transports.client_address import Client
+from pynun.transports.client_address import Client, LocalClient
 from pynun.transports.http.connection import serve_http
 from pynun.transports.http.responses import HTTP_PLAIN_TEXT_REFUSAL, HTTP_REFUSAL
 from pynun.transports.sockets import linger, send
@@ -111,9 +111,8 @@ class Acceptor:
             service.counters.opened[transport.name] += 1
             service.counters.open[transport.name] += 1
             try:
-                await transport.serve(
-                    connection.socket, service, stopping, proxied or Client(connection.address, connection.system_user)
-                )
+                client = LocalClient("", connection.system_user) if is_local else Client(connection.address)
+                await transport.serve(connection.socket, service, stopping, proxied or client)
             finally:
                 service.counters.open[transport.name] -= 1
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -26,10 +27,10 @@ def socket_of(server: Server) -> Path:
     return server.data_dir / unix_socket.SOCKET_NAME
 
 
-def post(path: Path, body: str) -> str:
+def post(path: Path, body: str, header: str = "Host: x") -> str:
     """The results of commands that are posted to the socket, the whole answer if there are none."""
     with unix_socket.connect(path, 30) as connected:
-        request = f"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        request = f"POST / HTTP/1.1\r\n{header}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         connected.sendall(request.encode())
         answer = b"".join(iter(lambda: connected.recv(65536), b"")).decode()
     return answer.partition("\r\n\r\n")[2] or answer
@@ -68,6 +69,23 @@ def test_nobody_is_logged_in_before_the_command(service: Server) -> None:
 def test_the_name_of_a_system_user_is_nothing_on_the_network(service: Server) -> None:
     with TcpClient(service.tcp) as client:
         assert client.ask("auth root -") == ["invalid auth\n", OK]
+
+
+def test_whom_a_proxy_brings_is_no_system_user(service: Server) -> None:
+    for header in ("X-Forwarded-For: 192.0.2.7", "Forwarded: for=192.0.2.7"):
+        assert post(socket_of(service), "auth root -;list-dbs", header) == "invalid auth\n;Not auth"
+        assert post(socket_of(service), f"auth {service.credentials}", header) == "valid auth\n"
+    with unix_socket.connect(socket_of(service), 30) as connected:
+        lines = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13"
+        key = base64.b64encode(bytes(16)).decode()
+        head = f"GET / HTTP/1.1\r\n{lines}\r\nSec-WebSocket-Key: {key}\r\nX-Forwarded-For: ::1\r\n\r\n"
+        text = b"auth root -"
+        frame = bytes([0x81, 0x80 | len(text)]) + bytes(4) + text
+        connected.sendall(head.encode() + frame)
+        answer = b""
+        while b"auth\n" not in answer:
+            answer += connected.recv(4096) or b"the end: auth\n"
+    assert b"invalid auth\n" in answer
 
 
 def test_others_are_kept_out_by_the_mode_and_by_the_server(service: Server) -> None:
