@@ -45,7 +45,7 @@ def password(
         server.ask(*(["set-password"] if name is None else ["set-admin-password", name]), secret)
         shown = [f"the password, shown only once: {secret}"] if generate else []
         done = {"password": secret if generate else None}
-        whose = name or server.user
+        whose = name or (None if server.is_system_user else server.user)
         of = f"password of {whose}" if whose in named else "administrator's password"
         show_done(done, as_json, f"changed the {of}", *shown)
         if whose not in named:

@@ -32,6 +32,8 @@ class AdminClient:
     def __init__(self, given: Connection, timeout_seconds: int) -> None:
         self._target = parse_target(given.http_url(), given.authority)
         self.user, self._password = credentials.require_administrator(given, self._target.url)
+        self.is_system_user = credentials.is_peer_login(given, self._target.url)
+        """Whether it is a system user at the Unix socket, and no administrator with a password."""
         self._timeout_seconds = timeout_seconds
 
     def ask(self, *words: str) -> str:

@@ -48,7 +48,7 @@ def require_administrator(given: Connection, url: str, *, is_sent_anywhere: bool
     Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go there.
     `is_sent_anywhere`: it may, as with the original's commands; that of a profile never.
     """
-    if _is_peer_login(given, url):
+    if is_peer_login(given, url):
         return unix_socket.user_name(os.geteuid()), unix_socket.NO_PASSWORD
     if not (is_sent_anywhere and given.profile is None) and _is_withheld(given, url):
         raise UsageError(_withheld_text(given, url))
@@ -77,7 +77,7 @@ def optional_administrator(given: Connection, url: str) -> tuple[str | None, str
 
     A login from the environment that must not go to `url` is omitted, with a message. Raises UsageError.
     """
-    if not given.has_login and not _is_peer_login(given, url):
+    if not given.has_login and not is_peer_login(given, url):
         if None in find_administrator(given):
             return None, None
         if _is_withheld(given, url):
@@ -105,7 +105,7 @@ def optional_login(given: Connection, url: str) -> Login | None:
     return None if user is None or password is None else Login(user, password)
 
 
-def _is_peer_login(given: Connection, url: str) -> bool:
+def is_peer_login(given: Connection, url: str) -> bool:
     """Whether the server knows who asks without a password: at its Unix socket."""
     return not given.has_login and unix_socket.path_of(url) is not None
 
