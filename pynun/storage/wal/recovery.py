@@ -96,7 +96,7 @@ def recover(segments: Sequence[Segment], log_id: bytes, checkpoint: int, *, is_i
         raise MissingLogError(f"the files {GLOB} are missing")
     if not own:  # all were replaced after failed syncs, when the data had everything
         return Recovered([], checkpoint, 0, 0)
-    _refuse_gaps(segments, max(segment.header.files for segment in own.values()))
+    _refuse_gaps(segments, own[max(own)].header.files)  # others may be from before files were removed rightly
     found: list[Record] = []
     chain = _chain(own, checkpoint)
     revision = chain[0][0].header.revision

@@ -73,6 +73,7 @@ class WriteAheadLog:
 
         Raises OSError if no segment can be begun.
         """
+        self._close_gaps()
         # A killed process may have left names and records that a power cut can still take away.
         self._disk.sync_folder()
         for segment in self._used:
@@ -231,6 +232,15 @@ class WriteAheadLog:
     def _shelve(self, segment: Segment) -> None:
         """Keep a segment that holds nothing any more."""
         (self._lost if segment.is_broken else self._spares).append(segment)
+
+    def _close_gaps(self) -> None:
+        """Rename files where others are missing: somebody removed those while the data did not rely on the log. Later,
+        recovery would take a gap for a loss.
+        """
+        for place, segment in enumerate(sorted(self._segments, key=lambda segment: segment.name), 1):
+            if segment.name != name_of(place):
+                self._disk.rename(segment.name, name_of(place))
+                segment.name = name_of(place)
 
     def _make_spare(self) -> None:
         names = {segment.name for segment in self._segments}

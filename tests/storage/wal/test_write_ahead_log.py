@@ -206,6 +206,20 @@ def test_a_file_that_was_being_made_is_removed(open_log: Open, disk_folder: Path
     assert (disk_folder / "other.new").exists()
 
 
+def test_files_removed_while_the_log_is_not_needed_are_not_missed(open_log: Open, disk_folder: Path) -> None:
+    """There are more than a start makes, so it does not make these again."""
+    log = open_log()
+    revision = 0
+    while log.make_room(len(LARGE)):
+        revision += 1
+        store(log, revision, LARGE)
+    for name in ("log-02.wal", "log-08.wal"):
+        (disk_folder / name).unlink()
+    store(open_log(revision, is_in_use=False), revision + 1)
+    assert files(disk_folder) == [f"log-0{place}.wal" for place in range(1, FILES_MAX - 1)]
+    assert revisions(open_log(revision)) == [revision + 1]
+
+
 # --- refused ---------------------------------------------------------------------------------------------------
 
 
