@@ -11,6 +11,7 @@ from pynun.storage.wal.segment import HeaderError
 from pynun.storage.wal.segment_format import SEGMENT_BYTES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from pynun.storage.wal.segment import Segment
@@ -34,12 +35,9 @@ class LogReader:
         """Raises LogError and OSError."""
         self._kept = open_segments(self._disk, self._size)
         try:
-            for segment in self._kept:
-                segment.share()
-        except BaseException as error:
+            _share(self._kept)
+        except BaseException:
             self._close()
-            if isinstance(error, HeaderError):
-                raise DamagedLogError(str(error)) from None
             raise
         return self
 
@@ -55,14 +53,24 @@ class LogReader:
     def read(self, log_id: bytes, checkpoint: int, *, is_in_use: bool) -> list[Record]:
         """The records after a checkpoint, as `recover` finds them.
 
-        Raises OSError, and LogError: also if a file was reused between its opening and its locking, or a record was
-        written while it was read. Then begin again with a new LogReader and a new transaction.
+        Raises OSError, and LogError: also if a file was reused before it was locked, or a record was written while it
+        was read. Then begin again with a new LogReader and a new transaction.
         """
         with contextlib.ExitStack() as stack:
             # Once more, for the server may have taken other files: those that are kept have lost their names then.
             found = open_segments(self._disk, self._size)
             for segment in found:
                 stack.callback(segment.close)
+            _share(found)
             numbers = {segment.header.number for segment in found}
             kept = [segment for segment in self._kept if segment.header.number not in numbers]
             return recover([*found, *kept], log_id, checkpoint, is_in_use=is_in_use).records
+
+
+def _share(segments: Sequence[Segment]) -> None:
+    """Lock segments against their reuse. Raises DamagedLogError and OSError."""
+    try:
+        for segment in segments:
+            segment.share()
+    except HeaderError as error:
+        raise DamagedLogError(str(error)) from None

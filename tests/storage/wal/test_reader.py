@@ -117,6 +117,31 @@ def test_what_a_reader_has_locked_stays_until_it_has_read(folder: int) -> None:
     server.log.close()
 
 
+def test_a_file_that_is_newer_than_the_reader_is_not_reused_while_it_is_read(folder: int) -> None:
+    server = Server(folder)
+    server.store()
+    with LogReader(folder, SIZE) as reader:
+        for _ in range(100):  # until all files are others than those that were locked first
+            server.store()
+            server.move()
+        server.store()
+        read_file = reader._disk.read
+        late = iter((True,))
+
+        def read_late(file: int, size: int, at: int) -> bytes:
+            if size == SIZE and next(late, False):  # the first content, after all headers
+                for _ in range(100):
+                    server.store()
+                    server.move()
+            return read_file(file, size, at)
+
+        reader._disk.read = read_late  # type: ignore[method-assign]
+        found = [record.revision for record in reader.read(LOG_ID, 101, is_in_use=True)]
+        assert found == list(range(102, 102 + len(found)))
+        assert found
+    server.log.close()
+
+
 def test_a_reader_writes_nothing(folder: int, disk_folder: Path) -> None:
     server = Server(folder)
     server.store()
