@@ -185,7 +185,8 @@ class Committer:
         began = self._write_began_at = time.perf_counter()
         operations = self._view.operations - self._view.batch.operations
         self._store.log(batch, operations)
-        self._speed.observe(time.perf_counter() - began, began)
+        ended = time.perf_counter()
+        self._speed.observe(ended - began, ended)
         self._stored(batch, began)
 
     # --- in the task -------------------------------------------------------------------------------------------
@@ -380,7 +381,7 @@ class Committer:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._speed.observe(self._writer.took, began)
+        self._speed.observe(self._writer.took, time.perf_counter())
         self._stored(batch, began)
 
     def _stored(self, batch: Batch, began: float) -> None:

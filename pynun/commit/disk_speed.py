@@ -10,7 +10,7 @@ machine). With slower commits, reads would wait longer than a thread costs."""
 
 STALL_SECONDS: Final = 5e-3
 STALL_KEPT_SECONDS: Final = 1.0
-"""A single commit that takes this long keeps the loop from waiting for the disk for so long."""
+"""After a single commit that takes this long, the loop does not wait for the disk for so long."""
 
 _SHARE: Final = 1 / 8
 """Weight of the newest commit in the moving mean."""
@@ -25,7 +25,7 @@ class DiskSpeed:
         self._stalled_until = 0.0
 
     def observe(self, seconds: float, now: float) -> None:
-        """A commit took so long."""
+        """A commit took so long and ended now."""
         if self._is_known:
             self._mean += (seconds - self._mean) * _SHARE
         else:

@@ -185,8 +185,12 @@ class LmdbStore:
     @property
     def entries(self) -> int:
         """Number of keys in the data, the server's own included; new ones arrive with a checkpoint."""
-        with self._file.environment.begin() as transaction:
-            return int(transaction.stat(self._file.data)["entries"])
+        try:
+            with self._file.environment.begin() as transaction:
+                return int(transaction.stat(self._file.data)["entries"])
+        except FATAL as error:
+            self._go_on(error)
+            return self.entries
 
     @property
     def used_bytes(self) -> int:

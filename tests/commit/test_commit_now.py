@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -22,7 +24,7 @@ from tests.storage.faulty_store import NO_ROOM
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+    from pynun.engine.overlay import Batch
 
 QUICK = MEAN_SECONDS_MAX / 2
 
@@ -300,3 +302,26 @@ def test_a_stall_is_kept_for_a_second() -> None:
         speed.observe(QUICK, 10.0)
     assert not speed.is_quick(10.0 + 0.99 * STALL_KEPT_SECONDS)
     assert speed.is_quick(10.0 + STALL_KEPT_SECONDS)
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_a_stall_counts_from_its_end(is_quick: bool) -> None:
+    """Otherwise a long one would be over when it ends."""
+    ends: list[float] = []
+    observed: list[float] = []
+
+    async def test(bench: Bench) -> None:
+        log = bench.store.log
+
+        def note_end(batch: Batch, operations: int) -> None:
+            log(batch, operations)
+            ends.append(time.perf_counter())
+
+        bench.store.log = note_end  # type: ignore[method-assign]
+        bench.committer._speed.is_quick = lambda now: is_quick  # type: ignore[method-assign]
+        bench.committer._speed.observe = lambda seconds, now: observed.append(now)  # type: ignore[method-assign]
+        change_in_round(bench, "a")
+        await until(lambda: bool(observed))
+
+    run(test)
+    assert observed > ends

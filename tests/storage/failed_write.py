@@ -37,6 +37,8 @@ def _change_and_move(store: LmdbStore, number: int) -> list[str]:
     batch = Batch(number)
     batch.entries[KEY] = Entry(number, "v" * number * 1000)
     told = [_try(store, partial(store.append, batch, number), "stored")]
+    if number % 2:
+        assert store.entries >= 0  # metrics are read from LMDB too
     entry = store.get(KEY)
     told.append(f"read {0 if entry is None else entry.version}")
     told.append(_try(store, partial(store.checkpoint, 10), "moved"))
