@@ -181,8 +181,10 @@ def damaged(folder: Path, error: Exception) -> str:
     return f"the data in {folder} can't be read ({reason(error)}): it was left untouched; restore a backup"
 
 
-def what_to_do(error: LogError) -> str:
-    """A log's error, and what the administrator can do."""
+def what_to_do(error: LogError, *, is_in_use: bool) -> str:
+    """A log's error, and what the administrator can do. `is_in_use` says whether the data relies on the log."""
+    if not is_in_use:
+        return f"{error}: {schema.DATA_FILE} has everything without it; move the named files away"
     if isinstance(error, DamagedLogError):
         return f"{error}: it was left untouched; restore a backup"
     if isinstance(error, ForeignLogError):

@@ -66,13 +66,21 @@ def view(environment: lmdb.Environment, folder: Path) -> Iterator[View]:
                 except LogError as error:
                     if tries_left:
                         continue
-                    raise ViewError(what_to_do(error)) from None
+                    raise ViewError(what_to_do(error, is_in_use=_is_log_in_use(environment))) from None
                 except OSError as error:
                     raise StorageError(f"{GLOB}: {reason(error)}") from None
                 yield found
                 return
     finally:
         os.close(descriptor)
+
+
+def _is_log_in_use(environment: lmdb.Environment) -> bool:
+    meta = environment.open_db(schema.META_DATABASE, create=False)
+    with environment.begin(db=meta) as transaction:
+        if schema.decode_format(transaction.get(schema.FORMAT_KEY, b"")) <= FORMAT_2:
+            return False
+        return schema.decode_log_mark(transaction.get(schema.LOG_KEY, b"")).is_in_use
 
 
 def _read(environment: lmdb.Environment, transaction: lmdb.Transaction, log: LogReader) -> View:

@@ -114,7 +114,8 @@ class LmdbStore:
                 self.revision, self.operations = record.revision, record.operations
             self._log.recovered.clear()  # may be many MiB
         except LogError as error:
-            raise StartError(f"the data in {self.folder} can't be used: {what_to_do(error)}") from None
+            remedy = what_to_do(error, is_in_use=self._mark.is_in_use)
+            raise StartError(f"the data in {self.folder} can't be used: {remedy}") from None
         except (struct.error, UnicodeDecodeError) as error:
             raise StartError(damaged(self.folder, error)) from error
         self._logged = self.revision, self.operations

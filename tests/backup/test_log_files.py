@@ -193,6 +193,20 @@ def test_log_files_of_other_data_are_refused_and_named(folder: Path, disk_folder
         assert re.search(r"log-0\d.wal belongs to other data: move it away, and put the log files that", text), text
 
 
+def test_of_a_log_that_is_not_needed_nothing_is_to_be_restored(folder: Path, disk_folder: Path) -> None:
+    old = expected(folder)
+    store = LmdbStore(folder)
+    store.checkpoint(1000)
+    store.retire_log()
+    store.close()
+    os.truncate(folder / "log-01.wal", 1000)
+    for text in _refusals(folder, disk_folder):
+        assert text.endswith("log-01.wal is too short: data.mdb has everything without it; move the named files away")
+    (folder / "log-01.wal").rename(disk_folder / "log-01.wal")
+    assert content(folder) == old
+    LmdbStore(folder).close()
+
+
 def _refusals(folder: Path, disk_folder: Path) -> list[str]:
     told = []
     for do in (
