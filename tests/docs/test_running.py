@@ -52,3 +52,9 @@ def test_the_server_takes_the_settings_and_the_unit_gives_it_the_folder() -> Non
     assert loaded.http_address == ("127.0.0.1", 3013)
     assert not loaded.unused
     assert "StateDirectory=nun-db\n" in block("ini unit")
+
+
+def test_systemd_ends_no_server_whose_disk_is_only_slow() -> None:
+    installed = (REPOSITORY / "scripts" / "installer" / "pynun.service").read_text(encoding="utf-8")
+    for unit in (block("ini unit"), installed):
+        assert "WatchdogSec=180\n" in unit
