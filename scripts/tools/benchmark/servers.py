@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tools.benchmark.crowd import Loader
 from tools.benchmark.processes import Child
-from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Control, WireError, watched_key_name
+from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Control, WireError, key_name, value_of, watched_key_name
 from tools.clients.server import Address
 
 if TYPE_CHECKING:
@@ -176,11 +176,11 @@ def load_keys(server: Server, first: int, count: int, protocol: str = "tcp") -> 
 def fill(server: Server, key_count: int, watched_keys: int = 1) -> None:
     """Give a database its keys, and the watched ones."""
     if server.name != REDIS and server.keeps_values:
-        load_keys(server, 0, key_count, "websocket")
+        sets = [f"set {key_name(number)} {value_of(number)}" for number in range(key_count)]
+        sets += [f"set {watched_key_name(number)} empty" for number in range(watched_keys)]
         with Control(server.addresses["websocket"]) as control:
             control.ask(LOGIN)
-            for number in range(watched_keys):
-                control.ask(f"set {watched_key_name(number)} empty")
+            control.ask_all(sets)  # few on the way: the original never answers a thousand that come at once
 
 
 def versions_total(server: Server, keys: Sequence[str]) -> int:
