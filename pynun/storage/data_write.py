@@ -46,5 +46,5 @@ def put_batch(
     for key in removals:
         transaction.delete(key)
     transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=meta)
-    # Otherwise older rows of the log would be put over it after a crash.
+    # Otherwise older records of the log would be put over it after a crash.
     transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(batch.revision), db=meta)

@@ -49,7 +49,7 @@ LOCK_FILE: Final = "server.lock"
 READERS_FILE: Final = "lock.mdb"
 """Made by LMDB."""
 FILES: Final = (DATA_FILE, READERS_FILE, LOCK_FILE)
-"""All files that the store makes in the data folder."""
+"""All files that the store makes in the data folder, besides those of the log."""
 
 META_DATABASE: Final = b"meta"
 DATA_DATABASE: Final = b"data"

@@ -97,6 +97,7 @@ def test_a_file_that_grows_during_a_look_was_not_cut(store: LmdbStore) -> None:
         (lambda folder: folder.parent.rename(folder.parent.with_name("moved")), "the data folder was removed or moved"),
         (lambda folder: (folder / "log-01.wal").unlink(), "log-01.wal was removed from the data folder"),
         (lambda folder: _replace(folder / "log-04.wal"), "log-04.wal was removed from the data folder"),
+        (lambda folder: os.truncate(folder / "log-01.wal", 0), "log-01.wal was cut by another program"),
         (_replace_folder, "the data folder was replaced by another one"),
         (_link_elsewhere, "the data folder was replaced by another one"),
     ],

@@ -155,11 +155,13 @@ class WriteAheadLog:
         return end
 
     def why_elsewhere(self) -> str | None:
-        """Which file lost its name, in words without a path. May be called in a thread. Raises OSError."""
+        """Which file lost its name or its end, in words without a path. May be called in a thread. Raises OSError."""
         with self._naming:
             for segment in self._segments:
                 if not self._disk.is_at(segment.name, segment.file):
                     return f"{segment.name} was removed from the data folder"
+                if self._disk.size(segment.file) < segment.size:
+                    return f"{segment.name} was cut by another program"
         return None
 
     @property
