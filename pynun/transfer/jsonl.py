@@ -94,7 +94,7 @@ def read_lines(file: BinaryIO) -> Iterator[Header | Line]:
         line = file.readline(LINE_BYTES_MAX + 1)
         if not line:
             if number == 1:
-                raise LineError("it is empty")
+                raise LineError("the file is empty")
             raise LineError(f"line {number}: its last line is missing: the file was cut")
         if len(line) > LINE_BYTES_MAX:
             raise LineError(f"line {number}: it is too long")

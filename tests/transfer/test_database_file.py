@@ -256,7 +256,7 @@ def test_a_file_cut_at_any_byte_changes_nothing(disk_folder: Path, lines: bytes)
     before = content(disk_folder), sorted(stored_keys(disk_folder))
     with contextlib.closing(LmdbStore(disk_folder)) as store:
         for size in range(len(lines) - 1):
-            with pytest.raises(TransferError, match=r"line [0-9]+: |it is empty"):
+            with pytest.raises(TransferError, match=r"line [0-9]+: |the file is empty"):
                 import_database(store, "db", io.BytesIO(lines[:size]), marked, str, lambda _: None, is_replacing=True)
     assert (content(disk_folder), sorted(stored_keys(disk_folder))) == before
 
@@ -307,7 +307,7 @@ def test_a_bad_line_is_named(disk_folder: Path, line: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     ("header", "why"),
     [
-        (b"", "it is empty"),
+        (b"", "the file is empty"),
         (b"{}\n", "line 1: it is not the first line of a file that nun-db export has made"),
         (b'{"format":"nun-db export","version":2}\n', "line 1: the version of its format is 2"),
         (b'{"format":"nun-db export","version":1,"database":"x","strategy":"o","secrets":true}\n', "line 1: database"),

@@ -77,6 +77,21 @@ def test_of_a_wrong_file_nothing_stays(
     wait_until(lambda: '"being_removed":0' in http_post(shared_server.http, f"{admin}; list-dbs"))
 
 
+def test_a_token_that_is_missing_is_asked_for_before_anything_begins(shared_server: Server, tmp_path: Path) -> None:
+    file = written(tmp_path / "file", [("k", 0, "v")])
+
+    def begun() -> int:
+        answer = http_post(shared_server.http, f"auth {shared_server.credentials}; import-db online-count none")
+        number = int(json.loads(answer.partition("import ")[2])["id"])
+        http_post(shared_server.http, f"auth {shared_server.credentials}; import-cancel {number}")
+        return number
+
+    before = begun()
+    refused = ask(shared_server, "import", "online-no-token", file)
+    assert (refused.code, "the token of the database online-no-token is missing" in refused.errors) == (2, True)
+    assert begun() == before + 1
+
+
 def test_a_server_that_is_killed_meanwhile_has_nothing_of_it(server: Server) -> None:
     admin = f"auth {server.credentials}"
     begun = http_post(server.http, f"{admin}; import-db new none")

@@ -45,9 +45,11 @@ def import_online(
         lines = read_lines(file)
         header = next(lines)
         assert isinstance(header, Header)
+        token = None
+        if not header.has_secrets and all(row["name"] != name for row in server.rows("databases", "list-dbs")):
+            token = ask_token()  # first: the server gives up an import that waits for somebody to type
         begun = server.report("import-db", name, header.strategy, *(["replace"] if is_replacing else []))
-        number, exists = str(begun["id"]), begun["replaces"]
-        token = None if header.has_secrets or exists else ask_token()
+        number = str(begun["id"])
         with _cancelled_if_it_fails(server, number):
             for slice_ in _slices(line for line in lines if isinstance(line, Line)):
                 _send(server, number, slice_)
