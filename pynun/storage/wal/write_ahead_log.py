@@ -90,6 +90,8 @@ class WriteAheadLog:
                 if not self._spares:
                     raise
                 break
+        if len(self._spares) < 2:
+            self._grow()  # now, so that the header counts it: else nothing would say so if it were removed
         self._take()
 
     def close(self) -> None:

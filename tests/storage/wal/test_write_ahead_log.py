@@ -242,6 +242,18 @@ def test_missing_files_are_refused(open_log: Open, disk_folder: Path) -> None:
     assert refused(open_log, disk_folder, MissingLogError) == "log-04.wal is missing"
 
 
+def test_files_that_were_made_last_are_missed_too(open_log: Open, disk_folder: Path) -> None:
+    log = open_log()
+    for revision in range(1, FILES_MIN):
+        store(log, revision, LARGE)
+    log = open_log()  # it begins a segment in the only spare file
+    for revision in range(FILES_MIN, FILES_MIN + 2):
+        store(log, revision, LARGE)
+    for name in ("log-05.wal", "log-06.wal"):
+        (disk_folder / name).unlink()
+    assert refused(open_log, disk_folder, MissingLogError) == "log-05.wal is missing"
+
+
 def test_files_of_other_data_are_refused(open_log: Open, disk_folder: Path) -> None:
     store(open_log(), 1)
     other = {"is_in_use": False, "log_id": b"another such id."}
