@@ -84,6 +84,8 @@ class Context:
     """Seconds that only grow."""
     group_of: Callable[[str], str] = str
     """The network of a client's address, for what counts by clients."""
+    system_users: frozenset[str] = frozenset({"root"})
+    """Who may log in without a password on the server's machine: the audit trail has these names for nobody else."""
     audit: Audit = field(default_factory=NoAudit)
     on_first_change: Callable[[], None] = lambda: None
     """Called when a batch got its first change: it is there to be written (`View`)."""

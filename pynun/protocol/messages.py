@@ -59,6 +59,9 @@ NOT_AN_ADMIN_NAME = Refusal(
     "an administrator's name has 1 to 64 visible characters, none of them a space, a semicolon or a colon, and does"
     " not begin with -"
 )
+SYSTEM_USERS_NAME = Refusal(
+    "this name is that of root or of the server's system user, who need no password: choose another"
+)
 ADMIN_EXISTS = Refusal("administrator already exists")
 NO_ADMIN = Refusal("Not a valid administrator name")
 FIRST_ADMIN = Refusal("the first administrator, of NUN_USER, can't be removed")

@@ -57,6 +57,7 @@ from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
 from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service, check_peers
+from pynun.unix_socket import user_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -222,6 +223,7 @@ class _Server:
             database_bytes_max=settings.database_bytes_max,
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
+            system_users=frozenset({"root", user_name(os.geteuid())}),
             audit=audit_writer,
             on_first_change=bell.ring,
             on_drop=self._purger.ring,

@@ -42,6 +42,8 @@ def add_admin(session: Session, name: str, password: str) -> Steps:
 def _check_new(engine: Engine, name: str) -> None:
     if not administrators.is_name(name):
         raise messages.NOT_AN_ADMIN_NAME
+    if name in engine.context.system_users:
+        raise messages.SYSTEM_USERS_NAME
     if engine.administrator_hash(name) is not None:
         raise messages.ADMIN_EXISTS
     if len(administrators.list_names(engine.keyspace)) >= limits.ADMINISTRATORS_MAX:

@@ -485,6 +485,11 @@ CASES: dict[str, tuple[Case, ...]] = {
         ),
     ),
     "add-admin": (
+        _case(
+            "admin",
+            "add-admin root pwd",
+            _error("this name is that of root or of the server's system user, who need no password: choose another"),
+        ),
         _case("admin", "add-admin ana two words", OK),
         _case("admin", f"add-admin {ADMIN_USER} pwd", _error("administrator already exists")),
         _case("admin", "add-admin a:b pwd", _error(ADMIN_NAME)),

@@ -55,6 +55,7 @@ def test_the_servers_user_logs_in_and_not_as_root(service: Server) -> None:
     path = socket_of(service)
     assert as_user(SOMEBODY, lambda: post(path, f"auth {SOMEBODY} -;db-size $admin")).startswith("valid auth\n;data")
     assert as_user(SOMEBODY, lambda: post(path, "auth root -")) == "invalid auth\n"
+    assert "choose another" in post(path, f"auth root -;add-admin {SOMEBODY} pwd")
 
 
 def test_a_password_works_there_as_elsewhere(service: Server) -> None:
