@@ -220,6 +220,7 @@ def test_sessions_are_told_with_what_they_do(world: World, admin: Client) -> Non
         "database": "d",
         "user": "ana",
         "is_admin": False,
+        "admin": None,
         "since": "2023-11-14T22:13:20.000000000Z",
         "watches": 2,
         "outbox_bytes": 12,

@@ -13,7 +13,7 @@ from pynun.cli.remote.admin_client import AdminClient
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
-COLUMNS = ("id", "transport", "address", "database", "user", "is_admin", "since", "watches", "outbox_bytes")
+COLUMNS = ("id", "transport", "address", "database", "user", "is_admin", "admin", "since", "watches", "outbox_bytes")
 """The members of a row that are shown, and their names in JSON."""
 
 
@@ -50,7 +50,7 @@ def list_all(
 def _cells(row: dict[str, object]) -> list[object]:
     # The id as text: it is a name, so no commas. Fractions of seconds are of no use to a person.
     return [
-        *(str(row["id"]) if column == "id" else row[column] for column in COLUMNS[:6]),
+        *(str(row["id"]) if column == "id" else row[column] for column in COLUMNS[:7]),
         f"{str(row['since'])[:19]}Z",
         row["watches"],
         row["outbox_bytes"],

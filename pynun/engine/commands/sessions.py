@@ -36,6 +36,7 @@ def _row(one: Member, asking: Member) -> dict[str, Any]:
         "database": None if database is None else database.name,
         "user": None if database is None else one.user or None,
         "is_admin": one.is_admin,
+        "admin": one.admin_name,
         "since": timestamp(one.since_ns),
         "watches": len(one.watches),
         "outbox_bytes": 0 if peer is None else peer.waiting_bytes,

@@ -25,7 +25,7 @@ def test_sessions_are_listed_and_ended(server: Server) -> None:
         assert (listed.code, listed.errors) == (0, "")
         head, *lines = [line.split() for line in listed.output.splitlines()]
         assert head[:6] == ["id", "transport", "address", "database", "user", "is_admin"]
-        assert head[6:] == ["since", "watches", "outbox_bytes"]
+        assert head[6:] == ["admin", "since", "watches", "outbox_bytes"]
         assert [line[1:6] for line in lines] == [
             ["websocket", "127.0.0.1", "d", "ana", "no"],
             ["tcp", "127.0.0.1", "e", "all", "no"],

@@ -89,11 +89,11 @@ _DBS = tuple(
 _END = '"next":null,"being_removed":0'
 _ANA = '{"user":"ana","has_token":true,"permissions":"r a*","connections":0}'
 _VISITOR = (
-    '{"id":3,"transport":"tcp","address":"192.0.2.7","database":null,"user":null,"is_admin":false,'
+    '{"id":3,"transport":"tcp","address":"192.0.2.7","database":null,"user":null,"is_admin":false,"admin":null,'
     '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":12,"is_this":false}'
 )
 _SESSION = (
-    '{"id":4,"transport":null,"address":null,"database":null,"user":null,"is_admin":true,'
+    '{"id":4,"transport":null,"address":null,"database":null,"user":null,"is_admin":true,"admin":"user-name",'
     '"since":"2023-11-14T22:13:20.000000001Z","watches":0,"outbox_bytes":0,"is_this":true}'
 )
 _STAYS = "$admin can't be renamed, copied or imported"
