@@ -31,7 +31,7 @@ from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.listeners import Connection, Listeners
-from pynun.server.accepting.local_listener import asks_for_websocket, listen_locally
+from pynun.server.accepting.local_listener import asks_for_websocket, listen_locally, system_users
 from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
@@ -57,7 +57,6 @@ from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
 from pynun.transports.flusher import Flusher
 from pynun.transports.service import Service, check_peers
-from pynun.unix_socket import user_name
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -223,7 +222,7 @@ class _Server:
             database_bytes_max=settings.database_bytes_max,
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
-            system_users=frozenset({"root", user_name(os.geteuid())}),
+            system_users=frozenset(system_users().values()),
             audit=audit_writer,
             on_first_change=bell.ring,
             on_drop=self._purger.ring,
@@ -333,14 +332,13 @@ class _Server:
         self, service: Service, connections: trio.Nursery, signals: AsyncIterator[int]
     ) -> None:
         """Accept and serve until a signal; then let the tasks of the connections end by a deadline."""
-        settings = self._settings
         stopping = trio.Event()
         async with trio.open_nursery() as accepting:
             accepting.start_soon(check_peers, service)
             accepting.start_soon(clear_dead_readers, self._store)
             accepting.start_soon(self._purger.run, self._engine)
             accepting.start_soon(find_newest_conflict, self._engine)
-            if settings.database_bytes_max is not None:
+            if self._settings.database_bytes_max is not None:
                 accepting.start_soon(self._database_measurer.run, self._engine)
             accepting.start_soon(self._make_backups, service.committer)
             for listener, transport in (

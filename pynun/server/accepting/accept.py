@@ -101,7 +101,10 @@ class Acceptor:
         entered = None if proxied is not None else connection.address
         if not connection_limits.enter(entered):
             service.counters.refused["limit"] += 1
-            await self._refuse(connection, transport.refusal)
+            if is_local:
+                await self._refuse_local(connection, transport.refusal)
+            else:
+                await self._refuse(connection, transport.refusal)
             return
         try:
             if proxied is not None and not await self._meet_proxy(connection, transport, service, proxied):
@@ -194,6 +197,18 @@ class Acceptor:
                 messages.TOO_MANY_CONNECTIONS,
             )
         await self._say_last(connection.socket, b"" if self._certificate is not None else refusal)
+
+    async def _refuse_local(self, connection: Connection, refusal: bytes) -> None:
+        """The same on the Unix socket, which has a limit of its own and no TLS."""
+        refused = self._local_limits.refused
+        if refused % _REFUSALS_LOGGED == 1:
+            _log.warning(
+                "a connection of %s to the Unix socket was refused (%d so far): at most %d",
+                connection.system_user,
+                refused,
+                limits.LOCAL_CONNECTIONS_MAX,
+            )
+        await self._say_last(connection.socket, refusal)
 
     async def _say_last(self, connected: socket.socket, text: bytes) -> None:
         """Send a text before the caller closes, unless many connections are being told already."""

@@ -38,7 +38,7 @@ class LocalListener(SocketListener):
         self._path = path
         super().__init__(listening, idle_seconds)
         self._file = os.lstat(path) if is_owner else None
-        self._users = {user: user_name(user) for user in (0, os.geteuid())}  # looked up now: it may take time
+        self._users = system_users()
 
     def _own_address(self) -> str:
         return str(self._path)
@@ -68,6 +68,11 @@ class LocalListener(SocketListener):
                 if os.path.samestat(self._file, os.lstat(self._path)):
                     self._path.unlink()
             self._file = None
+
+
+def system_users() -> dict[int, str]:
+    """Who may connect: their numbers and names. Looked up before the loop runs, because it may take time."""
+    return {user: user_name(user) for user in (0, os.geteuid())}
 
 
 def listen_locally(folder: Path, idle_seconds: int) -> LocalListener | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pynun import unix_socket
+from pynun import limits, unix_socket
 from tests.support.as_user import SOMEBODY, SOMEBODY_ELSE, as_user
+from tests.support.certificates import Authority
 from tests.support.watched import wait_until
 from tools.clients.exact_clients import TcpClient
 from tools.clients.server import Server
@@ -164,8 +166,17 @@ def test_a_folder_whose_path_is_too_long_for_a_socket(disk_folder: Path) -> None
         assert post(socket_of(server), "auth root -") == "valid auth\n"
 
 
-def test_a_full_server_lets_the_administrator_in(new_server: Callable[..., Server]) -> None:
-    server = new_server(NUN_MAX_CONNECTIONS="1")
+def test_a_full_server_lets_the_administrator_in_up_to_a_limit(
+    new_server: Callable[..., Server], disk_folder: Path
+) -> None:
+    authority = Authority(disk_folder)
+    server = new_server(**authority.environment(), NUN_MAX_CONNECTIONS="1")
     server.start()
-    with TcpClient(server.tcp):
-        assert post(socket_of(server), "auth root -") == "valid auth\n"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(TcpClient(server.tcp, tls=authority.trusting()))
+        for _ in range(limits.LOCAL_CONNECTIONS_MAX):
+            connected = stack.enter_context(unix_socket.connect(socket_of(server), 30))
+            connected.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nauth root -")
+            assert b"valid auth\n" in connected.recv(65536)
+        assert post(socket_of(server), "auth root -") == "too many connections"
+    server.wait_output("a connection of root to the Unix socket was refused (1 so far): at most 16")
