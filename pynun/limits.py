@@ -118,6 +118,12 @@ DESCRIPTORS_RESERVED: Final = 64
 ADMINISTRATORS_MAX: Final = 100
 """Named administrators, so that a list of them is short."""
 
+LOADS_MAX: Final = 16
+"""Imports and copies of databases at a time."""
+
+LOAD_FREE_BYTES_MIN: Final = 64 * 1024 * 1024
+"""With less free space on the disk, imports and copies of databases are given up, so that others can store changes."""
+
 LOCAL_CONNECTIONS_MAX: Final = 16
 """Connections to the Unix socket, apart from those of other clients: an administrator gets in when the server is full.
 They are among DESCRIPTORS_RESERVED."""

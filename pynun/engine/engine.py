@@ -86,6 +86,8 @@ class Context:
     """The network of a client's address, for what counts by clients."""
     system_users: frozenset[str] = frozenset({"root"})
     """Who may log in without a password on the server's machine: the audit trail has these names for nobody else."""
+    is_disk_scarce: Callable[[], bool] = lambda: False
+    """Whether imports and copies would take the room that clients need for their changes."""
     audit: Audit = field(default_factory=NoAudit)
     on_first_change: Callable[[], None] = lambda: None
     """Called when a batch got its first change: it is there to be written (`View`)."""
@@ -111,7 +113,7 @@ class Engine:
         )
         self.counters = counters
         self.listing_budget = ListingBudget(context.listing_bytes_max)
-        self.loads = Loads(self.view, context.clock, context.on_drop)
+        self.loads = Loads(self.view, context.clock, context.on_drop, context.is_disk_scarce)
         self._databases: dict[str, Database] = {}
         self.sessions: dict[int, Member] = {}
         """Open sessions by number, in order."""

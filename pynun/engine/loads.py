@@ -11,6 +11,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING, Final
 
+from pynun import limits
 from pynun.engine.conflicts import renamed
 from pynun.engine.effects import Pause, Turn
 from pynun.engine.key_layout import ID_BYTES, LAST_IDENTIFIER, index_key, newest_of, prefixes
@@ -112,7 +113,8 @@ class Load:
             self._loads.check(self)
 
     def settle(self) -> Generator[Need, Answer, None]:
-        """Wait until all of it so far is on disk. Raises Refusal if the load is over."""
+        """Wait until all of it so far is on disk. Raises Refusal if the load is over, or would fill the disk."""
+        self._loads.check_disk()
         self._since_pause = self._since_disk = self._bytes_since_disk = 0
         yield Turn(_OnDisk(self._loads.view).ask)
         self._loads.check(self)
@@ -141,9 +143,16 @@ class _OnDisk:
 class Loads:
     """The loads of one engine."""
 
-    def __init__(self, view: View, clock: Callable[[], float], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        view: View,
+        clock: Callable[[], float],
+        on_change: Callable[[], None],
+        is_disk_scarce: Callable[[], bool],
+    ) -> None:
         """`on_change` is called when one began, or was given up: then keys may have to be removed, now or later."""
         self.view = view
+        self._is_disk_scarce = is_disk_scarce
         self._on_change = on_change
         self._clock = clock
         self._numbers = itertools.count(1)
@@ -155,7 +164,10 @@ class Loads:
         return frozenset(load.identifier for load in self._loads.values())
 
     def begin(self, name: str, strategy: Strategy, *, is_replacing: bool = False) -> tuple[int, Load]:
-        """A new load, and the number that finds it."""
+        """A new load, and the number that finds it. Raises Refusal."""
+        if len(self._loads) >= limits.LOADS_MAX:
+            raise messages.too_many_loads(limits.LOADS_MAX)
+        self.check_disk()
         last = self.view.read(LAST_IDENTIFIER)
         identifier = 1 if last is None else last.version + 1
         self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
@@ -177,6 +189,11 @@ class Loads:
         """Raises Refusal if the load is over: given up, or lost with changes that could not be stored."""
         if load not in self._loads.values():
             raise messages.NO_IMPORT
+
+    def check_disk(self) -> None:
+        """Raises Refusal if loads would fill the disk."""
+        if self._is_disk_scarce():
+            raise messages.disk_is_scarce()
 
     @contextlib.contextmanager
     def working(self, load: Load) -> Iterator[None]:

@@ -212,6 +212,16 @@ def too_many_changes(most: int) -> Refusal:
     return Refusal(f"too many changes: at most {most} a second")
 
 
+def too_many_loads(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many imports and copies: at most {most} at a time, try again later")
+
+
+def disk_is_scarce() -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal("the disk is nearly full: clients need what is left for their changes; free up space")
+
+
 def changes_too_fast() -> Refusal:
     """docs/protocol.md section 2."""
     return Refusal("the database changes faster than it can be copied")

@@ -41,7 +41,7 @@ from pynun.server.login.passwords import Passwords
 from pynun.server.login.throttle import LoginThrottle
 from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
 from pynun.server.monitoring.endpoint import Monitoring
-from pynun.server.monitoring.health import Phase
+from pynun.server.monitoring.health import Phase, is_scarce
 from pynun.server.newest_conflict import find_newest_conflict
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
@@ -222,6 +222,7 @@ class _Server:
             database_bytes_max=settings.database_bytes_max,
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
+            is_disk_scarce=partial(is_scarce, settings.data_dir),
             system_users=frozenset(system_users().values()),
             audit=audit_writer,
             on_first_change=bell.ring,
@@ -301,9 +302,8 @@ class _Server:
     async def _prepare(self) -> None:
         """Put the administrator's password into effect. Raises StartError."""
         engine = self._engine
-        password = self._settings.password
         in_force, given = await self._passwords.admin_token_hash(
-            engine.admin_token_hash(), engine.start_password_hash(), password
+            engine.admin_token_hash(), engine.start_password_hash(), self._settings.password
         )
         engine.prepare(in_force, given)
         if given != in_force:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun import limits
 from pynun.engine import tombstones
 from pynun.engine.audit_events import Fact
 from pynun.engine.commands.loading import ROWS_MAX
@@ -224,6 +225,30 @@ def test_an_import_that_is_too_large_is_refused(world: World) -> None:
     report(admin, f"import-end {number} t")
     client = world.connect("use-db new t")
     assert client.ask(f"set b {'x' * 90}")[0].startswith("error database full")
+
+
+def test_so_many_imports_at_a_time_and_no_more(admin: Client) -> None:
+    numbers = [begin(admin, f"new{number}") for number in range(limits.LOADS_MAX)]
+    for command in ("import-db more none", "copy-db d more"):
+        assert admin.ask(command) == ["error too many imports and copies: at most 16 at a time, try again later \n"]
+    assert admin.ask(f"import-cancel {numbers[0]}") == [OK]
+    begin(admin, "more")
+
+
+def test_imports_and_copies_leave_room_on_the_disk(world: World) -> None:
+    scarce = [False]
+    object.__setattr__(world.context, "is_disk_scarce", lambda: scarce[0])
+    world.restart()
+    admin = world.admin("create-db d pwd")
+    number = begin(admin, "new")
+    scarce[0] = True
+    refused = ["error the disk is nearly full: clients need what is left for their changes; free up space \n"]
+    assert put(admin, number, ("a", 0, "x")) == refused
+    assert admin.ask(f"import-end {number} t") == OVER
+    assert admin.ask("import-db other none") == refused
+    assert admin.ask("copy-db d other") == refused
+    assert admin.ask("use-db d pwd")[-1:] == [OK]
+    assert admin.ask("set k v") == [OK]
 
 
 def drive(suspension: Suspension, number: int) -> bool:

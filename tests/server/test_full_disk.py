@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.watched import fill, small_disk, wait_until
-from tools.clients.exact_clients import HttpClient
+from tools.clients.exact_clients import HttpClient, http_post
 from tools.clients.load import State, read_states
 from tools.clients.server import Server
 from tools.clients.sessions import OK, TOKEN, create_database, tcp_session, websocket_session
@@ -129,6 +129,8 @@ def test_killed_on_a_full_disk_it_starts_there_and_has_everything(disk: Path) ->
         create_database(server, DATABASE, then="set steady before")
         with contextlib.ExitStack() as stack:
             clients.connect(server, stack)
+            scarce = "the disk is nearly full: clients need what is left for their changes; free up space"
+            assert http_post(server.http, f"auth {server.credentials}; copy-db {DATABASE} copy").endswith(scarce)
             fill(disk / "filler")
             clients.fill_up()
             server.kill()

@@ -34,6 +34,14 @@ class Phase(enum.Enum):
     STOPPING = "stopping"
 
 
+def is_scarce(data_dir: Path) -> bool:
+    """Whether the disk has no room for imports and copies of databases beside what clients change."""
+    try:
+        return shutil.disk_usage(data_dir).free < limits.LOAD_FREE_BYTES_MIN
+    except OSError:
+        return False  # the next write says what is wrong
+
+
 class Health:
     """The health of one server."""
 
