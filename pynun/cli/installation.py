@@ -102,6 +102,12 @@ def read_settings(file: Path) -> dict[str, str]:
     return _assignments(file.read_text(encoding="utf-8").replace("\\\n", "").splitlines())
 
 
+def exported_settings(file: Path) -> list[str]:
+    """The settings in that file behind `export`, which a shell takes and systemd ignores."""
+    words = [line.partition("=")[0].split() for line in file.read_text(encoding="utf-8").splitlines() if "=" in line]
+    return [line[1] for line in words if len(line) == 2 and line[0] == "export"]
+
+
 def _install_conf() -> dict[str, str]:
     """What install.sh noted beside the program that runs; empty if it did not install it."""
     try:

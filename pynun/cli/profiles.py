@@ -72,10 +72,13 @@ def read_profile(name: str, environ: Mapping[str, str]) -> Profile:
 
 
 def _check_private(file: Path, about: os.stat_result) -> None:
-    if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
+    if about.st_uid != os.geteuid():
         raise UsageError(
-            f"the profiles in {file} could be read or changed by others: run chmod 600 {file} as its owner"
+            f"the profiles in {file} belong to another user: give this user a file of its own (HOME or XDG_CONFIG_HOME"
+            " say where)"
         )
+    if stat.S_IMODE(about.st_mode) & 0o077:
+        raise UsageError(f"the profiles in {file} could be read or changed by others: run chmod 600 {file}")
 
 
 def _checked(name: str, table: Any, file: Path) -> Profile:  # noqa: ANN401 - whatever the file has
@@ -87,6 +90,8 @@ def _checked(name: str, table: Any, file: Path) -> Profile:  # noqa: ANN401 - wh
         raise UsageError(f"{where} has the unknown line {unknown[0]!r}; accepted: {', '.join(names)}")
     if not table.get("url"):
         raise UsageError(f'{where} has no address: add url = "https://HOST:3013"')
+    if table["url"].startswith("unix:") and any(table.get(key) for key in ("user", "password", "password_file")):
+        raise UsageError(f"{where} has a login, which the Unix socket does not need: take user and password out")
     if table.get("password") and table.get("password_file"):
         raise UsageError(f"{where} has both password and password_file: keep one of them")
     return Profile(

@@ -49,6 +49,10 @@ def _home(tmp_path: Path, shared_server: Server) -> Path:
 
         [none]
         user = "a"
+
+        [local]
+        url = "unix:/var/lib/pynun/server.sock"
+        user = "a"
     """
     write(folder / "profiles.toml", text)
     return tmp_path
@@ -104,6 +108,7 @@ def test_its_password_does_not_cross_a_network_unencrypted(home: Path) -> None:
         ("nobody", "there is no profile 'nobody' in"),
         ("typo", "has the unknown line 'pasword'"),
         ("none", "has no address: add url"),
+        ("local", "has a login, which the Unix socket does not need"),
     ],
 )
 def test_what_is_wrong_is_told(home: Path, name: str, why: str) -> None:
@@ -119,7 +124,8 @@ def test_a_file_that_others_can_read_is_refused(home: Path) -> None:
         assert (refused.code, f"run chmod 600 {file}" in refused.errors) == (2, True)
     file.chmod(0o600)
     os.chown(file, SOMEBODY, SOMEBODY)
-    assert at_home(home, "--profile", "ward", "databases", "list").code == 2
+    refused = at_home(home, "--profile", "ward", "databases", "list")
+    assert (refused.code, "belong to another user" in refused.errors, "chmod" in refused.errors) == (2, True, False)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def check_config(
     Checked are values, certificate and key, addresses and folders. Root checks a file as the owner of the data folder.
     Exit code 0: good; 1: the server would not start; 2: the file can't be read.
     """
-    from pynun.cli.installation import settings_of_server
+    from pynun.cli.installation import exported_settings, settings_of_server
 
     with failures_shown():
         if env_file and is_environment:
@@ -44,6 +44,10 @@ def check_config(
         environ, file = (os.environ, None) if is_environment else settings_of_server(os.environ, env_file)
         overrides = administrator(context.obj)
         if file is not None:
+            for name in exported_settings(file):
+                typer.echo(
+                    f"nun-db: warning: systemd ignores {name} in {file}: take the word export out of its line", err=True
+                )
             _become_owner(environ)
         settings, errors, warnings = _check(environ, overrides)
         for warning in warnings:

@@ -85,6 +85,10 @@ def test_a_file_is_read_as_systemd_does(disk_folder: Path) -> None:
         result = run("check-config", *options, environment={"NUN_LOG_LEVEL": "not of the server", **variables})
         assert (result.code, result.errors) == (0, "")
         assert result.output.startswith(f"The settings in {file} are good: data in {disk_folder}/dbs; ")
+    file.write_text(f"# export NUN_WS_ADDR=x\nexport NUN_LOG_LEVEL=info\n{file.read_text()}")
+    exported = run("check-config", "--env-file", str(file))
+    told = f"nun-db: warning: systemd ignores NUN_LOG_LEVEL in {file}: take the word export out of its line\n"
+    assert (exported.code, exported.errors) == (0, told)
     missing = run("check-config", "--env-file", f"{file}x")
     assert (missing.code, missing.output) == (2, "")
     assert missing.errors == f"nun-db: --env-file: the file '{file}x' can't be read: No such file or directory\n"
