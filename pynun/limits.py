@@ -134,6 +134,9 @@ REFUSALS_MAX: Final = 16
 START_EXTENDED_SECONDS: Final = 60
 """How much more time systemd gives a start that is still working, counted from its last sign of life."""
 
+START_STEP_SECONDS_MAX: Final = 3600
+"""A start whose status stays the same for so long hangs: systemd gives it no more time."""
+
 NOTIFY_SECONDS: Final = 0.5
 """How long a change of state waits for room in systemd's queue."""
 

@@ -49,15 +49,21 @@ class ServiceManager:
             sending.sendto("\n".join(lines).encode(), self._address)
 
     def begin(self) -> None:
-        """The start begins: until `ready`, extend its time limit every few seconds."""
+        """The start begins: until `ready`, extend its time limit every few seconds, unless it hangs."""
         if self._watchdog_seconds:
             faulthandler.enable(2)  # systemd ends a server that hangs with SIGABRT: the journal shows where it was
         if self._address:
             threading.Thread(target=self._extend, daemon=True).start()
 
     def _extend(self) -> None:
+        told, told_at = "", 0.0
         while True:
-            self.notify(f"EXTEND_TIMEOUT_USEC={limits.START_EXTENDED_SECONDS * 1_000_000}", f"STATUS={self.step()}")
+            step, now = self.step(), time.monotonic()
+            if step != told:
+                told, told_at = step, now
+            elif now - told_at > limits.START_STEP_SECONDS_MAX:
+                return
+            self.notify(f"EXTEND_TIMEOUT_USEC={limits.START_EXTENDED_SECONDS * 1_000_000}", f"STATUS={step}")
             if self._is_ready.wait(limits.START_EXTENDED_SECONDS / 6):
                 return
 

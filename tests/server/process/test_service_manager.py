@@ -9,12 +9,14 @@ import contextlib
 import select
 import signal
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from pynun import limits
 from pynun.server.process.service_manager import ServiceManager
 from tools.clients.server import Server
 
@@ -91,6 +93,23 @@ def test_a_loop_that_hangs_gives_no_sign_of_life(disk_folder: Path, monkeypatch:
                 nursery.cancel_scope.cancel()
 
         trio.run(hang)
+
+
+def test_a_start_that_hangs_gets_no_more_time(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "START_EXTENDED_SECONDS", 0.06)
+    monkeypatch.setattr(limits, "START_STEP_SECONDS_MAX", 0)
+    with contextlib.closing(_Systemd(f"{disk_folder}/notify")) as systemd:
+        monkeypatch.setenv("NOTIFY_SOCKET", systemd.address)
+        manager = ServiceManager()
+        steps = iter(["one", "two", "three"])
+        manager.step = lambda: next(steps, "three")
+        before = set(threading.enumerate())
+        manager.begin()
+        (extending,) = set(threading.enumerate()) - before
+        for step in ("one", "two", "three"):
+            systemd.wait(f"STATUS={step}")
+        extending.join(WAIT_SECONDS)
+        assert not extending.is_alive()
 
 
 def test_the_socket_may_be_an_abstract_one(disk_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
