@@ -73,7 +73,8 @@ def test_tables_show_each_on_its_line_and_column(odd: Server) -> None:
 
 def test_status_shows_each_on_its_line_and_column(odd: Server) -> None:
     lines = ask(odd, "status").output.splitlines()
-    table = lines[next(place for place, line in enumerate(lines) if line.startswith("database ")) :]
+    assert lines[-1].startswith("Keys: with those of users")
+    table = lines[next(place for place, line in enumerate(lines) if line.startswith("database ")) : -1]
     shown = {line[:36].rstrip() for line in table[1:]}
     assert {"a;b", "'tab\\t'", "'tab\\tbed'", "'esc\\x1b[2J'", "tab"} <= shown
     assert {len(line) for line in table} == {len(table[0])}
