@@ -1,7 +1,7 @@
 """Where the server of this machine keeps its data: what the environment says, or an installation's settings file.
 
-The file is the one in NUN_ENV_FILE, else that of install.sh. Only commands read it, never `start`: a server gets its
-settings from whoever starts it.
+The file is the one in NUN_ENV_FILE, else that of install.sh. Only commands read it. `start` takes its settings from
+its environment.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""How a client's methods ask: one command, one reply, whose refusal is raised. Whoever sends it provides `_request`."""
+"""How a client's methods ask: one command, one reply, whose refusal is raised. Each client provides `_request`."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from pynun.client.errors import ProtocolError
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
     from pynun.client.frames import Reply
 
 
-class Asking:
+class Asking(ABC):
     """Base of the clients with `async` methods. It waits for nothing but `_request`, so it needs no event loop."""
 
+    @abstractmethod
     async def _request(self, command: str) -> Reply:
         """Send one command and return its reply. Raises ConnectionClosed, or what the client ended with."""
-        raise NotImplementedError
 
     async def _ask(self, command: str) -> tuple[str, ...]:
         """The own messages of a command. Raises what the server refuses."""

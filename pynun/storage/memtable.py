@@ -63,8 +63,9 @@ class Moved(NamedTuple):
 
 
 class Memtable:
-    """The memtable of one store. The loop changes it, or whoever writes while the loop waits; others may read
-    meanwhile."""
+    """The memtable of one store. The loop changes it, or the writing thread while the loop waits. Other threads may
+    read meanwhile.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry | None] = {}

@@ -1,9 +1,9 @@
 """The data folder as a store: read entries, and write batches into the log or the data.
 
 The loop's thread reads. Each read has its own transaction, which ends before anything else runs, so none pins old
-pages. One thread calls `move` and `write`; the same one or the loop calls `log`, one batch at a time. `logged` and
-`moved` then tell the reads, on the loop. The log's files and the memtable belong to whoever runs `log`, and to the loop
-while nobody does.
+pages. One thread calls `move` and `write`; that thread or the loop calls `log`, one batch at a time. Reads see a batch
+or a move after `logged` or `moved` was called on the loop. While `log` runs, its thread owns the log's files and the
+memtable; at all other times the loop owns them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`nun-db stop`, which stops nothing: whoever types it is told how a server is stopped."""
+"""`nun-db stop` stops nothing: it says how to stop a server."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The Unix socket in the data folder: only root and the server's own user may connect, and need no password there.
 
-Its mode keeps others out, and the kernel says who has come (`pynun/unix_socket.py`). Who holds the folder's lock owns
-the socket, so a file that is there at the start is left of a server that was killed. The socket speaks HTTP, and
-WebSocket if the first request asks for it.
+Its mode keeps others out, and the kernel names the peer (`pynun/unix_socket.py`). The server that holds the folder's
+lock owns the socket: a socket file found at startup was left by a killed server. The socket speaks HTTP, or WebSocket
+if the first request asks for it.
 """
 
 from __future__ import annotations
