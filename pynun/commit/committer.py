@@ -107,7 +107,6 @@ class Committer:
         self._hurry = trio.Event()
         self._room = trio.Event()
         self._is_stopping = False
-        self.durable_revision = store.revision
         self.commit_seconds = Histogram()
         """Duration of writing a batch to disk."""
         self.commit_entries = Histogram(ENTRIES_BOUNDS)
@@ -398,7 +397,6 @@ class Committer:
     def finish(self, batch: Batch) -> None:
         """The batch is on disk: release its waiters."""
         self._view.written()
-        self.durable_revision = batch.revision
         self._make_room()
         for waiter in batch.waiters:
             waiter.released(batch.revision)

@@ -20,20 +20,15 @@ class DiskSpeed:
     """What recent commits took, wherever they were made."""
 
     def __init__(self) -> None:
-        self._mean = 1.0  # slow, until a commit shows otherwise
-        self._is_known = False
+        self._mean: float | None = None  # of none yet
         self._stalled_until = 0.0
 
     def observe(self, seconds: float, now: float) -> None:
         """A commit took so long and ended now."""
-        if self._is_known:
-            self._mean += (seconds - self._mean) * _SHARE
-        else:
-            self._mean = seconds
-            self._is_known = True
+        self._mean = seconds if self._mean is None else self._mean + (seconds - self._mean) * _SHARE
         if seconds > STALL_SECONDS:
             self._stalled_until = now + STALL_KEPT_SECONDS
 
     def is_quick(self, now: float) -> bool:
         """Whether the next commit is expected to be quick."""
-        return self._mean < MEAN_SECONDS_MAX and now >= self._stalled_until
+        return self._mean is not None and self._mean < MEAN_SECONDS_MAX and now >= self._stalled_until

@@ -338,11 +338,6 @@ class LmdbStore:
         """Number of log files that are needed."""
         return self._log.used_files
 
-    def checkpoint(self, count_max: int) -> None:
-        """Move up to this many entries from the log into the data, where nothing reads meanwhile."""
-        self.move(count_max)
-        self.moved()
-
     def move(self, count_max: int, *, is_rescue: bool = False) -> None:
         """Put up to this many entries of the log into the data, with `is_rescue` even if files were removed.
 
@@ -366,7 +361,7 @@ class LmdbStore:
         self._log.release(checkpoint)
 
     def _checkpoint(self, count_max: int, *, is_rescue: bool = False) -> int:
-        """As `checkpoint`, but raises LMDB's errors. Returns the slice size that succeeded."""
+        """Move a slice where nothing reads meanwhile. Raises LMDB's errors. Returns the slice size that succeeded."""
         count_max = self._move(count_max, is_rescue=is_rescue)
         self.moved()
         return count_max

@@ -26,6 +26,7 @@ from pynun.storage.wal.segment_format import SLOTS
 from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.backup.data import LONG_KEY, back_up, make_folder, silent
 from tests.docs.blocks import blocks
+from tests.storage.steps import checkpoint
 from tests.support.watched import small_disk
 from tests.transfer.folders import Content, content
 from tools.clients.exact_clients import http_post
@@ -55,7 +56,7 @@ def _folder(disk_folder: Path) -> Path:
     folder = make_folder(disk_folder / "dbs")
     store = LmdbStore(folder)
     change(store, old="moved", removed="moved")
-    store.checkpoint(1000)
+    checkpoint(store, 1000)
     change(store, old="logged", new="logged", removed=None)
     change(store, **{LONG_KEY: "logged"})
     store.close()
@@ -196,7 +197,7 @@ def test_log_files_of_other_data_are_refused_and_named(folder: Path, disk_folder
 def test_of_a_log_that_is_not_needed_nothing_is_to_be_restored(folder: Path, disk_folder: Path) -> None:
     old = expected(folder)
     store = LmdbStore(folder)
-    store.checkpoint(1000)
+    checkpoint(store, 1000)
     store.retire_log()
     store.close()
     os.truncate(folder / "log-01.wal", 1000)
@@ -255,6 +256,7 @@ _WRITER = """
 import itertools, pathlib, sys
 from pynun.engine.overlay import Batch, Entry
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 store = LmdbStore(pathlib.Path(sys.argv[1]))
 for number in itertools.count(1):
     batch = Batch(store.revision + 1)
@@ -263,7 +265,7 @@ for number in itertools.count(1):
     store.append(batch, number)
     store.revision = batch.revision
     if store.is_checkpoint_due:
-        store.checkpoint(1000)
+        checkpoint(store, 1000)
     if number == 1:
         print("begun", flush=True)
 """

@@ -30,7 +30,7 @@ def test_a_change_is_written_as_soon_as_it_is_made() -> None:
         await bench.released.wait()
         assert bench.stored("a")
         assert bench.log == ["a released 2", "sent"]
-        assert bench.committer.durable_revision == 2
+        assert bench.store.revision == 2
 
     run(test)
 
@@ -71,7 +71,7 @@ def test_nobody_is_told_before_the_batch_is_on_disk() -> None:
         await bench.write_begins()
         await wait_all_tasks_blocked()
         assert bench.log == []
-        assert bench.committer.durable_revision == 1
+        assert bench.store.revision == 1
 
     assert run(test).log == ["a released 2", "sent"]
 

@@ -20,6 +20,7 @@ from pynun.engine.overlay import Batch, Entry
 from pynun.errors import DamageError, ReopenError, StorageError
 from pynun.storage import schema
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,7 @@ def _change_and_move(store: LmdbStore, number: int) -> list[str]:
         assert store.entries >= 0  # metrics are read from LMDB too
     entry = store.get(KEY)
     told.append(f"read {0 if entry is None else entry.version}")
-    told.append(_try(store, partial(store.checkpoint, 10), "moved"))
+    told.append(_try(store, partial(checkpoint, store, 10), "moved"))
     return told
 
 

@@ -15,6 +15,7 @@ from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StorageError
 from pynun.storage.store import LmdbStore
 from tests.backup.data import make_folder
+from tests.storage.steps import checkpoint
 from tools.clients.server import nun_db
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable
         for first in range(0, 30_000, 1000):
             append({b"\0\0\0\1%05d" % key: Entry(0, "x" * 60) for key in range(first, first + 1000)})
         while not store.is_drained:
-            store.checkpoint(1000)
+            checkpoint(store, 1000)
         _fill(disk, 0)
         for number in range(150_000 // batch_keys):
             keys = generator.sample(range(30_000), batch_keys)
@@ -106,7 +107,7 @@ def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable
                 {b"\0\0\0\1%05d" % key: Entry(1, f"{number:060}") if generator.random() < 0.9 else None for key in keys}
             )
             if store.is_checkpoint_due:
-                store.checkpoint(2 * batch_keys)  # the committer does it so often
+                checkpoint(store, 2 * batch_keys)  # the committer does it so often
     with contextlib.closing(LmdbStore(disk / "data")) as again:
         assert {key: again.get(key) for key in expected} == expected
 

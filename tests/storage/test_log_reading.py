@@ -12,6 +12,7 @@ import pytest
 
 from pynun.engine.overlay import Batch, Entry
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +61,7 @@ def test_who_reads_while_entries_come_and_move_finds_all_that_stays(store: LmdbS
             gone = {LONG + b"%d-%d" % (number - 3, key): None for key in range(20)}
             append(store, fresh | gone | dict.fromkeys(stays, Entry(number, "v")))
             while not store.is_drained:
-                store.checkpoint(15)
+                checkpoint(store, 15)
 
     writer = threading.Thread(target=write)
     writer.start()

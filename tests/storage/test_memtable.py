@@ -28,6 +28,7 @@ from pynun.storage.wal.segment_format import RECORDS_AT
 from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.properties.effort import effort
 from tests.storage.memory_store import MemoryStore
+from tests.storage.steps import checkpoint
 from tools.clients.server import clean_environment, new_folder
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def test_a_batch_is_in_the_log_until_a_checkpoint_moves_it(store: LmdbStore) -> 
     log, data = on_disk(store.folder)
     assert len(log) == 1
     assert data == {}
-    store.checkpoint(10)
+    checkpoint(store, 10)
     assert store.is_drained
     assert on_disk(store.folder) == (
         [],
@@ -154,7 +155,7 @@ def test_data_that_has_everything_needs_no_log(disk_folder: Path) -> None:
             path.unlink()
         with pytest.raises(StartError, match=r"the files log-\*\.wal are missing: without all files .* nun-db backup"):
             LmdbStore(alone)
-    store.checkpoint(10)
+    checkpoint(store, 10)
     store.retire_log()
     store.close()
     for path in disk_folder.glob(GLOB):
@@ -193,9 +194,9 @@ def test_what_was_moved_in_part_is_not_put_over_what_came_later(disk_folder: Pat
     """A record whose entry was put by a round that began before it must not be replayed over later data."""
     store = LmdbStore(disk_folder)
     append(store, a="1", b="1")
-    store.checkpoint(1)  # a; the round began with revision 1
+    checkpoint(store, 1)  # a; the round began with revision 1
     append(store, b="2")  # b is put by that round, with this text
-    store.checkpoint(1)
+    checkpoint(store, 1)
     assert store.logged_entries == 0
     store.write(batch_of(store.revision + 1, {"b": Entry(1, "3")}), 0)
     store.close()
@@ -222,6 +223,7 @@ import itertools, pathlib, sys
 from pynun.engine.overlay import Batch, Entry
 from pynun.storage import memtable
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 memtable.ENTRIES_DUE = 20
 store = LmdbStore(pathlib.Path(sys.argv[1]))
 for number in itertools.count(store.revision + 1):
@@ -233,7 +235,7 @@ for number in itertools.count(store.revision + 1):
     store.append(batch, number)
     print(number, flush=True)
     if store.is_checkpoint_due:
-        store.checkpoint(4)
+        checkpoint(store, 4)
 """
 
 
@@ -320,7 +322,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(count_max=st.integers(1, 5))
     def _move(self, count_max: int) -> None:
-        self._store.checkpoint(count_max)
+        checkpoint(self._store, count_max)
 
     @rule()
     def _end(self) -> None:

@@ -15,6 +15,7 @@ from pynun.engine.overlay import Batch, Entry
 from pynun.errors import DamageError, TakenAwayError
 from pynun.storage import schema
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,7 +117,7 @@ def test_nothing_is_noticed_while_it_is_written(store: LmdbStore) -> None:
     for number in range(50):
         _append(store, "x" * number * 1000)
         assert store.files.look() is None
-        store.checkpoint(100)
+        checkpoint(store, 100)
         assert store.files.look() is None
     store.write(Batch(store.revision + 1), 1)
     assert store.files.look() is None
@@ -142,7 +143,7 @@ def test_a_file_without_a_name_is_written_only_to_be_saved(store: LmdbStore) -> 
     with pytest.raises(TakenAwayError, match=r"data\.mdb was removed from the data folder"):
         _append(store, "after")
     with pytest.raises(TakenAwayError):
-        store.checkpoint(1)
+        checkpoint(store, 1)
     assert store.get(KEY) == Entry(0, "before")
     _append(store, "after", is_rescue=True)
     assert store.get(KEY) == Entry(0, "after")
@@ -153,10 +154,10 @@ def test_a_file_that_somebody_else_wrote_is_not_written(store: LmdbStore, disk_f
     data_file = store.folder / schema.DATA_FILE
     for _ in range(5):  # as large as it gets
         _append(store, "again")
-        store.checkpoint(1)
+        checkpoint(store, 1)
     shutil.copy(data_file, disk_folder / "copy")
     _append(store, "after")
-    store.checkpoint(1)
+    checkpoint(store, 1)
     if is_cut:
         os.truncate(data_file, data_file.stat().st_size - 4096)
     else:
@@ -168,7 +169,7 @@ def test_a_file_that_somebody_else_wrote_is_not_written(store: LmdbStore, disk_f
     with told:
         _append(store, "more")
     with told:
-        store.checkpoint(1)
+        checkpoint(store, 1)
     assert data_file.read_bytes() == found
 
 

@@ -13,6 +13,7 @@ from pynun.storage.integrity import page_check
 from pynun.storage.integrity.page_check import find_damage
 from pynun.storage.integrity.page_walk import is_whole
 from pynun.storage.store import LmdbStore
+from tests.storage.steps import checkpoint
 from tests.support.data_pages import PAGE_BYTES, pages_in_use
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def work(store: LmdbStore, chance: random.Random) -> None:
     (store.write if chance.random() < 0.3 else store.append)(batch, 0)
     store.revision = batch.revision
     if chance.random() < 0.2:
-        store.checkpoint(chance.randrange(1, 300))
+        checkpoint(store, chance.randrange(1, 300))
 
 
 @pytest.fixture(name="file")
