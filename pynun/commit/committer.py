@@ -277,9 +277,10 @@ class Committer:
         if not self._store.is_checkpoint_due:
             self._owed_moves = 0
             return
-        count = min(max(SLICE_BATCHES * entries, SLICE_ENTRIES.start), SLICE_ENTRIES.stop - 1)
-        if self._owed_moves >= count:
-            self._owed_moves = 0
+        most = SLICE_ENTRIES.stop - 1
+        if self._owed_moves >= min(max(SLICE_BATCHES * entries, SLICE_ENTRIES.start), most):
+            count = min(self._owed_moves, most)
+            self._owed_moves -= count
             await self._checkpoint(count)
 
     async def _drain(self) -> None:
