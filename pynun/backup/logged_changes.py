@@ -16,7 +16,7 @@ import lmdb
 
 from pynun.engine.overlay import Batch
 from pynun.storage import schema
-from pynun.storage.data_write import put_batch
+from pynun.storage.data_write import put_batch, put_new_log_id
 from pynun.storage.environment import reason
 from pynun.storage.integrity.child_process import lower_priority
 
@@ -67,8 +67,7 @@ def put_changes(path: Path, logged: LoggedChanges) -> None:
             batch.entries.update(changes[first : first + _SLICE_KEYS])
             with environment.begin(write=True, db=data) as transaction:
                 put_batch(transaction, meta, batch, logged.operations, ())
-                mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
-                transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)
+                put_new_log_id(transaction, meta)
         used = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if path.stat().st_size < used:  # the last pages are free, and were never written
         os.truncate(path, used)

@@ -1,7 +1,8 @@
-"""Put a batch directly into the data, without the log."""
+"""Write into the data file without the log: a batch, and the id of a new log."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from pynun.storage import schema
@@ -48,3 +49,9 @@ def put_batch(
     transaction.put(schema.STATE_KEY, schema.encode_state(batch.revision, operations), db=meta)
     # Otherwise older records of the log would be put over it after a crash.
     transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(batch.revision), db=meta)
+
+
+def put_new_log_id(transaction: lmdb.Transaction, meta: _Database) -> None:
+    """Give the data the id of a log without records: files of another log are not taken for its own."""
+    mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
+    transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)

@@ -6,13 +6,13 @@ A start killed at any moment leaves no data file, or a valid one. So an empty or
 from __future__ import annotations
 
 import logging
-import os
 from typing import TYPE_CHECKING, Final
 
 import lmdb
 
 from pynun.errors import BackupError, StartError
 from pynun.storage import schema
+from pynun.storage.data_write import put_new_log_id
 from pynun.storage.environment import KEPT_GLOB, unusable, why_not_written
 from pynun.storage.files.atomic_file import AtomicFile
 from pynun.storage.wal.disk import Disk
@@ -88,5 +88,4 @@ def _fill(environment: lmdb.Environment) -> None:
         transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
         transaction.put(schema.STATE_KEY, schema.encode_state(0, 0), db=meta)
         transaction.put(schema.CHECKPOINT_KEY, schema.encode_checkpoint(0), db=meta)
-        mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
-        transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)
+        put_new_log_id(transaction, meta)

@@ -13,7 +13,7 @@ from pynun.engine.overlay import Batch
 from pynun.errors import StartError
 from pynun.folders import sync_folder
 from pynun.storage import schema
-from pynun.storage.data_write import put_batch
+from pynun.storage.data_write import put_batch, put_new_log_id
 from pynun.storage.environment import KEPT_GLOB, KEPT_NAME, kept_log
 from pynun.storage.format_2 import FORMAT as FORMAT_2
 from pynun.storage.format_2 import LOG_DATABASE, read_rows
@@ -83,8 +83,7 @@ def _convert(environment: lmdb.Environment, number: int) -> None:
         put_batch(transaction, meta, batch, operations, ())
         if number == FORMAT_2:
             transaction.drop(environment.open_db(LOG_DATABASE, txn=transaction, create=False))
-        mark = schema.LogMark(os.urandom(schema.LOG_ID_BYTES), is_in_use=False)
-        transaction.put(schema.LOG_KEY, schema.encode_log_mark(mark), db=meta)
+        put_new_log_id(transaction, meta)
         transaction.put(schema.FORMAT_KEY, schema.encode_format(schema.FORMAT), db=meta)
 
 

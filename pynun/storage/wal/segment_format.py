@@ -34,7 +34,6 @@ SLOTS: Final = (0, 4096)
 RECORDS_AT: Final = 8192
 """Offset of the first record."""
 
-LOG_ID_BYTES: Final = 16
 SALT_BYTES: Final = 8
 
 _MAGIC: Final = b"NUNWAL\r\n"
