@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakValueDictionary
 
 from pynun.engine.events import Event
-from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, prefixes
+from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, LAST_IDENTIFIER, prefixes
+from pynun.engine.overlay import Entry
 
 if TYPE_CHECKING:
     from pynun.engine.events import Outbox, Watcher
     from pynun.engine.key_layout import Strategy
+    from pynun.engine.overlay import View
     from pynun.engine.peer import Peer
     from pynun.engine.permissions import Rules
     from pynun.engine.size_limit import SizeLimit
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 
 _BEFORE_MAX: Final = 10
 """More changes of one database than that are not lost together, except by a program that tries."""
+
+
+def new_identifier(view: View) -> int:
+    """An identifier for a database that no other has had."""
+    last = view.read(LAST_IDENTIFIER)
+    identifier = 1 if last is None else last.version + 1
+    view.write(LAST_IDENTIFIER, Entry(identifier, ""))
+    return identifier
 
 
 def watch_weight(key: str) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pynun.engine import administrators, tombstones
 from pynun.engine.audit_events import NoAudit
 from pynun.engine.change_rate import ChangeRates
-from pynun.engine.database import Database
+from pynun.engine.database import Database, new_identifier
 from pynun.engine.key_layout import (
     ADMIN_DATABASE,
     CATALOGUE,
@@ -159,9 +159,7 @@ class Engine:
             raise messages.DATABASE_EXISTS
         self.keyspace.check_changeable()
         self.keyspace.check_new_key(name)
-        last = self.view.read(LAST_IDENTIFIER)
-        identifier = 1 if last is None else last.version + 1
-        self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
+        identifier = new_identifier(self.view)
         self.view.write(CATALOGUE + name.encode(), Entry(identifier, strategy))
         if name != ADMIN_DATABASE:
             self.view.count_operation()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from pynun import limits
 from pynun.engine.conflicts import renamed
+from pynun.engine.database import new_identifier
 from pynun.engine.effects import Pause, Turn
-from pynun.engine.key_layout import ID_BYTES, LAST_IDENTIFIER, index_key, newest_of, prefixes
+from pynun.engine.key_layout import ID_BYTES, index_key, newest_of, prefixes
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_security_key
 from pynun.engine.size_limit import growth
@@ -37,6 +38,9 @@ _DISK_ENTRIES: Final = 512
 _DISK_BYTES: Final = 256 * 1024
 """After so many entries or bytes, others get their turn, or the load waits for the disk: half a millisecond of the
 loop, and less of a batch than it may hold."""
+
+CHANGED_MAX: Final = 100_000
+"""Keys that may change while a database is copied, and be copied again: some ten megabytes."""
 
 
 class Load:
@@ -168,9 +172,7 @@ class Loads:
         if len(self._loads) >= limits.LOADS_MAX:
             raise messages.too_many_loads(limits.LOADS_MAX)
         self.check_disk()
-        last = self.view.read(LAST_IDENTIFIER)
-        identifier = 1 if last is None else last.version + 1
-        self.view.write(LAST_IDENTIFIER, Entry(identifier, ""))
+        identifier = new_identifier(self.view)
         self.view.write(note_key(identifier), Entry(identifier, name))
         load = Load(self, name, identifier, strategy, is_replacing)
         load.touched_at = self._clock()
@@ -256,7 +258,3 @@ class ChangeTracker:
         if len(changed) > CHANGED_MAX:
             raise messages.changes_too_fast()
         return changed
-
-
-CHANGED_MAX: Final = 100_000
-"""Keys that may change while a database is copied, and be copied again: some ten megabytes."""
