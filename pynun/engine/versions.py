@@ -10,6 +10,9 @@ from pynun.protocol.numbers import INT32_MAX
 VERSION_MAX: Final = INT32_MAX
 """No change gives a key a higher one; keys of older servers and of imports may have it."""
 
+IMPORTED_VERSION_MAX: Final = 2**62
+"""Versions have 64 bits on disk and grow by one with each change: the one after the highest could not be written."""
+
 IN_CONFLICT: Final = -2
 """The version of a key whose conflict no arbiter has resolved yet (docs/protocol.md section 5)."""
 

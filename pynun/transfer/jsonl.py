@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, get_args
 
 from pynun.engine.key_layout import Strategy, parse_strategy
+from pynun.engine.versions import IMPORTED_VERSION_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 FORMAT: Final = "nun-db export"
 VERSION: Final = 1
 """Increases with every change that an older program could not read."""
-
-VERSION_MAX: Final = 2**62
-"""Versions have 64 bits and grow by one with each change: a server could not write the one after the highest."""
 
 LINE_BYTES_MAX: Final = 512 * 1024 * 1024
 """A longer line is invalid; it would use too much memory."""
@@ -141,7 +139,7 @@ def _key(content: dict[str, Any], number: int) -> Line:
     key, version, value = (content.get(name) for name in ("key", "version", "value"))
     if not isinstance(key, str) or not isinstance(value, str) or type(version) is not int:
         raise LineError(f"line {number}: key, version or value is missing, or is not text, number and text")
-    if not -VERSION_MAX <= version <= VERSION_MAX:
+    if abs(version) > IMPORTED_VERSION_MAX:
         raise LineError(f"line {number}: the version is not a number of up to 2^62")
     if not key or " " in key or "\n" in key:
         raise LineError(f"line {number}: a key can't be empty or contain spaces or line breaks")

@@ -22,6 +22,7 @@ from pynun.engine.patterns import EVERY_KEY
 from pynun.engine.permissions import is_secret_key, user_key
 from pynun.engine.scans import scan_page, scan_slices
 from pynun.engine.secret_hashes import is_secret_hash
+from pynun.engine.versions import IMPORTED_VERSION_MAX
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from pynun.engine.loads import Load
     from pynun.engine.overlay import View
     from pynun.engine.session import Session
-
-VERSION_MAX: Final = 2**62
-"""Versions have 64 bits on disk and grow by one with each change: the one after the highest could not be written."""
 
 _CATCH_UP_ROUNDS: Final = 100
 _CATCH_UP_KEYS: Final = 500
@@ -157,7 +155,7 @@ def _parsed(text: str) -> list[Any]:
 
 def _checked(place: int, row: object) -> tuple[str, int, str]:
     match row:
-        case [str(key), int(version), str(value)] if type(version) is int and abs(version) <= VERSION_MAX:
+        case [str(key), int(version), str(value)] if type(version) is int and abs(version) <= IMPORTED_VERSION_MAX:
             pass
         case _:
             raise messages.not_importable(place, "it is not [KEY, VERSION, VALUE]")
