@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pynun.cli.errors import failures_shown
-from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Generate, NewToken, Timeout, TokenFile
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Generate, Timeout, TokenFile
 from pynun.cli.output.numbers import counted
 from pynun.cli.output.progress import Progress
 from pynun.cli.output.tables import show_done
@@ -25,7 +25,10 @@ def copy_database(
     context: typer.Context,
     database: DatabaseName,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the copy.")],
-    token: NewToken = None,
+    token: Annotated[
+        str | None,
+        typer.Option("-t", "--token", metavar="TOKEN", help="A token for the copy; else it has that of DATABASE."),
+    ] = None,
     token_file: TokenFile = None,
     generate: Generate = False,
     as_json: AsJson = False,
