@@ -139,8 +139,20 @@ def _unquoted(value: str) -> str:
     return text
 
 
-def local_url() -> str | None:
-    """The Unix socket of that server, if this user gets in there without a password; else None. Raises UsageError."""
+class LocalServer(NamedTuple):
+    """What is at the Unix socket of that server."""
+
+    folder: Path
+    url: str | None = None
+    """The socket, if this user gets in there without a password."""
+    is_stopped: bool = False
+    """Whether nothing listens there."""
+    is_forbidden: bool = False
+    """Whether this user may not go there, but root may."""
+
+
+def find_local_server() -> LocalServer:
+    """The Unix socket of that server. Raises UsageError."""
     from pynun import unix_socket
 
     found = find_data_folder(os.environ)
@@ -148,11 +160,13 @@ def local_url() -> str | None:
     path = folder / unix_socket.SOCKET_NAME
     try:
         if found.source is None and folder.stat().st_uid not in (0, os.geteuid()):
-            return None  # in whatever folder one is, another user may wait for tokens and passwords
+            return LocalServer(folder)  # in whatever folder one is, another user may wait for tokens and passwords
         unix_socket.connect(path, _CONNECT_SECONDS).close()
-    except OSError:
-        return None
-    return f"{unix_socket.SCHEME}{path}"
+    except (FileNotFoundError, ConnectionRefusedError):
+        return LocalServer(folder, is_stopped=found.source is not None or folder.is_dir())
+    except OSError as error:
+        return LocalServer(folder, is_forbidden=isinstance(error, PermissionError) and os.geteuid() != 0)
+    return LocalServer(folder, f"{unix_socket.SCHEME}{path}")
 
 
 _CONNECT_SECONDS: Final = 1.0

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import UsageError
+from pynun.cli.errors import NoConnectionError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pynun.cli.certificate_authority import Authority
+    from pynun.cli.installation import LocalServer
     from pynun.cli.profiles import Profile
 
 DEFAULT_HTTP_URL = "http://127.0.0.1:3013"
@@ -66,14 +68,14 @@ class Connection:
     def http_url(self) -> str:
         """The server's HTTP address: given, or the Unix socket of this machine's server, or the default."""
         profile = self.profile
-        return self.host or (profile.url if profile else self._local_url()) or DEFAULT_HTTP_URL
+        return self.host or (profile.url if profile else self._local_server().url) or DEFAULT_HTTP_URL
 
     def websocket_url(self) -> str:
         """The server's WebSocket address, found in the same way. Raises UsageError."""
         if (profile := self.profile) is not None:
             return profile.find_websocket_url()
         if not self.host:
-            return self._local_url() or DEFAULT_WEBSOCKET_URL
+            return self._local_server().url or DEFAULT_WEBSOCKET_URL
         if self.host.startswith(("ws://", "wss://", "unix:")):
             return self.host
         if "://" not in self.host and "/" not in self.host:
@@ -83,13 +85,26 @@ class Connection:
             f"{self.host!r} is not the server's WebSocket address; give one such as -h {DEFAULT_WEBSOCKET_URL}"
         )
 
-    def _local_url(self) -> str | None:
-        """The Unix socket, where who asks needs no login; None if there is none, or another login is wanted."""
-        if self.has_login or self.given_authority.option:
-            return None
-        from pynun.cli.installation import local_url  # not for all commands
+    def missing_login_hint(self) -> str:
+        """What to add to the message that a login is missing.
 
-        return local_url()
+        Raises NoConnectionError if it is for this machine's server, and that is stopped.
+        """
+        if self.host or self.profile is not None:
+            return ""
+        local = self._local_server()
+        if local.is_stopped:
+            raise NoConnectionError(
+                f"no server runs on {local.folder}: nothing listens at its server.sock; start it, or name another"
+                " server and a login (-h, -u)"
+            )
+        return "; root needs no login on the server's machine (sudo)" if local.is_forbidden else ""
+
+    def _local_server(self) -> LocalServer:
+        """This machine's server, at whose socket no login is needed; nothing if another login is wanted."""
+        from pynun.cli.installation import LocalServer, find_local_server  # not for all commands
+
+        return LocalServer(Path()) if self.has_login or self.given_authority.option else find_local_server()
 
 
 class Strategy(StrEnum):

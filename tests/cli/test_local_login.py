@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun import unix_socket
+from pynun.cli.certificate_authority import NO_AUTHORITY
 from pynun.cli.installation import find_data_folder
+from pynun.cli.options import Connection
 from tests.cli.command import run
 from tests.support.as_user import SOMEBODY
 from tools.clients.sessions import create_database
@@ -128,6 +130,44 @@ def test_settings_of_somebody_who_did_not_install_the_program_are_not_read(
     assert find_data_folder({}).path == tmp_path
     os.chown(conf, SOMEBODY, SOMEBODY)
     assert find_data_folder({}).source is None
+
+
+def test_a_token_in_the_environment_does_not_replace_an_administrator(shared_server: Server) -> None:
+    create_database(shared_server, "local-token", then="set k v")
+    other = {"NUN_TOKEN": "of-another"}
+    assert here(shared_server, "get", "-d", "local-token", "k", environment=other) == (0, "v\n", "")
+    listed = here(shared_server, "shell", "-d", "local-token", standard_input=b"get k\n", environment=other)
+    assert (listed.code, "value v" in listed.output) == (0, True)
+    of_a_user = ("get", "-d", "local-token", "--database-user", "ana", "k")
+    assert here(shared_server, *of_a_user, environment=other).code == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("databases", "list"), ("exec", "list-dbs"), ("get", "-d", "d", "k"), ("watch", "-d", "d", "k")],
+    ids=lambda command: command[0],
+)
+def test_a_stopped_server_needs_no_login(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "dbs").mkdir()
+    named = {"NUN_DBS_DIR": str(tmp_path / "dbs")}
+    for result in (run(*command, environment=named), run(*command, cwd=str(tmp_path))):
+        assert (result.code, result.output) == (4, "")
+        assert result.errors.startswith(f"nun-db: no server runs on {tmp_path / 'dbs'}: ")
+    with_login = run("-u", "a", "-p", "b", *command, environment=named)
+    assert (with_login.code, "no server runs on" in with_login.errors) == (4, False)
+    elsewhere = run(*command, cwd=str(tmp_path / "dbs"))
+    assert (elsewhere.code, "missing" in elsewhere.errors) == (2, True)
+
+
+def test_another_system_user_is_told_of_root(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUN_DBS_DIR", str(shared_server.data_dir))
+    given = Connection(None, None, None, None, NO_AUTHORITY)
+    os.seteuid(SOMEBODY)
+    try:
+        assert given.missing_login_hint().endswith("(sudo)")
+    finally:
+        os.seteuid(0)
+    assert given.missing_login_hint() == ""
 
 
 def test_without_its_socket_a_server_is_reached_as_before(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +46,7 @@ def shell(
                 database_user,
                 token,
                 token_file,
-                is_administrator=user is not None and not os.environ.get(credentials.TOKEN_VARIABLE),
+                is_administrator=user is not None and credentials.precedes_token(given, url),
             )
         elif token or token_file or database_user:
             raise UsageError("a token or database user is for a database: name it with -d")

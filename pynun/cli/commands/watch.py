@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,7 +46,7 @@ def watch(
         ca = given.authority.file_for(url.startswith("wss://"), "wss://")
         check_for_websocket(*keys, what="a key")
         user, password = credentials.optional_administrator(given, url)
-        is_administrator = user is not None and not os.environ.get(credentials.TOKEN_VARIABLE)
+        is_administrator = user is not None and credentials.precedes_token(given, url)
         login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
         from pynun.cli.commands.watch_session import run_watch  # with the client
 

@@ -45,7 +45,8 @@ def find_administrator(given: Connection) -> tuple[str | None, str | None]:
 def require_administrator(given: Connection, url: str, *, is_sent_anywhere: bool = False) -> tuple[str, str]:
     """User and password for the server at `url`, with a prompt for the password if necessary.
 
-    Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go there.
+    Raises UsageError, also when HTTP can't carry them, or when the password of the environment must not go there, and
+    NoConnectionError if this machine's server would be asked without a login, but is stopped.
     `is_sent_anywhere`: it may, as with the original's commands; that of a profile never.
     """
     if is_peer_login(given, url):
@@ -54,7 +55,9 @@ def require_administrator(given: Connection, url: str, *, is_sent_anywhere: bool
         raise UsageError(_withheld_text(given, url))
     user, password = find_administrator(given)
     if user is None:
-        raise UsageError("the administrator's user is missing: give it with -u USER or in NUN_USER")
+        raise UsageError(
+            f"the administrator's user is missing: give it with -u USER or in NUN_USER{given.missing_login_hint()}"
+        )
     if password is None:
         password = _ask(
             f"Password of {user}: ",
@@ -108,6 +111,11 @@ def optional_login(given: Connection, url: str) -> Login | None:
 def is_peer_login(given: Connection, url: str) -> bool:
     """Whether the server knows who asks without a password: at its Unix socket."""
     return not given.has_login and unix_socket.path_of(url) is not None
+
+
+def precedes_token(given: Connection, url: str) -> bool:
+    """Whether an administrator's login takes precedence over a token in the environment: at the Unix socket."""
+    return is_peer_login(given, url) or not os.environ.get(TOKEN_VARIABLE)
 
 
 def _is_withheld(given: Connection, url: str) -> bool:

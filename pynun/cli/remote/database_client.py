@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from pynun import unix_socket
 from pynun.cli.errors import CommandError, NotAuthenticatedError
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient, check_text, refusal, results_of, unknown_reply
@@ -45,14 +44,16 @@ def find_login(
 ) -> DatabaseLogin:
     """A token if one is given or in NUN_TOKEN, else the administrator's login, else a prompt for the token.
 
-    A user or password among the options asks for the administrator's login. `is_administrator` says it, if the caller
-    knows. Raises UsageError.
+    A user or password among the options asks for the administrator's login. At the Unix socket, NUN_TOKEN counts only
+    for a database user. `is_administrator` says it, if the caller knows. Raises UsageError and NoConnectionError.
     """
     check_for_websocket(database, what="a database's name")
     if is_administrator is None:
         is_administrator = _is_administrator(given)
     if is_administrator and not (token or token_file or database_user):
         return DatabaseLogin(database, None, None)
+    if not (token or token_file or os.environ.get(credentials.TOKEN_VARIABLE)):
+        given.missing_login_hint()  # a stopped server needs no token
     found = credentials.require_database_token(database, database_user, token, token_file)
     return DatabaseLogin(database, database_user, found)
 
@@ -60,9 +61,10 @@ def find_login(
 def _is_administrator(given: Connection) -> bool:
     if given.has_login:
         return True
-    if os.environ.get(credentials.TOKEN_VARIABLE):
+    url = given.http_url()
+    if not credentials.precedes_token(given, url):
         return False
-    return unix_socket.path_of(given.http_url()) is not None or credentials.find_administrator(given)[0] is not None
+    return credentials.is_peer_login(given, url) or credentials.find_administrator(given)[0] is not None
 
 
 def open_database(
