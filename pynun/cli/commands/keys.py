@@ -117,7 +117,7 @@ def set_(
             check_value(key, value)
         commands = [f"set {key} {value}" for key, value in zip(keys, values, strict=True)]
         server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        _change(server, keys, commands, "set", as_json)
+        _change(server, keys, commands, "set", as_json, told="set {}")
 
 
 @app.command("del")
@@ -131,11 +131,12 @@ def delete(
     as_json: JsonLines = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
-    """Remove keys. A key that does not exist is no error."""
+    """Remove keys, not patterns. A key that does not exist is no error: the server does not tell."""
     with failures_shown():
         check_for_http(*keys, what="a key")
         server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        _change(server, keys, [f"remove {key}" for key in keys], "removed", as_json)
+        commands = [f"remove {key}" for key in keys]
+        _change(server, keys, commands, "removed", as_json, told="{} does not exist now")
 
 
 @app.command()
@@ -223,8 +224,13 @@ def _pages(server: DatabaseClient, pattern: str) -> Iterator[list[str]]:
         after = page["next"]
 
 
-def _change(server: DatabaseClient, keys: Sequence[str], commands: Sequence[str], done: str, as_json: bool) -> None:
-    """Run a command for each key, and print what was done. Raises the first failure, after all of them ran."""
+def _change(
+    server: DatabaseClient, keys: Sequence[str], commands: Sequence[str], done: str, as_json: bool, *, told: str
+) -> None:
+    """Run a command for each key, and print what was done. Raises the first failure, after all of them ran.
+
+    `done` is the member of the JSON, `told` the line with {} for the key.
+    """
     results = server.run(*commands)
     prepare_output()
     errors = []
@@ -232,7 +238,7 @@ def _change(server: DatabaseClient, keys: Sequence[str], commands: Sequence[str]
         if is_failure(result):
             errors.append(server.refusal(command, result, f"{shown_name(key)}: "))
         else:
-            print(json_line({"key": key, done: True}) if as_json else f"{done} {printable_for(sys.stdout, key)}")
+            print(json_line({"key": key, done: True}) if as_json else told.format(printable_for(sys.stdout, key)))
     _raise_first(errors)
 
 

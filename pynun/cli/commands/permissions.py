@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pynun.cli.commands.users import EVERYONE
-from pynun.cli.errors import CommandError, ExitCode, failures_shown
+from pynun.cli.errors import CommandError, ExitCode, UsageError, failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.output.tables import note, show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
@@ -21,6 +21,7 @@ Patterns = Annotated[
     typer.Argument(metavar="PATTERN...", help="'prefix*', '*suffix' or part of a key; '*' is all. Use quotes."),
 ]
 
+KIND_LETTERS = ("r", "w", "i", "x")
 _NOBODY_ELSE = "sessions with the database's token"
 
 
@@ -126,6 +127,8 @@ def can(
     """
     with failures_shown():
         check_for_http(database, user, kind, key)
+        if kind not in KIND_LETTERS:
+            raise UsageError("a kind is one of r (read), w (write), i (increment) and x (remove)")
         report = AdminClient(context.obj, timeout).report("explain-permission", database, user, kind, key)
         show_done(report, as_json, f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}")
     if not report["allowed"]:
@@ -137,7 +140,7 @@ def _reason(report: dict[str, Any]) -> str:
         case "rule":
             return f"the rule {report['rule']} allows it"
         case "no-rule":
-            return "none of the user's rules allows it"
+            return "none of the user's rules allows it (nun-db permissions show has them)"
         case "no-permissions":
             return "the user has no permissions"
         case "no-such-user":

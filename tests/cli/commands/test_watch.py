@@ -162,6 +162,11 @@ def test_failures_are_one_line_and_an_exit_code(
     assert result == (code, "", complaint)
 
 
+def test_a_pattern_is_said_to_be_a_key(database: Database) -> None:
+    told = run(*command(database, "room-*", "-t", "hunter2")).errors
+    assert told.startswith("nun-db: watch takes keys, not patterns: room-* is the key of exactly this name\n")
+
+
 def test_no_server_at_the_beginning() -> None:
     assert run("-h", "ws://127.0.0.1:1", "watch", "-d", "d", "-t", "t", "k") == Result(
         4,
