@@ -82,9 +82,11 @@ def expected_lines(stream: bytes, line_bytes_max: int = LINE_BYTES_MAX) -> bytes
     return "".join(told).encode()
 
 
+_commands = commands.filter(lambda text: not text.startswith(("db-size", "list-sessions"))).map(str.encode)
+"""Commands whose answers depend neither on when the last commit was nor on where a connection comes from."""
 _lines = st.one_of(
-    commands.map(str.encode),
-    commands.map(str.encode),
+    _commands,
+    _commands,
     st.sampled_from(SETTING_UP).map(str.encode),
     st.binary(max_size=20).filter(lambda line: b"\n" not in line),
     st.sampled_from((b"", b";", b"set a b;c", b"x" * (LINE_BYTES_MAX - 1), b"x" * LINE_BYTES_MAX, b"\xff", b"get a;;")),
