@@ -135,7 +135,7 @@ class Client(KeyCommands, AdminCommands):
         return await self._start_request(command)
 
     def _start_request(self, command: str) -> Coroutine[object, object, Reply]:
-        """Queue a command now, if there is a connection; the coroutine gives the reply."""
+        """Queue a command now; the coroutine gives the reply."""
         return self._supervisor.start_request(command)
 
     def watch(self, *keys: str, current: bool = False, catch_up: bool = True) -> Watch:

@@ -18,7 +18,7 @@ from trio_websocket import ConnectionClosed as WebSocketClosed
 from trio_websocket import ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from pynun.client.connecting import ClientStream, Target, open_stream
-from pynun.client.errors import ConnectionClosed, ProtocolError
+from pynun.client.errors import ClientError, ConnectionClosed, ProtocolError
 from pynun.client.frames import SEPARATOR, ChangeEvent, Conflict, End, Message, Repeated, Reply, read_frame
 
 if TYPE_CHECKING:
@@ -38,24 +38,43 @@ class Request:
     """One command on its way.
 
     `on_message` gets an own message, and `on_reply` the whole reply, in the reader, before any later frame is looked
-    at: events may come between a message and its `ok`, so their order can be told only there.
+    at: events may come between a message and its `ok`, so their order can be told only there. `on_unsent` takes over if
+    the connection ended before the command was sent; without it, the request fails.
     """
 
-    __slots__ = ("_answered", "_failure", "_messages", "_on_message", "_on_reply", "_reply", "text")
+    __slots__ = (
+        "_answered",
+        "_failure",
+        "_messages",
+        "_on_message",
+        "_on_reply",
+        "_on_unsent",
+        "_queue",
+        "_reply",
+        "text",
+    )
 
     def __init__(
         self,
         text: str,
         on_reply: Callable[[Reply], None] | None = None,
         on_message: Callable[[str], None] | None = None,
+        on_unsent: Callable[[Request, ConnectionClosed], None] | None = None,
     ) -> None:
         self.text = text
         self._on_reply = on_reply
         self._on_message = on_message
+        self._on_unsent = on_unsent or Request.fail
         self._messages: list[str] = []
         self._reply: Reply | None = None
-        self._failure: ConnectionClosed | None = None
+        self._failure: ClientError | None = None
         self._answered = trio.Event()
+        self._queue: dict[Request, None] = {}
+
+    def join(self, queue: dict[Request, None]) -> None:
+        """Wait in a queue to be sent, behind all that wait there."""
+        self._queue = queue
+        queue[self] = None
 
     def add_message(self, text: str) -> None:
         self._messages.append(text)
@@ -68,12 +87,26 @@ class Request:
         if self._on_reply is not None:
             self._on_reply(self._reply)
 
-    def fail(self, failure: ConnectionClosed) -> None:
+    def fail(self, failure: ClientError) -> None:
         self._failure = failure
         self._answered.set()
 
+    def fail_unsent(self, failure: ConnectionClosed) -> None:
+        """The connection ended before it was sent."""
+        self._on_unsent(self, failure)
+
+    async def wait(self) -> Reply:
+        """Wait for the reply. Raises what `fail` was given.
+
+        Cancelled before the command was sent, it is not sent; cancelled later, its reply is read and dropped.
+        """
+        try:
+            return await self.wait_reply()
+        finally:
+            self._queue.pop(self, None)
+
     async def wait_reply(self) -> Reply:
-        """The reply; raises ConnectionClosed if the connection ended first."""
+        """The same; but cancelled, the command is sent nevertheless."""
         await self._answered.wait()
         if self._failure is not None:
             raise self._failure
@@ -184,25 +217,15 @@ class Connection:
     def send(self, request: Request) -> Request:
         """Queue one command, behind all that were queued before. Never waits."""
         if self.ended.is_set() or self._is_closing:
-            request.fail(ConnectionClosed(self._why_ended))
+            request.fail_unsent(ConnectionClosed(self._why_ended))
         else:
-            self._unsent[request] = None
+            request.join(self._unsent)
             self._something_to_send.set()
         return request
 
     async def request(self, text: str, on_reply: Callable[[Reply], None] | None = None) -> Reply:
         """Send one command and wait for its reply. Raises ConnectionClosed."""
-        return await self.wait(self.send(Request(text, on_reply)))
-
-    async def wait(self, request: Request) -> Reply:
-        """Wait for the reply to what was given to `send`. Raises ConnectionClosed.
-
-        Cancelled before the command was sent, it is not sent; cancelled later, its reply is read and dropped.
-        """
-        try:
-            return await request.wait_reply()
-        finally:
-            self._unsent.pop(request, None)
+        return await self.send(Request(text, on_reply)).wait()
 
     def close(self) -> None:
         """Ask `run` to say goodbye and end; what is not answered yet fails."""
@@ -282,9 +305,9 @@ class Connection:
                 f"{self._why_ended}; the outcome of the command is unknown", is_outcome_unknown=True
             )
             self._unanswered.popleft().fail(failure)
-        for request in self._unsent:
-            request.fail(ConnectionClosed(self._why_ended))
-        self._unsent.clear()
+        unsent, self._unsent = self._unsent, OrderedDict()
+        for request in unsent:
+            request.fail_unsent(ConnectionClosed(self._why_ended))
 
 
 async def _succeeds(call: Awaitable[None]) -> bool:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from pynun.client.connecting import Target
 
+_NOT_OPENED = "open the client first: async with Client(…) as client"
+
 
 class Supervisor:
     """A session with the server at `target` that begins with `first_commands`; `Client` describes its behaviour."""
@@ -47,7 +49,8 @@ class Supervisor:
         self._is_reconnecting = is_reconnecting
         self._jitter = jitter
         self._connection: Connection | None = None
-        self._ended: ClientError | None = None
+        self._waiting: dict[Request, None] = {}  # in the order in which they were given
+        self._ended: ClientError | None = None  # tasks that raise it raise copies, for each adds its traceback
         self._state_changed = trio.Event()
         self._watches: dict[str, dict[Watch, None]] = {}  # per key; the inner dict is an ordered set
         self._events: dict[Events, None] = {}
@@ -71,11 +74,13 @@ class Supervisor:
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         try:
-            self._connection = await self._open_first(self._nursery)
+            connection = await self._open_first(self._nursery)
         except BaseException as error:
+            self._end(None)
             await self._leave(error)
             raise
-        self._nursery.start_soon(self._supervise, self._nursery, self._connection)
+        self._use(connection)
+        self._nursery.start_soon(self._supervise, self._nursery, connection)
 
     async def close(self, error: BaseException | None) -> None:
         """Say goodbye and stop, because of what the body of the client's context raised, if anything."""
@@ -124,8 +129,19 @@ class Supervisor:
             watch.end(error)
         for events in self._events:
             events.end(error)
+        for request in self._waiting:
+            request.fail(copy.copy(self._ended))
         self._watches.clear()
         self._events.clear()
+        self._waiting.clear()
+        self._notify()
+
+    def _use(self, connection: Connection) -> None:
+        """Send on this connection from now on, first what waits."""
+        self._connection = connection
+        waiting, self._waiting = self._waiting, {}
+        for request in waiting:
+            connection.send(request)
         self._notify()
 
     def _notify(self) -> None:
@@ -153,9 +169,8 @@ class Supervisor:
             except CommandError as refusal:
                 self._end(refusal)
                 return
-            self._connection = connection
+            self._use(connection)
             self._tell(ConnectionRestored())
-            self._notify()
 
     async def _open_again(self, nursery: trio.Nursery, backoff: Backoff) -> Connection:
         """The next connection that is open and has the session restored. Raises CommandError if that is refused."""
@@ -200,39 +215,36 @@ class Supervisor:
     # Requests
 
     def start_request(self, command: str) -> Coroutine[object, object, Reply]:
-        """Send one command as soon as there is a connection; the coroutine waits for its reply.
+        """Queue one command now, before what is asked for later; the coroutine waits for its reply.
 
-        If there is a connection, the command is queued now: before what is asked for later. The coroutine raises
-        ConnectionClosed if the connection ended with the command on its way, or what the session ended with.
+        It is sent as soon as there is a connection. Raises RuntimeError if the client was not opened. The coroutine
+        raises ConnectionClosed if the connection ended with the command on its way, or what the session ended with.
         """
-        connection = self._connection
-        if connection is None or connection.ended.is_set():
-            return self._finish_request(command, None)
-        return self._finish_request(command, (connection, self._send(connection, command)))
+        if self._nursery is None:
+            raise RuntimeError(_NOT_OPENED)
+        request = Request(command, partial(self._note, command), on_unsent=self._keep)
+        if self._connection is not None:
+            self._connection.send(request)
+        else:
+            self._keep(request)
+        return request.wait()
 
-    async def _finish_request(self, command: str, sent: tuple[Connection, Request] | None) -> Reply:
-        while True:
-            if sent is None:
-                connection = await self._wait_connected()
-                sent = connection, self._send(connection, command)
-            connection, request = sent
-            try:
-                return await connection.wait(request)
-            except ConnectionClosed as error:
-                if error.is_outcome_unknown or not self._is_reconnecting:
-                    raise
-            sent = None
-
-    def _send(self, connection: Connection, command: str) -> Request:
-        return connection.send(Request(command, partial(self._note, command)))
+    def _keep(self, request: Request, failure: ConnectionClosed | None = None) -> None:
+        """Keep a request for the next connection, unless there will be none."""
+        if self._ended is not None:
+            request.fail(copy.copy(self._ended))
+        elif failure is not None and not self._is_reconnecting:
+            request.fail(failure)
+        else:
+            request.join(self._waiting)
 
     async def _wait_connected(self) -> Connection:
         """The connection to send on; waits while there is none. Raises what the session ended with."""
         while True:
             if self._ended is not None:
-                raise copy.copy(self._ended)  # many tasks may raise it: each its own, for each adds its traceback
+                raise copy.copy(self._ended)
             if self._nursery is None:
-                raise RuntimeError("open the client first: async with Client(…) as client")
+                raise RuntimeError(_NOT_OPENED)
             if self._connection is not None and not self._connection.ended.is_set():
                 return self._connection
             await self._state_changed.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -423,6 +424,67 @@ async def test_command_given_while_there_is_no_connection_waits_for_the_next() -
             nursery.start_soon(play)
             assert await client.get("k") == "v"
         assert await anext(events) == ConnectionRestored()
+
+
+@trio_test
+async def test_commands_given_while_there_is_no_connection_keep_their_order() -> None:
+    keys = [f"k{number}" for number in range(20)]
+    async with scripted_server() as server, trio.open_nursery() as nursery:
+
+        async def play_first() -> None:
+            peer = await server.accept()
+            await peer.answer("use-db d t", "ok \n")
+            await peer.expect("get k")
+            await peer.cut()
+
+        nursery.start_soon(play_first)
+        async with Client(server.url, database="d", token="t", jitter=no_jitter) as client:
+            with pytest.raises(ConnectionClosed):
+                await client.execute("get k")
+            peer = await server.accept()
+            await peer.expect("use-db d t")
+            for key in keys:
+                nursery.start_soon(client.remove, key)
+                await trio.testing.wait_all_tasks_blocked()
+            await peer.say("ok \n")
+            for key in keys:
+                await peer.answer(f"remove {key}", "ok \n")
+
+
+@pytest.mark.parametrize("is_accepted", [True, False])
+def test_command_given_while_the_client_opens_waits_for_that(is_accepted: bool) -> None:
+    @trio_test
+    async def test() -> None:
+        async with scripted_server() as server, trio.open_nursery() as nursery:
+            client = Client(server.url, database="d", token="t")
+            answered = trio.Event()
+
+            async def ask() -> None:
+                if is_accepted:
+                    assert await client.get("k") == "v"
+                else:
+                    with pytest.raises(ConnectionClosed):
+                        await client.get("k")
+                answered.set()
+
+            async def play() -> None:
+                peer = await server.accept()
+                await peer.expect("use-db d t")
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                if is_accepted:
+                    await peer.say("ok \n")
+                    await peer.answer("get k", "value v\n", "ok \n")
+                else:
+                    await peer.say("error Invalid token \n")
+
+            nursery.start_soon(play)
+            with contextlib.nullcontext() if is_accepted else pytest.raises(AuthenticationError):
+                async with client:
+                    await answered.wait()
+            await answered.wait()
+
+    test()
 
 
 @trio_test
