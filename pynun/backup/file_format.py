@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.errors import BackupError
 from pynun.storage import schema
+from pynun.storage.environment import KEPT_GLOB
 from pynun.storage.files.regular_file import open_regular
 from pynun.storage.integrity.entry_check import check_entries
 
@@ -118,6 +119,16 @@ def read_trailer(path: Path, descriptor: int) -> bytes:
     trailer = os.pread(descriptor, TRAILER_BYTES, max(0, file_bytes - TRAILER_BYTES))
     if not _FIRST_LINE.match(trailer) or len(trailer) != TRAILER_BYTES:
         if os.pread(descriptor, len(_LMDB_MAGIC), _LMDB_MAGIC_AT) == _LMDB_MAGIC:
+            if path.match(KEPT_GLOB):
+                raise BackupError(
+                    f"{path} is not a backup, but data that a restore replaced, and has no checksum. To go back to it,"
+                    f" stop the server, remove data.mdb and log-*.wal, rename {path.name} to data.mdb and each"
+                    f" {path.stem}.log-NN.wal to log-NN.wal"
+                )
+            if path.name == schema.DATA_FILE:
+                raise BackupError(
+                    f"{path} is not a backup, but a server's data, and has no checksum: back it up with nun-db backup"
+                )
             raise BackupError(
                 f"{path} is damaged: its end is missing, perhaps because copying was interrupted; copy it again, or "
                 "use another backup"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,6 +47,19 @@ class Restored:
     verified: Verified
     kept: Path | None
     """The file with the replaced data."""
+
+    @property
+    def way_back(self) -> list[str]:
+        """The shell commands that put the replaced data back, while no server runs; empty if there is none."""
+        if self.kept is None:
+            return []
+        names = [log.name for log in sorted(self.kept.parent.glob(kept_log(self.kept, GLOB).name))]
+        moves = [(self.kept.name, schema.DATA_FILE), *((name, name.partition(".")[2]) for name in names)]
+        return [
+            f"cd {shlex.quote(str(self.kept.parent.absolute()))}",
+            f"rm -f {schema.DATA_FILE} {GLOB}",
+            *(f"mv {kept} {name}" for kept, name in moves),
+        ]
 
 
 def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing: bool = False) -> Restored:

@@ -115,11 +115,13 @@ def test_the_whole_way(disk_folder: Path) -> None:
     assert rest == [f"  {name}: {KEYS_EACH} keys" for name in sorted(NAMES)]
     result = run("restore", "a.backup", "--data-dir", "new", cwd=str(disk_folder))
     assert (result.code, result.errors) == (0, "")
-    assert result.output.endswith(f" is in it (3 databases, {3 * KEYS_EACH} keys); start the server\n")
+    told = f" is in it (3 databases, {3 * KEYS_EACH} keys), and the administrators, passwords and tokens of then; "
+    assert result.output.endswith(f"{told}start the server\n")
     assert contents(disk_folder / "new") == contents(disk_folder / "dbs")
     result = run("restore", "a.backup", "--replace", cwd=str(disk_folder), environment={"NUN_DBS_DIR": "new"})
     assert result.code == 0
-    assert "The old data is kept: new/data-before-" in result.output
+    assert "The old data is kept: remove new/data-before-" in result.output
+    assert f"\n  cd {disk_folder / 'new'}\n  rm -f data.mdb log-*.wal\n  mv data-before-" in result.output
 
 
 def test_results_for_scripts(disk_folder: Path) -> None:
@@ -168,7 +170,7 @@ def test_failures_are_one_line_and_exit_code_1(disk_folder: Path) -> None:
         (("backup", "--data-dir", "nowhere", "x"), "there is no data in nowhere (data.mdb is missing or empty)"),
         (("backup", "no/x"), "no/x can't be written (No such file or directory)"),
         (("verify", "x"), "x can't be read: No such file or directory"),
-        (("restore", "dbs/data.mdb"), "dbs/data.mdb is damaged: its end is missing"),
+        (("restore", "dbs/data.mdb"), "dbs/data.mdb is not a backup, but a server's data"),
     ):
         result = run(*arguments, cwd=str(disk_folder), environment={"NUN_DBS_DIR": "dbs"})
         assert (result.code, result.output) == (1, "")

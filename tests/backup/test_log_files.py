@@ -25,12 +25,11 @@ from pynun.storage.wal.segment import GLOB
 from pynun.storage.wal.segment_format import SLOTS
 from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.backup.data import LONG_KEY, back_up, make_folder, silent
-from tests.docs.blocks import blocks
 from tests.storage.steps import checkpoint
 from tests.support.watched import small_disk
 from tests.transfer.folders import Content, content
 from tools.clients.exact_clients import http_post
-from tools.clients.server import REPOSITORY, Server, clean_environment, nun_db
+from tools.clients.server import Server, clean_environment, nun_db
 from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
@@ -101,16 +100,16 @@ def test_a_restore_keeps_the_old_log_with_the_old_data(disk_folder: Path, folder
     logs = {path.name: path.read_bytes() for path in folder.glob(GLOB)}
     other = make_folder(disk_folder / "other")
     back_up(other, disk_folder / "other.backup")
-    kept = restore_backup(disk_folder / "other.backup", folder, silent, is_replacing=True).kept
+    restored = restore_backup(disk_folder / "other.backup", folder, silent, is_replacing=True)
+    kept = restored.kept
     assert kept is not None
     assert {name: kept_log(kept, name).read_bytes() for name in logs} == logs
     assert not list(folder.glob(GLOB))
     LmdbStore(folder).close()
     assert content(folder) == content(other)
-    found = blocks(REPOSITORY / "docs" / "backup.md")
-    (undo,) = [block.text for block in found if block.info.partition(" ")[2] == "undo"]
-    undo = undo.replace("/var/lib/pynun", str(folder)).replace("TIME", kept.stem.removeprefix("data-before-"))
-    subprocess.run(["bash", "-euc", undo], check=True)
+    with pytest.raises(BackupError, match="is not a backup, but data that a restore replaced"):
+        verify_backup(kept, silent)
+    subprocess.run(["sh", "-euc", "\n".join(restored.way_back)], check=True)
     assert not list(folder.glob("data-before-*"))
     assert content(folder) == old
     LmdbStore(folder).close()

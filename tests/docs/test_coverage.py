@@ -20,7 +20,6 @@ RUN_BY: Final = {
     "migration": "tests/docs/test_migration.py",
     "damaged": "tests/docs/test_migration.py",
     "export": "tests/docs/test_migration.py",
-    "undo": "tests/backup/test_log_files.py",
     "demo": "tests/system/demo/test_pages.py",
 }
 """The word behind a block's `sh`, and the test that runs the blocks with that word."""

@@ -94,7 +94,8 @@ def restore(
 ) -> None:
     """Restore a backup into the data folder, created if missing. The server must be stopped.
 
-    The backup is verified first. Even if this is killed, the folder has either the old data or the new.
+    Users, permissions, administrators, passwords and tokens go back too. The backup is verified first. Even if this is
+    killed, the folder has either the old data or the new.
     """
     with failures_shown():
         from pynun.backup.restore import restore_backup
@@ -111,10 +112,16 @@ def restore(
             contents = restored.verified.contents
             typer.echo(
                 f"{folder}: the data of {contents.made} is in it ({counted(contents.databases, 'database')},"
-                f" {counted(contents.keys, 'key')}); start the server"
+                f" {counted(contents.keys, 'key')}), and the administrators, passwords and tokens of then; start the"
+                " server"
             )
             if restored.kept:
-                typer.echo(f"The old data is kept: {restored.kept}; remove it when all is well")
+                old = restored.kept.with_suffix(".*")
+                typer.echo(
+                    f"The old data is kept: remove {old} when all is well. To go back, stop the server, and run:"
+                )
+                for line in restored.way_back:
+                    typer.echo(f"  {line}")
 
 
 def _described(verified: Verified) -> dict[str, object]:
