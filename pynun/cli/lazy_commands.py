@@ -11,7 +11,7 @@ import copy
 import importlib
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import typer.core
 import typer.main
@@ -26,6 +26,17 @@ COMPLETION_VARIABLE = "_NUN_DB_COMPLETE"
 """Set by the shells' completion scripts (typer, get_completion_script)."""
 
 _GLOBAL = "global_"
+
+_SYNONYMS: Final = (
+    {"add", "create", "grant", "new"},
+    {"del", "delete", "remove", "revoke", "rm"},
+    {"delete", "drop", "remove", "rm"},
+    {"close", "delete", "disconnect", "drop", "end", "kill", "remove"},
+    {"can", "check", "explain", "test"},
+    {"list", "ls", "show"},
+    {"passwd", "password", "token"},
+)
+"""Words that people take for each other."""
 
 
 class _LazyCommands(Mapping[str, "Command"]):
@@ -50,7 +61,25 @@ class _LazyCommands(Mapping[str, "Command"]):
         return len(self._modules)
 
 
-class LazyGroup(typer.core.TyperGroup):
+class _Group(typer.core.TyperGroup):
+    """Commands under a name, which says what a word of another program is called here."""
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        word = args[0]
+        if word not in set(self.commands) and (meant := self._meant(ctx, word)):
+            ctx.fail(f"No such command {word!r}. Did you mean {meant!r}?")
+        return super().resolve_command(ctx, args)
+
+    def _meant(self, context: Context, word: str) -> str | None:
+        own = [name for words in _SYNONYMS if word in words for name in self.commands if name in words]
+        if own:
+            return f"{context.command_path} {own[0]}"
+        root = context.find_root()
+        names = set(cast("LazyGroup", root.command).commands)
+        return next((f"{root.info_name} {name}" for name in (word, f"{word}-db") if name in names), None)
+
+
+class LazyGroup(_Group):
     """The command line as a whole, its commands included."""
 
     modules: ClassVar[Mapping[str, str]]
@@ -109,6 +138,7 @@ def _complete(command: Command, global_options: list[Parameter]) -> None:
         if added.opts:
             command.params.append(added)
     if isinstance(command, typer.core.TyperGroup):
+        command.__class__ = _Group
         for subcommand in command.commands.values():
             _complete(subcommand, global_options)
 

@@ -57,8 +57,18 @@ def check_config(
         where = f"in {file}" if file else "in the environment"
         if errors or settings is None:
             raise CommandError(f"the server would not start with the settings {where}")
-        addresses = f"websocket {settings.websocket_address}, http {settings.http_address}, tcp {settings.tcp_address}"
-        typer.echo(f"The settings {where} are good: data in {settings.data_dir}; {addresses}; {_tls(settings)}.")
+        parts = [
+            f"data in {settings.data_dir}",
+            _audit(settings),
+            f"websocket {settings.websocket_address}, http {settings.http_address}, tcp {settings.tcp_address}",
+            _tls(settings),
+        ]
+        typer.echo(f"The settings {where} are good: {'; '.join(parts)}.")
+
+
+def _audit(settings: Settings) -> str:
+    file = settings.audit_file
+    return "audit trail in the log only" if file is None else f"audit trail in {settings.data_dir / file}"
 
 
 def _check(

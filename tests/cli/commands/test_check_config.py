@@ -31,8 +31,9 @@ def test_good_settings_are_told_and_nothing_is_made(disk_folder: Path) -> None:
         result = run("check-config", "--environment", environment=environment)
     assert (result.code, result.errors) == (0, "")
     assert result.output == (
-        f"The settings in the environment are good: data in {disk_folder}/dbs; websocket 127.0.0.1:0, "
-        f"http 127.0.0.1:0, tcp {taken}; TLS with {certificate}.\n"
+        f"The settings in the environment are good: data in {disk_folder}/dbs; "
+        f"audit trail in {disk_folder}/dbs/audit.jsonl; "
+        f"websocket 127.0.0.1:0, http 127.0.0.1:0, tcp {taken}; TLS with {certificate}.\n"
     )
     assert sorted(disk_folder.rglob("*")) == before
 
