@@ -40,7 +40,10 @@ def test_the_two_commands_of_the_tutorial_print_what_the_original_prints(server:
         *ADMIN, *at(server), "exec", "use features-of-db client client-pwd; set client-x 1; get client-x; set other 1"
     )
     assert used.response_line == r'Response "valid auth\n;empty;empty;value 1\n;permission denied\n"' + "\n"
-    assert used.errors == "nun-db: command 4 (set) failed: permission denied\n"
+    assert used.errors == (
+        "nun-db: command 4 (set) failed: permission denied; an administrator sees why: "
+        "nun-db permissions can DATABASE USER w KEY\n"
+    )
     assert used.code == 1
 
 

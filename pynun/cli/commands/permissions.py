@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pynun.cli.commands.users import EVERYONE
 from pynun.cli.errors import CommandError, ExitCode, UsageError, failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.output.tables import note, show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
+from pynun.cli.remote.database_client import EVERYONE
 from pynun.cli.remote.sendable import check_for_http
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
@@ -129,8 +129,13 @@ def can(
         check_for_http(database, user, kind, key)
         if kind not in KIND_LETTERS:
             raise UsageError("a kind is one of r (read), w (write), i (increment) and x (remove)")
-        report = AdminClient(context.obj, timeout).report("explain-permission", database, user, kind, key)
-        show_done(report, as_json, f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}")
+        server = AdminClient(context.obj, timeout)
+        report = server.report("explain-permission", database, user, kind, key)
+        text = f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}"
+        if report["reason"] == "no-rule" and not as_json:
+            rules = [row["permissions"] for row in server.rows("users", "list-users", database) if row["user"] == user]
+            text = ": ".join([text, *filter(None, rules)])
+        show_done(report, as_json, text)
     if not report["allowed"]:
         raise typer.Exit(ExitCode.REFUSED)
 
@@ -140,7 +145,7 @@ def _reason(report: dict[str, Any]) -> str:
         case "rule":
             return f"the rule {report['rule']} allows it"
         case "no-rule":
-            return "none of the user's rules allows it (nun-db permissions show has them)"
+            return "none of the user's rules allows it"
         case "no-permissions":
             return "the user has no permissions"
         case "no-such-user":

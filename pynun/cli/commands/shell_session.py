@@ -89,7 +89,7 @@ def run_shell(
             return _run_script(client, sys.stdin.buffer, names)
     except CommandError as error:
         names = None if admin is None else partial(names_at, url, ca, admin)
-        return fail(error, explanation=explained("" if login is None else login.command, error.message, names))
+        return fail(error, explanation="" if login is None else login.explained(error.message, names))
     except ClientError as error:
         return fail(error)
 

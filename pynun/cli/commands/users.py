@@ -20,10 +20,8 @@ from pynun.cli.options import (
 from pynun.cli.output.tables import show_done, show_rows
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
+from pynun.cli.remote.database_client import EVERYONE
 from pynun.cli.remote.sendable import check_for_http
-
-EVERYONE = "all"
-"""The server's user name for sessions with the database's own token (docs/protocol.md section 3)."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
@@ -62,9 +60,10 @@ def create(
     with failures_shown():
         check_for_http(database, user)
         server = AdminClient(context.obj, timeout)
-        secret = credentials.new_token(token, token_file, generate, f"the user {user} of {database}")
+        whose = credentials.owner(database, user)
+        secret = credentials.new_token(token, token_file, generate, whose)
         server.ask("add-user", database, user, secret)
-        _tell(f"created the user {user} of {database}", database, user, secret if generate else None, as_json)
+        _tell(f"created {whose}", database, user, secret if generate else None, as_json)
 
 
 @app.command()
@@ -80,7 +79,7 @@ def remove(
         check_for_http(database, user)
         AdminClient(context.obj, timeout).ask("remove-user", database, user)
         done = {"database": database, "user": user, "removed": True}
-        show_done(done, as_json, f"removed the user {user} of {database}")
+        show_done(done, as_json, f"removed {credentials.owner(database, user)}")
 
 
 @app.command("token")
@@ -100,7 +99,7 @@ def change_token(
     with failures_shown():
         check_for_http(database, user)
         server = AdminClient(context.obj, timeout)
-        whose = f"the database {database}" if user == EVERYONE else f"the user {user} of {database}"
+        whose = credentials.owner(database, None if user == EVERYONE else user)
         secret = credentials.new_token(token, token_file, generate, whose)
         server.ask("set-token", database, user, secret)
         _tell(f"changed the token of {whose}", database, user, secret if generate else None, as_json)

@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from pynun.cli.output.escape import fail, json_line, prepare_output, printable_for, say
-from pynun.cli.output.explain import explained
 from pynun.cli.output.standard_streams import OutputError
 from pynun.cli.remote.database_names import names_at
-from pynun.client import ChangeEvent, Client, ClientError, CommandError, ConnectionLost, ConnectionRestored
+from pynun.client import (
+    ChangeEvent,
+    Client,
+    ClientError,
+    CommandError,
+    ConnectionLost,
+    ConnectionRestored,
+    PermissionDenied,
+)
 from pynun.client.session import raise_refusal
 
 if TYPE_CHECKING:
@@ -78,7 +85,8 @@ def run_watch(
     if not isinstance(failure, CommandError):
         return fail(failure)
     names = None if admin is None else partial(names_at, url, ca, admin)
-    return fail(failure, explanation=explained(login.command, failure.message, names))
+    command = f"watch {keys[0] if len(keys) == 1 else 'KEY'}" if isinstance(failure, PermissionDenied) else ""
+    return fail(failure, explanation=login.explained(failure.message, names, command))
 
 
 async def _follow(client: Client, login: DatabaseLogin, watch: Watch, line: Callable[[ChangeEvent], str]) -> None:

@@ -5,6 +5,7 @@ Imported when something failed: the command table takes time to load.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Final
 
 from pynun.cli.output.escape import shown_name
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 _NAMES_SHOWN: Final = 20
 
 
-def explained(command: str, error: str, names: Callable[[], Sequence[str]] | None = None) -> str:
+def explained(
+    command: str,
+    error: str,
+    names: Callable[[], Sequence[str]] | None = None,
+    who: tuple[str, str] | None = None,
+) -> str:
     """The text for an error that a command got.
 
-    `names` asks for the names of the databases, as only administrators may; None for others. Never shows an argument
-    that is neither the name of a database nor of a user.
+    `names` asks for the names of the databases, as only administrators may; None for others. `who` is the database and
+    its user, if known. Without it, never shows an argument that is neither the name of a database nor of a user.
     """
     parts = words(command)
     row = BY_NAME.get(parts[0])
@@ -34,7 +40,7 @@ def explained(command: str, error: str, names: Callable[[], Sequence[str]] | Non
     if row is None:
         return error
     if row.is_envelope and len(parts) == 3:  # `rp ID COMMAND`
-        return explained(parts[2], error, names)
+        return explained(parts[2], error, names, who)
     arguments = dict(zip(row.shape.usage.split(), command.split(" ")[1:], strict=False))
     if error == messages.NOT_A_DATABASE.error:
         return f"no database named {shown_name(arguments.get('DATABASE', ''))}{_which_there_are(names)}"
@@ -46,6 +52,10 @@ def explained(command: str, error: str, names: Callable[[], Sequence[str]] | Non
         return f"no database is selected: first send use-db DATABASE TOKEN{as_admin}"
     if error == messages.INVALID_TOKEN.error:
         return f"{error}, or no user of that name" if command.count(" ") > 2 else error
+    if error == messages.PERMISSION_DENIED.error.strip() and row.permission is not None:
+        database, user, key = ("DATABASE", "USER", "KEY") if who is None else map(shlex.quote, (*who, parts[1]))
+        question = f"nun-db permissions can {database} {user} {row.permission.value} {key}"
+        return f"{error}; an administrator sees why: {question}"
     if error == messages.NOT_AUTH.error:
         return "only an administrator may: first send auth USER PASSWORD"
     return _about_arguments(row, parts, error)

@@ -110,8 +110,9 @@ def refusal(
     result: str,
     names: Callable[[], Sequence[str]] | None = None,
     label: str | None = None,
+    who: tuple[str, str] | None = None,
 ) -> CommandError:
-    """The exception for a command that failed; `names` as in `pynun.cli.output.explain.explained`.
+    """The exception for a command that failed; `names` and `who` as in `pynun.cli.output.explain.explained`.
 
     `label` stands before the text, instead of the command's name.
     """
@@ -123,7 +124,7 @@ def refusal(
             f"{target.url} does not know the command {name}: it is an older version, or another program"
         )
     label = f"{name} failed: " if label is None else label
-    return RefusedError(f"{label}{one_line(explained(command, result, names))}", result.strip())
+    return RefusedError(f"{label}{one_line(explained(command, result, names, who))}", result.strip())
 
 
 def check_login(target: Target, response: Response) -> list[str]:

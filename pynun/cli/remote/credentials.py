@@ -176,8 +176,12 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
 def require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:
     """The token that selects the database over WebSocket, as this user if one is named. Raises UsageError."""
     check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
-    of = f"the user {database_user} of {database}" if database_user else f"the database {database}"
-    return require_token(token, token_file, of)
+    return require_token(token, token_file, owner(database, database_user))
+
+
+def owner(database: str, user: str | None) -> str:
+    """Whose token it is, in words: the user's, or the database's own."""
+    return f"the user {user} of {database}" if user else f"the database {database}"
 
 
 def new_token(token: str | None, token_file: str | None, generate: bool, of: str) -> str:

@@ -13,7 +13,13 @@ from pynun.cli.remote.http_results import is_failure
 from pynun.cli.remote.sendable import check_for_http, check_for_websocket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pynun.cli.options import Connection
+
+EVERYONE = "all"
+"""The server's user name for sessions with the database's own token (docs/protocol.md section 3)."""
+INVALID_TOKEN = "Invalid token"
 
 
 class DatabaseLogin(NamedTuple):
@@ -31,6 +37,22 @@ class DatabaseLogin(NamedTuple):
         if self.token is None:
             return f"open-db {self.database}"
         return " ".join(("use-db", self.database, *([self.user] if self.user else []), self.token))
+
+    @property
+    def who(self) -> tuple[str, str]:
+        """The database and the user whose permissions count."""
+        return self.database, self.user or EVERYONE
+
+    def explained(self, error: str, names: Callable[[], Sequence[str]] | None = None, command: str = "") -> str:
+        """The text for an error of the login, or of another command; `names` as in `pynun.cli.output.explain`."""
+        from pynun.cli.output.explain import explained  # seldom needed
+
+        text = explained(command or self.command, error, names, self.who)
+        if error != INVALID_TOKEN:
+            return text
+        is_of_environment = self.token == os.environ.get(credentials.TOKEN_VARIABLE)
+        source = f", which is in {credentials.TOKEN_VARIABLE}" if is_of_environment else ""
+        return f"{text}: check the token of {credentials.owner(self.database, self.user)}{source}"
 
 
 def find_login(
@@ -92,11 +114,10 @@ class DatabaseClient:
     def run(self, *commands: str) -> list[str]:
         """The results of some commands, one for each; may be errors (`refusal`)."""
         results = self._ask("; ".join((self._login.command, *commands)))
+        if results[0] == INVALID_TOKEN:
+            raise NotAuthenticatedError(self._login.explained(results[0]))
         if is_failure(results[0]):
-            error = self.refusal(self._login.command, results[0], "")
-            if results[0] == "Invalid token":
-                raise NotAuthenticatedError(f"{error}: check the token of the database {self._login.database}")
-            raise error
+            raise self.refusal(self._login.command, results[0], "")
         return results[1:]
 
     def _ask(self, body: str) -> list[str]:
@@ -113,4 +134,4 @@ class DatabaseClient:
         """The exception for a command that failed; `label` stands before its text, else the command's name."""
         if self._admin is not None:
             return self._admin.refusal(command, result, label)
-        return refusal(self._target, command, result, label=label)
+        return refusal(self._target, command, result, label=label, who=self._login.who)

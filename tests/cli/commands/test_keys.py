@@ -40,12 +40,23 @@ def test_a_user_of_the_database_may_do_what_it_may(database: Database) -> None:
     login = ("-h", f"http://{database.server.http}")
     user = ("-d", "cli-keys", "--database-user", "ana", "-t", "ana-pwd")
     denied = run(*login, "set", *user, "other", "1", "ana-new", "2", "text", "3")
-    assert denied == (1, "set ana-new\n", "nun-db: text: permission denied\nnun-db: other: permission denied\n")
+    assert denied == (
+        1,
+        "set ana-new\n",
+        "".join(
+            f"nun-db: {key}: permission denied; an administrator sees why: "
+            f"nun-db permissions can cli-keys ana w {key}\n"
+            for key in ("text", "other")
+        ),
+    )
     assert run(*login, "keys", "ana-*", "-d", "cli-keys", environment={"NUN_TOKEN": database.token}).output == (
         "ana-k\nana-new\n"
     )
     wrong = run(*login, "get", "-d", "cli-keys", "-t", "hunter2", "k")
     assert wrong == (3, "", "nun-db: Invalid token: check the token of the database cli-keys\n")
+    wrong = run(*login, "get", *user[:-2], "k", environment={"NUN_TOKEN": "hunter2"})
+    told = "check the token of the user ana of cli-keys, which is in NUN_TOKEN"
+    assert wrong == (3, "", f"nun-db: Invalid token, or no user of that name: {told}\n")
     nowhere = run(*login, "get", "-d", "cli-nowhere", "-t", "hunter2", "k")
     assert nowhere == (1, "", "nun-db: no database named cli-nowhere\n")
     nobody = run(*login, "get", "-d", "cli-keys", "k")

@@ -107,12 +107,14 @@ def test_administrator_and_database_user(database: Database) -> None:
     assert result.output.startswith("cluster-state ")
     arguments = ("shell", "-d", database.name, "--database-user", "ana", "-t", database.user_token)
     result = run_script(database, "set ana-k v\nset k v\n", *arguments)
-    assert (result.output, result.errors) == ("ok\n", "nun-db: line 2: set: permission denied\n")
+    why = "an administrator sees why: nun-db permissions can DATABASE USER w KEY"
+    assert (result.output, result.errors) == ("ok\n", f"nun-db: line 2: set: permission denied; {why}\n")
 
 
 def test_login_that_fails_and_server_that_is_not_there(database: Database) -> None:
     result = run_script(database, "", "shell", "-d", database.name, "-t", "hunter2")
-    assert (result.code, result.output, result.errors) == (3, "", "nun-db: Invalid token\n")
+    assert (result.code, result.output) == (3, "")
+    assert result.errors == f"nun-db: Invalid token: check the token of the database {database.name}\n"
     result = run_script(database, "", "shell", "-d", "nowhere", "-t", "hunter2")
     assert (result.code, result.errors) == (1, "nun-db: no database named nowhere\n")
     result = run_script(database, "", "-h", "ws://127.0.0.1:1", "shell")

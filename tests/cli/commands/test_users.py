@@ -105,7 +105,7 @@ def test_the_first_rule_of_all_is_a_restriction_and_said_to_be_one(shared_server
     [
         (("ana", "r", "k"), 0, "yes: the rule r * allows it\n"),
         (("ana", "w", "client-1"), 0, "yes: the rule rw client-* allows it\n"),
-        (("ana", "x", "client-1"), 1, "no: none of the user's rules allows it (nun-db permissions show has them)\n"),
+        (("ana", "x", "client-1"), 1, "no: none of the user's rules allows it: r *|rw client-*\n"),
         (("ana", "r", "$$token"), 1, "no: keys that begin with $$ are for the administrator alone\n"),
         (("bob", "r", "k"), 1, "no: the user has no permissions\n"),
         (("eve", "r", "k"), 1, "no: there is no such user\n"),

@@ -147,10 +147,20 @@ def test_reader_that_goes_away_ends_it_quietly(database: Database) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "code", "complaint"),
     [
-        (("k", "-t", "hunter2"), {}, 3, "nun-db: Invalid token\n"),
-        (("k",), {"NUN_TOKEN": "hunter2"}, 3, "nun-db: Invalid token\n"),
+        (("k", "-t", "hunter2"), {}, 3, "nun-db: Invalid token: check the token of the database {name}\n"),
+        (
+            ("k",),
+            {"NUN_TOKEN": "hunter2"},
+            3,
+            "nun-db: Invalid token: check the token of the database {name}, which is in NUN_TOKEN\n",
+        ),
         (("k", "-d", "nowhere"), {}, 1, "nun-db: no database named nowhere\n"),
-        (("other", "--database-user", "ana", "-t", "ana-pwd"), {}, 1, "nun-db: permission denied\n"),
+        (
+            ("other", "--database-user", "ana", "-t", "ana-pwd"),
+            {},
+            1,
+            "nun-db: permission denied; an administrator sees why: nun-db permissions can {name} ana r other\n",
+        ),
         (("$$token",), {}, 1, "nun-db: To read security keys you must auth as an admin!\n"),
     ],
 )
@@ -159,7 +169,7 @@ def test_failures_are_one_line_and_an_exit_code(
 ) -> None:
     database.admin("set-permissions ana rw ana-*")
     result = run(*command(database, *arguments), environment={"NUN_TOKEN": database.token, **environment})
-    assert result == (code, "", complaint)
+    assert result == (code, "", complaint.format(name=database.name))
 
 
 def test_a_pattern_is_said_to_be_a_key(database: Database) -> None:
@@ -212,7 +222,7 @@ def test_lost_connection_is_noted_and_the_newest_value_printed(server: Server) -
         database.admin("set $$token other")
         server.restart()
         assert "1001" in watch.note()
-        assert watch.note() == "nun-db: Invalid token"
+        assert watch.note().startswith("nun-db: Invalid token: check the token of the database ")
         assert watch.process.wait(TIMEOUT_S) == 3
 
 
