@@ -11,8 +11,10 @@ import pytest
 
 from pynun import unix_socket
 from pynun.cli.certificate_authority import NO_AUTHORITY
+from pynun.cli.errors import UsageError
 from pynun.cli.installation import find_data_folder
 from pynun.cli.options import Connection
+from pynun.cli.remote.database_client import find_login
 from tests.cli.command import run
 from tests.support.as_user import SOMEBODY
 from tools.clients.sessions import create_database
@@ -161,10 +163,13 @@ def test_a_stopped_server_needs_no_login(tmp_path: Path, command: tuple[str, ...
 
 def test_another_system_user_is_told_of_root(shared_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUN_DBS_DIR", str(shared_server.data_dir))
+    monkeypatch.setattr("pynun.cli.remote.credentials._is_terminal_there", lambda: False)  # else it asks there
     given = Connection(None, None, None, None, NO_AUTHORITY)
     os.seteuid(SOMEBODY)
     try:
         assert given.missing_login_hint().endswith("(sudo)")
+        with pytest.raises(UsageError, match=r"with -t TOKEN; root needs no login .* \(sudo\)"):
+            find_login(given, "d", None, None, None)
     finally:
         os.seteuid(0)
     assert given.missing_login_hint() == ""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
+from pynun import unix_socket
+from pynun.cli.errors import UsageError, failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
 from pynun.cli.output.tables import note, show_done
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
 from pynun.cli.remote.sendable import check_for_http
+
+if TYPE_CHECKING:
+    from pynun.cli.options import Connection
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -49,4 +56,18 @@ def password(
         of = f"password of {whose}" if whose in named else "administrator's password"
         show_done(done, as_json, f"changed the {of}", *shown)
         if whose not in named:
-            note("update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one")
+            place = _place_at_start(context.obj)
+            note(f"update {place} too; the server warns at each start with the old one")
+
+
+def _place_at_start(given: Connection) -> str:
+    """Where the server finds the first administrator's password when it starts."""
+    from pynun.cli.installation import DATA_DIR, settings_of_server
+
+    path = unix_socket.path_of(given.http_url())
+    with contextlib.suppress(UsageError):
+        settings, file = settings_of_server(os.environ, None)
+        if path and file and Path(settings.get(DATA_DIR) or "dbs").resolve() == path.parent.resolve():
+            named = settings.get("NUN_PWD_FILE")
+            return f"the file {named}" if named else f"NUN_PWD in {file}"
+    return "NUN_PWD (or NUN_PWD_FILE) of the server"

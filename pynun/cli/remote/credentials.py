@@ -151,8 +151,8 @@ def is_private(url: str) -> bool:
     return address.is_loopback or address.is_unspecified  # to 0.0.0.0 means to oneself
 
 
-def require_token(token: str | None, token_file: str | None, of: str) -> str:
-    """The token of a database or user, named `of` in the prompt. Raises UsageError."""
+def require_token(token: str | None, token_file: str | None, of: str, hint: str = "") -> str:
+    """The token of a database or user, named `of` in the prompt. Raises UsageError, whose text `hint` ends."""
     if token and token_file:
         raise UsageError("-t/--token and --token-file can't be combined")
     if token_file:
@@ -164,7 +164,7 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
     if not token:
         token = _ask(
             f"Token of {of}: ",
-            f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN",
+            f"the token of {of} is missing: give it in {TOKEN_VARIABLE}, with --token-file FILE or with -t TOKEN{hint}",
         )
     if not is_http_word(token):
         raise UsageError(
@@ -173,10 +173,12 @@ def require_token(token: str | None, token_file: str | None, of: str) -> str:
     return token
 
 
-def require_database_token(database: str, database_user: str | None, token: str | None, token_file: str | None) -> str:
+def require_database_token(
+    database: str, database_user: str | None, token: str | None, token_file: str | None, hint: str = ""
+) -> str:
     """The token that selects the database over WebSocket, as this user if one is named. Raises UsageError."""
     check_for_websocket(database, *filter(None, [database_user]), what="a database's or user's name")
-    return require_token(token, token_file, owner(database, database_user))
+    return require_token(token, token_file, owner(database, database_user), hint)
 
 
 def owner(database: str, user: str | None) -> str:

@@ -74,9 +74,9 @@ def find_login(
         is_administrator = _is_administrator(given)
     if is_administrator and not (token or token_file or database_user):
         return DatabaseLogin(database, None, None)
-    if not (token or token_file or os.environ.get(credentials.TOKEN_VARIABLE)):
-        given.missing_login_hint()  # a stopped server needs no token
-    found = credentials.require_database_token(database, database_user, token, token_file)
+    is_given = token or token_file or os.environ.get(credentials.TOKEN_VARIABLE)
+    hint = "" if is_given else given.missing_login_hint()  # raises: a stopped server needs no token
+    found = credentials.require_database_token(database, database_user, token, token_file, hint)
     return DatabaseLogin(database, database_user, found)
 
 

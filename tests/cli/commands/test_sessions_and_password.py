@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tools.clients.server import Server
 
-NOTE = "nun-db: update NUN_PWD (or NUN_PWD_FILE) of the server too; it warns at each start with the old one\n"
+NOTE = "nun-db: update NUN_PWD (or NUN_PWD_FILE) of the server too; the server warns at each start with the old one\n"
 
 
 def test_sessions_are_listed_and_ended(server: Server) -> None:
@@ -56,11 +56,17 @@ def test_the_password_is_changed_from_a_file_and_stays_over_a_restart(server: Se
     assert ask(server, "databases", "list").code == 3
 
 
-def test_a_password_is_made_and_shown_once(server: Server) -> None:
+def test_a_password_is_made_and_shown_once(server: Server, tmp_path: Path) -> None:
     password = ask_json(server, "password", "--generate")["password"]
     assert len(password) == 40
     assert http_post(server.http, f"auth user-name {password}") == "valid auth\n"
     assert password not in server.log_text()
+    settings = tmp_path / "pynun.env"  # of root at the server's socket, which needs no password
+    for setting, place in (("NUN_PWD=old", f"NUN_PWD in {settings}"), ("NUN_PWD_FILE=/a/pwd", "the file /a/pwd")):
+        settings.write_text(f"NUN_DBS_DIR={server.data_dir}\n{setting}\n")
+        changed = run("password", "--generate", environment={"NUN_ENV_FILE": str(settings)})
+        told = f"nun-db: update {place} too; the server warns at each start with the old one\n"
+        assert (changed.code, changed.errors) == (0, told)
 
 
 def test_at_a_terminal_it_is_asked_for_twice(server: Server) -> None:
