@@ -48,7 +48,7 @@ class AdminClient:
         """The results of several commands, which may be errors."""
         return split_results(self._post("; ".join(commands)).text)[1:]
 
-    def refusal(self, command: str, result: str, label: str | None = None) -> CommandError:
+    def refusal(self, command: str, result: str, label: str = "") -> CommandError:
         """The exception for a command that failed."""
         return refusal(self._target, command, result, self.database_names, label)
 
@@ -109,12 +109,12 @@ def refusal(
     command: str,
     result: str,
     names: Callable[[], Sequence[str]] | None = None,
-    label: str | None = None,
+    label: str = "",
     who: tuple[str, str] | None = None,
 ) -> CommandError:
     """The exception for a command that failed; `names` and `who` as in `pynun.cli.output.explain.explained`.
 
-    `label` stands before the text, instead of the command's name.
+    `label` stands before the text.
     """
     from pynun.cli.output.explain import explained  # seldom needed
 
@@ -123,7 +123,6 @@ def refusal(
         return CommandError(
             f"{target.url} does not know the command {name}: it is an older version, or another program"
         )
-    label = f"{name} failed: " if label is None else label
     return RefusedError(f"{label}{one_line(explained(command, result, names, who))}", result.strip())
 
 

@@ -117,7 +117,7 @@ class DatabaseClient:
         if results[0] == INVALID_TOKEN:
             raise NotAuthenticatedError(self._login.explained(results[0]))
         if is_failure(results[0]):
-            raise self.refusal(self._login.command, results[0], "")
+            raise self.refusal(self._login.command, results[0])
         return results[1:]
 
     def _ask(self, body: str) -> list[str]:
@@ -130,8 +130,8 @@ class DatabaseClient:
             raise unknown_reply(self._target, response)
         return results
 
-    def refusal(self, command: str, result: str, label: str | None = None) -> CommandError:
-        """The exception for a command that failed; `label` stands before its text, else the command's name."""
+    def refusal(self, command: str, result: str, label: str = "") -> CommandError:
+        """The exception for a command that failed; `label` stands before its text."""
         if self._admin is not None:
             return self._admin.refusal(command, result, label)
         return refusal(self._target, command, result, label=label, who=self._login.who)

@@ -46,7 +46,7 @@ def test_a_database_is_made_with_a_token_that_is_given_or_generated(shared_serve
     assert http_post(shared_server.http, f"use-db cli-generated {made['token']}") == "empty"
     again = ask(shared_server, "databases", "create", "cli-made", "-t", "tok")
     assert (again.code, again.output) == (1, "")
-    assert again.errors == "nun-db: create-db failed: database already exists\n"
+    assert again.errors == "nun-db: database already exists\n"
     both = ask(shared_server, "databases", "create", "cli-both", "-t", "tok", "--generate")
     assert (both.code, both.errors) == (2, "nun-db: --generate makes a token: do not give one\n")
 
@@ -75,7 +75,7 @@ def test_a_database_is_dropped_when_that_is_said(shared_server: Server) -> None:
         assert client.ask("get k")[0] == "error no-db-selected\n"
     gone = ask(shared_server, "databases", "drop", "cli-dropped", "--yes", "--json")
     assert (gone.code, gone.output) == (1, "")
-    assert gone.errors.startswith("nun-db: drop-db failed: no database named cli-dropped; the databases are: ")
+    assert gone.errors.startswith("nun-db: no database named cli-dropped; the databases are: ")
     create_database(shared_server, "cli-dropped")
     with tcp_session(shared_server, "cli-dropped") as client:
         assert client.ask("get k") == ["value <Empty>\n", OK]
@@ -84,7 +84,7 @@ def test_a_database_is_dropped_when_that_is_said(shared_server: Server) -> None:
         "dropped": True,
     }
     admin = ask(shared_server, "databases", "drop", "$admin", "--yes")
-    assert (admin.code, admin.errors) == (1, "nun-db: drop-db failed: $admin can't be dropped\n")
+    assert (admin.code, admin.errors) == (1, "nun-db: $admin can't be dropped\n")
 
 
 def test_at_a_terminal_the_name_is_asked_for(shared_server: Server) -> None:
@@ -119,7 +119,7 @@ def test_failures_have_the_exit_codes_of_the_other_commands(shared_server: Serve
         ("valid auth\n;unknown command: list-dbs", "does not know the command list-dbs: it is an older version"),
         ("valid auth\n;databases nonsense\n", "gave an answer to list-dbs that this program does not understand"),
         ("valid auth\n;empty", "gave an answer to list-dbs that this program does not understand"),
-        ("valid auth\n;not stored: No space left on device", "list-dbs failed: not stored: No space left on device"),
+        ("valid auth\n;not stored: No space left on device", "not stored: No space left on device"),
     ],
 )
 def test_another_server_is_told_apart(answer: str, told: str) -> None:

@@ -24,9 +24,7 @@ def test_the_life_of_a_user(server: Server, tmp_path: Path) -> None:
     token_file.write_text("from-a-file\n")
     made = ask(server, "users", "create", "d", "ana", "--token-file", str(token_file))
     assert made == (0, "created the user ana of d\n", "")
-    assert (
-        ask(server, "users", "create", "d", "ana", "-t", "x").errors == "nun-db: add-user failed: user already exists\n"
-    )
+    assert ask(server, "users", "create", "d", "ana", "-t", "x").errors == "nun-db: user already exists\n"
     with tcp_session(server, "d", "ana from-a-file") as client:
         assert client.ask("get k")[0] == "permission denied\n"
         client.quiet(0.05)
@@ -49,10 +47,7 @@ def test_the_life_of_a_user(server: Server, tmp_path: Path) -> None:
         select(client, "d", f"ana {changed['token']}")
         assert ask(server, "users", "remove", "d", "ana") == (0, "removed the user ana of d\n", "")
         assert client.ask("get k")[0] == "error no-db-selected\n"
-    assert (
-        ask(server, "users", "remove", "d", "ana").errors
-        == "nun-db: remove-user failed: no user named ana in the database d\n"
-    )
+    assert ask(server, "users", "remove", "d", "ana").errors == "nun-db: no user named ana in the database d\n"
     assert ask_json(server, "users", "list", "d") == []
     assert ask(server, "users", "token", "d", "-t", "other").output == "changed the token of the database d\n"
     assert http_post(server.http, "use-db d pwd; use-db d other") == "Invalid token;empty"
@@ -87,9 +82,7 @@ def test_what_a_wider_rule_still_allows_is_told(shared_server: Server) -> None:
     assert revoked.errors == "nun-db: another rule still allows w client-*\n"
     nothing = ask(shared_server, "permissions", "revoke", "cli-revoked", "ana", "x", "client-*")
     assert (nothing.code, nothing.output) == (1, "")
-    assert nothing.errors == (
-        "nun-db: revoke failed: the user's permissions hold none of these kinds on just these patterns\n"
-    )
+    assert nothing.errors == ("nun-db: the user's permissions hold none of these kinds on just these patterns\n")
 
 
 def test_the_first_rule_of_all_is_a_restriction_and_said_to_be_one(shared_server: Server) -> None:
@@ -131,9 +124,7 @@ def test_who_can_do_what(shared_server: Server, question: tuple[str, ...], code:
 def test_a_question_that_can_t_be_answered_leaves_standard_output_empty(shared_server: Server) -> None:
     unknown = ask(shared_server, "permissions", "can", "cli-nowhere", "ana", "r", "k")
     assert (unknown.code, unknown.output) == (1, "")
-    assert unknown.errors.startswith(
-        "nun-db: explain-permission failed: no database named cli-nowhere; the databases are: "
-    )
+    assert unknown.errors.startswith("nun-db: no database named cli-nowhere; the databases are: ")
     wrong = ask(shared_server, "permissions", "can", "cli-nowhere", "ana", "read", "k")
     assert (wrong.code, wrong.output) == (2, "")
     assert "a kind is one of r (read), w (write), i (increment) and x (remove)" in wrong.errors
