@@ -17,6 +17,8 @@ import typer.core
 import typer.main
 from typer._click.shell_completion import CompletionItem
 
+from pynun.cli.errors import failures_shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
 
@@ -106,8 +108,8 @@ class LazyGroup(_Group):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Context) -> object:
-        """Read the command's own options and run it."""
-        with _hints_added():
+        """Read the command's own options and run it. Its errors become a line and an exit code."""
+        with failures_shown(), _hints_added():
             return super().invoke(ctx)
 
 

@@ -138,3 +138,7 @@ NewToken = Annotated[
 ]
 TokenFile = Annotated[str | None, typer.Option("--token-file", metavar="FILE", help="A file that contains the token.")]
 Generate = Annotated[bool, typer.Option("--generate", help="Generate a token, and show it once.")]
+NewPasswordFile = Annotated[
+    str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the new password.")
+]
+GeneratePassword = Annotated[bool, typer.Option("--generate", help="Generate a password, and show it once.")]

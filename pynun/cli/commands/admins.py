@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
-from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, GeneratePassword, NewPasswordFile, Timeout
 from pynun.cli.output.tables import show_done, show_rows
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
@@ -26,19 +25,16 @@ def admins() -> None:
 @app.command("list")
 def list_all(context: typer.Context, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT) -> None:
     """Show all administrators and their sessions. The first one is that of NUN_USER."""
-    with failures_shown():
-        rows = list(AdminClient(context.obj, timeout).rows("admins", "list-admins"))
-        show_rows(rows, ["name", "is_first", "sessions"], as_json)
+    rows = list(AdminClient(context.obj, timeout).rows("admins", "list-admins"))
+    show_rows(rows, ["name", "is_first", "sessions"], as_json)
 
 
 @app.command()
 def add(
     context: typer.Context,
     name: AdminName,
-    new_password_file: Annotated[
-        str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the password.")
-    ] = None,
-    generate: Annotated[bool, typer.Option("--generate", help="Generate a password, and show it once.")] = False,
+    new_password_file: NewPasswordFile = None,
+    generate: GeneratePassword = False,
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
@@ -46,14 +42,13 @@ def add(
 
     It may do everything, and the audit trail shows what it did under its name.
     """
-    with failures_shown():
-        check_for_http(name)
-        server = AdminClient(context.obj, timeout)
-        secret = credentials.new_password(new_password_file, generate)
-        server.ask("add-admin", name, secret)
-        shown = [f"the password, shown only once: {secret}"] if generate else []
-        done = {"name": name, "password": secret if generate else None}
-        show_done(done, as_json, f"added the administrator {name}", *shown)
+    check_for_http(name)
+    server = AdminClient(context.obj, timeout)
+    secret = credentials.new_password(new_password_file, generate)
+    server.ask("add-admin", name, secret)
+    shown = [f"the password, shown only once: {secret}"] if generate else []
+    done = {"name": name, "password": secret if generate else None}
+    show_done(done, as_json, f"added the administrator {name}", *shown)
 
 
 @app.command()
@@ -61,7 +56,6 @@ def remove(
     context: typer.Context, name: AdminName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
 ) -> None:
     """Remove an administrator, except the first one. Its sessions end at once."""
-    with failures_shown():
-        check_for_http(name)
-        AdminClient(context.obj, timeout).ask("remove-admin", name)
-        show_done({"name": name, "removed": True}, as_json, f"removed the administrator {name}")
+    check_for_http(name)
+    AdminClient(context.obj, timeout).ask("remove-admin", name)
+    show_done({"name": name, "removed": True}, as_json, f"removed the administrator {name}")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
 from pynun.cli.offline.data_folder import DirectoryToChange, DirectoryToRead, folder_to_change, folder_to_read
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import counted, size
@@ -41,23 +40,22 @@ def backup(
     Run it on the server's machine, as the server's user or root. It reads the data folder itself; the server keeps
     running. FILE appears only when it is complete, on disk and verified.
     """
-    with failures_shown():
-        from pynun.backup.make import make_backup
-        from pynun.cli.offline.audited import recorded
-        from pynun.storage.integrity.child_process import lower_priority
+    from pynun.backup.make import make_backup
+    from pynun.cli.offline.audited import recorded
+    from pynun.storage.integrity.child_process import lower_priority
 
-        lower_priority()
-        folder = folder_to_read(data_dir)
-        with recorded(folder, "backup", file=file) as more, Progress() as progress:
-            made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
-            more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
-        if as_json:
-            _print_json(dataclasses.asdict(made))
-        else:
-            typer.echo(
-                f"{file}: {counted(made.databases, 'database')}, {counted(made.keys, 'key')}, {size(made.bytes)};"
-                f" complete and verified ({made.seconds:.1f} s)"
-            )
+    lower_priority()
+    folder = folder_to_read(data_dir)
+    with recorded(folder, "backup", file=file) as more, Progress() as progress:
+        made = make_backup(folder, Path(file), progress.show, is_replacing=replace)
+        more.update(keys=made.keys, revision=made.revision, sha256=made.sha256)
+    if as_json:
+        _print_json(dataclasses.asdict(made))
+    else:
+        typer.echo(
+            f"{file}: {counted(made.databases, 'database')}, {counted(made.keys, 'key')}, {size(made.bytes)};"
+            f" complete and verified ({made.seconds:.1f} s)"
+        )
 
 
 @app.command()
@@ -69,18 +67,17 @@ def verify(
 
     The exit code is 1 if it is damaged. The file is not changed, and no server or data folder is needed.
     """
-    with failures_shown():
-        from pynun.backup.file_format import verify_backup
+    from pynun.backup.file_format import verify_backup
 
-        with Progress() as progress:
-            verified = verify_backup(Path(file), progress.show)
-        if as_json:
-            _print_json({"file": file, **_described(verified)})
-        else:
-            contents = verified.contents
-            typer.echo(f"{file}: whole; made {contents.made} by version {contents.version}, format {contents.format}")
-            for name, keys in sorted(verified.counts.databases.items()):
-                typer.echo(f"  {printable(name)}: {counted(keys, 'key')}")
+    with Progress() as progress:
+        verified = verify_backup(Path(file), progress.show)
+    if as_json:
+        _print_json({"file": file, **_described(verified)})
+    else:
+        contents = verified.contents
+        typer.echo(f"{file}: whole; made {contents.made} by version {contents.version}, format {contents.format}")
+        for name, keys in sorted(verified.counts.databases.items()):
+            typer.echo(f"  {printable(name)}: {counted(keys, 'key')}")
 
 
 @app.command()
@@ -97,31 +94,28 @@ def restore(
     Users, permissions, administrators, passwords and tokens go back too. The backup is verified first. Even if this is
     killed, the folder has either the old data or the new.
     """
-    with failures_shown():
-        from pynun.backup.restore import restore_backup
-        from pynun.cli.offline.audited import recorded
+    from pynun.backup.restore import restore_backup
+    from pynun.cli.offline.audited import recorded
 
-        folder = folder_to_change(data_dir)
-        with recorded(folder, "restore", file=file) as more, Progress() as progress:
-            restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
-            more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
-        if as_json:
-            kept = str(restored.kept) if restored.kept else None
-            _print_json({"file": file, "folder": str(folder), "kept": kept, **_described(restored.verified)})
-        else:
-            contents = restored.verified.contents
-            typer.echo(
-                f"{folder}: the data of {contents.made} is in it ({counted(contents.databases, 'database')},"
-                f" {counted(contents.keys, 'key')}), and the administrators, passwords and tokens of then; start the"
-                " server"
-            )
-            if restored.kept:
-                old = restored.kept.with_suffix(".*")
-                typer.echo(
-                    f"The old data is kept: remove {old} when all is well. To go back, stop the server, and run:"
-                )
-                for line in restored.way_back:
-                    typer.echo(f"  {line}")
+    folder = folder_to_change(data_dir)
+    with recorded(folder, "restore", file=file) as more, Progress() as progress:
+        restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
+        more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
+    if as_json:
+        kept = str(restored.kept) if restored.kept else None
+        _print_json({"file": file, "folder": str(folder), "kept": kept, **_described(restored.verified)})
+    else:
+        contents = restored.verified.contents
+        typer.echo(
+            f"{folder}: the data of {contents.made} is in it ({counted(contents.databases, 'database')},"
+            f" {counted(contents.keys, 'key')}), and the administrators, passwords and tokens of then; start the"
+            " server"
+        )
+        if restored.kept:
+            old = restored.kept.with_suffix(".*")
+            typer.echo(f"The old data is kept: remove {old} when all is well. To go back, stop the server, and run:")
+            for line in restored.way_back:
+                typer.echo(f"  {line}")
 
 
 def _described(verified: Verified) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pynun.cli.commands.start import administrator
-from pynun.cli.errors import CommandError, UsageError, failures_shown
+from pynun.cli.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,32 +38,31 @@ def check_config(
     """
     from pynun.cli.installation import exported_settings, settings_of_server
 
-    with failures_shown():
-        if env_file and is_environment:
-            raise UsageError("--env-file and --environment can't be combined")
-        environ, file = (os.environ, None) if is_environment else settings_of_server(os.environ, env_file)
-        overrides = administrator(context.obj)
-        if file is not None:
-            for name in exported_settings(file):
-                typer.echo(
-                    f"nun-db: warning: systemd ignores {name} in {file}: take the word export out of its line", err=True
-                )
-            _become_owner(environ)
-        settings, errors, warnings = _check(environ, overrides)
-        for warning in warnings:
-            typer.echo(f"nun-db: warning: {warning}", err=True)
-        for error in errors:
-            typer.echo(f"nun-db: {error}", err=True)
-        where = f"in {file}" if file else "in the environment"
-        if errors or settings is None:
-            raise CommandError(f"the server would not start with the settings {where}")
-        parts = [
-            f"data in {settings.data_dir}",
-            _audit(settings),
-            f"websocket {settings.websocket_address}, http {settings.http_address}, tcp {settings.tcp_address}",
-            _tls(settings),
-        ]
-        typer.echo(f"The settings {where} are good: {'; '.join(parts)}.")
+    if env_file and is_environment:
+        raise UsageError("--env-file and --environment can't be combined")
+    environ, file = (os.environ, None) if is_environment else settings_of_server(os.environ, env_file)
+    overrides = administrator(context.obj)
+    if file is not None:
+        for name in exported_settings(file):
+            typer.echo(
+                f"nun-db: warning: systemd ignores {name} in {file}: take the word export out of its line", err=True
+            )
+        _become_owner(environ)
+    settings, errors, warnings = _check(environ, overrides)
+    for warning in warnings:
+        typer.echo(f"nun-db: warning: {warning}", err=True)
+    for error in errors:
+        typer.echo(f"nun-db: {error}", err=True)
+    where = f"in {file}" if file else "in the environment"
+    if errors or settings is None:
+        raise CommandError(f"the server would not start with the settings {where}")
+    parts = [
+        f"data in {settings.data_dir}",
+        _audit(settings),
+        f"websocket {settings.websocket_address}, http {settings.http_address}, tcp {settings.tcp_address}",
+        _tls(settings),
+    ]
+    typer.echo(f"The settings {where} are good: {'; '.join(parts)}.")
 
 
 def _audit(settings: Settings) -> str:

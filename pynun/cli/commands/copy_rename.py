@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Generate, Timeout, TokenFile
 from pynun.cli.output.numbers import counted
 from pynun.cli.output.progress import Progress
@@ -39,19 +38,18 @@ def copy_database(
     The copy is consistent: it is the database at the moment when the copy appears. Other clients are served meanwhile.
     With -t, --token-file or --generate, the copy has its own database token; the tokens of its users stay.
     """
-    with failures_shown():
-        check_for_http(database, name)
-        server = AdminClient(context.obj, timeout)
-        secret = None
-        if token or token_file or generate:
-            secret = credentials.new_token(token, token_file, generate, f"the database {name}")
-        with Progress() as progress:
-            progress.show(f"copying {database}", 0, 0)
-            done = server.report("copy-db", database, name, *([] if secret is None else [secret]))
-        shown = secret if generate else None
-        lines = [f"copied the database {database} to {name}: {counted(done['keys'], 'key')} (with users and tokens)"]
-        lines += [f"its token, shown only once: {shown}"] if shown else []
-        show_done({"database": database, "name": name, "keys": done["keys"], "token": shown}, as_json, *lines)
+    check_for_http(database, name)
+    server = AdminClient(context.obj, timeout)
+    secret = None
+    if token or token_file or generate:
+        secret = credentials.new_token(token, token_file, generate, f"the database {name}")
+    with Progress() as progress:
+        progress.show(f"copying {database}", 0, 0)
+        done = server.report("copy-db", database, name, *([] if secret is None else [secret]))
+    shown = secret if generate else None
+    lines = [f"copied the database {database} to {name}: {counted(done['keys'], 'key')} (with users and tokens)"]
+    lines += [f"its token, shown only once: {shown}"] if shown else []
+    show_done({"database": database, "name": name, "keys": done["keys"], "token": shown}, as_json, *lines)
 
 
 @app.command("rename-db")
@@ -66,7 +64,6 @@ def rename_database(
 
     Connected clients go on. When they connect again, they need the new name: change it in their settings too.
     """
-    with failures_shown():
-        check_for_http(database, name)
-        AdminClient(context.obj, timeout).ask("rename-db", database, name)
-        show_done({"database": database, "name": name}, as_json, f"renamed the database {database} to {name}")
+    check_for_http(database, name)
+    AdminClient(context.obj, timeout).ask("rename-db", database, name)
+    show_done({"database": database, "name": name}, as_json, f"renamed the database {database} to {name}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import CommandError, RefusedError, UsageError, failures_shown
+from pynun.cli.errors import CommandError, RefusedError, UsageError
 from pynun.cli.options import (
     TIMEOUT_SECONDS_DEFAULT,
     AsJson,
@@ -45,14 +45,13 @@ def list_all(
 
     The keys include those of users, permissions and tokens, as everywhere.
     """
-    with failures_shown():
-        server = AdminClient(context.obj, timeout)
-        rows = list(server.rows("databases", "list-dbs"))
-        if sizes:
-            rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
-            if left_out := [repr(row["name"]) for row in rows if row["keys"] is None]:
-                note(f"not measured, for such a name can't be sent over HTTP: {', '.join(left_out)}")
-        show_rows(rows, ["name", "strategy", "connections", *(["keys", "bytes"] if sizes else [])], as_json)
+    server = AdminClient(context.obj, timeout)
+    rows = list(server.rows("databases", "list-dbs"))
+    if sizes:
+        rows = [row | size for row in rows if (size := _size_if_there(server, row["name"])) is not None]
+        if left_out := [repr(row["name"]) for row in rows if row["keys"] is None]:
+            note(f"not measured, for such a name can't be sent over HTTP: {', '.join(left_out)}")
+    show_rows(rows, ["name", "strategy", "connections", *(["keys", "bytes"] if sizes else [])], as_json)
 
 
 def _size_if_there(server: AdminClient, name: str) -> dict[str, object] | None:
@@ -72,13 +71,12 @@ def size(
     context: typer.Context, name: DatabaseName, as_json: AsJson = False, timeout: Timeout = TIMEOUT_SECONDS_DEFAULT
 ) -> None:
     """Count a database's keys (with those of users, permissions and tokens) and bytes of keys and values."""
-    with failures_shown():
-        check_for_http(name)
-        report = AdminClient(context.obj, timeout).report("db-size", name)
-        if as_json:
-            show_json(report)
-        else:
-            show_table(list(report), [list(report.values())])
+    check_for_http(name)
+    report = AdminClient(context.obj, timeout).report("db-size", name)
+    if as_json:
+        show_json(report)
+    else:
+        show_table(list(report), [list(report.values())])
 
 
 @app.command()
@@ -95,14 +93,13 @@ def create(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a database."""
-    with failures_shown():
-        check_for_http(name)
-        server = AdminClient(context.obj, timeout)
-        secret = credentials.new_token(token, token_file, generate, f"the database {name}")
-        server.ask("create-db", name, secret, strategy.value)
-        shown = secret if generate else None
-        lines = [f"created the database {name}", *([f"its token, shown only once: {shown}"] if shown else [])]
-        show_done({"name": name, "strategy": strategy.value, "token": shown}, as_json, *lines)
+    check_for_http(name)
+    server = AdminClient(context.obj, timeout)
+    secret = credentials.new_token(token, token_file, generate, f"the database {name}")
+    server.ask("create-db", name, secret, strategy.value)
+    shown = secret if generate else None
+    lines = [f"created the database {name}", *([f"its token, shown only once: {shown}"] if shown else [])]
+    show_done({"name": name, "strategy": strategy.value, "token": shown}, as_json, *lines)
 
 
 @app.command()
@@ -117,13 +114,12 @@ def drop(
 
     On a terminal it asks for the name again. Sessions that selected it continue without a database.
     """
-    with failures_shown():
-        check_for_http(name)
-        server = AdminClient(context.obj, timeout)
-        if not yes:
-            _confirm(server, name)
-        server.ask("drop-db", name)
-        show_done({"name": name, "dropped": True}, as_json, f"dropped the database {name}")
+    check_for_http(name)
+    server = AdminClient(context.obj, timeout)
+    if not yes:
+        _confirm(server, name)
+    server.ask("drop-db", name)
+    show_done({"name": name, "dropped": True}, as_json, f"dropped the database {name}")
 
 
 def _confirm(server: AdminClient, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import UsageError, failures_shown
+from pynun.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pynun.demo.demo import Running
@@ -47,18 +47,11 @@ def demo(
 
     It starts its own server and serves the page until Ctrl-C. It needs no internet.
     """
-    with failures_shown():
-        _run(host, lan, port, websocket_port, data_dir)
-
-
-def _run(host: str | None, is_lan: bool, port: int | None, websocket_port: int | None, data_dir: str | None) -> None:
-    """Run the demo until Ctrl-C. Raises UsageError for options that make no sense, StartError if it can't start."""
     from pynun.demo.demo import DemoOptions, run_demo  # with the server
 
-    if is_lan and host is not None:
+    if lan and host is not None:
         raise UsageError("--lan and --host can't be combined: --lan is --host 0.0.0.0")
-    host = _checked_address(host) if host is not None else (EVERYWHERE if is_lan else HERE)
-
+    host = _checked_address(host) if host is not None else (EVERYWHERE if lan else HERE)
     if data_dir == "":
         raise UsageError("--data-dir is empty, perhaps because a shell variable is not set: give the folder")
     folder = Path(data_dir) if data_dir else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import CommandError, UsageError, failures_shown
+from pynun.cli.errors import CommandError, UsageError
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Strategy, Timeout, TokenFile
 from pynun.cli.output.nundb_format import log_line, quoted
 from pynun.cli.output.standard_streams import Unwritten
@@ -45,12 +45,11 @@ def create_db(
 ) -> None:
     """Create a database on a running server."""
     given: Connection = context.obj
-    with failures_shown():
-        check_for_http(database, what="a database's name")
-        target, user, password = _target_and_login(given)
-        token = credentials.require_token(token, token_file, f"the database {database}")
-        command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
-        _run_commands(target, user, password, command, timeout)
+    check_for_http(database, what="a database's name")
+    target, user, password = _target_and_login(given)
+    token = credentials.require_token(token, token_file, f"the database {database}")
+    command = f"create-db {database} {token}" + (f" {strategy.value}" if strategy else "") + ";"
+    _run_commands(target, user, password, command, timeout)
 
 
 @app.command("exec")
@@ -69,13 +68,12 @@ def execute(
     can see the command line: pass commands with tokens on standard input.
     """
     given: Connection = context.obj
-    with failures_shown():
-        if commands == "-":
-            commands = _read_standard_input()
-        if not commands.strip(" ;\r\n"):
-            raise UsageError('no commands given; for example: nun-db exec "use-db NAME TOKEN; keys"')
-        target, user, password = _target_and_login(given)
-        _run_commands(target, user, password, commands, timeout)
+    if commands == "-":
+        commands = _read_standard_input()
+    if not commands.strip(" ;\r\n"):
+        raise UsageError('no commands given; for example: nun-db exec "use-db NAME TOKEN; keys"')
+    target, user, password = _target_and_login(given)
+    _run_commands(target, user, password, commands, timeout)
 
 
 def _read_standard_input() -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from pynun.cli.errors import UsageError, failures_shown
+from pynun.cli.errors import UsageError
 from pynun.cli.offline.data_folder import (
     DirectoryToChange,
     DirectoryToRead,
@@ -59,24 +59,23 @@ def export(
     Run it on the server's machine, as the server's user or root. It writes a consistent snapshot. FILE appears only
     when it is complete.
     """
-    with failures_shown():
-        from pynun.cli.offline.audited import recorded
-        from pynun.storage.snapshot import snapshot
-        from pynun.transfer.database_file import export_lines
+    from pynun.cli.offline.audited import recorded
+    from pynun.storage.snapshot import snapshot
+    from pynun.transfer.database_file import export_lines
 
-        folder = folder_to_read(data_dir)
-        with (
-            recorded(folder, "export", database=database, file=file, secrets=with_secrets) as more,
-            snapshot(folder) as now,
-            Progress() as progress,
-        ):
-            lines = export_lines(now, database, has_secrets=with_secrets)
-            if file == STANDARD_STREAM:
-                count = _write(lines, sys.stdout.buffer.write, progress)
-                sys.stdout.buffer.flush()
-            else:
-                count = _write_file(lines, Path(file), progress, replace)
-            more["keys"] = count
+    folder = folder_to_read(data_dir)
+    with (
+        recorded(folder, "export", database=database, file=file, secrets=with_secrets) as more,
+        snapshot(folder) as now,
+        Progress() as progress,
+    ):
+        lines = export_lines(now, database, has_secrets=with_secrets)
+        if file == STANDARD_STREAM:
+            count = _write(lines, sys.stdout.buffer.write, progress)
+            sys.stdout.buffer.flush()
+        else:
+            count = _write_file(lines, Path(file), progress, replace)
+        more["keys"] = count
     if file != STANDARD_STREAM:
         typer.echo(f"{file}: {database}, {counted(count, 'key')}, {'with' if with_secrets else 'without'} tokens")
 
@@ -122,47 +121,44 @@ def import_(
     one, and are told of watched keys that changed.
     """
     given: Connection = context.obj
-    with failures_shown():
-        from pynun.cli.offline.audited import recorded
-        from pynun.cli.remote import credentials, sendable
-        from pynun.transfer.database_file import import_database
+    from pynun.cli.offline.audited import recorded
+    from pynun.cli.remote import credentials, sendable
+    from pynun.transfer.database_file import import_database
 
-        is_online = online or bool(given.host)
-        if replace and merge:
-            raise UsageError("--replace and --merge can't be combined")
-        if not sendable.is_http_word(database):
-            raise UsageError(f"choose another name for the database: {database!r} can't be sent in a command over HTTP")
+    is_online = online or bool(given.host)
+    if replace and merge:
+        raise UsageError("--replace and --merge can't be combined")
+    if not sendable.is_http_word(database):
+        raise UsageError(f"choose another name for the database: {database!r} can't be sent in a command over HTTP")
 
-        def ask_token() -> str:
-            return credentials.require_token(token, token_file, f"the database {database}")
+    def ask_token() -> str:
+        return credentials.require_token(token, token_file, f"the database {database}")
 
-        if is_online:
-            if merge or data_dir:
-                raise UsageError(
-                    "--merge and --data-dir are for a stopped server: they can't be combined with --online"
-                )
-            _import_online(given, timeout, database, file, ask_token, is_replacing=replace)
-            return
-        folder = folder_to_change(data_dir)
-        passwords = load_passwords(folder)
-        with (
-            recorded(folder, "import", database=database, file=file) as more,
-            _opened(file) as source,
-            _stopped_servers_store(folder) as store,
-            Progress() as progress,
-        ):
-            done = import_database(
-                store,
-                database,
-                source,
-                passwords.hash_now,
-                ask_token,
-                lambda number: progress.show_text(f"line {number:,}"),
-                is_replacing=replace,
-                is_merging=merge,
-                hash_limit=passwords.hash_limit,
-            )
-            more["keys"] = done.keys
+    if is_online:
+        if merge or data_dir:
+            raise UsageError("--merge and --data-dir are for a stopped server: they can't be combined with --online")
+        _import_online(given, timeout, database, file, ask_token, is_replacing=replace)
+        return
+    folder = folder_to_change(data_dir)
+    passwords = load_passwords(folder)
+    with (
+        recorded(folder, "import", database=database, file=file) as more,
+        _opened(file) as source,
+        _stopped_servers_store(folder) as store,
+        Progress() as progress,
+    ):
+        done = import_database(
+            store,
+            database,
+            source,
+            passwords.hash_now,
+            ask_token,
+            lambda number: progress.show_text(f"line {number:,}"),
+            is_replacing=replace,
+            is_merging=merge,
+            hash_limit=passwords.hash_limit,
+        )
+        more["keys"] = done.keys
     how = ", replaced" if done.is_replaced else ", merged" if done.is_merged else ""
     typer.echo(f"{database}: {counted(done.keys, 'key')} imported (with users and tokens{how}); start the server")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import ExitCode, failures_shown
+from pynun.cli.errors import ExitCode
 from pynun.cli.offline.data_folder import (
     DirectoryToChange,
     folder_to_change,
@@ -53,28 +53,27 @@ def import_nundb(
     hashes. What can't be read is listed on standard error, a line each; then nothing is imported without
     --accept-damage.
     """
-    with failures_shown():
-        from pynun.cli.offline.audited import recorded
-        from pynun.transfer.nundb_import import require_data
+    from pynun.cli.offline.audited import recorded
+    from pynun.transfer.nundb_import import require_data
 
-        source = Path(folder)
-        require_data(source)
-        target = (folder_to_read if dry_run else folder_to_change)(data_dir)
-        with contextlib.ExitStack() as stack:
-            more: dict[str, str | int] = {}
-            if not dry_run:
-                more = stack.enter_context(recorded(target, "import-nundb", folder=str(source.absolute())))
-            progress = stack.enter_context(Progress())
+    source = Path(folder)
+    require_data(source)
+    target = (folder_to_read if dry_run else folder_to_change)(data_dir)
+    with contextlib.ExitStack() as stack:
+        more: dict[str, str | int] = {}
+        if not dry_run:
+            more = stack.enter_context(recorded(target, "import-nundb", folder=str(source.absolute())))
+        progress = stack.enter_context(Progress())
 
-            def report(problem: Problem) -> None:
-                progress.clear()
-                _tell(problem)
+        def report(problem: Problem) -> None:
+            progress.clear()
+            _tell(problem)
 
-            run = _try if dry_run else _import
-            summary = run(source, target, report, progress, replace, accept_damage)
-            more.update(databases=summary.databases_made, keys=summary.keys, losses=summary.losses)
-            if summary.losses:
-                more["outcome"] = "incomplete" if summary.is_done else "failed"
+        run = _try if dry_run else _import
+        summary = run(source, target, report, progress, replace, accept_damage)
+        more.update(databases=summary.databases_made, keys=summary.keys, losses=summary.losses)
+        if summary.losses:
+            more["outcome"] = "incomplete" if summary.is_done else "failed"
     if as_json:
         told = {"imported": summary.is_done, **dataclasses.asdict(summary)}
         del told["is_done"]

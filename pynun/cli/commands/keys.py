@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pynun.cli.errors import ExitCode, UsageError, failures_shown
+from pynun.cli.errors import ExitCode, UsageError
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, DatabaseUser, Timeout, Token, TokenFile
 from pynun.cli.output.escape import json_line, prepare_output, printable_for, say, shown_name
 from pynun.cli.remote.database_client import open_database
@@ -52,36 +52,35 @@ def get(
 
     The exit code is 7 if a key does not exist. The administrator needs no token.
     """
-    with failures_shown():
-        check_for_http(*keys, what="a key")
-        server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        commands = [f"get-safe {key}" for key in keys]
-        results = server.run(*commands)
-        prepare_output()
-        lines: list[str] = []
-        errors: list[CommandError] = []
-        missing: list[str] = []
-        for key, command, result in zip(keys, commands, results, strict=True):
-            if is_failure(result):
-                errors.append(server.refusal(command, result, f"{shown_name(key)}: "))
-                continue
-            _, version, value = result.rstrip("\n").split(" ", 2)
-            if result == _ABSENT:
-                missing.append(key)
-                if as_json:
-                    lines.append(json_line({"key": key, "version": None, "value": None}))
-            elif as_json:
-                lines.append(json_line({"key": key, "version": int(version), "value": value}))
-            else:
-                lines.append(value if raw or len(keys) == 1 else f"{key} {value}")
-        text = "\n".join(lines)
-        if raw:
-            sys.stdout.write(text)
-        elif lines:
-            _write(f"{text}\n")
-        for key in missing:
-            say(f"no key named {shown_name(key)} in {database}")
-        _raise_first(errors)
+    check_for_http(*keys, what="a key")
+    server = open_database(context.obj, timeout, database, database_user, token, token_file)
+    commands = [f"get-safe {key}" for key in keys]
+    results = server.run(*commands)
+    prepare_output()
+    lines: list[str] = []
+    errors: list[CommandError] = []
+    missing: list[str] = []
+    for key, command, result in zip(keys, commands, results, strict=True):
+        if is_failure(result):
+            errors.append(server.refusal(command, result, f"{shown_name(key)}: "))
+            continue
+        _, version, value = result.rstrip("\n").split(" ", 2)
+        if result == _ABSENT:
+            missing.append(key)
+            if as_json:
+                lines.append(json_line({"key": key, "version": None, "value": None}))
+        elif as_json:
+            lines.append(json_line({"key": key, "version": int(version), "value": value}))
+        else:
+            lines.append(value if raw or len(keys) == 1 else f"{key} {value}")
+    text = "\n".join(lines)
+    if raw:
+        sys.stdout.write(text)
+    elif lines:
+        _write(f"{text}\n")
+    for key in missing:
+        say(f"no key named {shown_name(key)} in {database}")
+    _raise_first(errors)
     if missing:
         raise typer.Exit(ExitCode.MISSING)
 
@@ -105,19 +104,18 @@ def set_(
     A value that begins with a dash needs -- before it: nun-db set -d DB -- KEY -5. A line end at the end of standard
     input is not part of the value.
     """
-    with failures_shown():
-        if len(pairs) % 2:
-            raise UsageError("a value is missing: give a KEY and its VALUE, or - to read the value from standard input")
-        keys, values = pairs[::2], pairs[1::2]
-        if values.count(STANDARD_INPUT) > 1:
-            raise UsageError("only one value can be read from standard input")
-        check_for_http(*keys, what="a key")
-        values = [_standard_input() if value == STANDARD_INPUT else value for value in values]
-        for key, value in zip(keys, values, strict=True):
-            check_value(key, value)
-        commands = [f"set {key} {value}" for key, value in zip(keys, values, strict=True)]
-        server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        _change(server, keys, commands, "set", as_json, told="set {}")
+    if len(pairs) % 2:
+        raise UsageError("a value is missing: give a KEY and its VALUE, or - to read the value from standard input")
+    keys, values = pairs[::2], pairs[1::2]
+    if values.count(STANDARD_INPUT) > 1:
+        raise UsageError("only one value can be read from standard input")
+    check_for_http(*keys, what="a key")
+    values = [_standard_input() if value == STANDARD_INPUT else value for value in values]
+    for key, value in zip(keys, values, strict=True):
+        check_value(key, value)
+    commands = [f"set {key} {value}" for key, value in zip(keys, values, strict=True)]
+    server = open_database(context.obj, timeout, database, database_user, token, token_file)
+    _change(server, keys, commands, "set", as_json, told="set {}")
 
 
 @app.command("del")
@@ -132,11 +130,10 @@ def delete(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Remove keys, not patterns. A key that does not exist is no error: the server does not tell."""
-    with failures_shown():
-        check_for_http(*keys, what="a key")
-        server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        commands = [f"remove {key}" for key in keys]
-        _change(server, keys, commands, "removed", as_json, told="{} does not exist now")
+    check_for_http(*keys, what="a key")
+    server = open_database(context.obj, timeout, database, database_user, token, token_file)
+    commands = [f"remove {key}" for key in keys]
+    _change(server, keys, commands, "removed", as_json, told="{} does not exist now")
 
 
 @app.command()
@@ -155,23 +152,22 @@ def incr(
 
     A key that does not exist counts from 0. Nothing is printed for a key that the user may not read.
     """
-    with failures_shown():
-        check_for_http(*keys, what="a key")
-        server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        # The server runs both before any other client's command: the number is what this increment made.
-        results = server.run(*(command for key in keys for command in (f"increment {key} {by}", f"get {key}")))
-        prepare_output()
-        errors: list[CommandError] = []
-        for key, incremented, got in zip(keys, results[::2], results[1::2], strict=True):
-            if is_failure(incremented):
-                errors.append(server.refusal(f"increment {key}", incremented, f"{shown_name(key)}: "))
-                continue
-            number = None if is_failure(got) else got.partition(" ")[2].rstrip("\n")
-            if as_json:
-                print(json_line({"key": key, "value": None if number is None else int(number)}))
-            elif number is not None:
-                print(printable_for(sys.stdout, number if len(keys) == 1 else f"{key} {number}"))
-        _raise_first(errors)
+    check_for_http(*keys, what="a key")
+    server = open_database(context.obj, timeout, database, database_user, token, token_file)
+    # The server runs both before any other client's command: the number is what this increment made.
+    results = server.run(*(command for key in keys for command in (f"increment {key} {by}", f"get {key}")))
+    prepare_output()
+    errors: list[CommandError] = []
+    for key, incremented, got in zip(keys, results[::2], results[1::2], strict=True):
+        if is_failure(incremented):
+            errors.append(server.refusal(f"increment {key}", incremented, f"{shown_name(key)}: "))
+            continue
+        number = None if is_failure(got) else got.partition(" ")[2].rstrip("\n")
+        if as_json:
+            print(json_line({"key": key, "value": None if number is None else int(number)}))
+        elif number is not None:
+            print(printable_for(sys.stdout, number if len(keys) == 1 else f"{key} {number}"))
+    _raise_first(errors)
 
 
 @app.command("keys")
@@ -195,19 +191,18 @@ def list_keys(
 
     It takes page after page, so a listing of any size needs little memory here and on the server.
     """
-    with failures_shown():
-        if prefix is not None:
-            if pattern != "*":
-                raise UsageError("--prefix and a pattern can't be combined")
-            if "*" in prefix:
-                raise UsageError("--prefix takes no *: in a pattern, * is not a character of the key")
-            pattern = f"{prefix}*"
-        check_for_http(pattern, what="a pattern")
-        server = open_database(context.obj, timeout, database, database_user, token, token_file)
-        prepare_output()
-        for page in _pages(server, pattern):
-            lines = map(json_line, ({"key": key} for key in page)) if as_json else page
-            _write("".join(f"{line}\n" for line in lines))
+    if prefix is not None:
+        if pattern != "*":
+            raise UsageError("--prefix and a pattern can't be combined")
+        if "*" in prefix:
+            raise UsageError("--prefix takes no *: in a pattern, * is not a character of the key")
+        pattern = f"{prefix}*"
+    check_for_http(pattern, what="a pattern")
+    server = open_database(context.obj, timeout, database, database_user, token, token_file)
+    prepare_output()
+    for page in _pages(server, pattern):
+        lines = map(json_line, ({"key": key} for key in page)) if as_json else page
+        _write("".join(f"{line}\n" for line in lines))
 
 
 def _pages(server: DatabaseClient, pattern: str) -> Iterator[list[str]]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pynun import unix_socket
-from pynun.cli.errors import UsageError, failures_shown
-from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
+from pynun.cli.errors import UsageError
+from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, GeneratePassword, NewPasswordFile, Timeout
 from pynun.cli.output.tables import note, show_done
 from pynun.cli.remote import credentials
 from pynun.cli.remote.admin_client import AdminClient
@@ -29,10 +29,8 @@ def password(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Another administrator, whose password is changed.")
     ] = None,
-    new_password_file: Annotated[
-        str | None, typer.Option("--new-pwd-file", metavar="FILE", help="A file that holds the new password.")
-    ] = None,
-    generate: Annotated[bool, typer.Option("--generate", help="Generate a password, and show it once.")] = False,
+    new_password_file: NewPasswordFile = None,
+    generate: GeneratePassword = False,
     as_json: AsJson = False,
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
@@ -43,21 +41,20 @@ def password(
     with the old one lose administrator rights. If it is that of the first administrator, put it into the server's
     NUN_PWD, or its file.
     """
-    with failures_shown():
-        if name is not None:
-            check_for_http(name)
-        server = AdminClient(context.obj, timeout)
-        named = {row["name"] for row in server.rows("admins", "list-admins") if not row["is_first"]}
-        secret = credentials.new_password(new_password_file, generate)
-        server.ask(*(["set-password"] if name is None else ["set-admin-password", name]), secret)
-        shown = [f"the password, shown only once: {secret}"] if generate else []
-        done = {"password": secret if generate else None}
-        whose = name or (None if server.is_system_user else server.user)
-        of = f"password of {whose}" if whose in named else "administrator's password"
-        show_done(done, as_json, f"changed the {of}", *shown)
-        if whose not in named:
-            place = _place_at_start(context.obj)
-            note(f"update {place} too; the server warns at each start with the old one")
+    if name is not None:
+        check_for_http(name)
+    server = AdminClient(context.obj, timeout)
+    named = {row["name"] for row in server.rows("admins", "list-admins") if not row["is_first"]}
+    secret = credentials.new_password(new_password_file, generate)
+    server.ask(*(["set-password"] if name is None else ["set-admin-password", name]), secret)
+    shown = [f"the password, shown only once: {secret}"] if generate else []
+    done = {"password": secret if generate else None}
+    whose = name or (None if server.is_system_user else server.user)
+    of = f"password of {whose}" if whose in named else "administrator's password"
+    show_done(done, as_json, f"changed the {of}", *shown)
+    if whose not in named:
+        place = _place_at_start(context.obj)
+        note(f"update {place} too; the server warns at each start with the old one")
 
 
 def _place_at_start(given: Connection) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pynun.cli.errors import CommandError, ExitCode, UsageError, failures_shown
+from pynun.cli.errors import CommandError, ExitCode, UsageError
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, DatabaseName, Timeout, UserName
 from pynun.cli.output.tables import note, show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
@@ -39,21 +39,20 @@ def show_permissions(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Show what the users of a database may do, one rule per line."""
-    with failures_shown():
-        check_for_http(database)
-        rows = [
-            {"user": row["user"], "permissions": row["permissions"]}
-            for row in AdminClient(context.obj, timeout).rows("users", "list-users", database)
-            if user in (None, row["user"])
-        ]
-        if user is not None and not rows:
-            if user != EVERYONE:
-                raise CommandError(f"there is no user {user} of {database}")
-            rows = [{"user": EVERYONE, "permissions": None}]
-        if as_json:
-            show_json(rows)
-            return
-        show_table(("user", "kinds", "patterns"), [line for row in rows for line in _rules(row)])
+    check_for_http(database)
+    rows = [
+        {"user": row["user"], "permissions": row["permissions"]}
+        for row in AdminClient(context.obj, timeout).rows("users", "list-users", database)
+        if user in (None, row["user"])
+    ]
+    if user is not None and not rows:
+        if user != EVERYONE:
+            raise CommandError(f"there is no user {user} of {database}")
+        rows = [{"user": EVERYONE, "permissions": None}]
+    if as_json:
+        show_json(rows)
+        return
+    show_table(("user", "kinds", "patterns"), [line for row in rows for line in _rules(row)])
 
 
 def _rules(row: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -77,12 +76,11 @@ def grant(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Add permissions for a user; the others stay."""
-    with failures_shown():
-        check_for_http(database, user, kinds, *patterns)
-        report = AdminClient(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
-        if user == EVERYONE and report["is_first"]:
-            note(f"{_NOBODY_ELSE} could do everything until now, and can do only this from now on")
-        _tell(report, as_json)
+    check_for_http(database, user, kinds, *patterns)
+    report = AdminClient(context.obj, timeout).report("grant", database, user, kinds, ",".join(patterns))
+    if user == EVERYONE and report["is_first"]:
+        note(f"{_NOBODY_ELSE} could do everything until now, and can do only this from now on")
+    _tell(report, as_json)
 
 
 @app.command()
@@ -99,12 +97,11 @@ def revoke(
 
     It prints what other patterns still allow.
     """
-    with failures_shown():
-        check_for_http(database, user, kinds, *patterns)
-        report = AdminClient(context.obj, timeout).report("revoke", database, user, kinds, ",".join(patterns))
-        if report["still_allowed"]:
-            note(f"another rule still allows {'; '.join(report['still_allowed'])}")
-        _tell(report, as_json)
+    check_for_http(database, user, kinds, *patterns)
+    report = AdminClient(context.obj, timeout).report("revoke", database, user, kinds, ",".join(patterns))
+    if report["still_allowed"]:
+        note(f"another rule still allows {'; '.join(report['still_allowed'])}")
+    _tell(report, as_json)
 
 
 def _tell(report: dict[str, Any], as_json: bool) -> None:
@@ -125,17 +122,16 @@ def can(
 
     Standard output has the answer, and stays empty after an error.
     """
-    with failures_shown():
-        check_for_http(database, user, kind, key)
-        if kind not in KIND_LETTERS:
-            raise UsageError("a kind is one of r (read), w (write), i (increment) and x (remove)")
-        server = AdminClient(context.obj, timeout)
-        report = server.report("explain-permission", database, user, kind, key)
-        text = f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}"
-        if report["reason"] == "no-rule" and not as_json:
-            rules = [row["permissions"] for row in server.rows("users", "list-users", database) if row["user"] == user]
-            text = ": ".join([text, *filter(None, rules)])
-        show_done(report, as_json, text)
+    check_for_http(database, user, kind, key)
+    if kind not in KIND_LETTERS:
+        raise UsageError("a kind is one of r (read), w (write), i (increment) and x (remove)")
+    server = AdminClient(context.obj, timeout)
+    report = server.report("explain-permission", database, user, kind, key)
+    text = f"{'yes' if report['allowed'] else 'no'}: {_reason(report)}"
+    if report["reason"] == "no-rule" and not as_json:
+        rules = [row["permissions"] for row in server.rows("users", "list-users", database) if row["user"] == user]
+        text = ": ".join([text, *filter(None, rules)])
+    show_done(report, as_json, text)
     if not report["allowed"]:
         raise typer.Exit(ExitCode.REFUSED)
 

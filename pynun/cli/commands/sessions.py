@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, AsJson, Timeout
 from pynun.cli.output.tables import show_done, show_json, show_table
 from pynun.cli.remote.admin_client import AdminClient
@@ -35,16 +34,15 @@ def list_all(
 
     Outbox bytes wait to be sent: many of them mean a slow client.
     """
-    with failures_shown():
-        rows = [
-            {column: row[column] for column in COLUMNS}
-            for row in AdminClient(context.obj, timeout).rows("sessions", "list-sessions")
-            if not row["is_this"] and database in (None, row["database"])
-        ]
-        if as_json:
-            show_json(rows)
-        else:
-            show_table(COLUMNS, (_cells(row) for row in rows))
+    rows = [
+        {column: row[column] for column in COLUMNS}
+        for row in AdminClient(context.obj, timeout).rows("sessions", "list-sessions")
+        if not row["is_this"] and database in (None, row["database"])
+    ]
+    if as_json:
+        show_json(rows)
+    else:
+        show_table(COLUMNS, (_cells(row) for row in rows))
 
 
 def _cells(row: dict[str, object]) -> list[object]:
@@ -65,9 +63,8 @@ def disconnect(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """End connections. Clients can reconnect: to keep somebody out, change the token (nun-db users token)."""
-    with failures_shown():
-        server = AdminClient(context.obj, timeout)
-        for identifier in identifiers:
-            server.ask("disconnect", str(identifier))
-        done = [{"id": identifier, "disconnected": True} for identifier in identifiers]
-        show_done(done, as_json, *(f"disconnected session {identifier}" for identifier in identifiers))
+    server = AdminClient(context.obj, timeout)
+    for identifier in identifiers:
+        server.ask("disconnect", str(identifier))
+    done = [{"id": identifier, "disconnected": True} for identifier in identifiers]
+    show_done(done, as_json, *(f"disconnected session {identifier}" for identifier in identifiers))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import UsageError, failures_shown
+from pynun.cli.errors import UsageError
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.remote import credentials
 from pynun.cli.remote.database_client import find_login
@@ -34,23 +34,22 @@ def shell(
     a database. The password of NUN_PWD goes to another machine over wss:// only.
     """
     given: Connection = context.obj
-    with failures_shown():
-        url = given.websocket_url()
-        ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        user, password = credentials.optional_administrator(given, url)
-        login = None
-        if database is not None:
-            login = find_login(
-                given,
-                database,
-                database_user,
-                token,
-                token_file,
-                is_administrator=user is not None and credentials.precedes_token(given, url),
-            )
-        elif token or token_file or database_user:
-            raise UsageError("a token or database user is for a database: name it with -d")
-        from pynun.cli.commands.shell_session import run_shell  # with the client
+    url = given.websocket_url()
+    ca = given.authority.file_for(url.startswith("wss://"), "wss://")
+    user, password = credentials.optional_administrator(given, url)
+    login = None
+    if database is not None:
+        login = find_login(
+            given,
+            database,
+            database_user,
+            token,
+            token_file,
+            is_administrator=user is not None and credentials.precedes_token(given, url),
+        )
+    elif token or token_file or database_user:
+        raise UsageError("a token or database user is for a database: name it with -d")
+    from pynun.cli.commands.shell_session import run_shell  # with the client
 
-        code = run_shell(url, ca, user, password, login)
+    code = run_shell(url, ca, user, password, login)
     raise typer.Exit(code)

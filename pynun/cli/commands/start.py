@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import UsageError, failures_shown
+from pynun.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pynun.cli.options import Connection
@@ -53,22 +53,21 @@ def start(
     """
     from pynun import settings
 
-    with failures_shown():
-        loaded = settings.load(
-            os.environ,
-            {
-                **administrator(context.obj),
-                "NUN_DBS_DIR": data_dir,
-                "NUN_TCP_ADDR": tcp_address,
-                "NUN_WS_ADDR": websocket_address,
-                "NUN_HTTP_ADDR": http_address,
-                "NUN_REPLICATE_ADDR": replicate_address,
-                "NUN_EXTERNAL_ADDR": external_address,
-            },
-        )
-        from pynun.server.app import run  # only now: wrong settings are told without waiting for the imports
+    loaded = settings.load(
+        os.environ,
+        {
+            **administrator(context.obj),
+            "NUN_DBS_DIR": data_dir,
+            "NUN_TCP_ADDR": tcp_address,
+            "NUN_WS_ADDR": websocket_address,
+            "NUN_HTTP_ADDR": http_address,
+            "NUN_REPLICATE_ADDR": replicate_address,
+            "NUN_EXTERNAL_ADDR": external_address,
+        },
+    )
+    from pynun.server.app import run  # only now: wrong settings are told without waiting for the imports
 
-        run(loaded)
+    run(loaded)
 
 
 def administrator(given: Connection) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import ExitCode, failures_shown
+from pynun.cli.errors import ExitCode
 from pynun.cli.options import TIMEOUT_SECONDS_DEFAULT, Timeout
 from pynun.cli.output.escape import prepare_output, printable_for, shown_name
 from pynun.cli.output.numbers import count, duration, size
@@ -46,10 +46,9 @@ def status(
     databases.
     """
     given: Connection = context.obj
-    with failures_shown():
-        target = parse_target(given.http_url(), given.authority)
-        login = optional_login(given, target.url)
-        code = _run_status(target, login, timeout, as_json)
+    target = parse_target(given.http_url(), given.authority)
+    login = optional_login(given, target.url)
+    code = _run_status(target, login, timeout, as_json)
     raise typer.Exit(code)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 
 from pynun.cli.commands.status import database_lines, keys_of
-from pynun.cli.errors import NoConnectionError, UsageError, failures_shown
+from pynun.cli.errors import NoConnectionError, UsageError
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import count, duration, rate, size
 from pynun.cli.remote.credentials import optional_login
@@ -51,9 +51,8 @@ def top(context: typer.Context) -> None:
     No password is needed; the administrator's login adds the names of databases.
     """
     given: Connection = context.obj
-    with failures_shown():
-        target = parse_target(given.http_url(), given.authority)
-        _run_top(target, optional_login(given, target.url))
+    target = parse_target(given.http_url(), given.authority)
+    _run_top(target, optional_login(given, target.url))
 
 
 class Look(NamedTuple):

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
 from pynun.cli.options import (
     TIMEOUT_SECONDS_DEFAULT,
     AsJson,
@@ -39,10 +38,9 @@ def list_all(
 
     The user all stands for sessions that used the database token.
     """
-    with failures_shown():
-        check_for_http(database)
-        rows = list(AdminClient(context.obj, timeout).rows("users", "list-users", database))
-        show_rows(rows, ("user", "has_token", "permissions", "connections"), as_json)
+    check_for_http(database)
+    rows = list(AdminClient(context.obj, timeout).rows("users", "list-users", database))
+    show_rows(rows, ("user", "has_token", "permissions", "connections"), as_json)
 
 
 @app.command()
@@ -57,13 +55,12 @@ def create(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Create a user, who may do nothing until you grant permissions (nun-db permissions grant)."""
-    with failures_shown():
-        check_for_http(database, user)
-        server = AdminClient(context.obj, timeout)
-        whose = credentials.owner(database, user)
-        secret = credentials.new_token(token, token_file, generate, whose)
-        server.ask("add-user", database, user, secret)
-        _tell(f"created {whose}", database, user, secret if generate else None, as_json)
+    check_for_http(database, user)
+    server = AdminClient(context.obj, timeout)
+    whose = credentials.owner(database, user)
+    secret = credentials.new_token(token, token_file, generate, whose)
+    server.ask("add-user", database, user, secret)
+    _tell(f"created {whose}", database, user, secret if generate else None, as_json)
 
 
 @app.command()
@@ -75,11 +72,10 @@ def remove(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Remove a user with its permissions. The user's sessions lose access at once."""
-    with failures_shown():
-        check_for_http(database, user)
-        AdminClient(context.obj, timeout).ask("remove-user", database, user)
-        done = {"database": database, "user": user, "removed": True}
-        show_done(done, as_json, f"removed {credentials.owner(database, user)}")
+    check_for_http(database, user)
+    AdminClient(context.obj, timeout).ask("remove-user", database, user)
+    done = {"database": database, "user": user, "removed": True}
+    show_done(done, as_json, f"removed {credentials.owner(database, user)}")
 
 
 @app.command("token")
@@ -96,13 +92,12 @@ def change_token(
     timeout: Timeout = TIMEOUT_SECONDS_DEFAULT,
 ) -> None:
     """Change the token of a user or of the database. Sessions with the old one lose access at once."""
-    with failures_shown():
-        check_for_http(database, user)
-        server = AdminClient(context.obj, timeout)
-        whose = credentials.owner(database, None if user == EVERYONE else user)
-        secret = credentials.new_token(token, token_file, generate, whose)
-        server.ask("set-token", database, user, secret)
-        _tell(f"changed the token of {whose}", database, user, secret if generate else None, as_json)
+    check_for_http(database, user)
+    server = AdminClient(context.obj, timeout)
+    whose = credentials.owner(database, None if user == EVERYONE else user)
+    secret = credentials.new_token(token, token_file, generate, whose)
+    server.ask("set-token", database, user, secret)
+    _tell(f"changed the token of {whose}", database, user, secret if generate else None, as_json)
 
 
 def _tell(done: str, database: str, user: str, token: str | None, as_json: bool) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pynun.cli.errors import failures_shown
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.output.escape import shown_name
 from pynun.cli.output.tables import note
@@ -43,17 +42,16 @@ def watch(
 ) -> None:
     """Watch keys: print every change as it happens, until Ctrl-C. It takes no patterns."""
     given: Connection = context.obj
-    with failures_shown():
-        url = given.websocket_url()
-        ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-        check_for_websocket(*keys, what="a key")
-        for key in keys:
-            if key.startswith("*") or key.endswith("*"):
-                note(f"watch takes keys, not patterns: {shown_name(key)} is the key of exactly this name")
-        user, password = credentials.optional_administrator(given, url)
-        is_administrator = user is not None and credentials.precedes_token(given, url)
-        login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
-        from pynun.cli.commands.watch_session import run_watch  # with the client
+    url = given.websocket_url()
+    ca = given.authority.file_for(url.startswith("wss://"), "wss://")
+    check_for_websocket(*keys, what="a key")
+    for key in keys:
+        if key.startswith("*") or key.endswith("*"):
+            note(f"watch takes keys, not patterns: {shown_name(key)} is the key of exactly this name")
+    user, password = credentials.optional_administrator(given, url)
+    is_administrator = user is not None and credentials.precedes_token(given, url)
+    login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
+    from pynun.cli.commands.watch_session import run_watch  # with the client
 
-        code = run_watch(url, ca, user, password, login, keys, output.value, current)
+    code = run_watch(url, ca, user, password, login, keys, output.value, current)
     raise typer.Exit(code)
