@@ -12,21 +12,28 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer.core
+import typer.main
+
+from pynun.cli.app import app
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+
+def all_commands() -> Iterator[str]:
+    """The names of all commands, and of the commands in them."""
+    program = typer.main.get_command(app)
+    assert isinstance(program, typer.core.TyperGroup)
+    for name, command in program.commands.items():
+        yield name
+        yield from (f"{name} {part}" for part in getattr(command, "commands", ()))
+
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 REFERENCE = REPOSITORY / "docs" / "cli.md"
-COMMANDS = (
-    "", "start", "create-db", "exec", "get", "set", "del", "keys", "incr", "shell", "watch", "status", "top", "backup", "verify", "restore",
-    "export", "import", "import-nundb", "demo",
-    "databases", "databases list", "databases size", "databases create", "databases drop",
-    "copy-db", "rename-db",
-    "users", "users list", "users create", "users remove", "users token",
-    "permissions", "permissions show", "permissions grant", "permissions revoke", "permissions can",
-    "sessions", "sessions list", "sessions disconnect", "password",
-    "check-config", "stop", "help", "version",
-)  # fmt: skip
+COMMANDS = ("", *all_commands())
+"""All of them, in the order of the help."""
 COLUMNS = 100
 
 INTRODUCTION = """\
