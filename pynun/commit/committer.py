@@ -185,7 +185,7 @@ class Committer:
         operations = self._view.operations - self._view.batch.operations
         self._store.log(batch, operations)
         ended = time.perf_counter()
-        self._speed.observe(ended - began, ended)
+        self._speed.observe(ended - began, ended, was_on_loop=True)
         self._stored(batch, began)
 
     # --- in the task -------------------------------------------------------------------------------------------
@@ -381,7 +381,7 @@ class Committer:
                 await trio.sleep(RETRY_SECONDS)
             else:
                 break
-        self._speed.observe(self._writer.took, time.perf_counter())
+        self._speed.observe(self._writer.took, time.perf_counter(), was_on_loop=False)
         self._stored(batch, began)
 
     def _stored(self, batch: Batch, began: float) -> None:

@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from typing import Final
 
-MEAN_SECONDS_MAX: Final = 0.6e-3
-"""A thread costs two turns of trio, about this long together with its wake-ups (measured: 0.1 to 0.2 ms on a quiet
-machine). With slower commits, reads would wait longer than a thread costs."""
+QUICK_SECONDS: Final = 1e-3
+"""A thread costs two turns of trio, about this long together with its wake-ups (measured: 0.1 to 0.2 ms on a busy
+processor, 0.7 ms on one that was asleep). While the loop's commits take no longer on average, it waits for all."""
+
+RESTS: Final = 10
+"""Otherwise, after each it does not wait again for so many times its duration. So slow commits hold up reads for a
+tenth of the time at most, and the first commit after a pause, such as a viewer's next move, saves the way to the
+thread."""
 
 STALL_SECONDS: Final = 5e-3
-STALL_KEPT_SECONDS: Final = 1.0
-"""After a single commit that takes this long, the loop does not wait for the disk for so long."""
+"""The same follows a single commit that takes this long, wherever it was made."""
+
+MEAN_SECONDS_MAX: Final = 3e-3
+"""With slower commits the thread makes them all. What the thread measures includes waiting for the GIL, so this must be
+well above `QUICK_SECONDS`."""
 
 _SHARE: Final = 1 / 8
-"""Weight of the newest commit in the moving mean."""
+"""Weight of the newest commit in a moving mean."""
 
 
 class DiskSpeed:
-    """What recent commits took, wherever they were made."""
+    """What recent commits took."""
 
     def __init__(self) -> None:
-        self._mean: float | None = None  # of none yet
-        self._stalled_until = 0.0
+        self._mean: float | None = None  # of all commits; of none yet
+        self._loop_mean = 0.0  # of those that the loop made
+        self._rests_until = 0.0
 
-    def observe(self, seconds: float, now: float) -> None:
+    def observe(self, seconds: float, now: float, *, was_on_loop: bool) -> None:
         """A commit took so long and ended now."""
         self._mean = seconds if self._mean is None else self._mean + (seconds - self._mean) * _SHARE
-        if seconds > STALL_SECONDS:
-            self._stalled_until = now + STALL_KEPT_SECONDS
+        if was_on_loop:
+            self._loop_mean += (seconds - self._loop_mean) * _SHARE
+        if seconds > STALL_SECONDS or (was_on_loop and self._loop_mean > QUICK_SECONDS):
+            self._rests_until = now + RESTS * seconds
 
     def is_quick(self, now: float) -> bool:
-        """Whether the next commit is expected to be quick."""
-        return self._mean is not None and self._mean < MEAN_SECONDS_MAX and now >= self._stalled_until
+        """Whether the loop may wait for the next commit."""
+        return self._mean is not None and self._mean < MEAN_SECONDS_MAX and now >= self._rests_until

@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from pynun.commit.committer import MOVES_PER_CHANGE, Committer
-from pynun.commit.disk_speed import MEAN_SECONDS_MAX, STALL_KEPT_SECONDS, STALL_SECONDS, DiskSpeed
+from pynun.commit.disk_speed import MEAN_SECONDS_MAX, QUICK_SECONDS, RESTS, STALL_SECONDS, DiskSpeed
 from pynun.storage import memtable
 from pynun.storage.store import LmdbStore
 from tests.commit import committer_bench
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pynun.engine.overlay import Batch
     from tests.engine.world import Client
 
-QUICK = MEAN_SECONDS_MAX / 2
+QUICK = QUICK_SECONDS / 2
 
 
 def make_quick(committer: Committer) -> None:
@@ -284,26 +284,46 @@ def test_all_that_was_logged_during_a_move_is_owed_to_the_next(
 # --- the disk's speed ------------------------------------------------------------------------------------------
 
 
-def test_a_disk_is_quick_by_its_mean() -> None:
+def test_a_quick_disk_is_waited_for_each_time() -> None:
     speed = DiskSpeed()
     assert not speed.is_quick(0)
-    speed.observe(QUICK, 0)
-    assert speed.is_quick(0)
-    for _ in range(40):
-        speed.observe(2 * MEAN_SECONDS_MAX, 0)
-    assert not speed.is_quick(0)
-    for _ in range(40):
-        speed.observe(QUICK, 0)
+    speed.observe(QUICK, 0, was_on_loop=False)
+    for _ in range(20):
+        assert speed.is_quick(0)
+        speed.observe(QUICK, 0, was_on_loop=True)
+    speed.observe(2 * QUICK_SECONDS, 0, was_on_loop=True)  # once
     assert speed.is_quick(0)
 
 
-def test_a_stall_is_kept_for_a_second() -> None:
+def test_a_disk_that_is_not_quick_is_waited_for_after_a_pause() -> None:
     speed = DiskSpeed()
-    speed.observe(2 * STALL_SECONDS, 10.0)
+    took = MEAN_SECONDS_MAX / 2
+    for _ in range(20):
+        speed.observe(took, 0, was_on_loop=True)
+    assert not speed.is_quick(0.99 * RESTS * took)
+    assert speed.is_quick(RESTS * took)
+    speed.observe(took, 0, was_on_loop=False)  # which may have been the GIL
+    assert speed.is_quick(RESTS * took)
+
+
+def test_a_slow_disk_is_never_waited_for() -> None:
+    speed = DiskSpeed()
+    for _ in range(40):
+        speed.observe(2 * MEAN_SECONDS_MAX, 0, was_on_loop=False)
+    assert not speed.is_quick(1000)
+    for _ in range(40):
+        speed.observe(QUICK, 1000, was_on_loop=False)
+    assert speed.is_quick(1000)
+
+
+@pytest.mark.parametrize("was_on_loop", [True, False])
+def test_a_stall_is_remembered_for_ten_times_as_long(was_on_loop: bool) -> None:
+    speed = DiskSpeed()
+    speed.observe(2 * STALL_SECONDS, 10, was_on_loop=was_on_loop)
     for _ in range(100):
-        speed.observe(QUICK, 10.0)
-    assert not speed.is_quick(10.0 + 0.99 * STALL_KEPT_SECONDS)
-    assert speed.is_quick(10.0 + STALL_KEPT_SECONDS)
+        speed.observe(QUICK, 10, was_on_loop=False)
+    assert not speed.is_quick(10 + 1.99 * RESTS * STALL_SECONDS)
+    assert speed.is_quick(10 + 2 * RESTS * STALL_SECONDS)
 
 
 @pytest.mark.parametrize("is_quick", [True, False])
@@ -321,7 +341,12 @@ def test_a_stall_counts_from_its_end(is_quick: bool) -> None:
 
         bench.store.log = note_end  # type: ignore[method-assign]
         bench.committer._speed.is_quick = lambda now: is_quick  # type: ignore[method-assign]
-        bench.committer._speed.observe = lambda seconds, now: observed.append(now)  # type: ignore[method-assign]
+
+        def observe(_: float, now: float, *, was_on_loop: bool) -> None:
+            assert was_on_loop == is_quick
+            observed.append(now)
+
+        bench.committer._speed.observe = observe  # type: ignore[method-assign]
         change_in_round(bench, "a")
         await until(lambda: bool(observed))
 
