@@ -342,7 +342,8 @@ def test_a_stall_counts_from_its_end(is_quick: bool) -> None:
         bench.store.log = note_end  # type: ignore[method-assign]
         bench.committer._speed.is_quick = lambda now: is_quick  # type: ignore[method-assign]
 
-        def observe(_: float, now: float, *, was_on_loop: bool) -> None:
+        def observe(seconds: float, now: float, *, was_on_loop: bool) -> None:
+            assert seconds > 0
             assert was_on_loop == is_quick
             observed.append(now)
 
