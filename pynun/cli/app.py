@@ -20,7 +20,7 @@ EPILOG = (
     "Exit codes: 0 success; 1 the server refused a command, or could not start, or a backup is damaged; 2 the "
     "command line is invalid; 3 wrong user or password; 4 no server, no answer in time, or not a Nun-db server; 5 "
     "standard output can't be written; 6 imported, but not everything could be read; 7 a key does not exist; 130 "
-    "interrupted.\n\nThe audit trail is the file audit.jsonl in the data folder, unless NUN_AUDIT_FILE names another."
+    "interrupted.\n\nAudit trail: the file audit.jsonl in the data folder, unless NUN_AUDIT_FILE names another."
 )
 
 

@@ -90,6 +90,8 @@ def test_each_command_has_a_manual_page() -> None:
     assert "\\fB" not in "".join(pages.values())
     assert ".B \\-\\-data\\-dir FOLDER\nThe data folder;" in pages["nun-db-start.1"]
     assert ".B nun\\-db databases size\n[OPTIONS] [DATABASE]\n" in pages["nun-db-databases.1"]
+    assert "\n.SH EXIT CODES\n" in pages["nun-db.1"]
+    assert "\n.SH AUDIT TRAIL\n.PP\nthe file audit.jsonl " in pages["nun-db.1"]
     if shutil.which("groff") is not None:
         printed = subprocess.run(
             ["groff", "-man", "-ww", "-Tutf8"],

@@ -81,9 +81,9 @@ def _page(context: Any) -> str:  # noqa: ANN401 - the class of the library's con
                 lines += [".TP", f".BR {PROGRAM}\\-{_escaped(name)} (1)", _escaped(_summary(subcommand))]
             else:
                 lines += _section(typer.Context(subcommand, parent=context, info_name=name))
-    if command.epilog:
-        code, *rest = command.epilog.partition(": ")
-        lines += [f".SH {_escaped(code.upper())}", *_paragraphs("".join(rest).removeprefix(": "))]
+    for paragraph in filter(None, (command.epilog or "").split("\n\n")):
+        heading, _, text = paragraph.partition(": ")
+        lines += [f".SH {_escaped(heading.upper())}", *_paragraphs(text)]
     if context.parent is not None:
         lines += [".SH SEE ALSO", f".BR {PROGRAM} (1)"]
     return "\n".join(lines) + "\n"
