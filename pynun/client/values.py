@@ -36,7 +36,7 @@ def value_text(value: Json) -> str:
 
 def _refuse(part: object) -> object:
     raise TypeError(
-        f"the value is or holds a {type(part).__name__}; what can be stored is text and JSON values: str, int, float,"
+        f"a value of type {type(part).__name__} can't be stored; text and JSON values can: str, int, float,"
         " bool, None, list, tuple and dict"
     )
 

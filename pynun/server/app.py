@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nun_db")
 
 _DURABILITY_MEANING: Final = {
-    Durability.ALWAYS: "what is answered is on disk",
+    Durability.ALWAYS: "acknowledged changes are on disk",
     Durability.RELAXED: "a crash may lose the last 100 ms of changes",
 }
 

@@ -69,7 +69,7 @@ async def test_methods_do_what_those_of_the_client_do(database: Database) -> Non
             await client.set_safe("k", 0, "late")
         with pytest.raises(PermissionDenied):
             await client.list_dbs()
-        with pytest.raises(TypeError, match="is or holds a set"):
+        with pytest.raises(TypeError, match="a value of type set"):
             await client.set("k", {1})  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="semicolon"):
             await client.set("k", "a;b")

@@ -59,9 +59,9 @@ def nested(depth: int) -> list[Any]:
 @pytest.mark.parametrize(
     ("value", "kind", "complaint"),
     [
-        (b"bytes", TypeError, r"is or holds a bytes; what can be stored is text and JSON values"),
-        ({1, 2}, TypeError, "is or holds a set"),
-        ({"a": [object()]}, TypeError, "is or holds a object"),
+        (b"bytes", TypeError, r"of type bytes can't be stored; text and JSON values can"),
+        ({1, 2}, TypeError, "of type set can.t be stored"),
+        ({"a": [object()]}, TypeError, "of type object can.t be stored"),
         ({"a": {1: "b"}}, TypeError, "a dict with a key of type int"),
         ([{None: 1}], TypeError, "a dict with a key of type NoneType"),
         (math.nan, ValueError, "infinite or NaN"),
@@ -73,7 +73,7 @@ def nested(depth: int) -> list[Any]:
     ],
 )
 def test_the_rest_is_refused_with_what_is_wrong(value: Json, kind: type[Exception], complaint: str) -> None:
-    with pytest.raises(kind, match=f"^the value.*{complaint}"):
+    with pytest.raises(kind, match=f"^(a|the) value.*{complaint}"):
         checked_text("the value", value_text(value))
 
 
@@ -118,6 +118,6 @@ def test_json_goes_to_the_server_and_comes_back(database: Database) -> None:
         client.set("text", "hello")
         with pytest.raises(ValueError, match="the value is not JSON"):
             client.get_json("text")
-        with pytest.raises(TypeError, match="is or holds a bytes"):
+        with pytest.raises(TypeError, match="a value of type bytes"):
             client.set("text", b"hello")  # type: ignore[arg-type]
         assert client.get("text") == "hello"
