@@ -36,7 +36,8 @@ class DiskSpeed:
         """A commit took so long and ended now."""
         self._mean = seconds if self._mean is None else self._mean + (seconds - self._mean) * _SHARE
         if was_on_loop:
-            self._loop_mean += (seconds - self._loop_mean) * _SHARE
+            # One stall says nothing about the next commits.
+            self._loop_mean += (min(seconds, MEAN_SECONDS_MAX) - self._loop_mean) * _SHARE
         if seconds > STALL_SECONDS or (was_on_loop and self._loop_mean > QUICK_SECONDS):
             self._rests_until = now + RESTS * seconds
 

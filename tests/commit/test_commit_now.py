@@ -291,7 +291,7 @@ def test_a_quick_disk_is_waited_for_each_time() -> None:
     for _ in range(20):
         assert speed.is_quick(0)
         speed.observe(QUICK, 0, was_on_loop=True)
-    speed.observe(2 * QUICK_SECONDS, 0, was_on_loop=True)  # once
+    speed.observe(STALL_SECONDS, 0, was_on_loop=True)  # once
     assert speed.is_quick(0)
 
 
