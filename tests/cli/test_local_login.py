@@ -68,6 +68,14 @@ def test_a_watch_is_the_databases_users_as_elsewhere(shared_server: Server) -> N
     create_database(shared_server, "local-watch", then="set k v")
     wrong = here(shared_server, "watch", "-d", "local-watch", "-t", "wrong", "k")
     assert wrong.code == 3
+    with_token = ("-d", "local-watch", "-t", "pwd")
+    denied = "To read security keys you must auth as an admin!"
+    for result in (
+        here(shared_server, "watch", *with_token, "$$token"),
+        here(shared_server, "shell", *with_token, standard_input=b"get $$token\n"),
+    ):
+        assert (result.code, result.output) == (1, "")
+        assert denied in result.errors
 
 
 def test_another_login_and_another_address_are_taken_as_given(shared_server: Server) -> None:

@@ -9,7 +9,7 @@ import typer
 from pynun.cli.errors import UsageError
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.remote import credentials
-from pynun.cli.remote.database_client import find_login
+from pynun.cli.remote.database_client import find_logins
 
 if TYPE_CHECKING:
     from pynun.cli.options import Connection
@@ -36,19 +36,13 @@ def shell(
     given: Connection = context.obj
     url = given.websocket_url()
     ca = given.authority.file_for(url.startswith("wss://"), "wss://")
-    user, password = credentials.optional_administrator(given, url)
     login = None
     if database is not None:
-        login = find_login(
-            given,
-            database,
-            database_user,
-            token,
-            token_file,
-            is_administrator=user is not None and credentials.precedes_token(given, url),
-        )
+        user, password, login = find_logins(given, url, database, database_user, token, token_file)
     elif token or token_file or database_user:
         raise UsageError("a token or database user is for a database: name it with -d")
+    else:
+        user, password = credentials.optional_administrator(given, url)
     from pynun.cli.commands.shell_session import run_shell  # with the client
 
     code = run_shell(url, ca, user, password, login)

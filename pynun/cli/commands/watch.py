@@ -10,8 +10,7 @@ import typer
 from pynun.cli.options import DatabaseUser, Token, TokenFile
 from pynun.cli.output.escape import shown_name
 from pynun.cli.output.tables import note
-from pynun.cli.remote import credentials
-from pynun.cli.remote.database_client import find_login
+from pynun.cli.remote.database_client import find_logins
 from pynun.cli.remote.sendable import check_for_websocket
 
 if TYPE_CHECKING:
@@ -48,9 +47,7 @@ def watch(
     for key in keys:
         if key.startswith("*") or key.endswith("*"):
             note(f"watch takes keys, not patterns: {shown_name(key)} is the key of exactly this name")
-    user, password = credentials.optional_administrator(given, url)
-    is_administrator = user is not None and credentials.precedes_token(given, url)
-    login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
+    user, password, login = find_logins(given, url, database, database_user, token, token_file)
     from pynun.cli.commands.watch_session import run_watch  # with the client
 
     code = run_watch(url, ca, user, password, login, keys, output.value, current)

@@ -80,6 +80,21 @@ def find_login(
     return DatabaseLogin(database, database_user, found)
 
 
+def find_logins(
+    given: Connection, url: str, database: str, database_user: str | None, token: str | None, token_file: str | None
+) -> tuple[str | None, str | None, DatabaseLogin]:
+    """For a WebSocket session: the administrator's user and password, None if there are none, and the database's login.
+
+    At the Unix socket, who selects a database by a token is no administrator. Raises UsageError and NoConnectionError.
+    """
+    user, password = credentials.optional_administrator(given, url)
+    is_administrator = user is not None and credentials.precedes_token(given, url)
+    login = find_login(given, database, database_user, token, token_file, is_administrator=is_administrator)
+    if login.token is not None and credentials.is_peer_login(given, url):
+        return None, None, login
+    return user, password, login
+
+
 def _is_administrator(given: Connection) -> bool:
     if given.has_login:
         return True
