@@ -202,3 +202,31 @@ SLEEPING_ENTRY_CHARACTERS: Final = 1024
 WAKING_CHARACTERS_MAX: Final = 32 * 1024 * 1024
 """How much the server sends when sleeping watches wake: as much as one batch of changes. A client that missed more is
 disconnected; it can reconnect and read what it needs."""
+
+CONSOLE_LOGINS_MAX: Final = 64
+"""Logins to the web console at a time, about a kilobyte each. One more ends the one unused for longest."""
+
+CONSOLE_IDLE_SECONDS: Final = 1800.0
+"""A login to the console ends when nobody has used its page for so long: people leave their desks."""
+
+CONSOLE_LOGIN_SECONDS_MAX: Final = 12 * 3600.0
+"""A login to the console ends after so long, however much it is used: a working day."""
+
+CONSOLE_SAMPLE_SECONDS: Final = 5.0
+"""How often the figures of the console's overview are noted. A person sees changes of some seconds."""
+
+CONSOLE_SAMPLES_MAX: Final = 720
+"""An hour of them, which takes 70 KB."""
+
+CONSOLE_CHANGES_MAX: Final = 500
+"""Changes of one write to disk that a page of the console is told of; of the others it gets the number. A person reads
+none of them, and a page draws so many at once."""
+
+CONSOLE_VALUE_CHARACTERS_MAX: Final = 2000
+"""Characters of a value in these; the page asks for the whole value when it is opened."""
+
+CONSOLE_AUDIT_BYTES: Final = 1024 * 1024
+"""The end of the audit trail that the console searches: some 4,000 lines."""
+
+CONSOLE_AUDIT_LINES_MAX: Final = 500
+"""Lines that it shows at once."""

@@ -232,8 +232,8 @@ def storage_strategy(text: str) -> str:
     return "disk"
 
 
-def metrics(text: str) -> bool | Address:
-    """Whether the HTTP port shows metrics, or where else they are shown."""
+def on_off_or_address(text: str) -> bool | Address:
+    """Whether the HTTP port has pages of one kind, or where else they are."""
     if text.lower() in ("on", "off"):
         return text.lower() == "on"
     try:

@@ -132,10 +132,15 @@ SETTINGS: tuple[Setting, ...] = (
         help="text: lines to read. json: one object per line, with time, level, logger and message.",
     ),
     Setting(
-        name="NUN_METRICS", default="on", parse=values.metrics, field="metrics",
+        name="NUN_METRICS", default="on", parse=values.on_off_or_address, field="metrics",
         help="on: Prometheus metrics at /metrics on the HTTP port. HOST:PORT: only there, on a port that runs no "
         "commands and has /livez, /readyz and /healthz too. Database names are shown only there, or after a login as "
         "administrator.",
+    ),
+    Setting(
+        name="NUN_CONSOLE", default="on", parse=values.on_off_or_address, field="console",
+        help="on: the web console at /console on the HTTP port (docs/console.md), over https, or over http from this "
+        "machine's own browser. HOST:PORT: only there, on a port that runs no commands. off: none.",
     ),
     Setting(
         name="NUN_DURABILITY", default="always", parse=_durability, field="durability",
@@ -268,6 +273,7 @@ class Settings:
     log_level: str
     log_format: str
     metrics: bool | Address
+    console: bool | Address
     durability: Durability
     sync: str = "auto"
     message_bytes_max: int

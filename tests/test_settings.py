@@ -63,6 +63,7 @@ def test_defaults_are_those_of_the_original() -> None:
         log_level="info",
         log_format="text",
         metrics=True,
+        console=True,
         durability=Durability.ALWAYS,
         message_bytes_max=16 * 1024 * 1024,
         outbox_bytes_max=8 * 1024 * 1024,

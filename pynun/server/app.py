@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -36,6 +35,7 @@ from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
+from pynun.server.console.console import Console, OwnConsole
 from pynun.server.database_measurer import DatabaseMeasurer
 from pynun.server.login.passwords import Passwords
 from pynun.server.login.throttle import LoginThrottle
@@ -45,6 +45,7 @@ from pynun.server.monitoring.health import Phase, is_scarce
 from pynun.server.newest_conflict import find_newest_conflict
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
+from pynun.server.process.descriptors import raise_descriptor_limit
 from pynun.server.process.drop_privileges import drop_privileges
 from pynun.server.process.service_manager import ServiceManager, how_to_reload, how_to_stop
 from pynun.server.startup.nundb_takeover import take_over
@@ -56,6 +57,7 @@ from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
 from pynun.transports.flusher import Flusher
+from pynun.transports.http.connection import serve_http
 from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def run(settings: Settings) -> None:
 
 
 def _run(settings: Settings) -> None:
-    descriptors_max = _raise_descriptor_limit()
+    descriptors_max = raise_descriptor_limit()
     logs.announce("nundb starting!")
     refuse_other_servers(settings)
     for doubt in doubts(settings):
@@ -163,15 +165,6 @@ def _run(settings: Settings) -> None:
         if not server.is_started:
             stop_signals.check()
     logs.announce("stopped: all acknowledged changes are on disk")
-
-
-def _raise_descriptor_limit() -> int:
-    """Raise the limit of open files to its maximum: the usual 1024 would limit connections."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    descriptors_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return sys.maxsize if descriptors_max == resource.RLIM_INFINITY else descriptors_max
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -341,13 +334,19 @@ class _Server:
             if self._settings.database_bytes_max is not None:
                 accepting.start_soon(self._database_measurer.run, self._engine)
             accepting.start_soon(self._make_backups, service.committer)
+            service.console = console = Console(self._settings, service, self._monitoring, self._audit_writer)
+            accepting.start_soon(console.run)
+            console_port = HTTP._replace(serve=partial(serve_http, own_console=OwnConsole(console)))
             for listener, transport in (
                 (self._listeners.websocket, WEBSOCKET),
                 (self._listeners.http, HTTP),
                 (self._listeners.tcp, TCP),
+                (self._listeners.console, console_port),
             ):
-                handler = partial(self._acceptor.handle, transport, service, stopping)
-                accepting.start_soon(partial(trio.serve_listeners, handler, [listener], handler_nursery=connections))
+                if listener is not None:
+                    handler = partial(self._acceptor.handle, transport, service, stopping)
+                    serve = partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
+                    accepting.start_soon(serve)
             if self._listeners.local is not None:
                 local = partial(self._handle_local, service, stopping)
                 accepting.start_soon(
@@ -417,6 +416,7 @@ class _Server:
             ("http", listeners.http),
             ("tcp", listeners.tcp),
             ("metrics", listeners.metrics),
+            ("console", listeners.console),
         ):
             if listener is not None:
                 text = f"listening: {transport} {listener.address}"

@@ -24,6 +24,7 @@ import trio
 from pynun import limits
 from pynun.audit_file import AuditTrail
 from pynun.backup import folder as backup_folder
+from pynun.errors import BackupError
 from pynun.storage.files.atomic_file import partial_name
 from pynun.storage.integrity.child_process import command, environment
 from pynun.timestamps import steady_seconds, time_of_day
@@ -119,6 +120,23 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
             retry_seconds,
         )
         await trio.sleep(retry_seconds)
+
+
+async def make_backup_now(settings: Settings, folder: Path, figures: BackupFigures, user: str) -> Path:
+    """Make a backup beside the schedule, for an administrator. Raises BackupError."""
+    began = steady_seconds()
+    try:
+        file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
+        failure = await _make(settings.data_dir, file)
+        with _shielded():
+            await trio.to_thread.run_sync(_record, settings, file, failure, user, abandon_on_cancel=True)
+    except OSError as error:
+        raise BackupError(f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}") from None
+    if failure is not None:
+        raise BackupError(failure)
+    figures.newest_steady = began
+    await _remove_oldest(folder, settings.backup_keep, file)
+    return file
 
 
 def _tell_of_the_future(folder: Path, names: list[str], told: set[str]) -> set[str]:
@@ -230,10 +248,10 @@ def _remove_partial(file: Path) -> None:
         file.with_name(partial_name(file.name)).unlink()
 
 
-def _record(settings: Settings, file: Path, failure: str | None) -> None:
+def _record(settings: Settings, file: Path, failure: str | None, user: str | None = None) -> None:
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
     with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
         if failure is None:
-            trail.record("backup", outcome="ok", file=str(file))
+            trail.record("backup", outcome="ok", user=user, file=str(file))
         else:
-            trail.record("backup", outcome="failed", file=str(file), reason=failure)
+            trail.record("backup", outcome="failed", user=user, file=str(file), reason=failure)

@@ -21,7 +21,7 @@ class Counters:
     """The counters of one server's transports."""
 
     __slots__ = ("conflated_events", "dropped", "http_answers", "http_request_seconds", "open", "opened", "refused",
-                 "turn_seconds")  # fmt: skip
+                 "sent", "turn_seconds")  # fmt: skip
 
     def __init__(self) -> None:
         self.opened = dict.fromkeys(TRANSPORTS, 0)
@@ -30,6 +30,8 @@ class Counters:
         """Open connections."""
         self.dropped = dict.fromkeys(DROP_REASONS, 0)
         self.refused = dict.fromkeys(REFUSAL_REASONS, 0)
+        self.sent = 0
+        """Replies and events handed to the sockets of WebSocket and TCP clients."""
         self.conflated_events = 0
         """Events replaced by a newer one of the same key before a slow reader got them."""
         self.turn_seconds = Histogram()

@@ -256,6 +256,7 @@ class Outbox(ABC):
             return
         ready = self._ready
         data = ready[0] if len(ready) == 1 else b"".join(ready)
+        self._flusher.counters.sent += len(ready)
         self._ready = []
         if self._slots:
             self._slots = {}

@@ -8,9 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import httptools
+
+if TYPE_CHECKING:
+    import socket
+    from pathlib import Path
+
+    import trio
+
+    from pynun.transports.client_address import Client
 
 PLAIN_TEXT: Final = b"text/plain; charset=UTF-8"
 
@@ -23,6 +31,52 @@ class Page(NamedTuple):
     content_type: bytes = PLAIN_TEXT
     fields: bytes = b""
     """Further header lines, each with its end."""
+
+
+class FilePage(NamedTuple):
+    """An answer whose body is a file, sent in pieces."""
+
+    path: Path
+    fields: bytes = b""
+    """Further header lines, each with its end."""
+
+
+class Socket(NamedTuple):
+    """An answer after which the connection is a WebSocket."""
+
+    serve: Callable[[socket.socket, trio.Event, Client], Awaitable[None]]
+
+
+class PageRequest(Protocol):
+    """A GET or HEAD without a body."""
+
+    @property
+    def page(self) -> bytes:
+        """Its target."""
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Its headers, as far as they were kept; names in lower case."""
+
+
+class Console(Protocol):
+    """The web console, as the HTTP port sees it."""
+
+    def owns(self, request: PageRequest) -> bool:
+        """Whether a request without a body is for the console. Decided without its login."""
+
+    async def answer(self, request: PageRequest, connected: socket.socket, client: Client) -> Page | FilePage | Socket:
+        """The answer to such a request, whose client is known (`Client.identify`)."""
+
+
+CONSOLE_HEADERS: Final = frozenset(
+    {
+        *(b"host", b"origin", b"cookie", b"accept", b"sec-fetch-site", b"if-none-match", b"x-nun-console"),
+        *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"),
+        *(b"sec-websocket-key", b"sec-websocket-version"),
+    }
+)
+"""What of a request decides about a page of the console."""
 
 
 Pages = Mapping[bytes, Callable[[], Awaitable[Page]]]
@@ -50,6 +104,14 @@ def basic_credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str]
     except (binascii.Error, UnicodeDecodeError):
         return None
     return (user, password) if colon else None
+
+
+def query_of(target: bytes) -> bytes:
+    """The query in a request's target, without its `?`."""
+    try:
+        return httptools.parse_url(target).query or b""
+    except httptools.HttpParserError:
+        return b""
 
 
 def path_of(target: bytes) -> bytes:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.peer import Peer
     from pynun.transports.flusher import Flusher
-    from pynun.transports.pages import Pages
+    from pynun.transports.pages import Console, Pages
 
 _log = logging.getLogger("nun_db")
 
@@ -80,6 +80,7 @@ class Service:
         "admin_pages",
         "allowed_origins",
         "committer",
+        "console",
         "counters",
         "engine",
         "flusher",
@@ -131,6 +132,8 @@ class Service:
         """Those in whose place the administrator, who has logged in, gets another one."""
         self.health_pages: Pages = {}
         """Those that the WebSocket port answers too."""
+        self.console: Console | None = None
+        """The HTTP port's web console."""
         self._complains_at = -math.inf
         self.peers: set[CheckedPeer] = set()
         """Of the open connections, for `check_peers`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import ssl
 import struct
@@ -14,9 +16,12 @@ from pynun import limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CHECKS: Final = 3
 """Checks of a connection within the idle time, at least."""
+
+_FILE_PIECE_BYTES: Final = 256 * 1024
 
 # The head of struct tcp_info (linux/tcp.h): eight bytes, then words of four.
 _HEAD: Final = struct.Struct("=8B13I")
@@ -79,6 +84,21 @@ async def send(connected: socket.socket, data: bytes, on_unread: Callable[[int],
                 await trio.lowlevel.wait_writable(connected)
             if waiting.cancelled_caught:
                 raise TimeoutError("the client reads nothing") from None
+
+
+async def send_file(
+    connected: socket.socket, path: Path, head_of: Callable[[int], bytes], on_unread: Callable[[int], None]
+) -> None:
+    """Send a file behind the head for its size, read in a thread. Raises as `send` does, and OSError."""
+    with await trio.to_thread.run_sync(path.open, "rb") as file:
+        left = os.fstat(file.fileno()).st_size
+        await send(connected, head_of(left), on_unread)
+        while left:
+            piece = await trio.to_thread.run_sync(file.read, min(left, _FILE_PIECE_BYTES))
+            if not piece:
+                raise OSError(errno.EIO, "the file has become shorter")
+            left -= len(piece)
+            await send(connected, piece, on_unread)
 
 
 def address_of(connected: socket.socket) -> str:

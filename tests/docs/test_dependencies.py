@@ -7,6 +7,7 @@ import importlib.metadata
 import re
 import tomllib
 
+import pytest
 from packaging.requirements import Requirement
 
 from tools.clients.server import REPOSITORY
@@ -89,3 +90,13 @@ def test_the_copied_library_is_the_published_one() -> None:
     digest = hashlib.sha256((REPOSITORY / "pynun/demo/static/uqr.mjs").read_bytes()).hexdigest()
     assert f"`{digest}`" in PAGE
     assert "MIT License" in (REPOSITORY / "pynun/demo/static/uqr.LICENSE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"), [("lit-html.js", "BSD 3-Clause"), ("uPlot.js", "MIT License"), ("uPlot.css", "")]
+)
+def test_the_consoles_libraries_are_the_published_ones(name: str, licence: str) -> None:
+    folder = REPOSITORY / "pynun/server/console/static"
+    assert f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" in PAGE
+    if licence:
+        assert licence in (folder / f"{name.removesuffix('.js')}.LICENSE").read_text(encoding="utf-8")

@@ -127,13 +127,13 @@ class NodeScript:
             assert stream is not None
             stream.close()
 
-    def expect(self, event: str) -> dict[str, Any]:
-        """Wait for the script's next report, which must be this event; return it."""
+    def expect(self, *events: str) -> dict[str, Any]:
+        """Wait for the script's next report, which must be one of these events; return it."""
         report = self._reports.get()
-        if report is None or report["event"] != event:
+        if report is None or report["event"] not in events:
             what = "its deadline passed" if self._is_late else f"got {_shortened(report)}"
             printed = "\n".join(map(_shortened, self.errors[-ERROR_LINES_MAX:]))
-            raise ScriptError(f"expected the report {event!r}, {what}\n{printed}")
+            raise ScriptError(f"expected the report {' or '.join(map(repr, events))}, {what}\n{printed}")
         return report
 
     def tell(self, **order: object) -> None:

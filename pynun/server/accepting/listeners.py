@@ -170,6 +170,7 @@ class Listeners:
         """Raises StartError."""
         self._opened: list[SocketListener] = []
         self.metrics: SocketListener | None = None
+        self.console: SocketListener | None = None
         self.local: SocketListener | None = None
         """The Unix socket, which needs the data folder's lock first (`pynun/server/accepting/local_listener.py`)."""
         try:
@@ -178,6 +179,9 @@ class Listeners:
             self.tcp = self._open("tcp", "NUN_TCP_ADDR", settings)
             if isinstance(settings.metrics, Address):
                 self.metrics = listen("metrics", "NUN_METRICS", settings.metrics, settings.idle_seconds)
+            if isinstance(settings.console, Address):
+                self.console = listen("console", "NUN_CONSOLE", settings.console, settings.idle_seconds)
+                self._opened.append(self.console)
         except BaseException:
             self.close()
             raise

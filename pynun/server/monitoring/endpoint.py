@@ -55,7 +55,7 @@ class Monitoring:
         self._waits: dict[trio.CancelScope, None] = {}
         """Of connections that wait for their client, the longest first."""
         self._sizes = DatabaseSizes(store)
-        self._loop_delay_seconds = Histogram()
+        self.loop_delay_seconds = Histogram()
         self.backups = BackupFigures()
         self._service: Service | None = None
         self._metrics: Metrics | None = None
@@ -85,7 +85,7 @@ class Monitoring:
             while True:
                 due = trio.current_time() + _DELAY_SECONDS
                 await trio.sleep_until(due)
-                self._loop_delay_seconds.observe(trio.current_time() - due)
+                self.loop_delay_seconds.observe(trio.current_time() - due)
 
     async def serve(self, listener: SocketListener, certificate: Certificate | None) -> None:
         """Serve the address in NUN_METRICS, until cancelled."""
@@ -113,7 +113,7 @@ class Monitoring:
                 service,
                 self._passwords,
                 self._sizes,
-                self._loop_delay_seconds,
+                self.loop_delay_seconds,
                 self.backups,
             )
         )

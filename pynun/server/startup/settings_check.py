@@ -81,6 +81,8 @@ def _refused_addresses(settings: Settings) -> Iterator[str]:
     ]
     if isinstance(settings.metrics, Address):
         rows.append(("metrics", "NUN_METRICS", settings.metrics))
+    if isinstance(settings.console, Address):
+        rows.append(("console", "NUN_CONSOLE", settings.console))
     for name, variable, address in rows:
         if why := why_not_listen(name, variable, address):
             yield why

@@ -21,25 +21,42 @@ from pynun.transports.client_address import FORWARDING_HEADERS, ForwardingError,
 from pynun.transports.connection_reader import Outcome, SocketReader
 from pynun.transports.http.request_reader import RequestReader
 from pynun.transports.http.request_run import RequestRun
-from pynun.transports.http.responses import CONTINUE, page_response, refuse
-from pynun.transports.pages import LOGIN_HEADERS, UNAUTHORIZED, Page, basic_credentials, path_of
-from pynun.transports.sockets import linger, send
+from pynun.transports.http.responses import CONTINUE, file_head, page_response, refuse
+from pynun.transports.pages import (
+    CONSOLE_HEADERS,
+    LOGIN_HEADERS,
+    UNAUTHORIZED,
+    FilePage,
+    Page,
+    Socket,
+    basic_credentials,
+    path_of,
+)
+from pynun.transports.sockets import linger, send, send_file
 
 if TYPE_CHECKING:
     import socket
 
     from pynun.transports.client_address import Client
     from pynun.transports.http.request_reader import Request
+    from pynun.transports.pages import Console
     from pynun.transports.service import Service
 
 _EMPTY: Final = Page(204, b"")
+_ONLY_CONSOLE: Final = Page(404, b"this port answers GET /console, and runs no commands\n")
 
 
 async def serve_http(
-    connected: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+    connected: socket.socket,
+    service: Service,
+    stopping: trio.Event,
+    client: Client | None = None,
+    *,
+    own_console: Console | None = None,
 ) -> None:
-    """One connection: its requests, one after another."""
-    requests = _Requests(connected, service, client or client_of(connected))
+    """One connection: its requests, one after another. With `own_console`, it is only for that and runs no commands."""
+    client = client or client_of(connected)
+    requests = _Requests(connected, service, client, own_console)
     try:
         if not await requests.serve(stopping) and not requests.is_answering:
             service.counters.http_answers[503] += 1
@@ -48,6 +65,8 @@ async def serve_http(
         return  # the client is gone
     finally:
         requests.forget()
+    if requests.upgraded is not None:
+        await requests.upgraded.serve(connected, stopping, client)
 
 
 class _Requests(SocketReader):
@@ -55,12 +74,20 @@ class _Requests(SocketReader):
 
     has_reply = True
 
-    def __init__(self, connected: socket.socket, service: Service, client: Client) -> None:
+    def __init__(
+        self, connected: socket.socket, service: Service, client: Client, own_console: Console | None = None
+    ) -> None:
         self._scope = trio.CancelScope()
         super().__init__(connected, service, client, self._is_authenticated, self._scope.cancel)
         self._client = client
+        self._console = own_console or service.console
+        self._runs_commands = own_console is None
+        self.upgraded: Socket | None = None
+        """Goes on with the connection, which is a WebSocket from here on."""
         self._origins = service.allowed_origins
         wanted = LOGIN_HEADERS if self._origins.is_open else LOGIN_HEADERS | CORS_HEADERS
+        if self._console is not None:
+            wanted |= CONSOLE_HEADERS
         if client.is_named_by_headers:
             wanted |= FORWARDING_HEADERS
         self._reader = RequestReader(service.message_bytes_max, wanted)
@@ -103,6 +130,7 @@ class _Requests(SocketReader):
             or reader.is_partial
             or reader.refusal is not None
             or reader.complete[0].page
+            or not self._runs_commands
             or not reader.complete[0].is_kept_alive
             or self._run is not None
             or self._unsent
@@ -200,7 +228,13 @@ class _Requests(SocketReader):
         is_last = False
         while reader.complete and not is_last:
             request = reader.complete.popleft()
-            answers.append(await self._answer(request))
+            if self._console is not None and request.page and self._console.owns(request):
+                await self._send(b"".join(answers))
+                answers.clear()
+                if await self._answer_console(self._console, request):
+                    return False
+            else:
+                answers.append(await self._answer(request))
             is_last = not request.is_kept_alive
             if sum(map(len, answers)) > limits.FLUSH_BYTES:
                 await self._send(b"".join(answers))
@@ -220,10 +254,29 @@ class _Requests(SocketReader):
             await send(self.socket, CONTINUE)
         return True
 
+    async def _answer_console(self, console: Console, request: Request) -> bool:
+        """Answer a request for the console; True if the connection is a WebSocket from here on."""
+        answer: Page | FilePage | Socket | None = self._unknown_client(request)
+        if answer is None:
+            answer = await console.answer(request, self.socket, self._client)
+        if isinstance(answer, Socket):
+            self.upgraded = answer
+            return True
+        if isinstance(answer, FilePage):
+            self._service.counters.http_answers[200] += 1
+            self.is_answering = True
+            await send_file(self.socket, answer.path, lambda size: file_head(size, answer.fields), self._hold_unread)
+            self.is_answering = False
+        else:
+            await self._send(self._page_response(answer, request, b""))
+        return False
+
     async def _answer(self, request: Request) -> bytes:
         """The response to a request: one of the server's pages, or the results of its commands."""
         service = self._service
         page, fields = self._page_at_once(request)
+        if page is None and not self._runs_commands:
+            page = _ONLY_CONSOLE
         path = path_of(request.page) if request.page else b""
         make_page = service.pages.get(path)
         if page is not None:
@@ -252,17 +305,22 @@ class _Requests(SocketReader):
 
     def _refusal_of(self, request: Request) -> Page | None:
         """The response to a request that is refused for its origin or address; runs nothing."""
-        counters = self._service.counters
-        try:
-            if not self._client.identify(request.headers):
-                counters.refused["limit"] += 1
-                return Page(503, messages.TOO_MANY_CONNECTIONS.encode())
-        except ForwardingError as error:
-            return Page(400, str(error).encode())
+        if (page := self._unknown_client(request)) is not None:
+            return page
         if not self._origins.allow(request.headers):
-            counters.refused["origin"] += 1
+            self._service.counters.refused["origin"] += 1
             return Page(403, NOT_ALLOWED.encode())
         return None
+
+    def _unknown_client(self, request: Request) -> Page | None:
+        """The response to a request that is refused for its address."""
+        try:
+            if self._client.identify(request.headers):
+                return None
+        except ForwardingError as error:
+            return Page(400, str(error).encode())
+        self._service.counters.refused["limit"] += 1
+        return Page(503, messages.TOO_MANY_CONNECTIONS.encode())
 
     async def _is_admin(self, request: Request) -> bool:
         """Whether the administrator asks; a normal login, with delays, cache and audit."""

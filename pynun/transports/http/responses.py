@@ -21,11 +21,14 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS: Final = {
     200: b"OK",
     204: b"No Content",
+    303: b"See Other",
+    304: b"Not Modified",
     400: b"Bad Request",
     401: b"Unauthorized",
     403: b"Forbidden",
     404: b"Not Found",
     408: b"Request Timeout",
+    409: b"Conflict",
     413: b"Content Too Large",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
@@ -70,6 +73,11 @@ def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
     return _response(page.status, page.body, request, page.content_type, page.fields + fields)
 
 
+def file_head(size: int, fields: bytes) -> bytes:
+    """The head of a response whose body is a file of so many bytes."""
+    return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: %d\r\n%b\r\n" % (_date(), size, fields)
+
+
 def _response(
     status: int,
     body: bytes,
@@ -83,8 +91,8 @@ def _response(
         connection = b"Connection: close\r\n"
     elif request.is_old:
         connection = b"Connection: keep-alive\r\n"
-    if status == 204:  # no body, and so no Content-Length (RFC 9110 section 8.6)
-        return b"HTTP/1.1 204 No Content\r\nDate: %b\r\n%b%b\r\n" % (_date(), connection, fields)
+    if status in (204, 304):  # no body, and so no Content-Length (RFC 9110 section 8.6)
+        return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%b%b\r\n" % (status, _REASONS[status], _date(), connection, fields)
     head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
         status,
         _REASONS[status],

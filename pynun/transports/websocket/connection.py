@@ -78,16 +78,19 @@ async def serve_receiver(
     peer: ConnectionPeer | None = None,
     is_authenticated: Callable[[], bool] = lambda: False,
     client: Client | None = None,
+    head: bytes = b"",
 ) -> None:
     """The protocol part of a connection, with any executor of texts (for the Autobahn suite, an echo).
 
     `text_of` decodes a binary message, or raises UnicodeDecodeError: the connection is closed with 1007. `on_leaving`
-    is called when the client leaves before the connection has ended; `is_authenticated` tells whether it has logged in.
+    is called when the client leaves before the connection has ended; `is_authenticated` tells whether it has logged in;
+    `head` is the handshake, if that was read already.
     """
     scope = trio.CancelScope()
     fast_path = FastPath(
         socket, outbox, receiver, service, commands_of, client or client_of(socket), scope, on_leaving, is_authenticated
     )
+    fast_path.head = head
     try:
         with scope:
             async with trio.open_nursery() as nursery:

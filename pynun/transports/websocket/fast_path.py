@@ -91,6 +91,8 @@ class FastPath(trio.abc.Stream):
         self._is_close_sent = False
         self._is_given_up = False
         self._silences = 0
+        self.head = b""
+        """What has arrived of the handshake before this stream began."""
         self.is_page_answered = False
         """Whether the client asked for a page instead of a WebSocket."""
         self.connection: WebSocketConnection | None = None
@@ -220,6 +222,9 @@ class FastPath(trio.abc.Stream):
     # --- reading -----------------------------------------------------------------------------------------------
 
     async def _receive(self) -> bytes:
+        if self.head:
+            head, self.head = self.head, b""
+            return head
         if self._is_closed:
             raise trio.ClosedResourceError
         received = await receive(self._socket)

@@ -44,7 +44,7 @@ STOP_SECONDS_MAX = 30.0
 
 PORT_ATTEMPTS = 10
 _PORT_IS_TAKEN = "Address already in use"
-_LISTENING = re.compile(r"listening: (websocket|http|tcp|metrics) (\S+):([0-9]+)")
+_LISTENING = re.compile(r"listening: (websocket|http|tcp|metrics|console) (\S+):([0-9]+)")
 _READY = re.compile(r"\bready\b")
 
 
@@ -199,6 +199,7 @@ class Server:
         self.is_anew = is_anew
         self.websocket, self.http, self.tcp = (Address("127.0.0.1", port) for port in free_ports(3))
         self.metrics: Address | None = None  # where NUN_METRICS names an address of its own
+        self.console: Address | None = None  # the same for NUN_CONSOLE
         self.output: list[str] = []  # lines of standard output, of every start
         self.errors: list[str] = []  # lines of standard error, of every start
         self.start_seconds = 0.0  # from the start of the process to its line "ready"
@@ -416,6 +417,7 @@ class Server:
             if match := _LISTENING.search(line):
                 found[match[1]] = Address(match[2], int(match[3]))
         self.metrics = found.pop("metrics", None)
+        self.console = found.pop("console", None)
         if found.keys() != {"websocket", "http", "tcp"}:
             raise ServerDiedError(f"expected three `listening:` lines, got {found}:\n{self.log_text()}")
         self.websocket, self.http, self.tcp = found["websocket"], found["http"], found["tcp"]

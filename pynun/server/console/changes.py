@@ -1,0 +1,113 @@
+"""Tells the console's pages what changes in a database: of each write to disk, the last change of each key.
+
+`watch` tells of one key; a page shows all that match a pattern. So it looks through the batches that are written
+anyway, and only while such a page is open: clients' commands and events cost the same with and without it.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from pynun import limits
+from pynun.engine.events import Event
+from pynun.engine.key_layout import ID_BYTES
+from pynun.engine.patterns import Pattern, parse_pattern
+from pynun.engine.permissions import is_secret_key
+from pynun.protocol import messages
+
+if TYPE_CHECKING:
+    from pynun.engine.dispatch import CommandSession
+    from pynun.engine.effects import Suspension
+    from pynun.engine.overlay import Batch, Entry, View
+    from pynun.transports.outbox import Outbox
+
+_WATCH: Final = "console-watch "
+_UNWATCH: Final = "console-unwatch"
+_WATCHED: Final = "console-watched "
+MASKED: Final = "********"
+
+
+class ConsoleReceiver:
+    """Runs the commands of a console's page, and three of its own.
+
+    `console-watch PATTERN` sends what changes in the selected database, in place of a former pattern;
+    `console-unwatch` ends that; `console-watched ID` tells an administrator what a session watches.
+    """
+
+    def __init__(self, session: CommandSession, outbox: Outbox) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._pattern: Pattern | None = None
+
+    def execute(self, text: str) -> Suspension | None:
+        """Run one command."""
+        if text.startswith(_WATCH):
+            self._follow(parse_pattern(text.removeprefix(_WATCH)))
+        elif text == _UNWATCH:
+            self.close()
+        elif text.startswith(_WATCHED) and self._session.is_admin:
+            self._outbox.reply(self._watched(text.removeprefix(_WATCHED)), 0)
+            return None
+        else:
+            return self._session.execute(text)
+        if not self._session.is_closed:
+            self._outbox.reply(None, 0)
+        return None
+
+    def _watched(self, identifier: str) -> str:
+        """What a session watches, the first of it."""
+        session = self._session.engine.sessions.get(int(identifier)) if identifier.isdecimal() else None
+        keys = [] if session is None else list(islice(session.watches, limits.CONSOLE_CHANGES_MAX))
+        return messages.report("watched", {"keys": keys, "next": None})
+
+    def close(self) -> None:
+        """Look at no more batches. Safe to call twice."""
+        if self._pattern is not None:
+            self._pattern = None
+            self._view.on_taken.remove(self._take)
+
+    @property
+    def _view(self) -> View:
+        return self._session.view
+
+    def _follow(self, pattern: Pattern) -> None:
+        if self._pattern is None:
+            self._view.on_taken.append(self._take)
+        self._pattern = pattern
+
+    def _take(self, batch: Batch) -> None:
+        """Tell of a batch that is about to be written; the message leaves once it is on disk."""
+        session, pattern = self._session, self._pattern
+        database = session.database
+        if database is None or pattern is None or session.is_closed:
+            return
+        prefix = database.prefix
+        changes: list[list[object]] = []
+        size = left_out = 0
+        has_room = self._outbox.waiting_bytes < limits.CONFLATE_BYTES
+        for stored, entry in batch.entries.items():
+            if not stored.startswith(prefix):
+                continue
+            key = stored[ID_BYTES:].decode()
+            if not pattern.matches(key) or not session.may_read(key):
+                continue
+            if not has_room or len(changes) >= limits.CONSOLE_CHANGES_MAX or size > limits.FLUSH_BYTES:
+                left_out += 1
+                continue
+            change = _shown(key, entry)
+            changes.append(change)
+            size += len(key) + len(str(change[2]))
+        if changes or left_out:
+            told = {"database": database.name, "changes": changes, "left_out": left_out}
+            revision = 0 if self._view.is_relaxed else batch.revision
+            self._outbox.event(Event(None, (f"console-changes {json.dumps(told, ensure_ascii=False)}\n",), revision))
+
+
+def _shown(key: str, entry: Entry | None) -> list[object]:
+    """Key, version (null: removed), the beginning of the value, and how many characters it has."""
+    if entry is None:
+        return [key, None, "", 0]
+    text = MASKED if is_secret_key(key) else entry.text
+    return [key, entry.version, text[: limits.CONSOLE_VALUE_CHARACTERS_MAX], len(text)]

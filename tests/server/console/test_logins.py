@@ -1,0 +1,141 @@
+"""Logins to the console: throttled as others are, and ended by time, by hand, and with their password or token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun import limits
+from pynun.server.console.logins import Logins
+from tests.engine.world import World
+from tests.server.console.browser import Browser
+from tools.clients.exact_clients import TcpClient
+from tools.clients.sessions import TOKEN, create_database
+
+if TYPE_CHECKING:
+    from tools.clients.server import Server
+
+ADMIN = ("user-name", "user-pwd")
+
+
+def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(shared_server: Server) -> None:
+    browser = Browser(shared_server.http)
+    found = browser.log_in(*ADMIN)
+    assert found.headers["cache-control"] == "no-store"
+    name, *attributes = browser.set_cookie.split("; ")
+    assert name.startswith(f"nun-console-{shared_server.http.port}=")
+    assert len(name) > 60
+    assert attributes == ["HttpOnly", "SameSite=Strict"], "and so is gone with the browser"
+    assert browser.login() == {"admin": "user-name", "database": None, "user": "all", "seconds_left": 1800}
+
+
+def test_a_wrong_password_is_no_login(shared_server: Server) -> None:
+    browser = Browser(shared_server.http)
+    assert browser.log_in("user-name", "wrong").status == 401
+    assert browser.cookie == ""
+    assert browser.log_in("", "wrong", "no-such-database").status == 401
+    browser.cookie = f"nun-console-{shared_server.http.port}=invented"
+    assert browser.login() is None
+
+
+def test_guessers_wait_as_everywhere(server: Server) -> None:
+    server.stop()
+    server.environment |= {"NUN_LOGIN_BURST": "1", "NUN_LOGIN_MAX_DELAY": "1s"}
+    server.start()
+    browser = Browser(server.http)
+    for number in range(2):
+        assert browser.log_in("user-name", f"wrong-{number}").status == 401
+    assert browser.log_in(*ADMIN).status == 200
+    events = [line["event"] for line in browser.json("audit")["lines"]]
+    assert "login-delay" in events
+
+
+def test_logging_out_ends_it_for_every_copy_of_the_cookie(shared_server: Server) -> None:
+    browser, copy = Browser(shared_server.http), Browser(shared_server.http)
+    browser.log_in(*ADMIN)
+    copy.cookie = browser.cookie
+    with copy.socket() as page:
+        assert page.ask("list-dbs")[-1] == "ok \n"
+        browser.get("/console/logout")
+        assert page.wait_close() == 1008
+    assert "Max-Age=0" in browser.set_cookie
+    assert copy.login() is None
+
+
+def test_another_login_replaces_the_one_before(shared_server: Server) -> None:
+    browser, copy = Browser(shared_server.http), Browser(shared_server.http)
+    browser.log_in(*ADMIN)
+    copy.cookie = browser.cookie
+    browser.log_in(*ADMIN)
+    assert browser.login() is not None
+    assert copy.login() is None
+
+
+def test_a_new_password_ends_it(server: Server) -> None:
+    with TcpClient(server.tcp) as client:
+        client.ask(f"auth {server.credentials}")
+        client.ask("add-admin ana ana-pwd")
+        browser = Browser(server.http)
+        assert browser.log_in("ana", "ana-pwd").status == 200
+        with browser.socket() as page:
+            assert page.ask("list-dbs")[-1] == "ok \n"
+            client.ask("set-admin-password ana other-pwd")
+            assert page.ask("list-dbs") == ["error Not auth \n"]
+            assert browser.login() is None
+
+
+def test_a_new_token_ends_it(shared_server: Server) -> None:
+    create_database(shared_server, "tokens", then="create-user bo bo-pwd")
+    browser = Browser(shared_server.http)
+    assert browser.log_in("bo", "bo-pwd", "tokens").status == 200
+    with TcpClient(shared_server.tcp) as client:
+        client.ask(f"auth {shared_server.credentials}")
+        assert browser.login() is not None
+        client.ask("set-token tokens bo other")
+        assert browser.login() is None
+        browser.log_in("", TOKEN, "tokens")
+        assert browser.login() is not None
+        client.ask("drop-db tokens")
+        assert browser.login() is None
+
+
+def test_a_restart_ends_all(server: Server) -> None:
+    browser = Browser(server.http)
+    browser.log_in(*ADMIN)
+    server.restart()
+    browser.address = server.http
+    assert browser.login() is None
+
+
+def test_time_ends_it_and_use_prolongs_it() -> None:
+    now = 0.0
+    world = World()
+    session = world.admin().session
+    logins = Logins(world.engine, lambda: now)
+    token = logins.begin(session)
+    login = logins.find(token)
+    assert login is not None
+    used_every = limits.CONSOLE_IDLE_SECONDS - 1
+    while now < limits.CONSOLE_LOGIN_SECONDS_MAX - used_every:
+        now += used_every
+        assert logins.find(token) is login
+        logins.touch(login)
+    now = limits.CONSOLE_LOGIN_SECONDS_MAX
+    assert logins.find(token) is None
+    assert login.is_ended
+    token = logins.begin(session)
+    now += limits.CONSOLE_IDLE_SECONDS
+    assert logins.find(token) is None
+
+
+def test_their_number_is_limited() -> None:
+    now = 0.0
+    world = World()
+    session = world.admin().session
+    logins = Logins(world.engine, lambda: now)
+    tokens = []
+    for _ in range(limits.CONSOLE_LOGINS_MAX + 1):
+        now += 1
+        tokens.append(logins.begin(session))
+    assert len(logins) == limits.CONSOLE_LOGINS_MAX
+    assert logins.find(tokens[0]) is None
+    assert logins.find(tokens[1]) is not None

@@ -1,0 +1,1 @@
+"""Tests of `nun-db demo`: the command, its page server, and the page in real browsers."""
