@@ -16,7 +16,9 @@ changes and retries until the batch is on disk.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -72,6 +74,8 @@ DRAIN_SLICE_ENTRIES: Final = 512
 """A stop moves the log into the data for at most this long, in slices of this size: on a slow disk the whole log could
 take longer than a supervisor waits before it kills the server."""
 
+_READ_ONLY: Final = os.strerror(errno.EROFS)
+
 ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
 _log = logging.getLogger("nun_db")
@@ -122,7 +126,7 @@ class Committer:
         self._changed_at = 0.0  # the same of the batch being written
         self._write_began_at = 0.0
         self.failure: str | None = None
-        """Why the last commit failed; None if it succeeded."""
+        """Why the last commit failed, for administrators; None if it succeeded."""
         self._how_to_rescue: str | None = None  # until it is said
         self.is_over = False
         """Whether the data was taken away. Then changes are refused, and only acknowledged ones are still written."""
@@ -345,7 +349,7 @@ class Committer:
         try:
             await self._growing(partial(self._store.log, batch, self._view.operations - self._view.batch.operations))
         except StorageError as error:
-            self.failure = str(error)
+            self.failure = _with_remedy(str(error))
         else:
             self._store.logged(batch)
             self._succeeded()
@@ -421,9 +425,11 @@ class Committer:
                 return
 
     def _refuse_changes(self, batch: Batch, reason: str) -> None:
+        failure = _with_remedy(reason)
         if self._engine.keyspace.refused_changes is None:
-            _log.error("changes can't be stored (%s): new ones are refused until they can", reason)
-        self._engine.keyspace.refused_changes = self.failure = reason
+            _log.error("changes can't be stored (%s): new ones are refused until they can", failure)
+        self._engine.keyspace.refused_changes = reason
+        self.failure = failure
         for waiter in batch.waiters:
             waiter.failed(batch.revision, reason)
         batch.waiters.clear()
@@ -432,8 +438,8 @@ class Committer:
 
     def lose(self, reason: str) -> None:
         """Drop a batch that can't be written and the one filled meanwhile, and tell the waiters."""
-        _log.error("changes can't be stored (%s): they were refused", reason)
-        self.failure = reason
+        self.failure = _with_remedy(reason)
+        _log.error("changes can't be stored (%s): they were refused", self.failure)
         lost = self._view.drop()
         self._engine.reload_after_loss()
         self._make_room()
@@ -445,3 +451,10 @@ class Committer:
     def _make_room(self) -> None:
         self._room.set()
         self._room = trio.Event()
+
+
+def _with_remedy(reason: str) -> str:
+    """Why a commit failed, with what an administrator can do. Linux makes a file system read-only after a disk error,
+    and lets nobody make it writable before it is checked.
+    """
+    return f"{reason}: see dmesg, repair the disk and restart the server" if reason == _READ_ONLY else reason

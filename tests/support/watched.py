@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import resource
+import shutil
 import subprocess
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -113,36 +114,61 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-class HangingDisk:
-    """A disk on a folder that can be made not to answer: what writes to it waits, in the kernel."""
+class FailingDisk:
+    """A file mounted on a folder, which can be made not to answer, or to fail."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, image: Path) -> None:
         self.folder = folder
+        self._image = image
 
     def hang(self) -> None:
+        """What writes to it waits, in the kernel."""
         subprocess.run(["fsfreeze", "--freeze", str(self.folder)], check=True)
 
     def answer(self) -> None:
+        """Go on after `hang`."""
         subprocess.run(["fsfreeze", "--unfreeze", str(self.folder)], capture_output=True, check=False)
+
+    def fail(self) -> None:
+        """Make it read-only, as ext4 does it after a disk error."""
+        subprocess.run(["mount", "-o", "remount,abort", str(self.folder)], check=True)
+
+    @contextlib.contextmanager
+    def repaired(self, folder: Path) -> Iterator[Path]:
+        """Mount what the disk holds on another folder, after fsck(8). A copy: a namespace may still have it mounted."""
+        image = folder.with_suffix(".image")
+        shutil.copyfile(self._image, image)
+        assert subprocess.run(["fsck.ext4", "-p", str(image)], capture_output=True, check=False).returncode in (0, 1)
+        with _mounted(image, folder):
+            yield folder
 
 
 @contextlib.contextmanager
-def hanging_disk(folder: Path) -> Iterator[HangingDisk]:
+def _mounted(image: Path, folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-o", "loop", str(image), str(folder)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+@contextlib.contextmanager
+def failing_disk(folder: Path, mib: int = 16) -> Iterator[FailingDisk]:
     """Mount a file as a disk on a folder; skips the test where that is not allowed."""
     image = folder.with_suffix(".image")
     with image.open("wb") as file:
-        file.truncate(16 * 1024 * 1024)
-    folder.mkdir()
-    for command in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode:
-            pytest.skip(f"no file can be mounted here: {done.stderr.decode().strip()}")
-    disk = HangingDisk(folder)
-    try:
-        yield disk
-    finally:
-        disk.answer()
-        subprocess.run(["umount", "-l", str(folder)], check=False)
+        file.truncate(mib * 1024 * 1024)
+    made = subprocess.run(["mkfs.ext4", "-q", str(image)], capture_output=True, check=False)
+    assert made.returncode == 0, made.stderr
+    with _mounted(image, folder):
+        disk = FailingDisk(folder, image)
+        try:
+            yield disk
+        finally:
+            disk.answer()
 
 
 def fill(file: Path) -> None:

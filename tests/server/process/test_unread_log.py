@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import pytest
 
-from tests.support.watched import Scrape, hanging_disk, request, wait_until
+from tests.support.watched import Scrape, failing_disk, request, wait_until
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
 from tools.clients.server import (
     ADMIN_PASSWORD,
@@ -201,7 +201,7 @@ def test_a_start_that_fails_ends_though_nobody_reads_why(disk_folder: Path) -> N
 
 def test_an_audit_trail_on_a_disk_that_hangs(disk_folder: Path) -> None:
     """Who is audited is served; the stop waits for it for two seconds, and the kernel for the rest."""
-    with hanging_disk(disk_folder / "disk") as disk:
+    with failing_disk(disk_folder / "disk") as disk:
         server = Server(disk_folder / "dbs", environment={"NUN_AUDIT_FILE": str(disk.folder / "audit.jsonl")})
         with server:
             http_post(server.http, f"{ADMIN}; create-db before pwd")
