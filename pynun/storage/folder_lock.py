@@ -97,7 +97,7 @@ class FolderLock:
     def _in_use(self, owner: str) -> str:
         return (
             f"the data folder {self._folder_path} is in use by another nun-db server (process {owner or 'unknown'}): "
-            "stop that one first, or choose another folder with NUN_DBS_DIR"
+            "stop that one first (nun-db stop says how), or choose another folder with NUN_DBS_DIR"
         )
 
 
