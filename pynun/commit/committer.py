@@ -16,9 +16,7 @@ changes and retries until the batch is on disk.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -26,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun.commit.disk_speed import DiskSpeed
+from pynun.commit.remedy import with_remedy
 from pynun.commit.writer_thread import WriterThread
 from pynun.errors import DamageError, MapFullError, ReopenError, StorageError, TakenAwayError
 from pynun.histogram import Histogram
@@ -73,8 +72,6 @@ DRAIN_SECONDS: Final = 1.0
 DRAIN_SLICE_ENTRIES: Final = 512
 """A stop moves the log into the data for at most this long, in slices of this size: on a slow disk the whole log could
 take longer than a supervisor waits before it kills the server."""
-
-_READ_ONLY: Final = os.strerror(errno.EROFS)
 
 ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -349,7 +346,7 @@ class Committer:
         try:
             await self._growing(partial(self._store.log, batch, self._view.operations - self._view.batch.operations))
         except StorageError as error:
-            self.failure = _with_remedy(str(error))
+            self.failure = with_remedy(str(error))
         else:
             self._store.logged(batch)
             self._succeeded()
@@ -425,7 +422,7 @@ class Committer:
                 return
 
     def _refuse_changes(self, batch: Batch, reason: str) -> None:
-        failure = _with_remedy(reason)
+        failure = with_remedy(reason)
         if self._engine.keyspace.refused_changes is None:
             _log.error("changes can't be stored (%s): new ones are refused until they can", failure)
         self._engine.keyspace.refused_changes = reason
@@ -438,7 +435,7 @@ class Committer:
 
     def lose(self, reason: str) -> None:
         """Drop a batch that can't be written and the one filled meanwhile, and tell the waiters."""
-        self.failure = _with_remedy(reason)
+        self.failure = with_remedy(reason)
         _log.error("changes can't be stored (%s): they were refused", self.failure)
         lost = self._view.drop()
         self._engine.reload_after_loss()
@@ -451,10 +448,3 @@ class Committer:
     def _make_room(self) -> None:
         self._room.set()
         self._room = trio.Event()
-
-
-def _with_remedy(reason: str) -> str:
-    """Why a commit failed, with what an administrator can do. Linux makes a file system read-only after a disk error,
-    and lets nobody make it writable before it is checked.
-    """
-    return f"{reason}: see dmesg, repair the disk and restart the server" if reason == _READ_ONLY else reason
