@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.watched import wait_until
 from tools.clients.exact_clients import http_post
 from tools.clients.lives import Life
 from tools.clients.load import States, check_writer, read_states, start_writers
+from tools.clients.server import Server
 from tools.clients.sessions import create_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from tools.clients.server import Server
+    from pathlib import Path
 
 KILLS = int(os.environ.get("NUN_TEST_KILLS", "20"))
 KILLS_PER_FOLDER = [min(2, KILLS), *(6 for _ in range(2, KILLS, 6))]
@@ -30,6 +33,9 @@ SEED = int(os.environ.get("NUN_TEST_SEED", random.SystemRandom().randrange(1_000
 
 OLD_SECONDS = 4.0
 """So old is what `relaxed` must not lose: forty times what it may."""
+
+STOPPED_SECONDS = 2.0
+YEAR_SECONDS = 365 * 86_400
 
 DATABASE = "crash"
 CONFLICTS = "crashconflicts"
@@ -42,6 +48,11 @@ def _kill_under_load(server: Server, seed: int) -> Life:
     server.kill()
     life.finish()
     return life
+
+
+def _wait_for_more(life: Life) -> None:
+    before = life.acknowledged
+    wait_until(lambda: life.acknowledged > before + 20)
 
 
 @pytest.mark.timeout(300)
@@ -70,6 +81,39 @@ def test_everything_acknowledged_survives_a_kill(server: Server, folder: int) ->
     assert read_states(server, DATABASE, list(settled)) == settled, "an earlier life's values changed later"
     print(f"{kills} kills from seed {first}: {changes} acknowledged changes, all there")
     assert changes > 20 * kills, "too little load to mean anything"
+
+
+@pytest.mark.system
+@pytest.mark.timeout(300)
+def test_stops_and_a_clock_that_is_set_lose_nothing(disk_folder: Path) -> None:
+    """The server is stopped (SIGSTOP) for seconds, and its clock set on and back, all under load."""
+    ahead = disk_folder / "ahead"
+    server = Server(disk_folder / "dbs", wrapper=(sys.executable, "-m", "tests.support.set_clock", str(ahead)))
+
+    def set_clock(seconds: int) -> None:
+        new = ahead.with_suffix(".new")
+        new.write_text(str(seconds), encoding="ascii")
+        new.rename(ahead)
+
+    set_clock(0)
+    with server:
+        create_database(server, DATABASE)
+        create_database(server, CONFLICTS, strategy="arbiter")
+        settled: States = {}
+        for seconds in (YEAR_SECONDS, -YEAR_SECONDS, -50 * YEAR_SECONDS):
+            life = Life(server, DATABASE, CONFLICTS, SEED + seconds)
+            threading.Event().wait(0.3)
+            set_clock(seconds)
+            _wait_for_more(life)
+            server.send_signal(signal.SIGSTOP)
+            threading.Event().wait(STOPPED_SECONDS)
+            server.send_signal(signal.SIGCONT)
+            _wait_for_more(life)
+            server.kill()
+            life.finish()
+            server.start()
+            settled |= life.check()
+        assert read_states(server, DATABASE, list(settled)) == settled
 
 
 @pytest.mark.system
