@@ -106,7 +106,7 @@ def test_every_screen_and_every_write(run: Run, console: Server) -> None:
             with tcp_session(console, "plan", "plan-token") as client:
                 said = {"from": "a1", "seq": 1, "at": 1_700_000_000_000}
                 client.ask(f"set client-lesson-1-person-a1 {json.dumps({**said, 'value': {'name': 'Ana'}})}")
-                client.ask(f"set client-lesson-1-lead {json.dumps({**said, 'value': 'a1'})}")
+                client.ask(f"set client-lesson-1-lead {json.dumps({**said, 'value': {'leader': 'a1'}})}")
 
         orders = {"connect": connect, "change": change, "conflict": conflict, "rooms": rooms}
         found = run("everything", orders)
@@ -116,7 +116,7 @@ def test_every_screen_and_every_write(run: Run, console: Server) -> None:
     assert [json.loads(line)["key"] for line in found["lines"].splitlines()] == ["client-1", "client-2"]
     assert "Yes." in found["may"]
     assert "wx client-*" in found["may"]
-    assert "Ana" in found["room"]
+    assert "Ana leads" in found["room"]
     assert found["backup"] > 10_000
     with TcpClient(console.tcp) as client:
         client.ask(f"auth {console.credentials}")

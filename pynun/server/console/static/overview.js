@@ -7,6 +7,7 @@ import { duration, icon, number, preferences, size, timeTag } from './ui.js';
 
 const EVERY_MS = 5000;
 const HOUR_SECONDS = 3600;
+const SHORTEST_SECONDS = 300;
 const LEGEND_REM = 3.6;
 
 /** The charts: lines with the columns that they are made of. */
@@ -23,6 +24,12 @@ const CHARTS = [
   { id: 'commit', lines: [['chartCommit', commitMs], ['chartDelay', (h) => rates(h, h.loop_delay_seconds, 1000)]] },
   { id: 'memory', lines: [['chartMemory', (h) => h.memory_bytes.map((bytes) => bytes / 1048576)]] },
 ];
+
+/** The last hour; less, if the server has not run for so long. */
+function rangeOf(times) {
+  const max = times.at(-1) ?? Date.now() / 1000;
+  return { min: Math.max(max - HOUR_SECONDS, Math.min(times[0] ?? max, max - SHORTEST_SECONDS)), max };
+}
 
 function rates(history, column, factor = 1) {
   return column.map((value, place) => {
@@ -217,14 +224,12 @@ export class Overview {
 
   #setData(plot, data) {
     plot.setData(data, false);
-    const end = data[0].at(-1) ?? Date.now() / 1000;
-    plot.setScale('x', { min: end - HOUR_SECONDS, max: end });
+    plot.setScale('x', rangeOf(data[0]));
   }
 
   #makePlot(chart, data, element) {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
-    const end = data[0].at(-1) ?? Date.now() / 1000;
     const rem = Number.parseFloat(style.fontSize);
     const font = `${Math.round(0.8 * rem)}px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { font, stroke: colour('muted'), grid: { stroke: colour('line'), width: 1 }, ticks: { stroke: colour('line') } };
@@ -239,7 +244,7 @@ export class Overview {
       height: element.clientHeight - LEGEND_REM * rem,
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
-      scales: { x: { time: true, min: end - HOUR_SECONDS, max: end }, y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] } },
+      scales: { x: { time: true, ...rangeOf(data[0]) }, y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] } },
       axes: [
         { ...axis, values: (_u, ticks) => ticks.map((at) => clock.format(at * 1000)), space: 5 * rem },
         { ...axis, size: 4 * rem, values: (_u, ticks) => ticks.map((value) => number(value, 2)) },

@@ -86,14 +86,15 @@ export class Rooms {
 
   #room(room) {
     const leader = room.people.find(({ id }) => id === room.lead);
+    const says = leader ? t('leads', leader.name) : t(room.lead ? 'leaderAway' : 'nobodyLeads');
     return html`<section class="panel room"><h2>${room.name}</h2>
       <p>${icon('users')} ${t('peopleCount', number(room.people.length))} ·
-        ${room.lead ? t('leads', leader?.name ?? room.lead) : t('nobodyLeads')}</p>
+        ${says}</p>
       ${
         room.people.length
           ? html`<ul class="plain-list">${room.people.map(
               ({ id, name }) =>
-                html`<li><span class="strong">${name}</span>${id === room.lead ? html`<span class="badge good">${t('leader')}</span>` : room.lead ? html`<span class="badge">${t('follows')}</span>` : nothing}</li>`,
+                html`<li><span class="strong">${name}</span>${id === room.lead ? html`<span class="badge good">${t('leader')}</span>` : leader ? html`<span class="badge">${t('follows')}</span>` : nothing}</li>`,
             )}</ul>`
           : nothing
       }
@@ -120,7 +121,6 @@ function note(rooms, key, message) {
     const id = part.slice('person-'.length);
     if (value !== null) room.people.push({ id, name: String(value?.name ?? given?.name ?? id).slice(0, 64) });
   } else if (part === 'lead') {
-    const lead = value?.id ?? value?.person ?? value ?? null;
-    room.lead = typeof lead === 'string' ? lead : null;
+    room.lead = typeof value?.leader === 'string' ? value.leader : null;
   }
 }

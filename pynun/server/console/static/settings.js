@@ -45,7 +45,7 @@ export class Settings {
       <div class="table-box" tabindex="0" role="region" aria-label=${t('settings')}><table class="settings-table">
         <thead><tr><th>${t('setting')}</th><th>${t('value')}</th><th>${t('meaning')}</th></tr></thead>
         <tbody>${rows.map(
-          (row) => html`<tr><td><code class="strong">${row.name}</code></td>
+          (row) => html`<tr><td class="nowrap"><code class="strong">${row.name}</code></td>
             <td>${row.value === '' ? html`<span class="muted">${t('notSet')}</span>` : html`<code>${row.value}</code>`}
               ${row.is_default ? nothing : html`<span class="badge">${t('changed')}</span>`}</td>
             <td class="muted wide-text">${row.help}</td></tr>`,

@@ -274,6 +274,7 @@ const TEXTS = {
   peopleCount: ['People: {0}', 'Personen: {0}'],
   leads: ['{0} leads', '{0} führt'],
   nobodyLeads: ['nobody leads: all move together', 'niemand führt: alle bewegen gemeinsam'],
+  leaderAway: ['the leader is away', 'wer führt, ist nicht da'],
   leader: ['leads', 'führt'],
   follows: ['follows', 'folgt'],
   lastShared: ['Last shared', 'Zuletzt geteilt'],
