@@ -103,6 +103,7 @@ _TOGETHER = ("system/container", "system/browser", "system/javascript", "websock
 # What takes minutes begins first, and what takes a moment comes last: so all workers end at about the same time.
 _LONGEST = (
     *("system/installer/test_install.py", "system/container", "system/demo/test_page.py", "system/browser"),
+    "system/console",
     *("system/installer", "system/javascript", "websocket_suite", "system/benchmark/test_scale.py", "system"),
     *("crash/", "server/", "cli/", "conformance/", "docs/test_examples.py", "properties"),
 )
