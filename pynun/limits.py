@@ -29,6 +29,12 @@ and proxies that close idle connections after 30 s keep it open."""
 PEERS_CHECKED_AT_ONCE: Final = 200
 """Connections checked in one go before other work continues: about two milliseconds, more if each needs a ping."""
 
+EPHEMERAL_KEYS_MAX: Final = 64
+"""Ephemeral keys of one session. They are kept in memory; who says where somebody is and points needs two."""
+
+EPHEMERAL_BYTES_MAX: Final = 64 * 1024
+"""The value of an ephemeral key, kept in memory too."""
+
 UNFINISHED_MESSAGES: Final = 4
 """NUN_MAX_UNFINISHED_SIZE must hold this many of the largest messages. A fragmented one may count four times: it is
 kept as str, where one character can make all take four bytes (PEP 393)."""

@@ -79,6 +79,22 @@ class KeyCommands(Asking):
         """
         await self._ask(f"set {checked_word('the key', key)} {checked_text('the value', value_text(value))}")
 
+    async def set_ephemeral(self, key: str, value: Json) -> None:
+        """Set `key` until this client's connection ends; then the server removes it and tells who watches it.
+
+        After a reconnection the client sets it again. Raises CommandError if the key is stored, or there are too many,
+        and as `set` does.
+
+        ```python
+        async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:
+            async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as other:
+                await other.set_ephemeral("here-ana", "in room 3")
+                assert await client.get("here-ana") == "in room 3"
+            # A moment later the key is gone.
+        ```
+        """
+        await self._ask(f"set-ephemeral {checked_word('the key', key)} {checked_text('the value', value_text(value))}")
+
     async def set_safe(self, key: str, version: int, value: Json) -> None:
         """Set `key` if nobody else has set it since `version` was read; its version becomes `version` + 1.
 

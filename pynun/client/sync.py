@@ -113,6 +113,7 @@ class SyncClient:
     get_safe = _waiting(Client.get_safe)
     set = _waiting(Client.set)
     set_safe = _waiting(Client.set_safe)
+    set_ephemeral = _waiting(Client.set_ephemeral)
     increment = _waiting(Client.increment)
     remove = _waiting(Client.remove)
     keys = _waiting(Client.keys)

@@ -123,6 +123,8 @@ def apply_strategy(keyspace: Keyspace, database: Database, key: str, entry: Entr
     match database.strategy:
         case "newer":
             return following(entry.version)
+        case _ if key in database.ephemeral:
+            raise messages.INVALID_VERSION  # no decision about it may outlive it
         case "none":
             raise messages.INVALID_VERSION
         case "arbiter" if is_security_key(key):

@@ -55,6 +55,7 @@ class Member(Protocol):
     user: str
     watches: dict[str, None]
     watches_weight: int
+    ephemeral: dict[str, None]
     sleeper: Sleeper | None
 
     @property
@@ -89,6 +90,7 @@ class Database:
     __slots__ = (
         "before",
         "connections_key",
+        "ephemeral",
         "is_dropped",
         "name",
         "pending_prefix",
@@ -111,6 +113,8 @@ class Database:
         """Its size limit; None: no limit."""
         self.sessions: dict[Member, None] = {}
         self.watchers: dict[str, dict[Watcher, None]] = {}
+        self.ephemeral: dict[str, Member] = {}
+        """The ephemeral keys, and the session that each of them ends with."""
         self.rules: WeakValueDictionary[str, Rules] = WeakValueDictionary()
         """The rules of the users who are here, shared by their sessions."""
 

@@ -192,6 +192,8 @@ class Engine:
         for session in database.sessions:
             session.lose_database()
         database.sessions.clear()
+        for key in list(database.ephemeral):
+            self.keyspace.forget_ephemeral(database, key)
         self.view.volatile.pop(database.connections_key, None)
         self._forget_name(database.name)
         self.context.on_drop()
@@ -254,11 +256,15 @@ class Engine:
         return database, replaced
 
     def _take_identifier(self, database: Database, identifier: int) -> None:
-        """Have a database's data under another identifier, and its count of sessions too."""
-        count = self.view.volatile.pop(database.connections_key, None)
+        """Have a database's data under another identifier, its count of sessions and its ephemeral keys too."""
+        volatile = self.view.volatile
+        count = volatile.pop(database.connections_key, None)
+        ephemeral = {key: volatile.pop(database.stored_key(key)) for key in database.ephemeral}
         database.take_identifier(identifier)
         if count is not None:
-            self.view.volatile[database.connections_key] = count
+            volatile[database.connections_key] = count
+        for key, entry in ephemeral.items():
+            volatile[database.stored_key(key)] = entry
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""

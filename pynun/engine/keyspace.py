@@ -100,6 +100,9 @@ class Keyspace:
             if key != "$$token":
                 raise messages.version_out_of_range(key)
             entry = Entry(0, entry.text)  # it can't be removed, and must always be changeable
+        if key in database.ephemeral:
+            self.put_ephemeral(database, key, entry)
+            return
         if database.size_limit is not None:
             self._count_change(database, database.size_limit, key, entry.text)
         if key[:1] == "$":
@@ -132,6 +135,21 @@ class Keyspace:
         if key in database.watchers:
             database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
 
+    def put_ephemeral(self, database: Database, key: str, entry: Entry) -> None:
+        """The change of a key that a session has made ephemeral, its watchers told."""
+        self.view.volatile[database.stored_key(key)] = entry
+        database.notify(key, messages.changed(key, entry.version, entry.text), 0)
+
+    def remove_ephemeral(self, database: Database, key: str) -> None:
+        """The end of an ephemeral key, its watchers told."""
+        self.forget_ephemeral(database, key)
+        database.notify(key, messages.removed(key), 0)
+
+    def forget_ephemeral(self, database: Database, key: str) -> None:
+        """The end of an ephemeral key of a database that is dropped."""
+        database.ephemeral.pop(key).ephemeral.pop(key, None)  # a session that lost its database has none
+        del self.view.volatile[database.stored_key(key)]
+
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:
         """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
         self.check_changeable()
@@ -139,6 +157,9 @@ class Keyspace:
 
     def remove(self, database: Database, key: str) -> None:
         """Remove a key, its watchers told. Raises Refusal while the store can't take changes."""
+        if key in database.ephemeral:
+            self.remove_ephemeral(database, key)
+            return
         self.check_changeable()
         if database.size_limit is not None:
             self._count_change(database, database.size_limit, key, None)

@@ -92,7 +92,7 @@ _NOT_CHANGED: Final = Entry(0, "")  # compared by identity: "this batch says not
 
 
 class View:
-    """The newest state: batch being filled, batch being written, volatile entries, store."""
+    """The newest state: volatile entries, batch being filled, batch being written, store."""
 
     __slots__ = (
         "_on_first_change",
@@ -123,7 +123,7 @@ class View:
         self.writing: Batch | None = None
         self.operations = operations
         self.volatile: dict[bytes, Entry] = {}
-        """Entries that live as long as the process (`$connections`): never written, and new after a restart."""
+        """Entries that are never written (`$connections`, ephemeral keys): where there is one, it is the newest."""
         self.depends = 0
         self.losses = 0
         """How often batches were lost or a database replaced: what was read over a longer time must not span it."""
@@ -133,6 +133,8 @@ class View:
 
     def read(self, key: bytes) -> Entry | None:
         """The newest entry of a stored key; notes what the reply then depends on."""
+        if key in self.volatile:
+            return self.volatile[key]
         entry = self.batch.entries.get(key, _NOT_CHANGED)
         if entry is not _NOT_CHANGED:
             if not self.is_relaxed:
@@ -144,8 +146,6 @@ class View:
                 if self.depends < self.writing.revision and not self.is_relaxed:
                     self.depends = self.writing.revision
                 return entry
-        if key in self.volatile:
-            return self.volatile[key]
         return self.store.get(key)
 
     def write(self, key: bytes, entry: Entry | None) -> None:
@@ -165,13 +165,14 @@ class View:
 
     def unwritten(self, prefix: bytes) -> dict[bytes, Entry | None]:
         """The entries under `prefix` that the store does not have yet or never gets, the newest of each key."""
-        found: dict[bytes, Entry | None] = {k: e for k, e in self.volatile.items() if k.startswith(prefix)}
+        found: dict[bytes, Entry | None] = {}
         for batch in (self.writing, self.batch):
             if batch is not None:
                 hits = {k: e for k, e in batch.entries.items() if k.startswith(prefix)}
                 if hits and not self.is_relaxed:
                     self.depends = max(self.depends, batch.revision)
                 found.update(hits)
+        found.update((k, e) for k, e in self.volatile.items() if k.startswith(prefix))
         return found
 
     def add_waiter(self, revision: int, waiter: Waiter) -> bool:

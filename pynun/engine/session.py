@@ -30,6 +30,7 @@ class Session:
         "database",
         "done",
         "engine",
+        "ephemeral",
         "identifier",
         "is_admin",
         "is_closed",
@@ -77,6 +78,8 @@ class Session:
         """Approximate memory of its watches."""
         self.watches_weight = 0
         """Sum of the watches' weights (`watch_weight`), which the limit applies to."""
+        self.ephemeral: dict[str, None] = {}
+        """Keys of the selected database that end with it."""
         self.sleeper: Sleeper | None = None
         """Knows which of the watches sleep; None before the first one does."""
 
@@ -133,6 +136,8 @@ class Session:
         if database is not None:
             if self.watches:
                 database.unwatch_all(self)
+            for key in list(self.ephemeral):
+                self.keyspace.remove_ephemeral(database, key)
             database.sessions.pop(self, None)
             self.database = self.secret = None
             self.user = EVERYONE
@@ -144,6 +149,7 @@ class Session:
         self.database = self.secret = self.sleeper = None
         self.user = EVERYONE
         self.rules = None
+        self.ephemeral.clear()
         self.watches.clear()
         self.watches_weight = 0
         self.hold_watches(-self.watches_bytes)

@@ -73,6 +73,8 @@ TOKEN_NOT_REMOVABLE = Refusal("$$token key cannot be removed")
 NOT_NUMERIC = Refusal("Key is not numeric")
 OUT_OF_RANGE = Refusal("increment out of range")
 INVALID_VERSION = Refusal("Invalid version!")
+NOT_EPHEMERAL = Refusal("the key is stored, and can't be ephemeral: remove it first")
+NEVER_EPHEMERAL = Refusal("a key that begins with $ can't be ephemeral")
 NO_ARBITER = Refusal("An conflitct happend and there is no arbiter client not connected")
 NO_DATABASE_TO_SNAPSHOT = Refusal("No database selected")
 
@@ -190,6 +192,16 @@ def too_many_keys(most: int) -> Refusal:
 def too_much_listed(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"too many keys: at most {most} bytes of them, ask for fewer by a pattern")
+
+
+def ephemeral_too_long(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"value too long: an ephemeral key holds at most {most} bytes")
+
+
+def too_many_ephemeral(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many ephemeral keys: a session may have {most}")
 
 
 def key_too_long(most: int) -> Refusal:

@@ -58,6 +58,22 @@ def open_database(database: Database) -> Client:
 
 
 @trio_test
+async def test_an_ephemeral_key_is_set_again(server: Server) -> None:
+    database = make_database(server)
+    async with open_database(database) as client, open_database(database) as other:
+        await client.set_ephemeral("here-ana", "in room 3")
+        await client.set_ephemeral("here-ben", "gone")
+        await client.remove("here-ben")
+        events = client.events()
+        await kill(server)
+        await wait_for(events, ConnectionLost)
+        await start(server)
+        await wait_for(events, ConnectionRestored)
+        assert await other.get("here-ana") == "in room 3"
+        assert await other.get("here-ben") is None
+
+
+@trio_test
 async def test_watches_are_restored_and_the_newest_value_is_delivered(server: Server) -> None:
     database = make_database(server)
     async with open_database(database) as client:

@@ -64,3 +64,21 @@ def test_it_counts_from_zero_after_a_restart_and_after_a_kill(server: Server) ->
             end()
         server.start()
     assert http_post(server.http, "use-db restarted pwd; get $connections") == "empty;value 1\n"
+
+
+def test_an_ephemeral_key_goes_with_its_connection(shared_server: Server) -> None:
+    create_database(shared_server, "ephemeral")
+    with websocket_session(shared_server, "ephemeral") as watcher:
+        watcher.ask("watch here-ana")
+        for open_session in (websocket_session, tcp_session):
+            with open_session(shared_server, "ephemeral") as client:
+                assert client.ask("set-ephemeral here-ana in room 3") == [OK]
+                told = ["changed here-ana in room 3\n", "changed-version here-ana 0 in room 3\n"]
+                assert watcher.take(2) == told
+                client.abandon()
+                assert watcher.take(1) == ["removed here-ana\n"]
+    assert http_post(
+        shared_server.http, "use-db ephemeral pwd; set-ephemeral here-ana now; get here-ana; use-db ephemeral pwd"
+    ).startswith("empty;empty;value now")
+    with websocket_session(shared_server, "ephemeral") as client:
+        assert client.ask("get here-ana") == ["value <Empty>\n", OK]

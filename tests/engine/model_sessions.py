@@ -35,6 +35,9 @@ NOT_HERE = (
 )
 """Commands that change nothing that the model knows, and whose answers have tests of their own."""
 
+NOT_RUN = "set-ephemeral"
+"""The command that the model does not know: what it sets is kept nowhere. It has tests of its own."""
+
 
 def normalised(text: str) -> str:
     """A permission entry as it is stored (docs/protocol.md section 3)."""

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pynun.engine import tombstones
 from pynun.protocol.messages import OK
 from tests.engine.kept import CONNECTIONS, Kept, State, kept_by_engine, kept_by_model, restore
-from tests.engine.model_sessions import NOT_HERE, Model
+from tests.engine.model_sessions import NOT_HERE, NOT_RUN, Model
 from tests.engine.model_sessions import Client as ModelClient
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World
 from tests.properties.command_texts import STRATEGIES, commands, databases, keys, token, unknown_words, values
@@ -202,6 +202,8 @@ class EngineAndModel(RuleBasedStateMachine):
             model_client.told.clear()
 
     def _execute(self, number: int, text: str) -> None:
+        if NOT_RUN in text.split(" "):
+            return
         client, model_client = self.clients[number]
         self.world.time_ns += 1
         self.model.now = self.world.time_ns

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pynun.engine.commands import admin, audit_facts, databases, keys, login, replication, users, watches
+from pynun.engine.commands import admin, audit_facts, databases, ephemeral, keys, login, replication, users, watches
 from pynun.engine.commands.command import row
 from pynun.engine.commands.own_commands import OWN_COMMANDS
 from pynun.engine.permissions import Permission
@@ -114,6 +114,15 @@ COMMANDS: tuple[Command, ...] = (
         "database's strategy. VERSION -1 is unconditional.",
         permission=Permission.WRITE,
         differs="A refused version is an error on TCP too; there the original says `ok`.",
+    ),
+    row(
+        "set-ephemeral",
+        shapes.KEY_VALUE,
+        ephemeral.set_ephemeral,
+        "Set a key that is removed, and its watchers told, when the session that set it last ends or selects another "
+        "database. It is never written to disk.",
+        permission=Permission.WRITE,
+        differs="Not in the original.",
     ),
     row(
         "increment",

@@ -199,6 +199,12 @@ CASES: dict[str, tuple[Case, ...]] = {
         _case("alone", "set-safe k 9 v", _error("An conflitct happend and there is no arbiter client not connected")),
         *_no_key("set-safe"),
     ),
+    "set-ephemeral": (
+        _case("client", "set-ephemeral new two  words", OK),
+        _case("client", "set-ephemeral k v", _error("the key is stored, and can't be ephemeral: remove it first")),
+        _case("client", "set-ephemeral $connections 9", _error("a key that begins with $ can't be ephemeral")),
+        *_no_key("set-ephemeral"),
+    ),
     "increment": (
         _case("client", "increment k", OK),
         _case("client", "increment k -5", OK),
@@ -301,7 +307,7 @@ CASES: dict[str, tuple[Case, ...]] = {
             ",import-db,import-end,import-keys,increment,join,keys,leave,list-admins,list-commands,list-dbs"
             ",list-keys,list-sessions,list-users,ls,metrics-state,open-db,remove,remove-admin,remove-user"
             ",rename-db,replicate,replicate-increment,replicate-join,replicate-leave,replicate-remove"
-            ",replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-admin-password,set-password"
+            ",replicate-since,replicate-snapshot,resolve,revoke,rp,set,set-admin-password,set-ephemeral,set-password"
             ",set-permissions,set-primary,set-safe,set-secoundary,set-token,snapshot,unwatch,unwatch-all,use"
             ",use-db,watch\n",
             OK,
