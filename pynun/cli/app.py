@@ -39,6 +39,7 @@ class CommandLine(LazyGroup):
         "shell": "pynun.cli.commands.shell",
         "watch": "pynun.cli.commands.watch",
         "demo": "pynun.cli.commands.demo",
+        "ohif-extension": "pynun.cli.commands.ohif_extension",
         "status": "pynun.cli.commands.status",
         "top": "pynun.cli.commands.top",
         "backup": "pynun.cli.commands.backup",

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TextIO
 
 from pynun import settings
 from pynun.demo.addresses import InterfaceAddress, list_addresses
-from pynun.demo.guests import new_secret, prepare_guest
+from pynun.demo.guests import VIEWER_ROOM, new_secret, prepare_guest
 from pynun.demo.page_server import PageServer
+from pynun.demo.picture_site import PictureSite
+from pynun.demo.viewer_site import ViewerSite, check_viewer
 from pynun.errors import PynunError, StartError
 from pynun.server.app import run
 from pynun.setting_values import Address, parse_address
@@ -31,6 +33,8 @@ from pynun.stop_signals import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from pynun.demo.page_server import Site
 
 PORT_DEFAULT: Final = 3015
 WEBSOCKET_PORT_DEFAULT: Final = 3016
@@ -54,6 +58,8 @@ class DemoOptions:
     port: int | None = None
     websocket_port: int | None = None
     data_dir: Path | None = None
+    viewer: Path | None = None
+    """The folder of an OHIF viewer to serve instead of the demo's own page."""
 
 
 class Running(NamedTuple):
@@ -61,6 +67,8 @@ class Running(NamedTuple):
 
     page: str
     websocket: str
+    paths: tuple[str, ...]
+    """What to open below `page`, if that is not all."""
     others: tuple[tuple[str, str], ...]
     """URL and interface of each address of this machine; empty if only this machine can reach the demo."""
 
@@ -71,6 +79,8 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
     `on_running` is called once, in another thread, when the page can be opened. Without a `data_dir`, the data is in a
     new folder that is removed at the end. Raises StartError and SettingsError.
     """
+    if options.viewer is not None:
+        check_viewer(options.viewer)
     with contextlib.ExitStack() as stack:
         stop_on_hang_up = stack.enter_context(_hang_up_is_a_stop())
         page = PageServer(
@@ -93,7 +103,7 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
                 "NUN_MAX_MESSAGE_SIZE": _MESSAGE_BYTES_MAX,
             },
         )
-        preparation = _Preparation(page, chosen.user, password, on_running)
+        preparation = _Preparation(page, chosen.user, password, options.viewer, on_running)
 
         def go_on(addresses: dict[str, Address]) -> None:
             stop_on_hang_up()  # again: the server has taken the signal for itself meanwhile
@@ -116,11 +126,14 @@ def run_demo(options: DemoOptions, on_running: Callable[[Running], None]) -> Non
 class _Preparation:
     """What happens once the server is ready, in its own thread."""
 
-    def __init__(self, page: PageServer, user: str, password: str, on_running: Callable[[Running], None]) -> None:
+    def __init__(
+        self, page: PageServer, user: str, password: str, viewer: Path | None, on_running: Callable[[Running], None]
+    ) -> None:
         self.failure: Exception | None = None
         self._page = page
         self._user = user
         self._password = password
+        self._viewer = viewer
         self._on_running = on_running
         self._thread: threading.Thread | None = None
 
@@ -137,17 +150,22 @@ class _Preparation:
             guest = prepare_guest(addresses["http"], self._user, self._password)
             websocket = addresses["websocket"]
             others = _others(self._page.address, list_addresses())
-            configuration = {
-                **guest._asdict(),
-                "websocketPort": websocket.port,
-                "others": [url for url, _ in others],
-            }
-            self._page.serve(configuration, websocket.port)
+            site: Site
+            if self._viewer is None:
+                paths: tuple[str, ...] = ()
+                told = {**guest._asdict(), "websocketPort": websocket.port, "others": [url for url, _ in others]}
+                site = PictureSite(told, websocket.port)
+            else:
+                room = {"db": guest.database, "user": guest.user, "token": guest.token, "key": VIEWER_ROOM}
+                site = ViewerSite(self._viewer, room, websocket.port)
+                paths = tuple(site.paths)
+            self._page.serve(site)
             here = _reachable_host(websocket.host)
             self._on_running(
                 Running(
                     _url(_reachable_host(self._page.address.host), self._page.address.port),
                     f"ws://{Address(here, websocket.port)}",
+                    paths,
                     others,
                 )
             )

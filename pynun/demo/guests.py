@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "pynun-demo"
 USER: Final = "guest"
-PERMISSIONS: Final = "rw demo-*|r $connections"
+VIEWER_ROOM: Final = "demo-viewer"
+"""The room (`key`) of the viewers in `nun-db demo --ohif`."""
+
+PERMISSIONS: Final = "rw demo-*|rwx demo-viewer-*|r $connections"
 """The page reads and writes its own keys, and reads how many are connected (docs/protocol.md section 3)."""
 
 _TIMEOUT_SECONDS: Final = 15.0

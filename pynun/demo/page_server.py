@@ -1,7 +1,6 @@
-"""The HTTP server of the demo's page: the packaged files and one generated file, nothing else of this machine.
+"""The HTTP server of the demo's pages: what a site finds for a path, nothing else of this machine.
 
-Invariants: every file is read once, at the start, and found by its exact path in a dict, so no path can lead out of
-the package; only GET and HEAD are answered; only requests that name this machine in `Host` are, so that a foreign page
+Invariants: only GET and HEAD are answered; only requests that name this machine in `Host` are, so that a foreign page
 can't read the guest's token by pointing its own name here (DNS rebinding); a slow or silent client holds one of a
 bounded number of threads for a bounded time.
 """
@@ -9,54 +8,40 @@ bounded number of threads for a bounded time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.resources
 import ipaddress
-import json
 import socket
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from pynun.demo.addresses import local_names
 from pynun.errors import StartError
 from pynun.setting_values import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-CONFIGURATION_PATH: Final = "/config.json"
-
-_CONTENT_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".LICENSE": "text/plain; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 _CONNECTIONS_MAX: Final = 64
 _SILENCE_SECONDS_MAX: Final = 10.0
 
 
-class _File(NamedTuple):
+class File(NamedTuple):
+    """What a site has for a path. A browser keeps it under its tag, and asks each time; without a tag, it must not."""
+
     content_type: str
     content: bytes
     tag: str
 
 
-def _load_files() -> dict[str, _File]:
-    """Read the packaged files, by the path of their URL."""
-    files: dict[str, _File] = {}
-    for item in importlib.resources.files("pynun.demo").joinpath("static").iterdir():
-        extension = item.name[item.name.rfind(".") :]
-        if extension in _CONTENT_TYPES:
-            content = item.read_bytes()
-            tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            files[f"/{item.name}"] = _File(_CONTENT_TYPES[extension], content, tag)
-    files["/"] = files.pop("/index.html")
-    return files
+class Site(Protocol):
+    """The files to serve."""
+
+    def find(self, path: str, host: str) -> File | None:
+        """The file for a URL's path; `host` is what the browser calls this machine."""
+
+    def policies(self, host: str) -> Iterable[tuple[str, str]]:
+        """Header lines of every response with a file."""
 
 
 class PageServer:
@@ -71,10 +56,9 @@ class PageServer:
         self.address = Address(str(host), int(port))
         self._thread = threading.Thread(target=self._server.serve_forever, name="demo-page", daemon=True)
 
-    def serve(self, configuration: Mapping[str, object], websocket_port: int) -> None:
-        """Answer requests from now on; `configuration` is what the page gets as `/config.json`."""
-        self._server.configuration = json.dumps(configuration).encode()
-        self._server.websocket_port = websocket_port
+    def serve(self, site: Site) -> None:
+        """Answer requests from now on."""
+        self._server.site = site
         self._thread.start()
 
     def close(self) -> None:
@@ -88,12 +72,10 @@ class PageServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
-    configuration = b""
-    websocket_port = 0
+    site: Site
 
     def __init__(self, address: Address, family: socket.AddressFamily) -> None:
         self.address_family = family
-        self.files = _load_files()
         self.names = local_names()
         self._free = threading.BoundedSemaphore(_CONNECTIONS_MAX)
         super().__init__(address, _Handler)
@@ -135,12 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._is_for_this_machine():
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
-        path = self.path.partition("?")[0]
-        if path == CONFIGURATION_PATH:
-            self._answer(_File("application/json", self.server.configuration, ""))
-        elif (file := self.server.files.get(path)) is None:
+        file = self.server.site.find(self.path.partition("?")[0], self._host())
+        if file is None:
             self.send_error(HTTPStatus.NOT_FOUND)
-        elif file.tag in self.headers.get("If-None-Match", ""):
+        elif file.tag and file.tag in self.headers.get("If-None-Match", ""):
             self.send_response(HTTPStatus.NOT_MODIFIED)
             self._send_policies(file)
             self.end_headers()
@@ -174,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:
         """Print nothing: the terminal is for the person who runs the demo."""
 
-    def _answer(self, file: _File) -> None:
+    def _answer(self, file: File) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", file.content_type)
         self.send_header("Content-Length", str(len(file.content)))
@@ -183,26 +163,17 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(file.content)
 
-    def _send_policies(self, file: _File) -> None:
+    def _send_policies(self, file: File) -> None:
         if file.tag:
             self.send_header("ETag", file.tag)
         # Show a new version of the package at once, and never cache this run's token.
         self.send_header("Cache-Control", "no-cache" if file.tag else "no-store")
-        self.send_header("Content-Security-Policy", self._content_security_policy())
         self.send_header("X-Content-Type-Options", "nosniff")
         self.send_header("Referrer-Policy", "no-referrer")
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-
-    def _content_security_policy(self) -> str:
-        """The page may load its own files and connect to the demo's server, nothing else."""
-        # The policy's grammar has no IPv6 addresses; `*` with the port is the closest to one.
-        host = "*" if ":" in self._host() else self._host()
-        return (
-            "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self';"
-            f" connect-src 'self' ws://{host}:{self.server.websocket_port};"
-            " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-        )
+        for name, value in self.server.site.policies(self._host()):
+            self.send_header(name, value)
 
     def _host(self) -> str:
         """The host of the request, without port and brackets, in lower case; "" if there is none."""

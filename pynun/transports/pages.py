@@ -31,6 +31,8 @@ class Page(NamedTuple):
     content_type: bytes = PLAIN_TEXT
     fields: bytes = b""
     """Further header lines, each with its end."""
+    tag: bytes = b""
+    """The entity tag by which a browser asks whether what it keeps is still current (RFC 9110 section 8.8.3)."""
 
 
 class FilePage(NamedTuple):
@@ -92,6 +94,11 @@ UNAUTHORIZED: Final = Page(
 
 
 LOGIN_HEADERS: Final = frozenset({b"authorization"})
+
+CORS_FIELD: Final = b"Access-Control-Allow-Origin: *\r\n"
+"""Lets the scripts of every page read a response (the Fetch standard, section 3.2)."""
+
+IF_NONE_MATCH: Final = b"if-none-match"
 
 
 def basic_credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | None:

@@ -22,6 +22,7 @@ from pynun.engine.dispatch import CommandSession
 from pynun.engine.effects import Drain
 from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
+from pynun.transports.extension_pages import extension_pages
 from pynun.transports.input_budget import InputBudget
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
@@ -84,8 +85,8 @@ class Service:
         "counters",
         "engine",
         "flusher",
+        "handshake_pages",
         "handshake_seconds",
-        "health_pages",
         "idle_seconds",
         "input_budget",
         "message_bytes_max",
@@ -126,11 +127,11 @@ class Service:
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
         self.allowed_origins = AllowedOrigins(allowed_origins)
-        self.pages: Pages = {}
+        self.pages: Pages = extension_pages()
         """The HTTP port's own pages."""
         self.admin_pages: Pages = {}
         """Those in whose place the administrator, who has logged in, gets another one."""
-        self.health_pages: Pages = {}
+        self.handshake_pages = self.pages
         """Those that the WebSocket port answers too."""
         self.console: Console | None = None
         """The HTTP port's web console."""

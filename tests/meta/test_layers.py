@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 
 LAYERS = (
-    ("protocol",),
+    ("ohif", "protocol"),
     ("engine",),
     ("storage",),
     ("backup", "commit", "transfer"),

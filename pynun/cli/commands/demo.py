@@ -42,6 +42,14 @@ def demo(
             "--data-dir", metavar="FOLDER", help="Keep the data in this folder; else it is removed at the end."
         ),
     ] = None,
+    viewer: Annotated[
+        str | None,
+        typer.Option(
+            "--ohif",
+            metavar="FOLDER",
+            help="Serve the OHIF viewer in this folder (dist of @ohif/app), with made-up studies.",
+        ),
+    ] = None,
 ) -> None:
     """Run the demo: a picture that everyone who opens the page moves together.
 
@@ -60,7 +68,7 @@ def demo(
     def tell(running: Running) -> None:
         print(_text(running, folder), file=output, flush=True)
 
-    run_demo(DemoOptions(host, port, websocket_port, folder), tell)
+    run_demo(DemoOptions(host, port, websocket_port, folder, None if viewer is None else Path(viewer)), tell)
     typer.echo("Stopped." if folder else "Stopped; its data is removed.")
 
 
@@ -80,7 +88,7 @@ def _text(running: Running, data_dir: Path | None) -> str:
     lines = [
         "The demo is running. Open it in two windows side by side:",
         "",
-        f"    {running.page}",
+        *(f"    {running.page}{path}" for path in running.paths or ("",)),
         "",
     ]
     if running.others:

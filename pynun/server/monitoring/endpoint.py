@@ -75,8 +75,8 @@ class Monitoring:
     def watch(self, service: Service) -> None:
         """Start measuring: the server has its data."""
         self._service = service
-        service.pages, service.admin_pages = self.pages, self._admin_pages
-        service.health_pages = self.health_pages
+        service.pages, service.admin_pages = {**service.pages, **self.pages}, self._admin_pages
+        service.handshake_pages = {**service.handshake_pages, **self.health_pages}
 
     async def run(self) -> None:
         """Measure the loop's delay and the databases, until cancelled."""

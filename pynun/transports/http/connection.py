@@ -24,6 +24,8 @@ from pynun.transports.http.request_run import RequestRun
 from pynun.transports.http.responses import CONTINUE, file_head, page_response, refuse
 from pynun.transports.pages import (
     CONSOLE_HEADERS,
+    CORS_FIELD,
+    IF_NONE_MATCH,
     LOGIN_HEADERS,
     UNAUTHORIZED,
     FilePage,
@@ -85,7 +87,9 @@ class _Requests(SocketReader):
         self.upgraded: Socket | None = None
         """Goes on with the connection, which is a WebSocket from here on."""
         self._origins = service.allowed_origins
-        wanted = LOGIN_HEADERS if self._origins.is_open else LOGIN_HEADERS | CORS_HEADERS
+        wanted = LOGIN_HEADERS | {IF_NONE_MATCH}
+        if not self._origins.is_open:
+            wanted |= CORS_HEADERS
         if self._console is not None:
             wanted |= CONSOLE_HEADERS
         if client.is_named_by_headers:
@@ -285,6 +289,8 @@ class _Requests(SocketReader):
             page = await service.admin_pages[path]() if await self._is_admin(request) else UNAUTHORIZED
         elif make_page is not None:
             page = await make_page()
+            if CORS_FIELD in page.fields:  # what every page may read
+                fields = b""
         else:
             self._run = RequestRun(service, self.socket, self._client, request, fields)
             return await self._finish(self._run)

@@ -10,7 +10,7 @@ import trio
 from pynun import limits
 from pynun.transports.http.request_reader import Request, RequestReader
 from pynun.transports.http.responses import page_response, refuse
-from pynun.transports.pages import Page, path_of
+from pynun.transports.pages import IF_NONE_MATCH, Page, path_of
 from pynun.transports.sockets import linger, receive, send
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pynun.transports.pages import Pages
 
 ASKS_FOR_WEBSOCKET: Final = re.compile(rb"\nupgrade[ \t]*:[^\n]*websocket", re.IGNORECASE)
+_TAGS: Final = re.compile(rb"\n%b[ \t]*:([^\n]*)" % IF_NONE_MATCH, re.IGNORECASE)
 
 _NO_PAGE: Final = Page(404, b"this port answers GET /livez, /readyz, /healthz and /metrics, and runs no commands\n")
 
@@ -89,4 +90,6 @@ async def page_answer(pages: Pages, head: bytes) -> bytes | None:
     make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
     if make_page is None or ASKS_FOR_WEBSOCKET.search(head):
         return None
-    return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD"))
+    tags = _TAGS.search(head)
+    headers = () if tags is None else ((IF_NONE_MATCH, tags[1]),)
+    return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD", headers=headers))

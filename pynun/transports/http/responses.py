@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pynun.protocol import messages
 from pynun.transports.http.request_reader import HEAD_TOO_BIG
-from pynun.transports.pages import PLAIN_TEXT
+from pynun.transports.pages import IF_NONE_MATCH, PLAIN_TEXT
 from pynun.transports.sockets import linger, send
 
 if TYPE_CHECKING:
@@ -70,6 +70,10 @@ async def refuse(connected: socket.socket, status: int, text: str, fields: bytes
 
 def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
     """The response for a page, with further header lines."""
+    if page.tag:
+        fields = b"ETag: %b\r\n%b" % (page.tag, fields)
+        if page.tag in dict(request.headers).get(IF_NONE_MATCH, b""):
+            return _response(304, b"", request, fields=page.fields + fields)
     return _response(page.status, page.body, request, page.content_type, page.fields + fields)
 
 

@@ -250,7 +250,7 @@ class FastPath(trio.abc.Stream):
                 if b"\n" in data:  # bytes that are not a request may never end
                     check_first_line(bytes(head[: head.index(b"\n")]))
                 if end >= 0:
-                    page = await page_answer(self._service.health_pages, bytes(head[:end]))
+                    page = await page_answer(self._service.handshake_pages, bytes(head[:end]))
                     if page is not None:
                         self.is_page_answered = True
                         return await self._refuse_head(page)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 START_SECONDS_MAX = 60.0
 STOP_SECONDS_MAX = 60.0
 
-_PAGE = re.compile(r"^    http://(127\.0\.0\.1):([0-9]+)/$", re.MULTILINE)
+_PAGE = re.compile(r"^    http://127\.0\.0\.1:([0-9]+)/", re.MULTILINE)
+_WEBSOCKET = re.compile(r"ws://127\.0\.0\.1:([0-9]+) ")
 _END_OF_GREETING = "Stop it with Ctrl-C."
 
 
@@ -80,12 +81,11 @@ class Demo:
                 break
         deadline.cancel()
         self.greeting = "".join(lines)
-        match = _PAGE.search(self.greeting)
-        assert match is not None, (self.greeting, self._process.communicate())
-        self.port = int(match[2])
-        websocket_port = self.configuration()["websocketPort"]
-        assert isinstance(websocket_port, int)
-        self.websocket_port = websocket_port
+        page, websocket = _PAGE.search(self.greeting), _WEBSOCKET.search(self.greeting)
+        if page is None or websocket is None:
+            self._process.terminate()
+            raise AssertionError((self.greeting, self._process.communicate()))
+        self.port, self.websocket_port = int(page[1]), int(websocket[1])
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str, str]:
         """Send a signal, as Ctrl-C does, and return exit code, the rest of the output, and the errors."""

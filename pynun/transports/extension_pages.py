@@ -1,0 +1,37 @@
+"""Serve the extension for the OHIF viewer, on the HTTP and the WebSocket port: `GET /ohif/sync.js` and its modules.
+
+A viewer elsewhere imports it, so any page may read it; it holds nothing secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from pynun.ohif.files import load_files
+from pynun.transports.pages import CORS_FIELD, Page
+
+if TYPE_CHECKING:
+    from pynun.transports.pages import Pages
+
+_FIELDS: Final = (
+    CORS_FIELD + b"Cross-Origin-Resource-Policy: cross-origin\r\n"
+    # A new version is seen at the next load of the viewer.
+    b"Cache-Control: no-cache\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+)
+
+
+def extension_pages() -> Pages:
+    """The page of each module."""
+    return {f"/ohif/{name}".encode(): partial(_answer, _page(content)) for name, content in load_files().items()}
+
+
+def _page(content: bytes) -> Page:
+    tag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
+    return Page(200, content, b"text/javascript; charset=utf-8", _FIELDS, tag)
+
+
+async def _answer(page: Page) -> Page:
+    return page
