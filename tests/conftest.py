@@ -98,10 +98,11 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Folders whose files share what takes long to make (a docker daemon, a browser): one worker runs each.
-_TOGETHER = ("system/container", "system/browser", "system/javascript", "websocket_suite")
+_TOGETHER = ("system/container", "system/browser", "system/javascript", "system/ohif", "websocket_suite")
 
 # What takes minutes begins first, and what takes a moment comes last: so all workers end at about the same time.
 _LONGEST = (
+    "system/ohif",
     *("system/installer/test_install.py", "system/container", "system/demo/test_page.py", "system/browser"),
     "system/console",
     *("system/installer", "system/javascript", "websocket_suite", "system/benchmark/test_scale.py", "system"),

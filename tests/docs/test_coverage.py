@@ -33,8 +33,8 @@ NOT_RUN: Final = {
     ("docs/export.md", "nun-db import features-copy"): "the page's commands run on folders of stopped servers;"
     " tests/transfer/test_online.py does the same with a running one",
     ("docs/export.md", "nun-db copy-db"): "as the one before",
-    ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which can't be installed"
-    " here; the same command on other keys is run with docs/shell-and-watch.md",
+    ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which"
+    " tests/system/ohif opens; the same command on other keys is run with docs/shell-and-watch.md",
 }
 """Document and beginning of a block that no test runs, and why."""
 
