@@ -2,7 +2,7 @@
 //
 // The scenarios act with mouse and keys; where the viewer's own buttons are hard to find, they press a key first, as a
 // person would have, and run the button's command.
-const READY_MS_MAX = 120_000;
+const READY_MS_MAX = 60_000;
 const FOLLOW_MS_MAX = 30_000;
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -41,24 +41,33 @@ export async function open(browser, url, size, name, person = null) {
 
 /** Waits until the viewer shows all its panes, and the bar says that it is connected. */
 export async function ready(page) {
-  await page.waitForFunction(
-    () => {
-      try {
-        const { viewportGridService, cornerstoneViewportService } = window.services;
-        const panes = [...viewportGridService.getState().viewports.values()];
-        const isShown = ({ viewportId }) => {
-          const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportId);
-          return viewport?.getCornerstoneImage?.() || viewport?.getActors?.().length;
-        };
-        const dot = document.getElementById('nun-db-bar')?.shadowRoot.querySelector('.dot');
-        return panes.length > 0 && panes.every(isShown) && dot?.classList.contains('connected');
-      } catch {
-        return false;
-      }
-    },
-    null,
-    { timeout: READY_MS_MAX, polling: 100 },
-  );
+  await page
+    .waitForFunction(
+      () => {
+        try {
+          const { viewportGridService, cornerstoneViewportService } = window.services;
+          const panes = [...viewportGridService.getState().viewports.values()];
+          const isShown = ({ viewportId }) => {
+            const viewport = cornerstoneViewportService.getCornerstoneViewport(viewportId);
+            return viewport?.getCornerstoneImage?.() || viewport?.getActors?.().length;
+          };
+          const dot = document.getElementById('nun-db-bar')?.shadowRoot.querySelector('.dot');
+          return panes.length > 0 && panes.every(isShown) && dot?.classList.contains('connected');
+        } catch {
+          return false;
+        }
+      },
+      null,
+      { timeout: READY_MS_MAX, polling: 100 },
+    )
+    .catch(async (error) => {
+      const said = await page.evaluate(() => [
+        document.getElementById('nun-db-bar')?.shadowRoot.querySelector('section').textContent ?? 'no bar',
+        String(document.querySelectorAll('canvas').length),
+        ...window.noted.sent.slice(0, 40).map(({ text }) => text.slice(0, 60)),
+      ]);
+      throw new Error([page.name, ...said, ...page.complaints, error.message].join('; '));
+    });
   await page.evaluate(() => {
     if (window.noted.isListening) return;
     window.noted.isListening = true;
