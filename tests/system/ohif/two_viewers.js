@@ -127,6 +127,7 @@ const STEPS = {
   'scroll in MPR': (page) => wheel(page, 3, 1),
   'pan in MPR': async (page) => {
     await page.mouse.click(...(await middle(page, 1))); // the viewer's tools act in the active pane
+    await sleep(1000);
     await drag(page, 'middle', 8, [3, 2], 1);
   },
   'back from MPR': (page) => run(page, 'setHangingProtocol', { protocolId: 'default', stageIndex: 0, reset: true }),
