@@ -11,7 +11,7 @@ from pynun import __version__
 ENTRY: Final = "sync.js"
 
 _SNIPPET: Final = """\
-(window.config.extensions ??= []).push({{ id: "nun-db-sync", preRegistration(o) {{ import({url}).then((m) => m.default.preRegistration(o)).catch(console.warn); }} }});
+(window.config.extensions ??= []).push({{ id: "nun-db-sync", preRegistration: function load(o) {{ import({url}).then((m) => m.default.preRegistration(o)).catch(() => setTimeout(load, 9000, o)); }} }});
 window.config.nunDb = {settings};
 """  # noqa: E501 (two lines of the page's configuration)
 
@@ -51,6 +51,6 @@ def package_json() -> bytes:
 def snippet(url: str, settings: str) -> str:
     """The two lines for the end of `app-config.js`; `settings` is the text of an object.
 
-    Nothing waits for the import: a viewer opens as ever while the server is down.
+    Nothing waits for the import: a viewer opens as ever while the server is down, and tries again every 9 seconds.
     """
     return _SNIPPET.format(url=json.dumps(url), settings=settings)

@@ -2,34 +2,60 @@
 //
 // Each is a topic of its own, `annotation-UID`. As keys can't be watched before they are known, whoever makes one also
 // touches the topic `annotations`; the others then list what there is. The viewer's own lines (crosshairs, reference
-// lines) are nobody's, and what the viewer computes (lengths, areas) every viewer computes itself.
+// lines) are nobody's, and what the viewer computes (lengths, areas, a spline's curve) every viewer computes itself.
 
+import { Authors } from './authors.js';
 import { complain } from './complaints.js';
-import { cleanName } from './names.js';
+import { cleanName, isColour } from './names.js';
+import { guarded } from './viewer.js';
 
 const PREFIX = 'annotation-';
 const CALL = 'annotations';
 const OWN_TOOLS = /ReferenceLines|Crosshairs|ScaleOverlay|OrientationMarker|Overlay/;
 const UID = /^[0-9A-Za-z._-]{1,80}$/;
 const ANNOTATIONS_MAX = 500;
+const CONTOUR_POINTS_MAX = 1000;
+const LEAVING_MS = 300;
 
 export class Annotations {
   #viewer;
   #sync;
   #ours = new Map(); // by uid: the text that was last sent or shown
+  #authors;
   #marked = new Set();
+  #waiting = new Set();
   #isShowing = false;
+  #disabledAt = -Infinity;
+  #removed = new Set(); // while what others do is not shown here
 
   constructor(viewer, sync) {
     this.#viewer = viewer;
     this.#sync = sync;
     const { eventTarget } = viewer.core;
     const { Events } = viewer.tools.Enums;
-    const mark = ({ detail }) => this.#mark(detail.annotation);
-    viewer.listen(eventTarget, Events.ANNOTATION_COMPLETED, mark);
-    viewer.listen(eventTarget, Events.ANNOTATION_MODIFIED, mark);
+    const { ChangeTypes } = viewer.tools.Enums;
+    this.#authors = new Authors(viewer);
+    viewer.listen(eventTarget, Events.ANNOTATION_COMPLETED, ({ detail }) => this.#mark(detail.annotation));
+    viewer.listen(eventTarget, Events.ANNOTATION_MODIFIED, ({ detail: { annotation, changeType } }) => {
+      if (changeType !== ChangeTypes.StatsUpdated) this.#mark(annotation);
+    });
     viewer.listen(eventTarget, Events.ANNOTATION_REMOVED, ({ detail }) => this.#takeRemoval(detail.annotation));
-    sync.room.join(CALL, { isEphemeral: true, weight: 80, onValue: () => this.look() });
+    viewer.listen(eventTarget, viewer.core.Enums.Events.ELEMENT_DISABLED, () => {
+      this.#disabledAt = performance.now();
+    });
+    // Labels, locks and visibility, as the list of measurements changes them.
+    viewer.subscribe(viewer.services.measurementService, ['MEASUREMENT_UPDATED'], ({ measurement }) =>
+      this.#mark(this.#find(measurement?.uid)),
+    );
+    sync.room.join(CALL, {
+      isEphemeral: true,
+      isSignal: true,
+      weight: 80,
+      onValue: (value, { from }) => {
+        sync.tell(value?.isRemoved === true ? 'removed' : 'made', from);
+        this.look();
+      },
+    });
   }
 
   /** Looks which ones the room has. */
@@ -42,13 +68,16 @@ export class Annotations {
 
   /** Shows what the room has. */
   follow() {
+    for (const uid of [...this.#removed]) this.#drop(uid);
     for (const uid of this.#ours.keys()) this.#show(uid);
   }
 
   /** Once a frame: sends what was changed here. */
   frame() {
-    const marked = this.#marked;
+    const [marked, waiting] = [this.#marked, this.#waiting];
     this.#marked = new Set();
+    this.#waiting = new Set();
+    for (const uid of waiting) this.#show(uid);
     for (const uid of marked) {
       const annotation = this.#find(uid);
       if (annotation) this.#send(annotation);
@@ -91,30 +120,35 @@ export class Annotations {
     const uid = annotation.annotationUID;
     const value = this.#read(annotation);
     const text = JSON.stringify({ ...value, by: null });
-    if (text === this.#ours.get(uid)) return;
+    // A line that is only begun has no points yet; the viewers' tools can't draw it.
+    if (text === this.#ours.get(uid) || value.polyline?.length < 2) return;
     // Computing what it measures changes an annotation, too; only a hand changes its points.
     if (!this.#sync.maySend('annotations') || !this.#sync.hand.isRecent()) return;
     const isNew = !this.#sync.room.has(PREFIX + uid);
     this.#ours.set(uid, text);
     this.#join(uid);
     this.#sync.room.set(PREFIX + uid, value);
-    if (isNew) this.#sync.room.set(CALL, uid);
+    this.#authors.forget(uid);
+    if (isNew) this.#sync.room.set(CALL, { uid });
   }
 
   #read({ metadata, data, isLocked, isVisible }) {
+    const { name, colour } = this.#sync.find(this.#sync.me);
     const { toolName, FrameOfReferenceUID, viewPlaneNormal, viewUp, cameraFocalPoint, referencedImageId } = metadata;
     const { points, textBox } = data.handles ?? {};
     return {
-      by: this.#sync.find(this.#sync.me).name,
+      by: { name, colour },
       tool: toolName,
       frame: FrameOfReferenceUID,
       plane: numbers([viewPlaneNormal, viewUp, cameraFocalPoint]),
       image: referencedImageId ? this.#imageName(referencedImageId) : null,
       points: numbers(points ?? []),
-      polyline: data.contour?.polyline ? numbers(data.contour.polyline) : null,
+      spline: data.spline?.type ?? null,
+      polyline: data.contour?.polyline && !data.spline ? thinned(data.contour.polyline) : null,
       isClosed: data.contour?.closed ?? null,
+      openShape: data.isOpenUShapeContour ?? null,
       box: textBox?.hasMoved ? numbers([textBox.worldPosition])[0] : null,
-      label: String(data.label ?? data.text ?? ''),
+      label: cleanText(data.label || data.text),
       isLocked: Boolean(isLocked),
       isVisible: isVisible !== false,
     };
@@ -137,20 +171,36 @@ export class Annotations {
   #takeRemoval(annotation) {
     const uid = annotation?.annotationUID;
     if (this.#isShowing || this.#isOwn(annotation) || !this.#ours.has(uid)) return;
-    // Leaving a study removes all annotations from the viewer; that is nobody's wish.
-    if (this.#viewer.study() === null || !this.#sync.maySend('annotations') || !this.#sync.hand.isRecent()) return;
-    this.#ours.delete(uid);
+    if (!this.#sync.maySend('annotations') || !this.#sync.hand.isRecent()) return;
+    // Leaving a study removes all annotations from the viewer, and then its panes; that is nobody's wish.
+    const study = this.#viewer.study();
+    const removedAt = performance.now();
+    const decide = () => {
+      const hasLeft = this.#viewer.study() !== study || this.#disabledAt > removedAt - LEAVING_MS;
+      if (study !== null && !hasLeft && !this.#find(uid)) this.#remove(uid);
+    };
+    setTimeout(guarded(decide), LEAVING_MS);
+  }
+
+  #remove(uid) {
+    if (!this.#ours.delete(uid)) return;
     this.#sync.room.leave(PREFIX + uid);
     this.#sync.room.remove(PREFIX + uid);
-    this.#sync.room.set(CALL, uid);
+    this.#authors.forget(uid);
+    this.#sync.room.set(CALL, { uid, isRemoved: true });
   }
 
   #drop(uid) {
     this.#ours.delete(uid);
+    this.#authors.forget(uid);
+    this.#removed.delete(uid);
     this.#sync.room.leave(PREFIX + uid);
-    if (this.#sync.isFollowing('annotations') && this.#find(uid)) {
-      this.#quietly(() => this.#viewer.tools.annotation.state.removeAnnotation(uid));
+    if (!this.#find(uid)) return;
+    if (!this.#sync.isFollowing('annotations')) {
+      this.#removed.add(uid);
+      return;
     }
+    this.#quietly(() => this.#viewer.tools.annotation.state.removeAnnotation(uid));
     this.#render();
   }
 
@@ -159,16 +209,26 @@ export class Annotations {
     if (!isAnnotation(value) || !this.#sync.isFollowing('annotations') || this.#viewer.study() === null) return;
     const text = JSON.stringify({ ...value, by: null });
     const there = this.#find(uid);
-    if (there && text === this.#ours.get(uid)) return;
+    if (there && text === JSON.stringify({ ...this.#read(there), by: null })) return;
     const viewport = this.#viewer
       .panes()
       .map((pane) => this.#viewer.viewport(pane))
       .find((one) => one?.getFrameOfReferenceUID?.() === value.frame);
-    if (!viewport) return; // shown when its study is
+    if (!viewport) {
+      this.#waiting.add(uid); // for a pane that can show it
+      return;
+    }
     this.#ours.set(uid, text);
     this.#quietly(() => {
       if (there) this.#update(there, value, viewport.element);
       else this.#add(uid, value, viewport);
+      const { state, visibility, locking, config } = this.#viewer.tools.annotation;
+      if (!state.getAnnotation(uid)) return;
+      visibility.setAnnotationVisibility(uid, value.isVisible !== false);
+      locking.setAnnotationLocked(uid, value.isLocked === true);
+      if (!isColour(value.by?.colour)) return;
+      config.style.setAnnotationStyles(uid, { color: rgb(value.by.colour) });
+      this.#authors.set(uid, cleanName(value.by.name, '?'), value.by.colour);
     });
     this.#render();
   }
@@ -176,13 +236,12 @@ export class Annotations {
   #add(uid, value, viewport) {
     const [viewPlaneNormal, viewUp, cameraFocalPoint] = value.plane;
     const referencedImageId = this.#imageId(value.image);
-    const { state, config } = this.#viewer.tools.annotation;
     const annotation = {
       annotationUID: uid,
       highlighted: false,
       invalidated: true,
-      isLocked: value.isLocked === true,
-      isVisible: value.isVisible !== false,
+      isLocked: false,
+      isVisible: true,
       metadata: {
         toolName: value.tool,
         FrameOfReferenceUID: value.frame,
@@ -197,10 +256,21 @@ export class Annotations {
         cachedStats: {},
       },
     };
+    if (value.spline !== null && !this.#makeSpline(annotation, value.spline)) return;
     this.#fill(annotation, value);
-    state.addAnnotation(annotation, viewport.element);
-    const colour = this.#sync.find(this.#sync.room.known(PREFIX + uid)?.from)?.colour;
-    if (colour) config.style.setAnnotationStyles(uid, { color: rgb(colour) });
+    this.#viewer.tools.annotation.state.addAnnotation(annotation, viewport.element);
+  }
+
+  /** A spline is drawn by an object of the viewer's own tool: false if this viewer has none. */
+  #makeSpline(annotation, type) {
+    const { toolGroupService: groups } = this.#viewer.services;
+    const { toolName } = annotation.metadata;
+    const id = groups.getToolGroupIds().find((one) => groups.getToolGroup(one)?.hasTool?.(toolName));
+    const tool = id && groups.getToolGroup(id).getToolInstance(toolName);
+    if (!tool?.createSplineObjectFromType) return false;
+    tool.createSplineObjectFromType(annotation, type);
+    annotation.data.contour = { polyline: [], closed: false };
+    return true;
   }
 
   #update(annotation, value, element) {
@@ -209,18 +279,16 @@ export class Annotations {
     this.#viewer.tools.annotation.state.triggerAnnotationModified?.(annotation, element);
   }
 
-  #fill(annotation, { points, polyline, isClosed, box, label, by, isVisible, isLocked }) {
+  #fill(annotation, { points, polyline, isClosed, openShape, box, label }) {
     const { data } = annotation;
     data.handles.points = points.map((point) => [...point]);
-    if (polyline)
-      data.contour = { ...data.contour, polyline: polyline.map((point) => [...point]), closed: isClosed === true };
+    if (polyline) data.contour = { ...data.contour, polyline: polyline.map((point) => [...point]) };
+    if (data.contour) data.contour.closed = isClosed === true;
+    if (openShape !== null) data.isOpenUShapeContour = openShape;
     if (box) data.handles.textBox = { ...data.handles.textBox, hasMoved: true, worldPosition: [...box] };
     const shown = cleanText(label);
     data.label = shown;
     if ('text' in data || annotation.metadata.toolName === 'ArrowAnnotate') data.text = shown;
-    annotation.isVisible = isVisible !== false;
-    annotation.isLocked = isLocked === true;
-    annotation.madeBy = cleanName(by);
   }
 
   /** What this does is not ours. */
@@ -244,6 +312,13 @@ export class Annotations {
 const numbers = (points) =>
   points.map((point) => (point ? Array.from(point, (number) => Math.round(number * 1e4) / 1e4 || 0) : null));
 
+/** A line drawn by hand has several points in a pixel; so many show no difference, and go into a message. */
+function thinned(points) {
+  const step = Math.ceil(points.length / CONTOUR_POINTS_MAX);
+  const kept = points.filter((_, index) => index % step === 0 || index === points.length - 1);
+  return kept.map((point) => Array.from(point, (number) => Math.round(number * 1e3) / 1e3 || 0));
+}
+
 const cleanText = (text) =>
   String(text ?? '')
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ')
@@ -265,8 +340,12 @@ function isAnnotation(value) {
     Array.isArray(value.points) &&
     value.points.length <= 1000 &&
     value.points.every(isPoint) &&
+    (value.spline === null || (typeof value.spline === 'string' && /^\w{1,20}$/.test(value.spline))) &&
+    [null, true, false, 'lineSegment', 'orthogonalT'].includes(value.openShape) &&
     (value.polyline === null ||
-      (Array.isArray(value.polyline) && value.polyline.length <= 5000 && value.polyline.every(isPoint))) &&
+      (Array.isArray(value.polyline) &&
+        value.polyline.length >= 2 &&
+        value.polyline.length <= 2 * CONTOUR_POINTS_MAX && value.polyline.every(isPoint))) &&
     (value.box === null || isPoint(value.box))
   );
 }

@@ -4,6 +4,8 @@
 import { styleSheet } from './style_sheet.js';
 import { say } from './texts.js';
 
+const SVG = 'http://www.w3.org/2000/svg';
+
 const STYLE = `
   :host { position: fixed; left: 8px; right: 8px; bottom: 6px; z-index: 45; pointer-events: none; display: flex;
     justify-content: center; font: 12px/1.3 system-ui, sans-serif; color: #fff; }
@@ -22,6 +24,8 @@ const STYLE = `
     max-width: 150px; overflow: hidden; text-overflow: ellipsis; }
   li.leader { background: var(--colour); color: #000; font-weight: 600; }
   li.away { border-style: dashed; }
+  li svg { width: 13px; height: 13px; margin-right: 4px; vertical-align: -2px; fill: currentColor; stroke: currentColor;
+    stroke-width: 1.8; stroke-linecap: round; }
   button { font: inherit; color: #fff; background: #1c3a7a; border: 1px solid #5a7fca; border-radius: 5px;
     padding: 2px 8px; cursor: pointer; }
   button:hover { background: #2a52a5; } button:disabled { color: #9aa6bd; background: #16233f;
@@ -110,11 +114,11 @@ export class Bar {
         : this.#say(what.state, { reason: what.detail });
     people.replaceChildren(
       ...(isConnected && what.isOn ? what.people : []).map(({ name, colour, isLeader, isAway, hand }) => {
-        const item = element(
-          'li',
-          { class: `${isLeader ? 'leader' : ''} ${isAway ? 'away' : ''}`, title: name },
-          `${hand ? '✋ ' : ''}${name}`,
-        );
+        const item = element('li', { class: `${isLeader ? 'leader' : ''} ${isAway ? 'away' : ''}`, title: name }, name);
+        if (hand) {
+          item.prepend(handIcon());
+          item.append(element('span', { class: 'quiet' }, `, ${this.#say('handRaised')}`));
+        }
         item.style.setProperty('--colour', colour);
         return item;
       }),
@@ -211,6 +215,17 @@ export class Bar {
   #say(name, values) {
     return say(this.#texts, name, values);
   }
+}
+
+/** A raised hand; a character for it is not in every font. */
+function handIcon() {
+  const icon = document.createElementNS(SVG, 'svg');
+  icon.setAttribute('viewBox', '0 0 16 16');
+  icon.setAttribute('aria-hidden', 'true');
+  const path = document.createElementNS(SVG, 'path');
+  path.setAttribute('d', 'M5 9V3.5M7.5 8V2M10 8V2.5M12.5 9V4.5M5 9L3 7.5M5 9.5a4 4.5 0 0 0 7.5 0V8.5H5z');
+  icon.append(path);
+  return icon;
 }
 
 function element(name, attributes = {}, text = '') {

@@ -1,7 +1,7 @@
 // A connection to the server (docs/protocol.md): logs in, watches keys, sets values, comes back by itself.
 //
-// At most 60 changes leave in any second (a bucket of tokens, looked at once a frame), in one message a frame, with
-// the newest value of each key. Every command's own reply is known by its order.
+// At most 60 changes leave in any second (a bucket of tokens, looked at once a frame), in one message a frame unless it
+// is long, with the newest value of each key. Every command's own reply is known by its order.
 
 const CHANGES_A_SECOND = 50;
 const CHANGES_AT_ONCE = 10;
@@ -11,6 +11,7 @@ const SILENCE_MS_MAX = 6000;
 const WATCHDOG_MS = 1000;
 const HEARTBEAT_MS = 5000;
 const BUFFERED_BYTES_MAX = 64 * 1024;
+const MESSAGE_BYTES_MAX = 32 * 1024;
 
 /** JSON that fits into a command: `;` and line breaks split commands, and old clients read `^` as a space. */
 export function encode(value) {
@@ -49,22 +50,25 @@ export class Connection {
   #heardAt = 0;
   #reconnectTimer = 0;
   #watchdog = 0;
+  #watchedAt = 0;
 
   /**
    * `login` is {db, user, token}. Handlers: onState(state, detail) with connecting, connected, lost or refused;
    * onOpen() after each login; onEvent(key, text, version); onRemoved(key); onAnswer(key, error) after each change,
-   * error null if it was made; onRoundTrip(milliseconds).
+   * error null if it was made; onRoundTrip(milliseconds); isFrameDue(), whether `flush` will be called in this frame.
    */
   constructor(url, login, handlers) {
     this.#url = url;
     this.#login = login;
     this.#handlers = handlers;
-    addEventListener('online', () => this.#hurry());
-    document.addEventListener('visibilitychange', () => {
+    // A laptop may have been closed meanwhile, and its connection may be long gone.
+    const look = () => {
       if (document.hidden || this.#isStopped) return;
       if (this.#isReady) this.#beat();
-      this.#hurry();
-    });
+      else this.#hurry();
+    };
+    for (const type of ['online', 'pageshow', 'focus']) addEventListener(type, look);
+    for (const type of ['visibilitychange', 'resume']) document.addEventListener(type, look);
   }
 
   get isReady() {
@@ -137,24 +141,21 @@ export class Connection {
     this.#queue.delete(key);
   }
 
-  isQueued(key) {
-    return this.#queue.has(key);
-  }
-
   #planFlush() {
     if (this.#isFlushPlanned || !this.#isReady || this.#queue.size === 0) return;
     this.#isFlushPlanned = true;
     const flush = () => {
       this.#isFlushPlanned = false;
-      this.#flush();
+      if (!this.#handlers.isFrameDue()) this.flush();
     };
     // A hidden page has no frames.
     if (document.hidden) setTimeout(flush, 20);
     else requestAnimationFrame(flush);
   }
 
-  #flush() {
-    if (!this.#isReady) return;
+  /** Sends what waits: at the end of a frame, what was found in it. */
+  flush() {
+    if (!this.#isReady || this.#queue.size === 0) return;
     const now = performance.now();
     this.#tokens = Math.min(CHANGES_AT_ONCE, this.#tokens + ((now - this.#tokensAt) * CHANGES_A_SECOND) / 1000);
     this.#tokensAt = now;
@@ -178,7 +179,15 @@ export class Connection {
     if (commands.length === 0) return;
     this.#waitingSince ??= performance.now();
     this.#asked.push(...commands);
-    this.#socket.send(commands.map(({ text }) => text).join(';'));
+    let message = '';
+    for (const { text } of commands) {
+      if (message !== '' && message.length + text.length > MESSAGE_BYTES_MAX) {
+        this.#socket.send(message);
+        message = '';
+      }
+      message += message === '' ? text : `;${text}`;
+    }
+    this.#socket.send(message);
   }
 
   #beat() {
@@ -289,6 +298,9 @@ export class Connection {
   /** Gives up a connection whose other end vanished (a closed laptop, another network). */
   #watch() {
     const now = performance.now();
+    const isLate = now - this.#watchedAt > 2 * WATCHDOG_MS;
+    this.#watchedAt = isLate ? Infinity : now;
+    if (isLate) return; // the page was busy or asleep: what has come meanwhile is read first, until the next time
     if (this.#isReady && this.#waitingSince === null && now - this.#heardAt > HEARTBEAT_MS) this.#beat();
     const isSilent = this.#waitingSince !== null && now - this.#waitingSince > SILENCE_MS_MAX;
     const isStuck = this.#socket !== null && this.#openingSince !== null && now - this.#openingSince > OPENING_MS_MAX;

@@ -54,7 +54,9 @@ export class Identity {
 
   /** Without a token, only the guest's name changes. */
   signIn(name, token) {
-    this.#kept = { name: token ? name.replace(/\s/g, '') : name, token };
+    // No name or token of the server has any of these; in a command they would end it.
+    const word = (text) => text.replace(/[\s;]/g, '');
+    this.#kept = { name: token ? word(name) : name, token: word(token) };
     keep(this.#kept);
   }
 

@@ -19,6 +19,7 @@ export class Layout {
   #wantsAgain = false;
   #isMarked = true;
   #refused = null;
+  #hasLeft = false;
   followedAt = Infinity; // until it is known whose layout counts
 
   constructor(viewer, sync) {
@@ -36,6 +37,8 @@ export class Layout {
       mark();
       if (!this.isOurs) this.follow(); // what the room shows may have come
     });
+    // Leaving a study for the list of studies has no event of its own.
+    viewer.listen(viewer.core.eventTarget, viewer.core.Enums.Events.ELEMENT_DISABLED, mark);
     sync.room.join(TOPIC, { weight: 100, onValue: () => this.follow() });
   }
 
@@ -60,14 +63,40 @@ export class Layout {
     return this.followedAt === -Infinity || this.#sync.hand.isAfter(this.followedAt);
   }
 
+  /** Whether the room shows a study that can't be opened here: then what is shown here is nobody else's. */
+  get isElsewhere() {
+    return this.#refused !== null && this.#refused === this.#sync.room.known(TOPIC)?.value?.study;
+  }
+
+  /** Tries again to open a study that could not be opened. */
+  tryAgain() {
+    this.#refused = null;
+    return this.follow();
+  }
+
   /** Once a frame: sends what a hand has changed here. */
   frame() {
     if (!this.#isMarked || this.#isBusy) return;
     this.#isMarked = false;
     const layout = this.read();
-    if (layout === null || isSame(layout, this.#last)) return;
+    if (layout === null) {
+      if (this.#last === undefined || this.#viewer.study() !== null) return;
+      this.#last = undefined;
+      this.#hasLeft = true;
+      this.#sync.onShown(null);
+      return;
+    }
+    if (isSame(layout, this.#last)) return;
     const isNew = this.#last?.study !== layout.study || this.#last?.series.length !== layout.series.length;
     this.#last = layout;
+    if (this.#hasLeft) {
+      this.#hasLeft = false;
+      // Whoever comes back from the list of studies to the room's study shows what the room does, as one who joins.
+      if (this.#sync.room.known(TOPIC)?.value?.study === layout.study) {
+        this.followedAt = performance.now();
+        this.follow();
+      }
+    }
     this.#sync.panes.look();
     if (isNew) this.#sync.onShown(layout.study);
     if (this.isOurs && this.#sync.maySend('layout')) this.#sync.room.set(TOPIC, layout);
@@ -123,20 +152,23 @@ export class Layout {
   }
 
   async #openStudy(study) {
-    if (this.#viewer.study() === study) return true;
+    const { studies } = this.#sync;
+    if (studies.isOpening) await until(() => !studies.isOpening, STUDY_MS_MAX);
+    if (this.#viewer.study() === study) return this.#isStudyShown(study);
     if (this.#refused === study) return false;
-    const to = await this.#sync.studies.addressOf(study);
+    const to = await studies.addressOf(study);
     if (to === null) {
       this.#refused = study;
       this.#sync.onStudyRefused(study);
       return false;
     }
     this.#refused = null;
-    this.#viewer.run('navigateHistory', { to });
-    return until(
-      () => this.#viewer.study() === study && this.#viewer.panes().every((pane) => this.#viewer.isShown(pane)),
-      STUDY_MS_MAX,
-    );
+    if (!studies.isAt(to)) this.#viewer.run('navigateHistory', { to });
+    return this.#isStudyShown(study);
+  }
+
+  #isStudyShown(study) {
+    return until(() => this.#viewer.study() === study && this.#isComplete(), STUDY_MS_MAX);
   }
 
   async #arrange({ protocol, stage, rows, columns, series }) {

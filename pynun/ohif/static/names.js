@@ -30,4 +30,7 @@ export function colourOf(number) {
   return COLOURS[Number.isInteger(number) ? Math.abs(number) % COLOURS.length : 0];
 }
 
+/** Whether a text of somebody else is one of the colours. */
+export const isColour = (text) => COLOURS.includes(text);
+
 export const COLOURS_COUNT = COLOURS.length;

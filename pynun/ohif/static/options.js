@@ -15,6 +15,11 @@ export function readOptions(given) {
     complain(`nunDb in app-config.js lacks ${missing.join(', ')}: the viewer stays on its own`);
     return null;
   }
+  const unfit = ['db', 'user', 'token', 'key'].filter((name) => /[\s;]/.test(given[name] ?? ''));
+  if (unfit.length > 0) {
+    complain(`a space or semicolon is in ${unfit.join(', ')} of nunDb in app-config.js: the viewer stays on its own`);
+    return null;
+  }
   const share = Object.fromEntries(SHARED.map((name) => [name, given.share?.[name] !== false]));
   return {
     url: given.url,

@@ -26,7 +26,7 @@ export class People {
     this.#mine = { colour: Math.floor(Math.random() * COLOURS_COUNT), since: Date.now(), ...mine };
     this.#onChange = onChange;
     room.join(PREFIX + me, { isEphemeral: true, isMine: true, weight: 100 });
-    room.join(CALL, { isEphemeral: true, isShared: true, weight: 100, onValue: () => this.#look() });
+    room.join(CALL, { isEphemeral: true, isSignal: true, weight: 100, onValue: () => this.#look() });
   }
 
   /** We are connected (again): says that we are here, and looks who else is. */

@@ -73,11 +73,6 @@ export class Pointers {
     this.#hide(id);
   }
 
-  /** Names and colours may have changed, or pointers are not shown any more. */
-  dress() {
-    this.#plan();
-  }
-
   #listen(element) {
     if (this.#elements.has(element)) return;
     this.#elements.add(element);
@@ -160,7 +155,7 @@ export class Pointers {
 }
 
 /** Where a pane of the page shows a place, in CSS pixels; null if it does not. */
-function placeIn(viewport, { at, to, frame }) {
+export function placeIn(viewport, { at, to, frame }) {
   if (viewport.type === 'volume3d' || viewport.getFrameOfReferenceUID() !== frame) return null;
   const { focalPoint, viewPlaneNormal } = viewport.getCamera();
   const away = Math.abs(

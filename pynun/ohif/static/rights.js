@@ -1,5 +1,6 @@
-// What this person may do in the room, learnt from what the server answers: to a tiny ephemeral key for the room's state,
-// to the own entry in the list of people, and to the own pointer. Ephemeral keys cost nothing and go by themselves.
+// What this person may do in the room, learnt from what the server answers: to a tiny ephemeral key for the room's
+// state, to the own entry in the list of people, and to the own pointer. Ephemeral keys cost nothing and go by
+// themselves.
 
 export class Rights {
   #connection;
@@ -13,7 +14,7 @@ export class Rights {
     this.#onChange = onChange;
   }
 
-  /** Whether one may move the viewers (`move`), be listed (`join`) or show a pointer (`point`): null if not known yet. */
+  /** Whether one may move the viewers (`move`), be listed (`join`) or point (`point`): null if not known yet. */
   may(what) {
     return this.#may[what] ?? null;
   }

@@ -6,6 +6,7 @@
 
 const LEAD = 'lead';
 const BRING = 'bring';
+const AWAY_MS_MAX = 12 * 3600 * 1000;
 
 export class Roles {
   #room;
@@ -14,7 +15,10 @@ export class Roles {
   #handlers;
   #isFollowing = true;
 
-  /** Handlers: onChange() after each change; onJoin() when the room's state is to be shown; onLead() when ours is. */
+  /**
+   * Handlers: onChange() after each change; onJoin() when the room's state is to be shown; onLead() when ours is;
+   * onLeader(id) when somebody else takes over.
+   */
   constructor(room, me, people, handlers) {
     this.#room = room;
     this.#me = me;
@@ -22,7 +26,10 @@ export class Roles {
     this.#handlers = handlers;
     room.join(LEAD, {
       weight: 100,
-      onValue: () => this.#handlers.onChange(),
+      onValue: (value, { from, isFirst }) => {
+        if (!isFirst && value?.leader === from) this.#handlers.onLeader(from);
+        this.#handlers.onChange();
+      },
     });
     room.join(BRING, {
       weight: 90, // after the state that it brings to
@@ -38,9 +45,10 @@ export class Roles {
     return typeof leader === 'string' && this.#people.find(leader) ? leader : null;
   }
 
-  /** The one who leads, but is not here: her connection may come back. */
+  /** The one who leads, but is not here: her connection may come back, unless it was another day. */
   get isLeaderAway() {
-    return typeof this.#room.known(LEAD)?.value?.leader === 'string' && this.leader === null;
+    const { value, at } = this.#room.known(LEAD) ?? {};
+    return typeof value?.leader === 'string' && this.leader === null && Date.now() - at < AWAY_MS_MAX;
   }
 
   get isLeading() {

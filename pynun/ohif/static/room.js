@@ -26,7 +26,8 @@ export class Room {
   /**
    * Takes part in a topic. `onValue(value, {from, isFirst})` gets each value of others, `onGone()` hears that the
    * key was removed, or is absent after a gap if it is removable. An ephemeral topic is set as long as we are
-   * connected; no other client of the room sets it.
+   * connected; no other client of the room sets it. Of a signal every event of others counts, and nothing is kept:
+   * each client looks for itself when it connects.
    */
   join(
     name,
@@ -36,14 +37,16 @@ export class Room {
       isEphemeral = false,
       isRemovable = false,
       isMine = false,
+      isSignal = false,
       weight = 1,
     } = {},
   ) {
     if (this.#topics.has(name)) return;
-    this.#topics.set(name, { onValue, onGone, isEphemeral, isRemovable, isMine, weight, known: null, pending: null });
+    const state = { known: null, pending: null };
+    this.#topics.set(name, { onValue, onGone, isEphemeral, isRemovable, isMine, isSignal, weight, ...state });
     if (isMine) return;
     this.#connection.watch(this.#keyOf(name));
-    if (this.#connection.isReady) this.#ask(name);
+    if (this.#connection.isReady && !isSignal) this.#ask(name);
   }
 
   leave(name) {
@@ -54,7 +57,7 @@ export class Room {
     return this.#topics.has(name);
   }
 
-  /** The newest value of a topic that we know, with its sender: {value, from}, or null. */
+  /** The newest value of a topic that we know, with its sender and time: {value, from, at, seq}, or null. */
   known(name) {
     return this.#topics.get(name)?.known ?? null;
   }
@@ -86,8 +89,8 @@ export class Room {
   /** The connection is new: asks for every topic. */
   open() {
     for (const [name, topic] of this.#topics) {
-      if (!topic.isMine) this.#ask(name);
-      else if (topic.known) this.#sendPending(name, topic);
+      if (topic.isMine && topic.known) this.#sendPending(name, topic);
+      else if (!topic.isMine && !topic.isSignal) this.#ask(name);
     }
   }
 
@@ -129,10 +132,10 @@ export class Room {
   }
 
   #sendPending(name, topic) {
-    const { isEphemeral, weight } = topic;
-    const make = () => encode(topic.pending ?? topic.known);
-    if (topic.isMine) topic.pending = null; // nobody else sets it, and we don't watch it
-    this.#connection.set(this.#keyOf(name), make, { isEphemeral, weight });
+    const { isEphemeral, isMine, isSignal, weight } = topic;
+    const content = topic.pending ?? topic.known;
+    if (isMine || isSignal) topic.pending = null; // nobody else sets it, or every value of others counts as well
+    this.#connection.set(this.#keyOf(name), () => encode(content), { isEphemeral, weight });
   }
 
   #ask(name) {

@@ -45,6 +45,7 @@ export class Session {
   #isOn;
   #isInStep = false;
   #isPlanned = false;
+  #raised = [];
   #latencies = [];
   #latencyShownAt = 0;
 
@@ -62,6 +63,7 @@ export class Session {
       onRemoved: (key) => this.room.gone(key),
       onAnswer: (key, error) => this.#takeAnswer(key, error),
       onRoundTrip: (milliseconds) => this.#showLatency(milliseconds),
+      isFrameDue: () => this.#isPlanned,
     });
     this.room = new Room(this.#connection, options.key, this.me);
     this.#rights = new Rights(this.#connection, options.key, this.me, () => this.#changed());
@@ -71,6 +73,7 @@ export class Session {
       onChange: () => this.#changed(),
       onJoin: () => this.#followAll(),
       onLead: () => this.#publish(),
+      onLeader: (id) => this.tell('leading', id),
     });
     this.layout = new Layout(viewer, this);
     this.panes = new Panes(viewer, this);
@@ -100,6 +103,7 @@ export class Session {
   maySend(what) {
     if (!this.#isOn || !this.#isInStep || !this.isShared(what)) return false;
     if (what === 'pointers') return this.#rights.may('point') !== false;
+    if (what !== 'layout' && this.layout.isElsewhere) return false;
     return this.#rights.may('move') !== false && this.#roles.isMoving;
   }
 
@@ -131,6 +135,12 @@ export class Session {
     return this.#people.find(id);
   }
 
+  /** Says what somebody did, to people who listen to the page. */
+  tell(text, id) {
+    const { name } = this.find(id) ?? {};
+    if (name) this.#bar.announce(say(this.#options.texts, text, { name }));
+  }
+
   /** A pane was moved by a hand here. */
   onMoved(pane, viewport) {
     if (this.#old && pane.viewportId === this.#viewer.grid().active) this.#old.send(viewport);
@@ -139,9 +149,10 @@ export class Session {
   /** Another study, or none, is open here, or its panes are new. */
   onShown(study) {
     this.#people.change({ study });
+    if (study === null) return;
     this.#pointers.look();
     this.#followRest();
-    if (study !== null) addButton(this.#viewer, this.#options.texts);
+    addButton(this.#viewer, this.#options.texts);
   }
 
   onStudyRefused() {
@@ -156,10 +167,14 @@ export class Session {
     this.#isPlanned = true;
     const frame = guarded(() => {
       this.#isPlanned = false;
-      if (this.#tools.isPlaying) this.hand.goOn();
-      this.layout.frame();
-      if (!this.layout.isBusy) this.panes.frame();
-      this.#annotations.frame();
+      try {
+        if (this.#tools.isPlaying) this.hand.goOn();
+        this.layout.frame();
+        if (!this.layout.isBusy) this.panes.frame();
+        this.#annotations.frame();
+      } finally {
+        this.#connection.flush();
+      }
     });
     if (document.hidden) setTimeout(frame, 20);
     else requestAnimationFrame(frame);
@@ -211,6 +226,9 @@ export class Session {
     const { texts } = this.#options;
     for (const name of joined) this.#bar.announce(say(texts, 'joined', { name }));
     for (const name of left) this.#bar.announce(say(texts, 'left', { name }));
+    const raised = this.#people.others.filter(({ hand }) => hand).map(({ id }) => id);
+    for (const id of raised) if (!this.#raised.includes(id)) this.tell('raised', id);
+    this.#raised = raised;
     this.#join();
     this.#changed();
   }
@@ -235,7 +253,7 @@ export class Session {
   }
 
   #followAll() {
-    this.layout.follow().then(() => this.panes.followAll());
+    this.layout.tryAgain().then(() => this.panes.followAll());
     this.#followRest();
   }
 

@@ -19,13 +19,28 @@ export class Studies {
     return (await this.#isThere(study, to)) ? to : null;
   }
 
-  /** Our own address with the study in the place of the one that is open. */
+  /** Whether a study that the address names is still being opened: then no other may be. */
+  get isOpening() {
+    return this.#viewer.study() === null && this.#path !== '/';
+  }
+
+  /** Whether the viewer is at this address; to go there again would close it. */
+  isAt(to) {
+    return to === this.#path + location.search;
+  }
+
+  get #path() {
+    const base = (this.#viewer.config.routerBasename || window.PUBLIC_URL || '/').replace(/\/$/, '');
+    const { pathname } = location;
+    return pathname.startsWith(`${base}/`) ? pathname.slice(base.length) : pathname;
+  }
+
+  /** Our own address with the study in the place of the one that is open, as the viewer's router wants it. */
   #address(study) {
-    const { pathname, search } = location;
+    const { search } = location;
     const open = this.#viewer.study();
-    if (open && search.includes(open)) return pathname + search.replaceAll(open, study);
-    const base = document.querySelector('base')?.getAttribute('href') ?? '/';
-    return `${window.PUBLIC_URL ?? base}${this.#pattern.replaceAll('{study}', study)}`;
+    if (!open || !search.includes(open)) return `/${this.#pattern.replaceAll('{study}', study)}`;
+    return this.#path + search.replaceAll(open, study);
   }
 
   async #isThere(study, to) {

@@ -34,7 +34,8 @@ export class Tools {
     const tool = this.#sync.room.known(TOOL)?.value;
     if (this.#sync.isFollowing('tool') && typeof tool === 'string' && tool !== this.#active()) this.#activate(tool);
     const film = this.#sync.room.known(CINE);
-    if (this.#sync.isFollowing('cine') && film) this.#show(film.value, film.from);
+    // A film whose player has gone is over.
+    if (this.#sync.isFollowing('cine') && film && this.#sync.find(film.from)) this.#show(film.value, film.from);
   }
 
   /** Whether a film is played here: it moves the pane without a hand. */

@@ -5,11 +5,15 @@ import { complain } from './complaints.js';
 const CORNERSTONE = '@ohif/extension-cornerstone.utilityModule.common';
 const LOOKING_MS = 200;
 
+/** The viewports that this extension understands: others (video, slides, ECG) are left alone. */
+const TYPES = new Set(['stack', 'orthographic', 'volume3d']);
+
 export class Viewer {
-  constructor({ servicesManager, commandsManager, extensionManager }) {
+  constructor({ servicesManager, commandsManager, extensionManager, appConfig }) {
     this.services = servicesManager.services;
     this.commands = commandsManager;
     this.extensions = extensionManager;
+    this.config = appConfig ?? {};
     this.core = null;
     this.tools = null;
   }
@@ -55,10 +59,10 @@ export class Viewer {
     return { rows: layout?.numRows ?? 1, columns: layout?.numCols ?? 1, active: activeViewportId };
   }
 
-  /** The cornerstone viewport of a pane; null until it has an image. */
+  /** The cornerstone viewport of a pane; null until it has an image, and if it is not one whose view is shared. */
   viewport(pane) {
     const viewport = this.services.cornerstoneViewportService.getCornerstoneViewport(pane.viewportId);
-    if (!viewport?.element) return null;
+    if (!viewport?.element || !TYPES.has(viewport.type)) return null;
     try {
       const hasImage = viewport.type === 'stack' ? viewport.getCornerstoneImage?.() : viewport.getActors?.().length;
       return hasImage ? viewport : null;
@@ -67,9 +71,11 @@ export class Viewer {
     }
   }
 
-  /** Whether a pane that has a series shows it already. */
+  /** Whether a pane that has images shows them already. Documents and videos are not waited for. */
   isShown(pane) {
-    return pane.displaySetInstanceUIDs?.length ? this.viewport(pane) !== null : true;
+    if (!pane.displaySetInstanceUIDs?.some((uid) => this.displaySet(uid)?.images?.length)) return true;
+    const { type } = this.services.cornerstoneViewportService.getCornerstoneViewport(pane.viewportId) ?? {};
+    return this.viewport(pane) !== null || (type !== undefined && !TYPES.has(type));
   }
 
   displaySet(uid) {

@@ -17,8 +17,19 @@ function note() {
   };
 }
 
-/** Opens a viewer; resolves when it shows its study and is in step with the room. */
-export async function open(browser, url, size, name, person = null) {
+/**
+ * Opens a viewer; resolves when it shows its study and is in step with the room. `configure` changes the text of its
+ * app-config.js.
+ */
+export async function open(browser, url, size, name, options = {}) {
+  const page = await newPage(browser, size, name, options);
+  await page.goto(url);
+  await ready(page);
+  return page;
+}
+
+/** A page that notes what the viewer does, with nothing in it yet. */
+export async function newPage(browser, size, name, { person = null, configure = null } = {}) {
   const context = await browser.newContext({ viewport: size });
   context.setDefaultTimeout(READY_MS_MAX);
   const page = await context.newPage();
@@ -34,8 +45,11 @@ export async function open(browser, url, size, name, person = null) {
   });
   page.on('pageerror', (error) => page.complaints.push(String(error.stack ?? error).slice(0, 500)));
   await page.addInitScript(note);
-  await page.goto(url);
-  await ready(page);
+  if (configure)
+    await page.route('**/app-config.js', async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, body: configure(await response.text()) });
+    });
   return page;
 }
 
@@ -96,6 +110,11 @@ export const shown = (page) =>
     } = window.services;
     const { hangingProtocolService: protocols, toolGroupService: groups, cineService: cine } = window.services;
     const near = (point) => Array.from(point, (number) => Math.round(number * 100) / 100 || 0).join(' ');
+    /** How far a line drawn by hand goes, in whole millimetres. */
+    const extent = (points) =>
+      [0, 1, 2]
+        .map((axis) => points.map((point) => point[axis]))
+        .map((all) => Math.round(Math.max(...all) - Math.min(...all)));
     const state = grid.getState();
     const panes = [...state.viewports.values()].sort((one, other) => one.y - other.y || one.x - other.x);
     const lines = panes.map(({ viewportId, displaySetInstanceUIDs }) => {
@@ -127,16 +146,20 @@ export const shown = (page) =>
       film: Boolean(cine.getState().isCineEnabled),
       annotations: drawn
         .map(
-          ({ annotationUID, metadata, data }) =>
-            `${annotationUID} ${metadata.toolName} ${data.label ?? ''} ${data.handles.points.map(near).join(', ')}`,
+          ({ annotationUID, metadata, data, isVisible }) =>
+            `${annotationUID} ${metadata.toolName} ${data.label ?? ''} ${data.handles.points.map(near).join(', ')}; ${
+              data.spline?.type ?? (data.contour ? extent(data.contour.polyline) : '')
+            } ${data.contour?.closed} ${isVisible !== false}`,
         )
         .sort(),
-      measurements: window.services.measurementService.getMeasurements().length,
+      measurements: window.services.measurementService.getMeasurements().map(({ label }) => label),
     };
   });
 
+export const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
+
 /** Waits until a viewer shows what another one does; returns both, and how long it took. */
-export async function together(here, there, isEnough = (one, other) => JSON.stringify(one) === JSON.stringify(other)) {
+export async function together(here, there, isEnough = isSame) {
   const began = Date.now();
   for (;;) {
     const [one, other] = await Promise.all([shown(here), shown(there)]);
@@ -148,14 +171,22 @@ export async function together(here, there, isEnough = (one, other) => JSON.stri
 
 /** Messages with changes that a page sent after a time of its own clock: pointers, old shapes and questions aside. */
 export async function sentAfter(page, from) {
-  const sent = await page.evaluate((time) => window.noted.sent.filter(({ at }) => at > time), from);
   const isOther = /-(pointer-|camera |currentImageIdIndex )/;
+  const sent = await allSentAfter(page, from);
   return sent
-    .map(({ at, text }) => ({
-      at,
-      commands: text.split(';').filter((one) => one.startsWith('set-') && !isOther.test(one)),
-    }))
+    .map(({ at, commands }) => ({ at, commands: commands.filter((one) => !isOther.test(one)) }))
     .filter(({ commands }) => commands.length > 0);
+}
+
+async function allSentAfter(page, from) {
+  const sent = await page.evaluate((time) => window.noted.sent.filter(({ at }) => at > time), from);
+  return sent.map(({ at, text }) => ({ at, commands: text.split(';').filter((one) => one.startsWith('set-')) }));
+}
+
+/** The most changes of any kind that a page has sent within a second. */
+export async function mostInASecond(page) {
+  const times = (await allSentAfter(page, 0)).flatMap(({ at, commands }) => commands.map(() => at));
+  return Math.max(...times.map((at) => times.filter((one) => one >= at && one < at + 1000).length));
 }
 
 export const now = (page) => page.evaluate(() => performance.now());

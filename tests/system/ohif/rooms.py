@@ -1,4 +1,4 @@
-"""Viewers to open: the page server of the demo with a released viewer, and a room of a server of the test's own."""
+"""Viewers to open: page servers of the demo with released viewers, and a room of a server of the test's own."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ KEY = "client-lesson"
 
 
 class ViewerRoom(NamedTuple):
-    """Where a viewer is opened, and the server of its room."""
+    """Where viewers are opened, and the server of their room."""
 
-    version: str
-    url: str
-    """The viewer's address, with a `/` at its end."""
+    urls: dict[str, str]
+    """Each viewer's address by its version, with a `/` at its end."""
     paths: list[str]
-    """Its studies, below that address."""
+    """The studies, below such an address."""
     server: Server
 
 
 @contextlib.contextmanager
-def viewer_room(version: str) -> Iterator[ViewerRoom]:
-    """A viewer whose configuration names the tutorial's user, and a server with that user and a student."""
-    folder_of_viewer = viewer(version)
-    with new_folder() as folder, Server(folder / "dbs") as server:
+def viewer_room(*versions: str, **environment: str) -> Iterator[ViewerRoom]:
+    """Viewers whose configuration names the tutorial's user, and a server with that user, a student and a pupil."""
+    folders = {version: viewer(version) for version in versions}
+    with new_folder() as folder, contextlib.ExitStack() as closing:
+        server = closing.enter_context(Server(folder / "dbs", environment=environment))
         http_post(
             server.http,
             f"auth {server.credentials}; create-db {DATABASE} {DATABASE}-pwd; use {DATABASE} {DATABASE}-pwd; "
@@ -44,10 +44,11 @@ def viewer_room(version: str) -> Iterator[ViewerRoom]:
             "client-lesson-people",
         )
         settings = {"db": DATABASE, "user": "client", "token": "client-pwd", "key": KEY}
-        site = ViewerSite(folder_of_viewer, settings, server.websocket.port)
-        pages = PageServer(Address("127.0.0.1", 0), is_port_optional=False)
-        pages.serve(site)
-        try:
-            yield ViewerRoom(version, f"http://{pages.address}/", site.paths, server)
-        finally:
-            pages.close()
+        sites = {version: ViewerSite(there, settings, server.websocket.port) for version, there in folders.items()}
+        urls = {}
+        for version, site in sites.items():
+            pages = PageServer(Address("127.0.0.1", 0), is_port_optional=False)
+            pages.serve(site)
+            closing.callback(pages.close)
+            urls[version] = f"http://{pages.address}/"
+        yield ViewerRoom(urls, sites[versions[0]].paths, server)

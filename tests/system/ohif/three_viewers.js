@@ -5,6 +5,7 @@ import {
   act,
   bar,
   drag,
+  newPage,
   now,
   open,
   people,
@@ -44,19 +45,35 @@ async function signOut(page) {
   await act(page, 'signOut');
 }
 
-/** Whether a viewer opens while the server that has the extension is down. */
-async function opensAlone(browser, url) {
-  const context = await browser.newContext({ viewport: SIZE });
-  const page = await context.newPage();
+/** The forms of app-config.js, made of the demo's own, in which the configuration is an object. */
+const asFunction = (url) => (text) => `${text}
+  const given = { ...window.config, nunDb: { ...window.config.nunDb, url: "${url}" } };
+  window.config = () => given;`;
+
+/** The extension is part of the viewer, as one that is linked into a checkout is. */
+const asPart = (server) => (text) => `${text}
+  const given = window.config;
+  window.config = async () => ({
+    ...given, extensions: [(await import("http://${server}/ohif/sync.js")).default],
+  });`;
+
+/** Opens a viewer while nothing of the extension can be had; whether it shows its images, and has no bar. */
+async function openAlone(page, url) {
   await page.goto(url, { timeout: 120_000 });
   const isShown = () => Boolean(window.cornerstone?.getEnabledElements?.()[0]?.viewport.getCornerstoneImage?.());
   const opened = await page.waitForFunction(isShown, null, { timeout: 120_000, polling: 200 }).then(
     () => true,
     () => false,
   );
-  const bars = await page.locator('#nun-db-bar').count();
-  await context.close();
-  return [opened, bars];
+  return [opened, await page.locator('#nun-db-bar').count()];
+}
+
+/** Goes to another address of the viewer itself. */
+async function goTo(page, path) {
+  await page.keyboard.press('Shift');
+  await page.evaluate((to) => window.commandsManager.run('navigateHistory', { to }), `/${path}`);
+  await page.waitForURL((address) => address.pathname + address.search === `/${path}`);
+  await sleep(1500);
 }
 
 const buttons = (page) =>
@@ -70,11 +87,16 @@ const buttons = (page) =>
 
 main(() =>
   withBrowser(options.chromium, {}, async (browser) => {
-    const url = `${options.url}${options.paths[0]}`;
-    const teacher = await open(browser, url, SIZE, 'teacher');
-    const doctor = await open(browser, url, { width: 800, height: 600 }, 'doctor');
+    const [older, newer] = options.urls;
+    const [chest, head] = options.paths;
+    const teacher = await open(browser, newer + chest, SIZE, 'teacher');
+    const doctor = await open(browser, older + chest, { width: 800, height: 600 }, 'doctor', {
+      configure: asFunction(options.relay),
+    });
     await signIn(teacher, 'Ana <b>', '');
     const seen = { people: await people(doctor, 2) };
+    for (const end = Date.now() + 20_000; Date.now() < end && !seen.people.join().includes('Ana');)
+      seen.people = await people(doctor, 2);
 
     // Ana leads: the doctor's own moves move nobody, and the next of hers brings him back.
     await act(teacher, 'takeOver');
@@ -106,7 +128,7 @@ main(() =>
 
     await act(doctor, 'raise');
     seen.hand = await people(teacher, 2);
-    for (const end = Date.now() + 10_000; Date.now() < end && !seen.hand.join().includes('✋');)
+    for (const end = Date.now() + 10_000; Date.now() < end && !seen.hand.join().includes('hand raised');)
       seen.hand = await people(teacher, 2);
     await act(doctor, 'takeOver');
     seen.takenOver = [await says(doctor, 'You lead'), await says(teacher, 'Following Guest')];
@@ -115,10 +137,12 @@ main(() =>
     await act(doctor, 'release');
     seen.everybody = [await says(doctor, 'Everybody moves'), await says(teacher, 'Everybody moves')];
 
-    // A third one comes late, signs in as somebody who may only read, and follows.
+    // A third one comes late, from the list of studies, signs in as somebody who may only read, and follows.
     await drag(teacher, 'middle', 8, [4, 3]);
-    const student = await open(browser, url, { width: 900, height: 640 }, 'student');
-    seen.late = await isTogether(teacher, student);
+    const student = await open(browser, newer, { width: 900, height: 640 }, 'student', {
+      configure: asPart(options.server),
+    });
+    seen.late = [await isTogether(teacher, student), student.url()];
     await signIn(student, 'student', 'wrong');
     seen.wrong = await says(student, 'Invalid token');
     await signOut(student);
@@ -126,7 +150,7 @@ main(() =>
     await signIn(student, 'student', 'student-pwd');
     seen.watching = await says(student, 'You may only watch');
     seen.buttons = await buttons(student);
-    await student.screenshot({ path: `${options.artifacts}/ohif-${options.version}-student.png` });
+    await student.screenshot({ path: `${options.artifacts}/ohif-student.png` });
     const [fromStudent, still] = [await now(student), await panesOf(teacher)];
     await wheel(student, 2);
     await sleep(800);
@@ -142,7 +166,7 @@ main(() =>
     await signIn(student, 'pupil', 'pupil-pwd');
     seen.pupil = [await says(student, 'You may only watch'), await people(teacher, 3)];
     await act(student, 'raise');
-    const isRaised = (names) => names.some((name) => name.includes('✋ pupil'));
+    const isRaised = (names) => names.some((name) => name.includes('pupil, hand raised'));
     for (const end = Date.now() + 15_000; Date.now() < end && !isRaised(seen.pupil[1]); await sleep(100)) {
       seen.pupil[1] = await people(teacher, 3);
     }
@@ -161,31 +185,53 @@ main(() =>
     await sleep(800);
     await ask('old heard');
 
-    // The server is killed; what moves meanwhile is there when it is back, and nobody jumps.
+    // The doctor's laptop is closed: nothing goes over its network, and its pages stand still.
+    await isTogether(doctor, teacher);
+    const laptop = await doctor.context().newCDPSession(doctor);
+    const closed = Date.now();
+    await ask('close laptop');
+    await laptop.send('Page.setWebLifecycleState', { state: 'frozen' });
+    seen.afterClosing = await people(teacher, 2);
+    seen.goneAfter = Date.now() - closed;
+    await wheel(teacher, 2);
+    await press(teacher, 'r');
+    const apart = await panesOf(teacher);
+    await ask('open laptop');
+    await laptop.send('Page.setWebLifecycleState', { state: 'active' });
+    seen.afterOpening = [await people(teacher, 3), await isTogether(teacher, doctor)];
+    seen.isUnmovedByLaptop = JSON.stringify(await panesOf(teacher)) === JSON.stringify(apart);
+
+    // One goes back to the list of studies, and opens the study again, which the others have moved meanwhile.
+    await goTo(doctor, '');
+    await wheel(teacher, 1);
+    await goTo(doctor, chest);
+    await ready(doctor);
+    seen.afterList = [await isTogether(teacher, doctor), await doctor.locator('[data-cy="NunDbLive"]').count()];
+
+    // The server hangs, then is killed; a viewer that is opened meanwhile opens. What the others move is there when the
+    // server is back, and nobody jumps.
+    const alone = await newPage(browser, SIZE, 'alone');
+    await ask('hang');
+    seen.opensAlone = await openAlone(alone, newer + head);
     await ask('kill');
     seen.lost = await says(teacher, 'Connection lost');
     await wheel(teacher, 3);
     const away = await panesOf(teacher);
-    seen.opensAlone = await opensAlone(browser, url);
     await ask('start');
     seen.again = await says(teacher, 'Everybody moves');
     seen.afterRestart = [await isTogether(teacher, doctor), await isTogether(teacher, student)];
+    await ready(alone);
+    seen.lateExtension = [await isTogether(teacher, alone), alone.url()];
+    await alone.context().close();
     seen.hasJumped = JSON.stringify(await panesOf(teacher)) !== JSON.stringify(away);
     await wheel(doctor, 1);
     seen.goesOn = await isTogether(doctor, teacher);
     seen.peopleAgain = await people(teacher, 3);
 
-    // A study that one may not open: he stays where he is, and is told.
-    const [chest, head] = options.paths;
+    // A study that one may not open: he stays where he is, is told, and moves nobody.
     await doctor.route('**/studies/*.2.json', (route) => route.fulfill({ status: 403 }));
-    const goTo = async (path) => {
-      await teacher.keyboard.press('Shift');
-      await teacher.evaluate((to) => window.commandsManager.run('navigateHistory', { to }), `/${path}`);
-      await teacher.waitForURL((address) => address.href === `${options.url}${path}`);
-      await sleep(1500);
-      await ready(teacher);
-    };
-    await goTo(head);
+    await goTo(teacher, head);
+    await ready(teacher);
     const notice = doctor.getByText('a study that you may not open');
     seen.refused = [
       await notice
@@ -195,9 +241,14 @@ main(() =>
           () => true,
           () => false,
         ),
-      doctor.url().endsWith(chest),
+      doctor.url() === older + chest,
     ];
-    await goTo(chest);
+    const fromRefused = await now(doctor);
+    await wheel(doctor, 2);
+    await sleep(800);
+    seen.refusedSent = await sentAfter(doctor, fromRefused);
+    await goTo(teacher, chest);
+    await ready(teacher);
     seen.inStepAgain = await isTogether(teacher, doctor);
 
     const leaving = Date.now();
@@ -209,7 +260,7 @@ main(() =>
     await bar(doctor, '[data-action="letGo"]').focus();
     await doctor.keyboard.press('Enter');
     seen.keyboard = await says(doctor, 'On your own');
-    seen.complaints = [...teacher.complaints, ...doctor.complaints];
+    seen.complaints = [...teacher.complaints, ...doctor.complaints, ...student.complaints];
     return seen;
   }),
 );

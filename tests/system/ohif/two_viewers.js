@@ -1,11 +1,14 @@
-// Two people look at one study: each thing that is shared, done by one and seen by the other, then the other way round.
+// Two people look at one study, with two versions of the viewer: each thing that is shared, done by one and seen by the
+// other, then the other way round.
 import { withBrowser } from '../browser/browser.js';
 import { main, options } from '../javascript/harness.js';
 import {
   drag,
   forgetCameras,
+  isSame,
   latencies,
   middle,
+  mostInASecond,
   now,
   open,
   press,
@@ -18,8 +21,11 @@ import {
   wheel,
 } from './pages.js';
 
-const LARGE = { width: 1280, height: 800 };
-const SMALL = { width: 900, height: 640 };
+// Without a graphics card, large windows take long to draw.
+const LARGE = { width: 1000, height: 680 };
+const SMALL = { width: 840, height: 560 };
+const LARGE_PICTURE = { width: 1280, height: 800 };
+const SMALL_PICTURE = { width: 960, height: 640 };
 const SETTLED_MS = 300;
 const MOVES = 150;
 
@@ -74,12 +80,43 @@ const moveHandle = async (page) => {
   await page.mouse.up();
 };
 
-const removeMeasurement = async (page) => {
+/** As the list of measurements does it. */
+const withMeasurements = (use) => async (page) => {
   await page.keyboard.press('Shift');
-  await page.evaluate(() => {
-    const { measurementService } = window.services;
-    measurementService.remove(measurementService.getMeasurements()[0].uid);
+  await page.evaluate(use);
+};
+
+const labelMeasurement = withMeasurements(() => {
+  const { measurementService } = window.services;
+  const [measurement] = measurementService.getMeasurements();
+  measurementService.update(measurement.uid, { ...measurement, label: 'nodule <b>' }, true);
+});
+
+const hideMeasurement = withMeasurements(() => {
+  const { measurementService } = window.services;
+  measurementService.toggleVisibilityMeasurement(measurementService.getMeasurements()[0].uid);
+});
+
+const removeMeasurements = withMeasurements(() => {
+  const { measurementService } = window.services;
+  for (const { uid } of measurementService.getMeasurements()) measurementService.remove(uid);
+});
+
+/** Draws a closed line by hand: its corners are clicked, or it is drawn through them. */
+const outline = async (page, tool, isClicked) => {
+  await run(page, 'setToolActiveToolbar', { toolName: tool, toolGroupIds: ['default'] });
+  const [x, y] = await middle(page);
+  const corners = [0, 60, 120, 180, 240, 300, 360].map((degrees) => {
+    const angle = (degrees * Math.PI) / 180;
+    return [x + 60 * Math.cos(angle), y + 60 * Math.sin(angle)];
   });
+  await page.mouse.move(...corners[0]);
+  if (!isClicked) await page.mouse.down();
+  for (const corner of corners) {
+    await page.mouse.move(...corner, { steps: 4 });
+    if (isClicked) await page.mouse.click(...corner);
+  }
+  if (!isClicked) await page.mouse.up();
 };
 
 const cine = async (page, isPlaying) => {
@@ -115,7 +152,12 @@ const STEPS = {
   },
   measure: (page) => measure(page, 'Length'),
   'change the measurement': moveHandle,
-  'remove the measurement': removeMeasurement,
+  'label the measurement': labelMeasurement,
+  'hide the measurement': hideMeasurement,
+  'remove the measurement': removeMeasurements,
+  freehand: (page) => outline(page, 'PlanarFreehandROI', false),
+  spline: (page) => outline(page, 'SplineROI', true),
+  'remove both': removeMeasurements,
   'window tool': (page) => run(page, 'setToolActiveToolbar', { toolName: 'WindowLevel', toolGroupIds: ['default'] }),
   film: (page) => cine(page, true),
   'film ends': (page) => cine(page, false),
@@ -138,14 +180,20 @@ async function step(name, by, other) {
   const began = Date.now();
   const [from, fromThere] = [await now(by), await now(other)];
   const before = JSON.stringify(await shown(by));
-  await STEPS[name](by);
+  const error = await STEPS[name](by).then(
+    () => null,
+    (problem) => String(problem.message).slice(0, 300),
+  );
   const isRunning = name === 'film';
   const found = await together(by, other, isRunning ? (one, two) => one.film === two.film : undefined);
   if (!isRunning) await sleep(SETTLED_MS);
   const settled = isRunning ? found : await together(by, other);
+  const differs = Object.keys(settled.here).filter((what) => !isSame(settled.here[what], settled.there[what]));
+  console.error(by.name, name, `${found.waited} ms`, error ?? '', ...differs);
   return {
     name,
     by: by.name,
+    error,
     isChange: JSON.stringify(settled.here) !== before,
     here: settled.here,
     there: settled.there,
@@ -159,19 +207,33 @@ async function step(name, by, other) {
 async function longDrag(by, other) {
   const [from, fromThere] = [await now(by), await now(other)];
   await Promise.all([by, other].map(forgetCameras));
+  await by.evaluate(() => {
+    const { noted } = window;
+    noted.frames = [];
+    const note = (at) => noted.frames?.push(at) && requestAnimationFrame(note);
+    requestAnimationFrame(note);
+  });
   await drag(by, 'middle', MOVES, [0.5, 0.3]);
   const found = await together(by, other);
   await sleep(1500);
-  const frames = await sentAfter(by, from);
+  const frames = await by.evaluate(() => {
+    const { noted } = window;
+    const { frames: seen } = noted;
+    noted.frames = null;
+    return seen;
+  });
+  const sent = (await sentAfter(by, from)).map(({ at }) => at);
   const changes = await by.evaluate((time) => window.noted.changed.filter((at) => at > time), from);
-  const times = frames.map(({ at }) => at);
-  const most = times.map((at) => times.filter((one) => one >= at && one < at + 1000).length);
+  const [lastSent, lastChange] = [Math.max(...sent), Math.max(...changes)];
+  const meanwhile = frames.map((at, index) => [frames[index - 1] ?? at, at]);
   return {
     moves: MOVES,
-    frames: frames.length,
+    frames: sent.length,
     changes: changes.length,
-    silentAfter: Math.max(...times) - Math.max(...changes),
-    mostInASecond: Math.max(...most),
+    silentAfter: lastSent - lastChange,
+    longestFrame: Math.max(
+      ...meanwhile.filter(([begin, end]) => end >= lastChange && begin <= lastSent).map(([begin, end]) => end - begin),
+    ),
     echoes: (await sentAfter(other, fromThere)).length,
     latencies: await latencies(by, other),
     here: found.here,
@@ -179,29 +241,36 @@ async function longDrag(by, other) {
   };
 }
 
-/** Where the other's pointer is drawn, against where it points in the patient, in pixels of that window. */
+/** Where the other's pointers are drawn, against where one pane's points in the patient, in pixels of that window. */
 async function pointer(by, other) {
   const [x, y] = await middle(by);
-  const place = [x + 70, y - 40];
+  const place = [x + 50, y - 40];
   await by.mouse.move(x, y);
   await by.mouse.move(...place, { steps: 3 });
-  const world = await by.evaluate(([clientX, clientY]) => {
-    const { viewport } = window.cornerstone.getEnabledElements()[0];
-    const { left, top } = viewport.element.getBoundingClientRect();
-    return Array.from(viewport.canvasToWorld([clientX - left, clientY - top]));
-  }, place);
+  const id = await idOf(by, 0);
+  const world = await by.evaluate(
+    ([viewportId, [clientX, clientY]]) => {
+      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
+      const { left, top } = viewport.element.getBoundingClientRect();
+      return Array.from(viewport.canvasToWorld([clientX - left, clientY - top]));
+    },
+    [id, place],
+  );
   await sleep(1200);
-  return other.evaluate((point) => {
-    const { viewport } = window.cornerstone.getEnabledElements()[0];
-    const { left, top } = viewport.element.getBoundingClientRect();
-    const [wantedX, wantedY] = viewport.worldToCanvas(point);
-    const arrows = [...document.getElementById('nun-db-pointers').shadowRoot.querySelectorAll('div')];
-    const boxes = arrows.map((arrow) => arrow.getBoundingClientRect());
-    return {
-      names: arrows.map((arrow) => arrow.textContent),
-      off: boxes.map((box) => Math.hypot(box.left - left - wantedX, box.top - top - wantedY)),
-    };
-  }, world);
+  return other.evaluate(
+    ([viewportId, point]) => {
+      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
+      const { left, top } = viewport.element.getBoundingClientRect();
+      const [wantedX, wantedY] = viewport.worldToCanvas(point);
+      const arrows = [...document.getElementById('nun-db-pointers').shadowRoot.querySelectorAll('div')];
+      const boxes = arrows.map((arrow) => arrow.getBoundingClientRect());
+      return {
+        names: arrows.map((arrow) => arrow.textContent),
+        off: Math.min(...boxes.map((box) => Math.hypot(box.left - left - wantedX, box.top - top - wantedY))),
+      };
+    },
+    [await idOf(other, 0), world],
+  );
 }
 
 const segments = (page) =>
@@ -249,31 +318,93 @@ async function segmentation(left, right) {
   return seen;
 }
 
+/** Two connections of one page: how many signals that both give at the same time are heard, and a flood of changes. */
+const connections = (page, server) =>
+  page.evaluate(async (address) => {
+    const [{ Connection }, { Room }] = await Promise.all(
+      ['connection', 'room'].map((name) => import(`http://${address}/ohif/${name}.js`)),
+    );
+    const nothing = () => {};
+    const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+    const connect = (name) =>
+      new Promise((resolve) => {
+        let room;
+        const login = { db: 'features-of-db', user: 'client', token: 'client-pwd' };
+        const connection = new Connection(`ws://${address}`, login, {
+          onState: nothing,
+          onEvent: (key, text) => room.take(key, text),
+          onRemoved: (key) => room.gone(key),
+          onAnswer: nothing,
+          onRoundTrip: nothing,
+          isFrameDue: () => false,
+          onOpen: () => resolve([connection, room]),
+        });
+        room = new Room(connection, 'client-other-room', name);
+        connection.start();
+      });
+    const [[one, oneRoom], [two, twoRoom]] = await Promise.all([connect('one'), connect('two')]);
+    let heard = 0;
+    for (const room of [oneRoom, twoRoom]) {
+      room.join('people', { isEphemeral: true, isSignal: true, onValue: () => (heard += 1) });
+    }
+    for (let number = 0; number < 5; number += 1) {
+      await wait(300);
+      for (const room of [oneRoom, twoRoom]) room.set('people', number);
+    }
+    for (let number = 0; number < 100 && heard < 10; number += 1) await wait(50);
+    for (const from = performance.now(); performance.now() - from < 2500; await wait(4)) {
+      for (let key = 0; key < 20; key += 1) one.set(`client-flood-${key}`, () => String(key));
+    }
+    for (const connection of [one, two]) connection.stop();
+    return heard;
+  }, server);
+
+/** The names that stand beside annotations, once there are any. */
+async function authors(page) {
+  for (const end = Date.now() + 10_000; ; await sleep(50)) {
+    const names = await page.locator('#nun-db-authors span').allTextContents();
+    if (names.length > 0 || Date.now() > end) return names;
+  }
+}
+
 main(() =>
   withBrowser(options.chromium, {}, async (browser) => {
-    const [first, second] = options.paths.map((path) => `${options.url}${path}`);
-    const left = await open(browser, first, LARGE, 'left', 'Ana');
+    const [chest, head] = options.paths;
+    const [leftUrl, rightUrl] = [options.urls[0], `${options.urls[1]}ohif/`];
+    const left = await open(browser, leftUrl + chest, LARGE, 'left', { person: 'Ana' });
     await wheel(left, 3);
-    const right = await open(browser, first, SMALL, 'right', 'Ben');
+    const right = await open(browser, rightUrl + chest, SMALL, 'right', {
+      person: 'Ben',
+      configure: (text) => `${text}window.config.routerBasename = "/ohif";`, // below a folder of its site
+    });
     const late = await together(left, right);
 
     const dragged = [await longDrag(left, right), await longDrag(right, left)];
     const pointers = [await pointer(left, right), await pointer(right, left)];
     const steps = [];
-    const ways = options.isBothWays ? 2 : 1;
     for (const [by, other] of [
       [left, right],
       [right, left],
-    ].slice(0, ways)) {
-      for (const name of Object.keys(STEPS)) steps.push(await step(name, by, other));
+    ]) {
+      for (const name of Object.keys(STEPS)) {
+        steps.push(await step(name, by, other));
+        if (name === 'scroll in MPR') pointers.push(await pointer(by, other));
+      }
     }
     const visibility = await segmentation(left, right);
     const fromIdle = [await now(left), await now(right)];
     await sleep(3000);
     const idle = [await sentAfter(left, fromIdle[0]), await sentAfter(right, fromIdle[1])];
+    const most = await Promise.all([left, right].map(mostInASecond));
+    const heard = await connections(right, options.server);
+    most.push(await mostInASecond(right));
 
+    await left.setViewportSize(LARGE_PICTURE);
+    await right.setViewportSize(SMALL_PICTURE);
+    await sleep(1000);
     await measure(left, 'Length');
     await together(left, right);
+    const madeBy = await authors(right);
     await left
       .getByText('No, do not ask again')
       .first()
@@ -281,23 +412,25 @@ main(() =>
       .catch(() => {});
     await pointer(left, right);
     await pointer(right, left);
-    await left.screenshot({ path: `${options.artifacts}/ohif-${options.version}-left.png` });
-    await right.screenshot({ path: `${options.artifacts}/ohif-${options.version}-right.png` });
+    await left.screenshot({ path: `${options.artifacts}/ohif-left.png` });
+    await right.screenshot({ path: `${options.artifacts}/ohif-right.png` });
 
-    // Another study, opened by one: the other goes there by itself, without a new load of the page.
+    // Another study, opened by one: the other goes there by itself, without a new load of the page, and back.
     const from = await now(right);
-    const to = new URL(second);
-    await left.keyboard.press('Shift');
-    await left.evaluate(
-      (address) => window.commandsManager.run('navigateHistory', { to: address }),
-      to.pathname + to.search,
-    );
-    await right.waitForURL((url) => url.href === second, { timeout: 60_000 }).catch(() => {});
-    await sleep(3000);
-    await Promise.all([ready(left), ready(right)]);
+    const goTo = async (path) => {
+      await left.keyboard.press('Shift');
+      await left.evaluate((to) => window.commandsManager.run('navigateHistory', { to }), `/${path}`);
+      await right.waitForURL((url) => url.href === rightUrl + path, { timeout: 60_000 }).catch(() => {});
+      await sleep(3000);
+      await Promise.all([ready(left), ready(right)]);
+    };
+    await goTo(head);
     const study = await together(left, right);
     await wheel(right, 2);
     const inStudy = await together(right, left);
+    const addresses = [left.url(), right.url()];
+    await goTo(chest);
+    const back = await together(left, right, (one, two) => one.annotations.length > 0 && isSame(one, two));
     return {
       late,
       dragged,
@@ -305,8 +438,12 @@ main(() =>
       steps,
       visibility,
       idle,
-      study: { ...study, url: right.url(), isSamePage: (await now(right)) > from },
+      most,
+      heard,
+      madeBy,
+      study: { ...study, addresses, isSamePage: (await now(right)) > from },
       inStudy,
+      back,
       buttons: await Promise.all([left, right].map((page) => page.locator('[data-cy="NunDbLive"]').count())),
       complaints: [...left.complaints, ...right.complaints],
     };
