@@ -179,7 +179,7 @@ def _keep(data: Path, *, has_data: bool) -> _Old:
     kept = data.with_name(time.strftime(KEPT_NAME, time.gmtime()))
     logs = sorted(data.parent.glob(GLOB))
     try:
-        if kept.exists():  # twice within a second
+        if any(data.parent.glob(f"{kept.stem}.*")):  # twice within a second
             kept = kept.with_stem(f"{kept.stem}-{time.time_ns()}")
         if has_data:
             os.link(data, kept, follow_symlinks=False)

@@ -21,6 +21,7 @@ from pynun.storage import schema
 from pynun.storage.files.atomic_file import partial_name, remove_leftover
 from pynun.storage.wal.recovery import DamagedLogError, ForeignLogError, LogError
 from pynun.storage.wal.segment import GLOB
+from pynun.storage.wal.segment_format import SLOTS, decode_header
 
 MAP_BYTES: Final = (1 << 40, 1 << 36, 1 << 32, 1 << 30)
 """Sizes of the memory map to try, largest first. It is address space, not memory or disk. Where a limit refuses the
@@ -59,18 +60,42 @@ def remove_second_names(folder: Path) -> None:
     log, because writes would change both. Finish one that did: remove the old log. The folder must be locked. Raises
     OSError.
     """
-    with contextlib.suppress(FileNotFoundError):
-        data = (folder / schema.DATA_FILE).lstat()
-        for log in folder.glob(GLOB):
-            for second in folder.glob(str(kept_log(Path(KEPT_GLOB), log.name))) if log.lstat().st_nlink > 1 else ():
-                if os.path.samestat(second.lstat(), log.lstat()):
-                    kept = second.with_name(second.name.removesuffix(f".{log.name}") + Path(KEPT_GLOB).suffix)
-                    is_replaced = kept.exists() and not os.path.samestat(kept.lstat(), data)
-                    (log if is_replaced else second).unlink()
-                    break
-        for path in folder.glob(KEPT_GLOB) if data.st_nlink > 1 else ():  # last: it decides above
-            if os.path.samestat(path.lstat(), data):
-                path.unlink()
+    path = folder / schema.DATA_FILE
+    data = path.lstat() if os.path.lexists(path) else None
+    for log, second in _second_names_of_logs(folder):
+        kept = second.with_name(second.name.removesuffix(f".{log.name}") + Path(KEPT_GLOB).suffix)
+        if data is None or (kept.exists() and os.path.samestat(kept.lstat(), data)):
+            second.unlink()
+        elif kept.exists():
+            log.unlink(missing_ok=True)
+    if data is not None and data.st_nlink > 1:
+        for kept in folder.glob(KEPT_GLOB):  # last: it decides above
+            if os.path.samestat(kept.lstat(), data):
+                kept.unlink()
+
+
+def end_killed_restore_of_lost_data(folder: Path, log_id: bytes) -> None:
+    """As `remove_second_names`, for a restore into a folder that had a log but no data, so that only the log's id tells
+    whether the data now there is new. Raises OSError.
+    """
+    for log, second in _second_names_of_logs(folder):
+        content = second.read_bytes()
+        ids = {header.log_id for slot in SLOTS if (header := decode_header(content, slot)) is not None}
+        if log_id in ids:
+            second.unlink()
+        elif ids:
+            log.unlink(missing_ok=True)
+
+
+def _second_names_of_logs(folder: Path) -> list[tuple[Path, Path]]:
+    """The log's files that a restore gave second names, with each of them."""
+    return [
+        (log, second)
+        for log in folder.glob(GLOB)
+        if log.lstat().st_nlink > 1
+        for second in folder.glob(str(kept_log(Path(KEPT_GLOB), log.name)))
+        if os.path.samestat(second.lstat(), log.lstat())
+    ]
 
 
 def end_killed_restore(folder: Path) -> None:

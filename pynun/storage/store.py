@@ -28,6 +28,7 @@ from pynun.storage.environment import (
     NO_ROOM,
     damaged,
     end_killed_restore,
+    end_killed_restore_of_lost_data,
     reason,
     unusable,
     what_to_do,
@@ -107,6 +108,7 @@ class LmdbStore:
 
     def _open_log(self, folder: int) -> None:
         self.revision, self.operations, self._released, self._mark = self._file.read_notes()
+        end_killed_restore_of_lost_data(self.folder, self._mark.log_id)
         try:
             self._log = WriteAheadLog(Disk(folder), self._mark.log_id, self._released, is_in_use=self._mark.is_in_use)
             for record in self._log.recovered:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -26,11 +27,12 @@ from pynun.storage.wal.segment_format import SLOTS
 from pynun.storage.wal.write_ahead_log import FILES_MAX
 from tests.backup.data import LONG_KEY, back_up, make_folder, silent
 from tests.storage.steps import checkpoint
-from tests.support.watched import small_disk
+from tests.support.traces import why_no_trace
+from tests.support.watched import fill, small_disk, wait_until
 from tests.transfer.folders import Content, content
 from tools.clients.exact_clients import http_post
-from tools.clients.server import Server, clean_environment, nun_db
-from tools.clients.sessions import create_database
+from tools.clients.server import REPOSITORY, Server, clean_environment, nun_db
+from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +142,33 @@ def test_a_restore_killed_at_any_step_is_undone_or_finished(disk_folder: Path, f
     assert sorted(path.name for path in folder.glob("data-before-*")) == sorted(
         [kept.name, *(kept_log(kept, name).name for name in names)]
     )
+
+
+@pytest.mark.system
+def test_a_restore_where_only_a_log_is_left_killed_at_any_step_loses_nothing(disk_folder: Path) -> None:
+    if reason := why_no_trace(disk_folder):
+        pytest.skip(reason)
+    lost, other = make_folder(disk_folder / "lost"), make_folder(disk_folder / "other")
+    for folder, newest in ((lost, "old"), (other, "new")):
+        store = LmdbStore(folder)
+        change(store, newest=newest)
+        store.close()
+    back_up(other, disk_folder / "backup")
+    logs = sorted(path.name for path in lost.glob(GLOB))
+    (lost / schema.DATA_FILE).rename(disk_folder / schema.DATA_FILE)
+    (lost / schema.READERS_FILE).unlink()  # as the restore would
+    command = [sys.executable, "-m", "tests.backup.killed_restores", str(disk_folder)]
+    environment = clean_environment({"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'scripts'}"})
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, check=True)
+    kills = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [kill["call"] for kill in kills] == [*(["linkat"] * len(logs)), "rename", *(["unlink"] * len(logs))]
+    for kill in kills:
+        if kill["call"] == "unlink":
+            assert (kill["started"], kill["kept"], kill["back"]) == ("new", logs, "")
+            assert "already has data, which was left untouched" in kill["restored"]
+        else:
+            assert kill["started"].startswith("data.mdb is missing in FOLDER, but its log is there")
+            assert (kill["kept"], kill["restored"], kill["back"]) == ([], "new", "old")
 
 
 def test_a_server_s_data_file_copied_alone_is_refused_with_what_to_use(disk_folder: Path, server: Server) -> None:
@@ -324,6 +353,26 @@ def test_a_reader_that_is_stopped_does_not_stop_the_server(server: Server) -> No
     server.kill()
     server.start()
     assert content(server.data_dir)["d"]["k2"] == (19, f"59{value}")
+
+
+def test_on_a_full_disk_a_reader_that_is_stopped_has_changes_refused_and_loses_none(disk_folder: Path) -> None:
+    """No file is there for the log, and none can be made, until the reader goes on."""
+    with small_disk(disk_folder / "disk", "64m") as disk, Server(disk / "dbs") as server:
+        create_database(server, "d", then="set k0 first")
+        with tcp_session(server, "d") as client:
+            with _stopped_reader(server.data_dir):
+                fill(disk / "filler")
+                stored = 0
+                while (answer := client.ask(f"set k0 {stored + 1}{'x' * 300_000}")) == [OK]:
+                    stored += 1
+                    assert stored < 200, "the disk is not full"
+                assert answer == ["error not stored: No space left on device \n"]
+                assert stored > 5
+                assert client.ask("get k0") == [f"value {stored}{'x' * 300_000}\n", OK]
+            wait_until(lambda: client.ask("set k0 last") == [OK])
+        server.kill()
+        server.start()
+        assert http_post(server.http, "use-db d pwd; get k0; set k0 x") == "empty;value last\n;empty"
 
 
 @contextlib.contextmanager
