@@ -94,8 +94,10 @@ const scenarios = {
     await page.fill('#login-secret', 'wrong');
     await page.click('button.primary');
     await seen(page, 'Wrong name or password.');
+    await ask('guess');
     await logIn(page);
-    await page.locator('.health').waitFor();
+    await page.locator('.health.warn').waitFor();
+    const warnings = await page.locator('.warnings').textContent();
     await page.locator('.uplot canvas').first().waitFor();
 
     await go(page, 'databases', 'Databases');
@@ -218,7 +220,7 @@ const scenarios = {
     });
     await go(page, 'settings', 'Settings');
     await row(page, 'NUN_PWD').getByText('********').waitFor();
-    return { isHeld, pretty, history, lines, may: may.replaceAll(/\s+/g, ' '), room: room.replaceAll(/\s+/g, ' '), backup };
+    return { warnings, isHeld, pretty, history, lines, may: may.replaceAll(/\s+/g, ' '), room: room.replaceAll(/\s+/g, ' '), backup };
   },
 
   /** Each screen at each size, in both colours: nothing overflows, everybody can use it, and it is kept as a picture. */

@@ -86,6 +86,11 @@ def changing(server: Server, database: str) -> Callable[[dict[str, Any]], None]:
 def test_every_screen_and_every_write(run: Run, console: Server) -> None:
     with contextlib.ExitStack() as stack:
 
+        def guess(_report: dict[str, Any]) -> None:
+            with TcpClient(console.tcp) as client:
+                for number in range(20):
+                    client.ask(f"auth {console.user} wrong-{number}")
+
         def connect(_report: dict[str, Any]) -> None:
             client = stack.enter_context(websocket_session(console, "plan", "plan-token"))
             client.ask("watch camera")
@@ -108,8 +113,9 @@ def test_every_screen_and_every_write(run: Run, console: Server) -> None:
                 client.ask(f"set client-lesson-1-person-a1 {json.dumps({**said, 'value': {'name': 'Ana'}})}")
                 client.ask(f"set client-lesson-1-lead {json.dumps({**said, 'value': {'leader': 'a1'}})}")
 
-        orders = {"connect": connect, "change": change, "conflict": conflict, "rooms": rooms}
+        orders = {"guess": guess, "connect": connect, "change": change, "conflict": conflict, "rooms": rooms}
         found = run("everything", orders)
+    assert "Wrong passwords and tokens since the start: 2" in found["warnings"]
     assert found["isHeld"], "a database is dropped only with its name typed"
     assert found["pretty"] == '{\n  "zoom": 1,\n  "big": 12345678901234567890\n}', "as it was written"
     assert found["history"] >= 3
