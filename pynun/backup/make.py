@@ -2,7 +2,8 @@
 
 A child copies one commit of the data (`pynun.backup.compact_copy`) through a pipe. This process hashes the copy, writes
 it under a temporary name, syncs it and reads it back from disk. Another child then puts the newest changes into it,
-which were in the log (`pynun.backup.logged_changes`). Only a verified file gets its final name.
+which were in the log (`pynun.backup.logged_changes`), and the parts that this changed are read back too. Only a
+verified file gets its final name.
 
 The server runs it for scheduled backups: `python -m pynun.backup.make FOLDER FILE` prints one line of JSON, `Made` or
 `{"failed": REASON}`.
@@ -19,6 +20,7 @@ import os
 import pwd
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -44,6 +46,8 @@ from pynun.storage.integrity.child_process import is_crash, lower_priority, run_
 from pynun.storage.integrity.entry_check import check_entries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.backup.file_format import Progress
 
 
@@ -73,8 +77,8 @@ def make_backup(folder: Path, file: Path, progress: Progress, *, is_replacing: b
     try:
         with AtomicFile(file) as partial:
             copied = _copy(folder, partial, progress)
-            _put_logged(partial, copied, progress)
-            made = _complete(partial, progress, number)
+            read_back = _put_logged(partial, copied, progress)
+            made = _complete(partial, progress, number, read_back)
             partial.finish(is_replacing=is_replacing)
     except OSError as error:
         if isinstance(error, FileExistsError | IsADirectoryError):
@@ -157,22 +161,44 @@ def _read(pipe: IO[bytes], count: int) -> bytes:
     return b"".join(parts)
 
 
-def _put_logged(partial: AtomicFile, copied: _Copied, progress: Progress) -> None:
-    """Verify the copy by reading it back from disk, and put the log's changes into it."""
+def _put_logged(partial: AtomicFile, copied: _Copied, progress: Progress) -> list[int]:
+    """Verify the copy by reading it back from disk, and put the log's changes into it. Returns the CRCs of the pieces
+    that were read."""
     descriptor = partial.descriptor
-    os.fsync(descriptor)
-    # So the next read comes from disk, and the copy does not evict the server's pages from memory.
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    if hash_data(partial.path, descriptor, copied.data_bytes, progress).hexdigest() != copied.sha256:
-        raise BackupError(f"the disk of {partial.final} returns other data than was written: check the disk")
+    _sync_and_forget(descriptor)
+    read_back: list[int] = []
+    digest = hash_data(partial.path, descriptor, copied.data_bytes, progress, take=_crcs_into(read_back))
+    if digest.hexdigest() != copied.sha256:
+        raise BackupError(_returns_other_data(partial.final))
     if copied.logged:
         child = run_child("pynun.backup.logged_changes", str(partial.path), given=copied.logged)
         if child.code != 0:
             raise BackupError(_cannot_write(partial.final, StorageError(child.last_error)))
+    return read_back
 
 
-def _complete(partial: AtomicFile, progress: Progress, number: int) -> Made:
-    """Check the entries, and add the trailer."""
+def _sync_and_forget(descriptor: int) -> None:
+    """So the next read comes from disk, and the copy does not evict the server's pages from memory."""
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _crcs_into(crcs: list[int]) -> Callable[[bytes], None]:
+    return lambda piece: crcs.append(zlib.crc32(piece))
+
+
+def _read_changed_back(partial: AtomicFile, crcs: list[int], read_back: list[int]) -> None:
+    """Read back from disk the pieces that are others than those read back before."""
+    _sync_and_forget(partial.descriptor)
+    for number, crc in enumerate(crcs):
+        if read_back[number : number + 1] == [crc]:
+            continue
+        if zlib.crc32(os.pread(partial.descriptor, PIECE_BYTES, number * PIECE_BYTES)) != crc:
+            raise BackupError(_returns_other_data(partial.final))
+
+
+def _complete(partial: AtomicFile, progress: Progress, number: int, read_back: list[int]) -> Made:
+    """Check the entries, add the trailer, and read back what is not yet among the pieces read."""
     descriptor = partial.descriptor
     data_bytes = os.lseek(descriptor, 0, os.SEEK_END)
     progress("checking the entries", 0, 0)
@@ -189,7 +215,9 @@ def _complete(partial: AtomicFile, progress: Progress, number: int) -> Made:
     )
     text = trailer_text(contents)
     partial.write(text)
-    whole = hash_data(partial.path, descriptor, data_bytes + len(text), progress).hexdigest()
+    crcs: list[int] = []
+    whole = hash_data(partial.path, descriptor, data_bytes + len(text), progress, take=_crcs_into(crcs)).hexdigest()
+    _read_changed_back(partial, crcs, read_back)
     partial.write(digest_line(whole))
     return Made(
         file=str(partial.final),
@@ -200,6 +228,10 @@ def _complete(partial: AtomicFile, progress: Progress, number: int) -> Made:
         sha256=whole,
         seconds=0.0,
     )
+
+
+def _returns_other_data(file: Path) -> str:
+    return f"the disk of {file} returns other data than was written: check the disk"
 
 
 def _cannot_read(folder: Path, why: str) -> str:

@@ -97,6 +97,28 @@ def test_a_backup_has_what_only_the_log_had(disk_folder: Path, folder: Path) -> 
     assert content(disk_folder / "new")["one"]["after"] == (1, "restore")
 
 
+@pytest.mark.parametrize("reading", [1, 2])
+def test_a_disk_that_returns_other_data_than_was_written_is_found(
+    disk_folder: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, reading: int
+) -> None:
+    """Also in what the log's changes wrote, which is all of this small file."""
+    forget = os.posix_fadvise
+    readings = 0
+
+    def flip_a_bit(descriptor: int, offset: int, length: int, advice: int) -> None:
+        nonlocal readings
+        forget(descriptor, offset, length, advice)
+        readings += 1
+        if readings == reading:
+            at = os.fstat(descriptor).st_size // 2
+            os.pwrite(descriptor, bytes([os.pread(descriptor, 1, at)[0] ^ 1]), at)
+
+    monkeypatch.setattr(os, "posix_fadvise", flip_a_bit)
+    with pytest.raises(BackupError, match="returns other data than was written: check the disk"):
+        back_up(folder, disk_folder / "a.backup")
+    assert not list(disk_folder.glob("*.backup*"))
+
+
 def test_a_restore_keeps_the_old_log_with_the_old_data(disk_folder: Path, folder: Path) -> None:
     old = expected(folder)
     logs = {path.name: path.read_bytes() for path in folder.glob(GLOB)}
