@@ -103,12 +103,12 @@ const removeMeasurements = withMeasurements(() => {
 });
 
 /** Draws a closed line by hand: its corners are clicked, or it is drawn through them. */
-const outline = async (page, tool, isClicked) => {
+const outline = async (page, tool, radius, isClicked) => {
   await run(page, 'setToolActiveToolbar', { toolName: tool, toolGroupIds: ['default'] });
   const [x, y] = await middle(page);
   const corners = [0, 60, 120, 180, 240, 300, 360].map((degrees) => {
     const angle = (degrees * Math.PI) / 180;
-    return [x + 60 * Math.cos(angle), y + 60 * Math.sin(angle)];
+    return [x + radius * Math.cos(angle), y + radius * Math.sin(angle)];
   });
   await page.mouse.move(...corners[0]);
   if (!isClicked) await page.mouse.down();
@@ -155,8 +155,8 @@ const STEPS = {
   'label the measurement': labelMeasurement,
   'hide the measurement': hideMeasurement,
   'remove the measurement': removeMeasurements,
-  freehand: (page) => outline(page, 'PlanarFreehandROI', false),
-  spline: (page) => outline(page, 'SplineROI', true),
+  freehand: (page) => outline(page, 'PlanarFreehandROI', 70, false),
+  spline: (page) => outline(page, 'SplineROI', 35, true),
   'remove both': removeMeasurements,
   'window tool': (page) => run(page, 'setToolActiveToolbar', { toolName: 'WindowLevel', toolGroupIds: ['default'] }),
   film: (page) => cine(page, true),
