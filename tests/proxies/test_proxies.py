@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.proxies.running import PACKAGES, asking, running_proxy
+from tests.server.console.browser import Browser
 from tests.support.certificates import Authority
 from tools.clients.exact_clients import HttpClient, HttpResponse, TcpClient, WebSocketClient
 from tools.clients.server import Server, nun_db
@@ -70,9 +71,21 @@ def test_as_the_page_says(behind: Server, tmp_path: Path, name: str) -> None:
             )
             assert http.read_response().text == "empty"
             assert http.request("", method="GET", path="/nun/http/healthz").text == "ok\n"
+        _check_console(behind, proxy, authority)
         _check_commands(behind, proxy, authority, is_all=name == "nginx")
         if name == "haproxy":
             _check_tcp(behind, proxy.tcp, authority)
+
+
+def _check_console(server: Server, proxy: Proxy, authority: Authority) -> None:
+    """Its cookie, its WebSocket and where it sends browsers are right below the prefix too."""
+    browser = Browser(proxy.https, tls=authority.trusting(), root="/nun/http")
+    assert browser.get("/console").headers["location"].endswith("console/")
+    assert browser.get("/console/main.js").status == 200
+    assert browser.log_in(server.user, server.password).status == 200
+    assert browser.set_cookie.startswith("__Secure-")
+    with browser.socket() as page:
+        assert page.ask("list-dbs")[-1] == OK
 
 
 def _check_commands(server: Server, proxy: Proxy, authority: Authority, *, is_all: bool) -> None:

@@ -156,10 +156,7 @@ class Console:
         if file is None:
             return _NO_PAGE
         content_type, content, tag = file
-        fields = b"ETag: %b\r\nCache-Control: no-cache\r\n%b" % (tag, _policies(headers))
-        if tag in headers.get(b"if-none-match", b""):
-            return Page(304, b"", fields=fields)
-        return Page(200, content, content_type, fields)
+        return Page(200, content, content_type, b"Cache-Control: no-cache\r\n" + _policies(headers), tag)
 
     async def _welcome(self) -> Page:
         """What this port is, for a person with a browser."""

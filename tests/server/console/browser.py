@@ -24,8 +24,12 @@ def login_header(user: str, secret: str, database: str = "") -> str:
 class Browser:
     """Keeps the cookie of one server's console."""
 
-    def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None, headers: Iterable[str] = ()) -> None:
+    def __init__(
+        self, address: Address, *, tls: ssl.SSLContext | None = None, headers: Iterable[str] = (), root: str = ""
+    ) -> None:
+        """`root` is the path of the HTTP port, behind a proxy."""
         self.address = address
+        self._root = root
         self.cookie = ""
         self.set_cookie = ""
         self._tls = tls
@@ -36,7 +40,9 @@ class Browser:
         with HttpClient(self.address, tls=self._tls) as client:
             given = ("X-Nun-Console: 1",) if not any(one.startswith("X-Nun-Console") for one in headers) else ()
             cookie = (f"Cookie: {self.cookie}",) if self.cookie else ()
-            found = client.request(b"", method=method, path=path, headers=(*self._headers, *given, *cookie, *headers))
+            found = client.request(
+                b"", method=method, path=self._root + path, headers=(*self._headers, *given, *cookie, *headers)
+            )
         if "set-cookie" in found.headers:
             self.set_cookie = found.headers["set-cookie"]
             self.cookie = self.set_cookie.partition(";")[0]
@@ -62,7 +68,7 @@ class Browser:
         scheme = "http" if self._tls is None else "https"
         given = headers or (f"Origin: {scheme}://{self.address}",)
         lines = (*self._headers, f"Cookie: {self.cookie}", *given)
-        return WebSocketClient(self.address, path="/console/socket", headers=lines, tls=self._tls)
+        return WebSocketClient(self.address, path=f"{self._root}/console/socket", headers=lines, tls=self._tls)
 
 
 def changes_in(message: str) -> dict[str, Any]:
