@@ -1,4 +1,4 @@
-"""A file system that becomes read-only under a running server, as ext4 does it after a disk error."""
+"""A file system that becomes read-only under a running server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.traces import why_no_trace
 from tests.support.watched import failing_disk, request, wait_until
 from tools.clients.exact_clients import http_post
 from tools.clients.server import Server
@@ -43,6 +44,7 @@ class _Setter:
 
 @pytest.mark.system
 def test_a_disk_that_becomes_read_only_loses_nothing_and_is_told(disk_folder: Path) -> None:
+    """As ext4 does it after a disk error. Linux does not make it writable again."""
     with failing_disk(disk_folder / "disk", mib=64) as disk, Server(disk.folder / "dbs") as server:
         create_database(server, "d", then="set steady before")
         remounted = subprocess.run(["mount", "-o", "remount,ro", str(disk.folder)], capture_output=True, check=False)
@@ -69,3 +71,27 @@ def test_a_disk_that_becomes_read_only_loses_nothing_and_is_told(disk_folder: Pa
             # Nobody knows whether the change that found the error is on disk.
             assert number in (f"value {setter.stored}\n", f"value {setter.stored + 1}\n")
             assert (steady, refused, changed) == ("value before\n", "value <Empty>\n", "empty")
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("calls", ["pwrite64", "fdatasync", "pwrite64,fdatasync,openat"])
+def test_a_disk_that_becomes_writable_again_is_written_again(disk_folder: Path, calls: str) -> None:
+    """As a file system over the network does it; what failed to be synced is written elsewhere."""
+    if reason := why_no_trace(disk_folder):
+        pytest.skip(reason)
+    with Server(disk_folder / "dbs") as server:
+        create_database(server, "d", then="set k before")
+        with tcp_session(server, "d") as client:
+            command = ["strace", "-f", "-p", str(server.pid), "-o", "/dev/null", "-e", f"inject={calls}:error=EROFS"]
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+                assert tracer.stderr is not None
+                assert any("attached" in line for line in tracer.stderr)
+                for _ in range(8):  # more than there are files
+                    assert client.ask("set k refused") == [f"error not stored: {READ_ONLY} \n"]
+                    assert client.ask("get k") == ["value before\n", OK]
+                tracer.terminate()
+            wait_until(lambda: client.ask("set k after") == [OK])
+            assert request(server.http, "/healthz").text == "ok\n"
+        server.kill()
+        server.start()
+        assert http_post(server.http, "use-db d pwd; get k; set k x") == "empty;value after\n;empty"
