@@ -19,6 +19,7 @@ LAYERS = (
     ("storage",),
     ("backup", "commit", "transfer"),
     ("transports",),
+    ("cluster",),
     ("server",),
     ("demo",),
     ("cli",),
@@ -41,11 +42,14 @@ ONLY_IN = {
     "argon2": ("pynun/server/login/passwords.py",),
     "lmdb": ("pynun/storage/", "pynun/backup/"),
     "typer": ("pynun/cli/",),
-    "trio": ("pynun/commit/", "pynun/transports/", "pynun/server/", "pynun/cli/", "pynun/client/", "pynun/demo/"),
+    "trio": (
+        *("pynun/commit/", "pynun/transports/", "pynun/cluster/", "pynun/server/"),
+        *("pynun/cli/", "pynun/client/", "pynun/demo/"),
+    ),
     "trio_websocket": ("pynun/transports/", "pynun/client/"),
     "prometheus_client": ("pynun/server/", "pynun/cli/"),
     "prompt_toolkit": ("pynun/cli/",),
-    "httptools": ("pynun/transports/",),
+    "httptools": ("pynun/transports/", "pynun/cluster/etcd/"),
 }
 """Packages that only some parts know."""
 

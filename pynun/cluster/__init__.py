@@ -1,0 +1,1 @@
+"""Several nodes on one etcd: one of them owns the engine, all have the data, each takes clients."""

@@ -1,0 +1,46 @@
+"""What can go wrong when etcd is asked."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pynun.errors import PynunError
+
+UNAUTHENTICATED: Final = 16
+NOT_FOUND: Final = 5
+PERMISSION_DENIED: Final = 7
+OUT_OF_RANGE: Final = 11
+"""Codes of gRPC, as etcd uses them."""
+
+
+class EtcdError(PynunError):
+    """etcd refused a request, and would refuse it again."""
+
+    def __init__(self, code: int, message: str) -> None:
+        """`code` is a gRPC status code, `message` etcd's own text."""
+        super().__init__(f"etcd: {message}")
+        self.code = code
+        self.message = message
+
+
+class BusyError(EtcdError):
+    """A member can't answer now (no leader, overloaded, its space used up): another or a later try may succeed."""
+
+
+class LoginError(EtcdError):
+    """The token is missing, expired, or older than the users are: log in, and repeat."""
+
+
+class UnreachableError(PynunError):
+    """No member of etcd answered in time. What was asked for may have happened or not."""
+
+
+class CompactedError(PynunError):
+    """The revision to watch from is gone: read the range again, and watch from there."""
+
+
+def reason(error: Exception) -> str:
+    """Why a member did not answer, in a few words."""
+    if isinstance(error, EtcdError):
+        return error.message
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

@@ -1,0 +1,99 @@
+"""The members of etcd as this node reaches them: addresses, TLS, the login, and which of them to ask."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from pynun.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Member(NamedTuple):
+    """The address of one member's client port."""
+
+    host: str
+    port: int
+    is_tls: bool
+
+    @property
+    def authority(self) -> str:
+        """`HOST:PORT` as HTTP and messages write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{'https' if self.is_tls else 'http'}://{self.authority}"
+
+
+class Login(NamedTuple):
+    """A user of etcd."""
+
+    user: str
+    password: str
+
+
+class Members(NamedTuple):
+    """Where etcd is, and who asks."""
+
+    members: tuple[Member, ...]
+    """At least one. The first is asked first: put the one on the same machine there."""
+    tls: ssl.SSLContext | None = None
+    """For the members that need it."""
+    login: Login | None = None
+
+
+def parse_urls(text: str) -> tuple[Member, ...]:
+    """The members named by URLs with commas between. Raises ValueError with what is wrong."""
+    return tuple(_member(part.strip()) for part in text.split(","))
+
+
+def _member(text: str) -> Member:
+    split = urlsplit(text)
+    if split.scheme not in ("http", "https") or not split.hostname:
+        raise ValueError(f"{text!r} is not a URL such as http://127.0.0.1:2379")
+    if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
+        raise ValueError(f"{text!r} has more than a host and a port")
+    return Member(split.hostname, split.port or 2379, split.scheme == "https")
+
+
+def tls_context(ca_file: str | None, certificate_file: str | None, key_file: str | None) -> ssl.SSLContext:
+    """What to trust, the system's certificates without `ca_file`, and what to show. Raises SettingsError."""
+    context = ssl.create_default_context()
+    try:
+        if ca_file is not None:
+            context = ssl.create_default_context(cafile=ca_file)
+        if certificate_file is not None:
+            context.load_cert_chain(certificate_file, key_file)
+    except (OSError, ssl.SSLError) as error:
+        names = ", ".join(name for name in (ca_file, certificate_file, key_file) if name is not None)
+        raise SettingsError(f"etcd's certificates can't be used ({names}): {error}") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class Turn:
+    """Whose turn it is to be asked: the same member while it answers, then the next."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._members = members
+        self._place = 0
+        self._failures = 0
+
+    @property
+    def member(self) -> Member:
+        """The one to ask."""
+        return self._members[self._place]
+
+    def succeeded(self) -> None:
+        """It answered."""
+        self._failures = 0
+
+    def failed(self, member: Member) -> bool:
+        """It did not: now the next one is asked. True if all have failed in a row, so that you should wait."""
+        if member == self.member:
+            self._place = (self._place + 1) % len(self._members)
+        self._failures += 1
+        return self._failures % len(self._members) == 0
