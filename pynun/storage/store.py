@@ -107,20 +107,30 @@ class LmdbStore:
             self._close = stack.pop_all().close
 
     def _open_log(self, folder: int) -> None:
-        self.revision, self.operations, self._released, self._mark = self._file.read_notes()
+        revision, operations, self._released, self._mark = self._file.read_notes()
         end_killed_restore_of_lost_data(self.folder, self._mark.log_id)
         try:
             self._log = WriteAheadLog(Disk(folder), self._mark.log_id, self._released, is_in_use=self._mark.is_in_use)
             for record in self._log.recovered:
                 self._memtable.take(schema.decode_changes(record.changes).items())
-                self.revision, self.operations = record.revision, record.operations
+                revision, operations = record.revision, record.operations
             self._log.recovered.clear()  # may be many MiB
         except LogError as error:
             remedy = what_to_do(error, is_in_use=self._mark.is_in_use)
             raise StartError(f"the data in {self.folder} can't be used: {remedy}") from None
         except (struct.error, UnicodeDecodeError) as error:
             raise StartError(damaged(self.folder, error)) from error
-        self._logged = self.revision, self.operations
+        self._logged = revision, operations
+
+    @property
+    def revision(self) -> int:
+        """The newest batch that reads find."""
+        return self._logged[0]
+
+    @property
+    def operations(self) -> int:
+        """Changes as clients count them, up to that batch."""
+        return self._logged[1]
 
     # --- reading -----------------------------------------------------------------------------------------------
 

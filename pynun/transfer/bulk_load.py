@@ -237,5 +237,4 @@ def _write(store: LmdbStore, batch: Batch, copies: Iterable[Copy] = ()) -> Batch
                 "again"
             ) from None
         else:
-            store.revision = batch.revision
             return Batch(batch.revision + 1)

@@ -48,7 +48,6 @@ def change(store: LmdbStore, **values: str | None) -> None:
     for key, value in values.items():
         batch.entries[ONE + key.encode()] = None if value is None else Entry(1, value)
     store.append(batch, store.operations + 1)
-    store.revision = batch.revision
 
 
 @pytest.fixture(name="folder")
@@ -313,7 +312,6 @@ for number in itertools.count(1):
     for key, text in (("a", 1), ("b", 1), ("filler", 30_000)):
         batch.entries[b"\\0\\0\\0\\1" + key.encode()] = Entry(number, f"{number} " * text)
     store.append(batch, number)
-    store.revision = batch.revision
     if store.is_checkpoint_due:
         checkpoint(store, 1000)
     if number == 1:

@@ -25,8 +25,13 @@ _WAIT_SECONDS_MAX = 20.0
 class WritableStore(Protocol):
     """What the committer and the tests need of a store."""
 
-    revision: int
-    operations: int
+    @property
+    def revision(self) -> int:
+        """The newest batch that reads find."""
+
+    @property
+    def operations(self) -> int:
+        """Changes as clients count them, up to that batch."""
 
     def get(self, key: bytes) -> Entry | None:
         """The entry of a stored key."""

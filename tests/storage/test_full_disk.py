@@ -93,7 +93,6 @@ def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable
             batch.entries.update(entries)
             batch.bytes_estimated = 130 * len(entries)
             store.append(batch, 0)
-            store.revision = batch.revision
             expected.update(entries)
 
         for first in range(0, 30_000, 1000):
@@ -120,7 +119,6 @@ def test_on_a_full_disk_changes_are_refused_when_the_log_is_full_too(new_disk: C
             batch = Batch(store.revision + 1)
             batch.entries[b"\0\0\0\1%05d" % batch.revision] = Entry(0, "x" * 50_000)
             store.append(batch, 1)
-            store.revision = batch.revision
 
         append_next()
         _fill(disk, 0)

@@ -57,7 +57,6 @@ def append(store: LmdbStore, **texts: str | None) -> None:
     """Put keys and texts into the log."""
     entries = {name: None if text is None else Entry(1, text) for name, text in texts.items()}
     store.append(batch_of(store.revision + 1, entries), 0)
-    store.revision += 1
 
 
 @contextlib.contextmanager
@@ -315,7 +314,6 @@ class Histories(RuleBasedStateMachine):
     def _change(self, changes: dict[str, Entry | None], is_logged: bool) -> None:
         batch = batch_of(self._store.revision + 1, changes)
         (self._store.append if is_logged else self._store.write)(batch, batch.revision)
-        self._store.revision = batch.revision
         self._memory.write(batch, batch.revision)
         if self._scan is not None:
             self._scan[3].intersection_update(self._memory.entries)

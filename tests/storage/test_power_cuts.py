@@ -48,6 +48,7 @@ class Life:
         self.disk = SimulatedDisk(random)
         self.stored: dict[bytes, Entry | None] = {}
         self.pending: dict[bytes, Entry | None] = {}
+        self.revision = 0
 
     def open(self) -> LmdbStore:
         """Start, and fail unless everything acknowledged is there, and the last batch whole or not at all."""
@@ -78,8 +79,8 @@ class Life:
 
     def change(self, store: LmdbStore) -> None:
         """Store a batch, by the log or not, or have it refused."""
-        batch = Batch(store.revision + 1)
-        store.revision += 1
+        self.revision = max(self.revision, store.revision) + 1  # that of a refused batch may be on the disk
+        batch = Batch(self.revision)
         for key in self.random.sample(KEYS, self.random.randint(1, 4)):
             text = "x" * self.random.choice([1, 300, 700])
             batch.entries[key] = self.random.choice([None, Entry(batch.revision, text)])

@@ -46,7 +46,7 @@ def write(store: WritableStore, entries: dict[bytes, Entry | None], operations: 
             store.write(batch, operations)
         assert {key: store.get(key) for key in entries} == before
     store.write(batch, operations)
-    store.revision = batch.revision
+    assert (store.revision, store.operations) == (batch.revision, operations)
 
 
 def put(store: WritableStore, *names: str, database: bytes = DATABASE) -> None:
