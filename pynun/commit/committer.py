@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.commit.bell import Bell
+    from pynun.commit.store import CommittedStore
     from pynun.engine.engine import Engine
     from pynun.engine.overlay import Batch
-    from pynun.storage.store import LmdbStore
 
 RELAXED_DELAY_SECONDS: Final = 0.05
 """A crash in relaxed durability may lose at most 100 ms of changes: half for gathering, half for writing."""
@@ -84,7 +84,7 @@ class Committer:
     def __init__(
         self,
         engine: Engine,
-        store: LmdbStore,
+        store: CommittedStore,
         bell: Bell,
         on_released: Callable[[], None] = lambda: None,
         *,
@@ -329,7 +329,7 @@ class Committer:
         if not self.is_over:
             self.is_over = True
             self.failure = self._engine.keyspace.refused_changes = why
-            self._how_to_rescue = self._store.files.how_to_rescue(why)
+            self._how_to_rescue = self._store.how_to_rescue(why)
             self._make_room()
             self._bell.wake()
 

@@ -431,6 +431,10 @@ class LmdbStore:
                 why = self._log.why_elsewhere()
         return why
 
+    def how_to_rescue(self, why: str) -> str:
+        """What an administrator can do after a file was taken away."""
+        return self.files.how_to_rescue(why)
+
     def clear_dead_readers(self) -> None:
         """Clear killed readers of other processes (backups), which would make the file grow."""
         self._file.environment.reader_check()

@@ -6,7 +6,7 @@ stands while anything runs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -20,7 +20,6 @@ from tests.storage.memory_store import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from pynun.storage.store import LmdbStore
 
 OK = ["ok \n"]
 REFUSED = [f"error not stored: {NO_ROOM} \n"]
@@ -53,9 +52,7 @@ class Bench:
         self.world.commit()
         self.store.writes.clear()
         self.store.wait_for_write()
-        self.committer = Committer(
-            self.world.engine, cast("LmdbStore", self.store), self.world.bell, self._note_release
-        )
+        self.committer = Committer(self.world.engine, self.store, self.world.bell, self._note_release)
         self.committer._speed.is_quick = lambda now: False  # type: ignore[method-assign]  # so the thread writes
         self.client = self.world.connect("use-db d pwd")
         self.log: list[str] = []

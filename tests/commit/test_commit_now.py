@@ -335,8 +335,8 @@ def test_a_stall_counts_from_its_end(is_quick: bool) -> None:
     async def test(bench: Bench) -> None:
         log = bench.store.log
 
-        def note_end(batch: Batch, operations: int) -> None:
-            log(batch, operations)
+        def note_end(batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
+            log(batch, operations, is_rescue=is_rescue)
             ends.append(time.perf_counter())
 
         bench.store.log = note_end  # type: ignore[method-assign]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import trio
 
     from pynun.engine.effects import Need, Suspension
-    from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 300
 """Small, so that inputs of the fuzzer are above and below it."""
@@ -54,7 +53,7 @@ def new_service() -> Service:
     """A service outside of any event loop: nothing of it may have to wait."""
     world = World()
     world.commit()
-    committer = Committer(world.engine, cast("LmdbStore", world.store), world.bell)
+    committer = Committer(world.engine, world.store, world.bell)
     flusher = Flusher(world.view, cast("trio.Nursery", None))
     return Service(
         world.engine,

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from pynun.engine.database import Member
     from pynun.engine.effects import Need
-    from pynun.storage.store import LmdbStore
     from tests.engine.model import Base
 
 NO_ROOM: Final = "No space left on device"
@@ -125,7 +124,7 @@ class Simulation:
         self._world.restart()
         engine = self._world.engine
         self._flusher = Flusher(engine.view, cast("trio.Nursery", _IdleNursery()))
-        self._committer = Committer(engine, cast("LmdbStore", self._world.store), self._world.bell)
+        self._committer = Committer(engine, self._world.store, self._world.bell)
         self._is_written = False
 
     def _set_up(self) -> None:

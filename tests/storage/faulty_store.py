@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from pynun.commit.store import CommittedStore
 from pynun.errors import StorageError
 
 if TYPE_CHECKING:
@@ -22,59 +24,11 @@ NO_ROOM = "No space left on device"
 _WAIT_SECONDS_MAX = 20.0
 
 
-class WritableStore(Protocol):
-    """What the committer and the tests need of a store."""
-
-    @property
-    def revision(self) -> int:
-        """The newest batch that reads find."""
-
-    @property
-    def operations(self) -> int:
-        """Changes as clients count them, up to that batch."""
-
-    def get(self, key: bytes) -> Entry | None:
-        """The entry of a stored key."""
-
-    def scan(
-        self, start: bytes, position: bytes, count_max: int, long_names: list[LongName] | None = None, /
-    ) -> tuple[list[bytes], bytes | None, bool]:
-        """A slice of the stored keys that begin with `start`."""
-
-    def read_long(self, name: LongName, first: int, size: int, /) -> bytes | None:
-        """A part of a key that a scan has not read."""
-
-    def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
-        """How large a slice of the entries under `prefix` is."""
-
-    def can_log_at_once(self, batch: Batch) -> bool:
-        """Whether `log` takes no longer than a small commit."""
-
-    def log(self, batch: Batch, operations: int) -> None:
-        """Make a batch durable, by the log if there is one. Raises StorageError."""
-
-    def logged(self, batch: Batch) -> None:
-        """Have reads find it."""
+class WritableStore(CommittedStore, Protocol):
+    """A store that the tests write to."""
 
     def write(self, batch: Batch, operations: int) -> None:
-        """Make a batch durable. Raises StorageError."""
-
-    @property
-    def is_checkpoint_due(self) -> bool:
-        """Whether `move` should be called between batches."""
-
-    @property
-    def is_drained(self) -> bool:
-        """Whether nothing is left for `move` to do."""
-
-    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
-        """Put up to so many entries of the log into the data. Raises StorageError."""
-
-    def retire_log(self) -> None:
-        """Note that the log is not needed."""
-
-    def moved(self) -> None:
-        """Have reads find them there."""
+        """Make a batch durable, without the log, and have reads find it. Raises StorageError."""
 
 
 class FaultyStore:
@@ -147,13 +101,25 @@ class FaultyStore:
         """Have reads find them there."""
         self.inner.moved()
 
+    def grow(self) -> None:
+        """Make room after a MapFullError."""
+        self.inner.grow()
+
+    def reopen(self) -> None:
+        """Go on after a ReopenError."""
+        self.inner.reopen()
+
+    def how_to_rescue(self, why: str) -> str:
+        """What an administrator can do after a file was taken away."""
+        return self.inner.how_to_rescue(why)
+
     def can_log_at_once(self, batch: Batch) -> bool:
         """Whether `log` takes no longer than a small commit."""
         return self.inner.can_log_at_once(batch)
 
-    def log(self, batch: Batch, operations: int) -> None:
+    def log(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
         """Make a batch durable, by the log if there is one, with the same delay and failure as `write`."""
-        self._pass(self.inner.log, batch, operations)
+        self._pass(partial(self.inner.log, is_rescue=is_rescue), batch, operations)
 
     def logged(self, batch: Batch) -> None:
         """Have reads find it."""

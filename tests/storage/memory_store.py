@@ -28,7 +28,7 @@ class MemoryStore:
         following = names[count_max] if len(names) > count_max else None
         return [name[4:] for name in names[:count_max]], following, True
 
-    def read_long(self, _name: LongName, _first: int, _size: int) -> bytes | None:
+    def read_long(self, name: LongName, first: int, size: int, /) -> bytes | None:
         """There are none: all names are read whole."""
 
     def measure_database(self, prefix: bytes, position: bytes, count_max: int) -> tuple[int, int, bytes | None]:
@@ -51,11 +51,25 @@ class MemoryStore:
     def moved(self) -> None:
         """Nothing to do."""
 
-    def can_log_at_once(self, _batch: Batch) -> bool:
+    def grow(self) -> None:
+        """Nothing to do."""
+
+    def reopen(self) -> None:
+        """Nothing to do."""
+
+    def how_to_rescue(self, why: str) -> str:
+        """There are no files."""
+        return why
+
+    def can_log_at_once(self, batch: Batch) -> bool:
         """Always."""
         return True
 
-    def log(self, batch: Batch, operations: int) -> None:
+    def append(self, batch: Batch, operations: int) -> None:
+        """Take over a batch as a whole."""
+        self.write(batch, operations)
+
+    def log(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
         """Take over a batch as a whole."""
         self.write(batch, operations)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pynun.engine.effects import Answer, Need
-    from pynun.storage.store import LmdbStore
 
 MESSAGE_BYTES_MAX = 200_000
 OUTBOX_BYTES_MAX = 1_000_000
@@ -65,7 +64,7 @@ async def open_service(
         async with trio.open_nursery() as committing:
             async with trio.open_nursery() as connections:
                 flusher = Flusher(world.view, connections)
-                committer = Committer(world.engine, cast("LmdbStore", world.store), world.bell, flusher.flush)
+                committer = Committer(world.engine, world.store, world.bell, flusher.flush)
                 if is_committing:
                     committing.start_soon(committer.run)
                 service = Service(
