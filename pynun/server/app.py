@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,30 +18,20 @@ import trio
 from pynun import __version__, limits, stop_signals
 from pynun.backup.old_format import keep_old_format
 from pynun.commit.bell import Bell
-from pynun.commit.committer import Committer
-from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED, OK
-from pynun.engine.commands.table import COMMANDS
-from pynun.engine.counters import Counters
-from pynun.engine.engine import Context, Engine
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
-from pynun.server.accepting.client_networks import client_network
 from pynun.server.accepting.connection_limits import ConnectionLimits
-from pynun.server.accepting.listeners import Connection, Listeners
-from pynun.server.accepting.local_listener import asks_for_websocket, listen_locally, system_users
+from pynun.server.accepting.listeners import Listeners, accept_all
+from pynun.server.accepting.local_listener import listen_locally
 from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
-from pynun.server.console.console import Console, OwnConsole
-from pynun.server.database_measurer import DatabaseMeasurer
 from pynun.server.login.passwords import Passwords
-from pynun.server.login.throttle import LoginThrottle
-from pynun.server.monitoring.data_watch import check_data, look, taken_away, watch_data
+from pynun.server.monitoring.data_watch import check_data, watch_data
 from pynun.server.monitoring.endpoint import Monitoring
-from pynun.server.monitoring.health import Phase, is_scarce
-from pynun.server.newest_conflict import find_newest_conflict
+from pynun.server.monitoring.health import Phase
 from pynun.server.process import logs
 from pynun.server.process.allocator import return_large_blocks
 from pynun.server.process.descriptors import raise_descriptor_limit
@@ -52,17 +41,16 @@ from pynun.server.startup.nundb_takeover import take_over
 from pynun.server.startup.other_servers import refuse_other_servers
 from pynun.server.startup.settings_check import doubts, on_all_addresses
 from pynun.server.startup.status_page import StatusPage
+from pynun.server.term import Lasting, Term
 from pynun.settings import Durability
 from pynun.storage import schema
 from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
-from pynun.transports.flusher import Flusher
-from pynun.transports.http.connection import serve_http
-from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from pynun.commit.committer import Committer
     from pynun.settings import Settings
 
 
@@ -140,18 +128,17 @@ def _run(settings: Settings) -> None:
         )
         stop_signals.note_from_now_on()
         take_over(store, passwords, trail, StatusPage(settings, listeners, certificate, acceptor, monitoring))
-        server = _Server(
+        lasting = Lasting(
             settings,
+            settings.external_address or listeners.tcp.address,
             store,
             bell,
-            listeners,
-            certificate,
-            acceptor,
             passwords,
             audit_writer,
             monitoring,
-            service_manager,
+            acceptor,
         )
+        server = _Server(lasting, listeners, certificate, service_manager)
         try:
             trio.run(server.serve)
         except* StartError as group:
@@ -177,64 +164,14 @@ class _Server:
     """One running server."""
 
     def __init__(
-        self,
-        settings: Settings,
-        store: LmdbStore,
-        bell: Bell,
-        listeners: Listeners,
-        certificate: Certificate | None,
-        acceptor: Acceptor,
-        passwords: Passwords,
-        audit_writer: AuditWriter,
-        monitoring: Monitoring,
-        service_manager: ServiceManager,
+        self, lasting: Lasting, listeners: Listeners, certificate: Certificate | None, service_manager: ServiceManager
     ) -> None:
-        self._settings = settings
+        self._lasting = lasting
+        self._settings = lasting.settings
         self._listeners = listeners
         self._certificate = certificate
-        self._passwords = passwords
-        self._audit_writer = audit_writer
-        self._login_throttle = LoginThrottle(
-            self._passwords,
-            burst=settings.login_burst,
-            delay_seconds_max=settings.login_delay_seconds_max,
-            on_slowed=lambda address: audit_writer.note("login-delay", FAILED, address=address),
-        )
-        self._purger = Purger()
-        self._database_measurer = DatabaseMeasurer()
-        context = Context(
-            admin_user=settings.user,
-            address=settings.external_address or listeners.tcp.address,
-            process_id=os.getpid(),
-            time_ns=time.time_ns,
-            credentials=self._login_throttle,
-            watches_max=settings.watches_max,
-            keys_max=settings.keys_max,
-            listing_bytes_max=limits.LISTING_MESSAGES * settings.message_bytes_max,
-            key_bytes_max=settings.key_bytes_max,
-            database_bytes_max=settings.database_bytes_max,
-            changes_per_second_max=settings.changes_per_second_max,
-            group_of=client_network,
-            is_disk_scarce=partial(is_scarce, settings.data_dir),
-            system_users=frozenset(system_users().values()),
-            audit=audit_writer,
-            on_first_change=bell.ring,
-            on_drop=self._purger.ring,
-            on_unmeasured=self._database_measurer.ring,
-        )
-        self._engine = Engine(
-            store,
-            context,
-            Counters(len(COMMANDS)),
-            revision=store.revision,
-            operations=store.operations,
-            is_relaxed=settings.durability is Durability.RELAXED,
-        )
-        audit_writer.follow(self._engine.view)
-        self._store = store
-        self._bell = bell
-        self._acceptor = acceptor
-        self._monitoring = monitoring
+        self._audit_writer = lasting.audit_writer
+        self._monitoring = lasting.monitoring
         self._service_manager = service_manager
         self.is_started = False
         """Whether clients were served."""
@@ -265,26 +202,19 @@ class _Server:
 
     async def _serve_data(self, signals: AsyncIterator[int]) -> None:
         """Prepare the data, then serve it until a signal."""
+        term = Term(self._lasting, self._lasting.data)
         with trio.CancelScope() as preparing:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_on_signal, signals, preparing)
-                await self._prepare()
+                await term.prepare()
                 nursery.cancel_scope.cancel()
         if stop_signals.is_received():
             return
         async with trio.open_nursery() as auditing:
             auditing.start_soon(self._audit_writer.run)
-            async with trio.open_nursery() as committing:
-                async with trio.open_nursery() as connections:
-                    flusher = Flusher(self._engine.view, connections)
-                    committer = Committer(
-                        self._engine, self._store, self._bell, flusher.flush, may_use_loop=self._settings.sync == "auto"
-                    )
-                    self._monitoring.health.committer = committer
-                    committing.start_soon(committer.run)
-                    await self._serve_connections(self._make_service(committer, flusher), connections, signals)
-                await look(self._store, committer, self._monitoring.health.disk)
-                committer.stop()
+            async with trio.open_nursery() as serving:
+                await serving.start(term.run)
+                await self._accept(term, signals)
             auditing.cancel_scope.cancel()
 
     async def _end_on_signal(self, signals: AsyncIterator[int], preparing: trio.CancelScope) -> None:
@@ -292,67 +222,22 @@ class _Server:
         stop_signals.note(await self._wait_for_stop(signals))
         preparing.cancel()
 
-    async def _prepare(self) -> None:
-        """Put the administrator's password into effect. Raises StartError."""
-        engine = self._engine
-        in_force, given = await self._passwords.admin_token_hash(
-            engine.admin_token_hash(), engine.start_password_hash(), self._settings.password
-        )
-        engine.prepare(in_force, given)
-        if given != in_force:
-            _log.warning(
-                "NUN_PWD is an old password: a command has changed it since, and the new one is valid; update this "
-                "setting"
-            )
-        await self._store_admin_password(engine)
-
-    async def _store_admin_password(self, engine: Engine) -> None:
-        """Store the hash before serving clients, so that a leaked password is never valid again. Raises StartError."""
-        if engine.view.batch.entries:
-            batch = engine.view.take_batch()
-            try:
-                await trio.to_thread.run_sync(self._store.append, batch, engine.view.operations)
-            except TakenAwayError as error:
-                raise taken_away(self._store, str(error)) from None
-            except StorageError as error:
-                raise StartError(
-                    f"the administrator's password can't be stored in {self._settings.data_dir}: {error}; free up "
-                    "space there and start again"
-                ) from None
-            engine.view.written()
-
-    async def _serve_connections(
-        self, service: Service, connections: trio.Nursery, signals: AsyncIterator[int]
-    ) -> None:
-        """Accept and serve until a signal; then let the tasks of the connections end by a deadline."""
-        stopping = trio.Event()
+    async def _accept(self, term: Term, signals: AsyncIterator[int]) -> None:
+        """Accept connections until a signal; then stop the term."""
         async with trio.open_nursery() as accepting:
-            accepting.start_soon(check_peers, service)
-            accepting.start_soon(clear_dead_readers, self._store)
-            accepting.start_soon(self._purger.run, self._engine)
-            accepting.start_soon(find_newest_conflict, self._engine)
-            if self._settings.database_bytes_max is not None:
-                accepting.start_soon(self._database_measurer.run, self._engine)
-            accepting.start_soon(self._make_backups, service.committer)
-            service.console = console = Console(self._settings, service, self._monitoring, self._audit_writer)
-            accepting.start_soon(console.run)
-            console_port = HTTP._replace(serve=partial(serve_http, own_console=OwnConsole(console)))
+            accepting.start_soon(clear_dead_readers, self._lasting.data)
+            accepting.start_soon(self._make_backups, term.committer)
             for listener, transport in (
                 (self._listeners.websocket, WEBSOCKET),
                 (self._listeners.http, HTTP),
                 (self._listeners.tcp, TCP),
-                (self._listeners.console, console_port),
             ):
-                if listener is not None:
-                    handler = partial(self._acceptor.handle, transport, service, stopping)
-                    serve = partial(trio.serve_listeners, handler, [listener], handler_nursery=connections)
-                    accepting.start_soon(serve)
+                accepting.start_soon(accept_all, listener, partial(term.receive, transport))
+            if self._listeners.console is not None:
+                accepting.start_soon(accept_all, self._listeners.console, term.receive_console)
             if self._listeners.local is not None:
-                local = partial(self._handle_local, service, stopping)
-                accepting.start_soon(
-                    partial(trio.serve_listeners, local, [self._listeners.local], handler_nursery=connections)
-                )
-            await check_data(self._store)
+                accepting.start_soon(accept_all, self._listeners.local, term.receive_local)
+            await check_data(self._lasting.data)
             self._announce()
             self._monitoring.health.begin_serving()
             self._service_manager.ready()
@@ -363,42 +248,14 @@ class _Server:
             _log.info("stopping on %s", self._stopped_by)
             accepting.cancel_scope.cancel()
         self._listeners.close_to_clients()
-        stopping.set()
-        self._login_throttle.stop()
-        for waiting in service.waits_to_cancel:
-            waiting.cancel()
-        connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
-
-    async def _handle_local(self, service: Service, stopping: trio.Event, connection: Connection) -> None:
-        """Serve a connection to the Unix socket."""
-        is_websocket = await asks_for_websocket(connection, service)
-        if is_websocket is not None:
-            await self._acceptor.handle(WEBSOCKET if is_websocket else HTTP, service, stopping, connection)
+        term.stop()
 
     async def _make_backups(self, committer: Committer) -> None:
         """Make backups while the data is in place: backups of other data would displace good ones."""
         async with trio.open_nursery() as backing_up:
             backing_up.start_soon(make_backups, self._settings, self._monitoring.backups)
-            await watch_data(self._store, committer, self._monitoring.health.disk)
+            await watch_data(self._lasting.data, committer, self._monitoring.health.disk)
             backing_up.cancel_scope.cancel()
-
-    def _make_service(self, committer: Committer, flusher: Flusher) -> Service:
-        settings = self._settings
-        service = Service(
-            self._engine,
-            committer,
-            flusher,
-            self._login_throttle,
-            message_bytes_max=settings.message_bytes_max,
-            outbox_bytes_max=settings.outbox_bytes_max,
-            unfinished_bytes_max=settings.unfinished_bytes_max,
-            network_of=client_network,
-            handshake_seconds=settings.handshake_seconds,
-            idle_seconds=settings.idle_seconds,
-            allowed_origins=settings.allowed_origins,
-        )
-        self._monitoring.watch(service)
-        return service
 
     def _announce(self) -> None:
         settings, listeners = self._settings, self._listeners

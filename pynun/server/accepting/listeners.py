@@ -14,6 +14,8 @@ from pynun.errors import StartError
 from pynun.setting_values import Address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.settings import Settings
 
 _log = logging.getLogger("nun_db")
@@ -114,6 +116,12 @@ class SocketListener(trio.abc.Listener[Connection]):
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
         await trio.lowlevel.checkpoint()
+
+
+async def accept_all(listener: SocketListener, receive: Callable[[Connection], None]) -> None:
+    """Hand on each connection, until cancelled; `receive` starts a task that serves and closes it."""
+    while True:
+        receive(await listener.accept())
 
 
 def listen(name: str, variable: str, address: Address, idle_seconds: int) -> SocketListener:
