@@ -39,6 +39,12 @@ class Flusher:
         self.counters = Counters()
         self._dirty: list[Flushable] = []
 
+    def may_send(self) -> bool:
+        """Whether what was computed until now may leave: always, unless a subclass has a reason to ask. Asked where
+        something leaves that `flush` does not send.
+        """
+        return True
+
     def add(self, outbox: Flushable) -> None:
         self._dirty.append(outbox)
 

@@ -329,7 +329,7 @@ class Outbox(ABC):
     def _resume(self) -> None:
         self.is_stalled = False
         self.on_unread(0)
-        if self._ready:
+        if self._ready and self._flusher.may_send():
             self.flush()
         elif self._when_idle is not None and not self._held:
             self._when_idle.set()

@@ -373,6 +373,8 @@ class _Requests(SocketReader):
             self._run = None
 
     async def _send(self, answers: bytes) -> None:
+        if not self._service.flusher.may_send():
+            raise ConnectionAbortedError
         self.is_answering = True
         await send(self.socket, answers, self._hold_unread)
         self.is_answering = False
