@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
@@ -173,18 +172,14 @@ class Client:
         try:
             await connection.send(request, self._token)
             while True:
-                lines = []
                 with trio.fail_after(silence_seconds):
                     lines = await connection.receive_lines()
                 for line in lines:
-                    found = json.loads(line)
-                    if "error" in found:
-                        error = gateway.error_of(found)
-                        if not isinstance(error, LoginError):
-                            raise error
+                    try:
+                        answer = gateway.answer_line(request, line)
+                    except LoginError as error:
                         self._token = None
-                        raise BusyError(error.code, error.message)
-                    answer = request.parse(found)
+                        raise BusyError(error.code, error.message) from None
                     if answer.compacted:
                         raise CompactedError(f"etcd has no changes from before revision {answer.compacted} any more")
                     if answer.cancelled is not None:

@@ -281,6 +281,21 @@ def answer(request: Request[AnswerT], http_status: int, body: bytes) -> AnswerT:
         raise _not_json(http_status, body) from None
     if http_status != 200 or not isinstance(found, dict) or "error" in found:
         raise error_of(found)
+    return _parsed(request, found, body)
+
+
+def answer_line(request: Request[AnswerT], line: bytes) -> AnswerT:
+    """An answer of a stream. Raises as `answer` does."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        raise EtcdError(_UNKNOWN, f"unexpected answer to {request.path}: {_short(line)}") from None
+    if isinstance(found, dict) and "error" in found:
+        raise error_of(found)
+    return _parsed(request, found, line)
+
+
+def _parsed(request: Request[AnswerT], found: object, body: bytes) -> AnswerT:
     try:
         return request.parse(found)
     except (KeyError, TypeError, ValueError):
@@ -332,7 +347,7 @@ def _number(found: dict[str, Any], name: str) -> int:
 
 
 def _revision(found: dict[str, Any]) -> int:
-    return int(found["header"]["revision"])
+    return _number(found["header"], "revision")  # missing where a watch that asks for too much is cancelled
 
 
 def _pair(found: dict[str, Any]) -> Pair:
