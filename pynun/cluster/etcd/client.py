@@ -156,6 +156,11 @@ class Client:
                         # While a watch catches up, the answer's own revision is ahead of its events.
                         if answer.events:
                             revision = answer.events[-1].pair.modified + 1
+            except LoginError as error:
+                if self._members.login is None:
+                    raise
+                self._token = None
+                await self._failed(member, error)
             except _FAILURES as error:
                 await self._failed(member, error)
 
@@ -175,15 +180,11 @@ class Client:
                 with trio.fail_after(silence_seconds):
                     lines = await connection.receive_lines()
                 for line in lines:
-                    try:
-                        answer = gateway.answer_line(request, line)
-                    except LoginError as error:
-                        self._token = None
-                        raise BusyError(error.code, error.message) from None
+                    answer = gateway.answer_line(request, line)
                     if answer.compacted:
                         raise CompactedError(f"etcd has no changes from before revision {answer.compacted} any more")
                     if answer.cancelled is not None:
-                        raise BusyError(14, answer.cancelled or "the watch was cancelled")
+                        raise gateway.cancellation(answer.cancelled)
                     yield answer
                 self._turn.succeeded()
                 self.trouble = None

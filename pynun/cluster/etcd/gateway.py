@@ -11,18 +11,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from pynun.cluster.etcd.errors import BusyError, EtcdError, LoginError
+from pynun.cluster.etcd.errors import PERMISSION_DENIED, UNAUTHENTICATED, BusyError, EtcdError, LoginError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AnswerT = TypeVar("AnswerT", covariant=True)
 
-_LOGIN_CODE: Final = 16
 _LOGIN_TEXTS: Final = ("user name is empty", "invalid auth token", "revision of auth store is old")
 _BUSY_CODES: Final = frozenset({1, 2, 4, 8, 13, 14})
 """cancelled, unknown, deadline exceeded, resource exhausted, internal, unavailable: see grpc's codes."""
 _UNKNOWN: Final = 2
+_UNAVAILABLE: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,11 +312,17 @@ def error_of(found: object) -> EtcdError:
     message = str(found.get("message") or found.get("error") or "no reason given")
     if not isinstance(code, int):
         code = _UNKNOWN
-    if code == _LOGIN_CODE or any(text in message for text in _LOGIN_TEXTS):
+    if code == UNAUTHENTICATED or any(text in message for text in _LOGIN_TEXTS):
         return LoginError(code, message)
-    if code in _BUSY_CODES:
+    if code in _BUSY_CODES and "larger than max" not in message:  # which gRPC says with the code of an overload
         return BusyError(code, message)
     return EtcdError(code, message)
+
+
+def cancellation(cause: str) -> EtcdError:
+    """The error that a watch's `cancelled` stands for: text only, which may hold that of an error of gRPC."""
+    code = PERMISSION_DENIED if "permission denied" in cause.lower() else _UNAVAILABLE
+    return error_of({"code": code, "message": cause or "the watch was cancelled"})
 
 
 def _not_json(http_status: int, body: bytes) -> EtcdError:
