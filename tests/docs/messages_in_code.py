@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 MODULES = (
     *("pynun/audit_file.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server"),
-    *("pynun/storage", "pynun/commit", "pynun/backup", "pynun/transfer", "pynun/transports/input_budget.py"),
+    *("pynun/storage", "pynun/commit", "pynun/backup", "pynun/transfer", "pynun/cluster"),
+    "pynun/transports/input_budget.py",
 )
 SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
 

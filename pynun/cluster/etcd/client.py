@@ -36,7 +36,8 @@ SILENCE_SECONDS: Final = 3.0
 """How long a watch may say nothing before another member is asked to watch. Its range must change more often: the
 node's own sign of life is in it."""
 
-_FAILURES = (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, ResponseError, BusyError)
+FAILURES: Final = (OSError, ssl.SSLError, trio.BrokenResourceError, trio.TooSlowError, ResponseError, BusyError)
+"""What a try ends with where the next member is asked."""
 
 
 class _Connection:
@@ -118,7 +119,7 @@ class Client:
             member = self._turn.member
             try:
                 answer = await self.ask(member, request, min(rest, self._try_seconds))
-            except _FAILURES as error:
+            except FAILURES as error:
                 await self._failed(member, error)
             else:
                 self._turn.succeeded()
@@ -161,7 +162,7 @@ class Client:
                     raise
                 self._token = None
                 await self._failed(member, error)
-            except _FAILURES as error:
+            except FAILURES as error:
                 await self._failed(member, error)
 
     # --- one try -----------------------------------------------------------------------------------------------

@@ -43,4 +43,7 @@ def reason(error: Exception) -> str:
     """Why a member did not answer, in a few words."""
     if isinstance(error, EtcdError):
         return error.message
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    cause = (
+        error.__cause__ if isinstance(error.__cause__, OSError) else error
+    )  # trio says only that it could not connect
+    return (isinstance(cause, OSError) and cause.strerror) or str(error) or type(error).__name__

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from pynun.cluster import transactions
-from pynun.cluster.etcd import gateway
+from pynun.cluster.etcd import checks, gateway
 from pynun.cluster.etcd.blocking_client import BlockingClient
 from pynun.cluster.etcd.client import Client
 from pynun.cluster.etcd.errors import NOT_FOUND, PERMISSION_DENIED, EtcdError, UnreachableError
@@ -19,9 +19,9 @@ from pynun.cluster.etcd.gateway import Request, prefix_end
 from pynun.cluster.etcd.members import Login, Members, parse_urls, tls_context
 from pynun.cluster.keys import Keys, Owner, encode_number
 from pynun.cluster.transactions import Verdict
-from pynun.errors import SettingsError
+from pynun.errors import SettingsError, StartError
 from pynun.timestamps import steady_seconds
-from tests.support.etcd import members_of
+from tests.support.etcd import members_of, running_etcd
 from tools.clients.server import new_folder
 from tools.etcd.cluster import Certificates, EtcdCluster
 
@@ -200,6 +200,21 @@ def test_what_etcd_refuses_is_not_repeated(etcd: EtcdCluster) -> None:
 
 
 # --- TLS and users ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("election_ms", "seconds_min"), [(500, 2), (1000, 3)])
+def test_the_check_knows_the_election_timeout(election_ms: int, seconds_min: int) -> None:
+    async def run(etcd: EtcdCluster) -> None:
+        async with Client(members_of(etcd)) as client:
+            await checks.check(client, seconds_min, _SECONDS)
+            with pytest.raises(StartError, match=f"NUN_LEASE_SECONDS to {seconds_min} or more"):
+                await checks.check(client, seconds_min - 1, _SECONDS)
+            (told,) = await checks.ask_all(client)
+            assert told.status is not None
+            assert checks.is_supported(told.status.version)
+
+    with running_etcd(election_ms=election_ms) as etcd:
+        trio.run(run, etcd)
 
 
 def test_tls_with_client_certificates(authority: Authority) -> None:
