@@ -65,7 +65,9 @@ class BlockingClient:
             try:
                 answer = self._ask(member, request, min(rest, self._try_seconds))
             except (OSError, ResponseError, BusyError) as error:
-                self.trouble = f"{member}: {reason(error)}"
+                # A try that the deadline cut short tells less than the one before.
+                if self.trouble is None or rest > self._try_seconds or not isinstance(error, TimeoutError):
+                    self.trouble = f"{member}: {reason(error)}"
                 self.close()
                 if self._turn.failed(member):
                     time.sleep(min(PAUSE_SECONDS, max(0.0, until() - steady_seconds())))

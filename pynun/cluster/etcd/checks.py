@@ -79,7 +79,7 @@ def is_supported(version: str) -> bool:
 def lease_seconds_min(shortest: int) -> int:
     """The shortest lease that an owner may have, if `shortest` is what etcd makes of a lease of one second.
 
-    That is one and a half election timeouts, rounded up to seconds: no other answer tells of the timeout. The lease must
-    last over twice the timeout: while etcd elects a leader, it can't be renewed.
+    That is one and a half election timeouts, rounded up to seconds. No other answer tells of the timeout. The lease
+    must last over twice the timeout: while etcd elects a leader, it can't be renewed.
     """
     return shortest * 4 // 3 + 1

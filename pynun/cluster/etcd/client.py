@@ -120,7 +120,7 @@ class Client:
             try:
                 answer = await self.ask(member, request, min(rest, self._try_seconds))
             except FAILURES as error:
-                await self._failed(member, error)
+                await self._failed(member, error, is_cut_short=rest < self._try_seconds)
             else:
                 self._turn.succeeded()
                 self.trouble = None
@@ -240,8 +240,10 @@ class Client:
             stream = tls
         return _Connection(member, stream)
 
-    async def _failed(self, member: Member, error: Exception) -> None:
-        self.trouble = f"{member}: {reason(error)}"
+    async def _failed(self, member: Member, error: Exception, *, is_cut_short: bool = False) -> None:
+        is_late = isinstance(error, trio.TooSlowError)
+        if self.trouble is None or not (is_late and is_cut_short):  # which tells less than the try before
+            self.trouble = f"{member}: {'timed out' if is_late else reason(error)}"
         for connection in [one for one in self._idle if one.member == member]:
             self._idle.remove(connection)
             await connection.close()

@@ -43,7 +43,10 @@ def reason(error: Exception) -> str:
     """Why a member did not answer, in a few words."""
     if isinstance(error, EtcdError):
         return error.message
-    cause = (
-        error.__cause__ if isinstance(error.__cause__, OSError) else error
-    )  # trio says only that it could not connect
-    return (isinstance(cause, OSError) and cause.strerror) or str(error) or type(error).__name__
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):  # trio tells what became of each address
+        cause = cause.exceptions[0]
+    for one in (error, cause):
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
+    return str(error) or type(error).__name__
