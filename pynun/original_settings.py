@@ -15,7 +15,8 @@ ORIGINAL_SETTINGS: Final = (
     Setting(
         name="NUN_REPLICATE_ADDR", default="", parse=values.comma_separated, field="replicate_addresses",
         option="-r/--replicate-address", effect=False, help="The members of a cluster, separated by"
-        " commas. A list that names another server than this one is refused here: nothing would be replicated to it.",
+        " commas. Here nodes find each other through etcd (NUN_ETCD); without that, a list that names another server "
+        "is refused.",
     ),
     Setting(
         name="NUN_ELECTION_TIMEOUT", default="1000", parse=values.text, unit="ms", effect=False,

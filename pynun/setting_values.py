@@ -102,6 +102,14 @@ def word(*words: str) -> Callable[[str], str]:
     return parse
 
 
+def is_on(text: str) -> bool:
+    return word("on", "off")(text) == "on"
+
+
+def is_one(text: str) -> bool:
+    return word("0", "1")(text) == "1"
+
+
 def user_name(text: str) -> str:
     if re.search(r"[ ;\r\n]", text) or text.startswith(_BYTE_ORDER_MARK):
         raise ValueError(
@@ -197,6 +205,23 @@ def origins(text: str) -> tuple[str, ...]:
         is_usual = port is None or int(port) == (443 if scheme == "https" else 80)
         found.append(f"{scheme}://{host}" if is_usual else f"{scheme}://{host}:{int(port)}")
     return tuple(found)
+
+
+def etcd_urls(text: str) -> tuple[str, ...]:
+    """Addresses of etcd's members, without a path."""
+    found = []
+    for part in comma_separated(text):
+        match = re.fullmatch(r"(https?://(?:[^\s/:,@?#\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?)/?", part)
+        if match is None or not 0 < int(match[2] or 2379) < 65536:
+            raise ValueError("http://HOST:PORT or https://HOST:PORT, several separated by commas")
+        found.append(match[1])
+    return tuple(found)
+
+
+def short_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        raise ValueError("up to 63 letters, digits, dots, hyphens and underscores; the first a letter or a digit")
+    return text
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

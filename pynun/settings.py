@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pynun import limits
 from pynun import setting_values as values
+from pynun.cluster_settings import CLUSTER_SETTINGS, ClusterValues, complete
 from pynun.errors import SettingsError
 from pynun.original_settings import ORIGINAL_SETTINGS
 from pynun.secret_file import read_secret_file
@@ -52,10 +53,6 @@ def _durability(text: str) -> Durability:
     return Durability(values.word(*(member.value for member in Durability))(text))
 
 
-def _is_on(text: str) -> bool:
-    return values.word("on", "off")(text) == "on"
-
-
 USER = Setting(
     name="NUN_USER", default="", parse=values.user_name, field="user", option="-u/--user", secret=True,
     help="The administrator's user name. Must be given.",
@@ -86,7 +83,7 @@ SETTINGS: tuple[Setting, ...] = (
         field="backup_keep", help="How many backups to keep. The oldest is removed once a new one is complete.",
     ),
     Setting(
-        name="NUN_MIGRATION_BACKUP", default="on", parse=_is_on, field="is_keeping_old_format",
+        name="NUN_MIGRATION_BACKUP", default="on", parse=values.is_on, field="is_keeping_old_format",
         help="on: before data of an older format is converted at a start, a backup of it is kept in the data folder. "
         "off: none is; make one yourself first (docs/upgrade.md).",
     ),
@@ -251,6 +248,7 @@ SETTINGS: tuple[Setting, ...] = (
         name="NUN_LOGIN_DELAY_MAX", default="60", parse=values.whole_number(10, 3600), unit="s",
         field="login_delay_seconds_max", help="The longest wait. Waits start at 1 s and double.",
     ),
+    *CLUSTER_SETTINGS,
     *ORIGINAL_SETTINGS,
 )  # fmt: skip
 """Every setting, in the order of the reference."""
@@ -259,7 +257,7 @@ HOW_TO_GIVE_CREDENTIALS = "set these variables, or NUN_USER_FILE and NUN_PWD_FIL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(ClusterValues):
     """What the server was told. The meaning of each field is its row's help in `SETTINGS`."""
 
     user: str
@@ -333,11 +331,12 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     for setting in SETTINGS:
         given = _find(setting, environ, overrides)
         value = _parse(setting, given or _Given(setting.default, setting.name))
-        if given and not setting.effect and given.text != setting.default:
-            unused.append(given.source)
         if setting.field:
             is_given[setting.field] = given is not None
             found[setting.field] = value
+        is_unused = not setting.effect or (setting in CLUSTER_SETTINGS and not found["etcd_urls"])
+        if given and is_unused and given.text != setting.default:
+            unused.append(given.source)
     if missing := [setting.name for setting in (USER, PASSWORD) if not found[setting.field or ""]]:
         # The beginning is the original's (docs/protocol.md section 6).
         which = f", and {missing[0]} is missing" if len(missing) == 1 else ""
@@ -347,6 +346,7 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
             f"NUN_ARGON2_MEMORY_KIB: {found['argon2_memory_kib']} is too little for"
             f" {found['argon2_lanes']} lanes; accepted: at least {8 * found['argon2_lanes']}"
         )
+    complete(found, is_given)
     # One message of the full size always fits.
     least = limits.UNFINISHED_MESSAGES * found["message_bytes_max"]
     if is_given["unfinished_bytes_max"] and found["unfinished_bytes_max"] < least:
@@ -431,10 +431,13 @@ def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, 
     return _Given(text, setting.name) if text else None
 
 
+_LISTS = (values.comma_separated, values.etcd_urls, values.origins, values.networks)
+
+
 def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
     """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
     if not given.text:
-        return () if setting.parse in (values.comma_separated, values.origins, values.networks) else None
+        return () if setting.parse in _LISTS else None
     shown = "its value" if setting.secret else repr(given.text)
     try:
         # The environment may hold bytes that are no text (to Python surrogates); no client can send those.

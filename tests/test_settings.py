@@ -95,6 +95,22 @@ def test_defaults_are_those_of_the_original() -> None:
         argon2_memory_kib=19456,
         argon2_passes=2,
         argon2_lanes=1,
+        etcd_urls=(),
+        etcd_ca=None,
+        etcd_cert=None,
+        etcd_key=None,
+        etcd_user=None,
+        etcd_password=None,
+        cluster_name="default",
+        node_name=None,
+        cluster_address=Address("0.0.0.0", 3015),
+        cluster_external_address=None,
+        cluster_ca=None,
+        cluster_cert=None,
+        cluster_key=None,
+        is_cluster_plain=False,
+        lease_seconds=3,
+        has_fast_takeover=True,
         unknown=(),
         unused=(),
     )
@@ -389,3 +405,48 @@ def test_variables_that_begin_like_settings_and_are_none_are_named() -> None:
     environ = {"NUN_USER": "u", "NUN_PWD": "p", "NUN_ALLOWED_ORIGIN": "x", "NUN_TOKEN": "t", "NUN_CA": "c", "HOME": "/"}
     assert load(environ, {}).unknown == ("NUN_ALLOWED_ORIGIN",)
     assert load({"NUN_USER": "u", "NUN_PWD": "p"}, {}).unknown == ()
+
+
+# --- a cluster -------------------------------------------------------------------------------------------------
+
+PLAIN = {"NUN_ETCD": "http://127.0.0.1:2379", "NUN_CLUSTER_PLAIN": "1"}
+
+
+def test_etcd_turns_the_cluster_on_with_smaller_messages() -> None:
+    settings = loaded(**PLAIN)
+    assert settings.etcd_urls == ("http://127.0.0.1:2379",)
+    assert settings.message_bytes_max == 4 * 1024**2
+    assert loaded(**PLAIN, NUN_MAX_MESSAGE_SIZE="16MiB").message_bytes_max == 16 * 1024**2
+
+
+def test_without_etcd_the_settings_of_a_cluster_are_told_to_have_no_effect() -> None:
+    settings = loaded(NUN_LEASE_SECONDS="5", NUN_CLUSTER_NAME="default", NUN_NODE_NAME="a")
+    assert settings.unused == ("NUN_NODE_NAME", "NUN_LEASE_SECONDS")
+    assert loaded(**PLAIN, NUN_NODE_NAME="a", NUN_REPLICATE_ADDR="other:3014").unused == ("NUN_REPLICATE_ADDR",)
+
+
+def test_the_nodes_show_each_other_what_they_show_etcd_unless_told_otherwise() -> None:
+    files = {"NUN_ETCD_CA": "ca.pem", "NUN_ETCD_CERT": "node.pem", "NUN_ETCD_KEY": "node-key.pem"}
+    settings = loaded(NUN_ETCD="https://e:2379", **files)
+    assert (settings.cluster_ca, settings.cluster_cert) == (Path("ca.pem"), Path("node.pem"))
+    settings = loaded(NUN_ETCD="https://e:2379", **files, NUN_CLUSTER_CERT="own.pem", NUN_CLUSTER_KEY="own-key.pem")
+    assert (settings.cluster_cert, settings.cluster_key) == (Path("own.pem"), Path("own-key.pem"))
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"NUN_DURABILITY": "relaxed"}, "NUN_DURABILITY=relaxed can't be used with NUN_ETCD"),
+        ({"NUN_CLUSTER_PLAIN": "0"}, "set NUN_CLUSTER_CA, NUN_CLUSTER_CERT and NUN_CLUSTER_KEY"),
+        ({"NUN_ETCD_CERT": "c.pem"}, "NUN_ETCD_CERT and NUN_ETCD_KEY need each other"),
+        ({"NUN_CLUSTER_KEY": "k.pem"}, "NUN_CLUSTER_CERT and NUN_CLUSTER_KEY need each other"),
+        ({"NUN_ETCD_USER": "u"}, "NUN_ETCD_USER and NUN_ETCD_PWD (or NUN_ETCD_PWD_FILE) need each other"),
+        ({"NUN_MAX_MESSAGE_SIZE": "17MiB"}, "17MiB is too much for a cluster"),
+        ({"NUN_ETCD": "127.0.0.1:2379"}, "http://HOST:PORT"),
+        ({"NUN_ETCD": "http://e:0"}, "http://HOST:PORT"),
+        ({"NUN_LEASE_SECONDS": "1"}, "from 2 to 60"),
+        ({"NUN_NODE_NAME": "a b"}, "63 letters"),
+    ],
+)
+def test_what_does_not_fit_a_cluster_is_refused(environ: dict[str, str], expected: str) -> None:
+    assert expected in refused(**{**PLAIN, **environ})

@@ -56,6 +56,7 @@ class CommandLine(LazyGroup):
         "sessions": "pynun.cli.commands.sessions",
         "admins": "pynun.cli.commands.admins",
         "password": "pynun.cli.commands.password",
+        "cluster": "pynun.cli.commands.cluster",
         "check-config": "pynun.cli.commands.check_config",
         "stop": "pynun.cli.commands.stop",
         "help": "pynun.cli.commands.help",

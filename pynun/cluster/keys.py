@@ -16,6 +16,7 @@ import json
 from typing import Final, NamedTuple
 
 from pynun.cluster.etcd.gateway import prefix_end
+from pynun.setting_values import Address, parse_address
 
 _NUMBER_DIGITS: Final = 16
 _PLACE_DIGITS: Final = 4
@@ -74,6 +75,11 @@ class Owner(NamedTuple):
     successor: str = ""
     """The node it hands over to; the others wait longer before they campaign."""
 
+    @property
+    def link(self) -> Address:
+        """Where its link is."""
+        return parse_address(self.address)
+
     def encode(self) -> bytes:
         """The key's value."""
         return json.dumps(self._asdict(), separators=(",", ":")).encode()
@@ -83,7 +89,9 @@ def decode_owner(value: bytes) -> Owner:
     """What a value says. Raises ValueError."""
     try:
         found = json.loads(value)
-        return Owner(str(found["node"]), str(found["address"]), int(found["lease"]), str(found.get("successor", "")))
+        owner = Owner(str(found["node"]), str(found["address"]), int(found["lease"]), str(found.get("successor", "")))
+        parse_address(owner.address)
+        return owner
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the owner's key can't be read: {error!r}") from None
 

@@ -38,6 +38,9 @@ HOUSEKEEPING: Final = CONFLICT_BIT.to_bytes(ID_BYTES, "big")
 LAST_CONFLICT: Final = HOUSEKEEPING + b"last-conflict"
 """The stored key of the highest id that a conflict was given, as its version; there from the first conflict on."""
 
+CLUSTER: Final = HOUSEKEEPING + b"cluster"
+"""The stored key of the id of the cluster that the data belongs to, as its text; there only in a cluster."""
+
 RECORD_PREFIX: Final = "$conflicts_"
 """The keys of conflicts' records begin with it: `$conflicts_KEY_ID`."""
 

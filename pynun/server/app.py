@@ -17,6 +17,7 @@ import trio
 
 from pynun import __version__, limits, stop_signals
 from pynun.backup.old_format import keep_old_format
+from pynun.cluster.note import refuse_member
 from pynun.commit.bell import Bell
 from pynun.engine.audit_events import FAILED, OK
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
@@ -29,7 +30,7 @@ from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
 from pynun.server.backup_schedule import clear_dead_readers, make_backups
 from pynun.server.login.passwords import Passwords
-from pynun.server.monitoring.data_watch import check_data, watch_data
+from pynun.server.monitoring.data_watch import check_data
 from pynun.server.monitoring.endpoint import Monitoring
 from pynun.server.monitoring.health import Phase
 from pynun.server.process import logs
@@ -48,9 +49,9 @@ from pynun.storage.integrity.page_walk import after_damage
 from pynun.storage.store import LmdbStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pynun.commit.committer import Committer
+    from pynun.server.member import Member, Membership
     from pynun.settings import Settings
 
 
@@ -127,7 +128,16 @@ def _run(settings: Settings) -> None:
             connection_limits, certificate, TrustedProxies(settings.trusted_proxies), settings.proxy_protocol
         )
         stop_signals.note_from_now_on()
-        take_over(store, passwords, trail, StatusPage(settings, listeners, certificate, acceptor, monitoring))
+        status_page = StatusPage(settings, listeners, certificate, acceptor, monitoring)
+        take_over(store, passwords, trail, status_page)
+        membership = None
+        if listeners.link is None:
+            refuse_member(store)
+        else:
+            from pynun.server.member import join  # a single node needs none of it
+
+            membership = status_page.run(partial(join, settings, store, listeners.link, status_page.tell))
+            stop_signals.check()
         lasting = Lasting(
             settings,
             settings.external_address or listeners.tcp.address,
@@ -138,7 +148,7 @@ def _run(settings: Settings) -> None:
             monitoring,
             acceptor,
         )
-        server = _Server(lasting, listeners, certificate, service_manager)
+        server = _Server(lasting, membership, listeners, certificate, service_manager)
         try:
             trio.run(server.serve)
         except* StartError as group:
@@ -164,9 +174,15 @@ class _Server:
     """One running server."""
 
     def __init__(
-        self, lasting: Lasting, listeners: Listeners, certificate: Certificate | None, service_manager: ServiceManager
+        self,
+        lasting: Lasting,
+        membership: Membership | None,
+        listeners: Listeners,
+        certificate: Certificate | None,
+        service_manager: ServiceManager,
     ) -> None:
         self._lasting = lasting
+        self._membership = membership
         self._settings = lasting.settings
         self._listeners = listeners
         self._certificate = certificate
@@ -202,19 +218,26 @@ class _Server:
 
     async def _serve_data(self, signals: AsyncIterator[int]) -> None:
         """Prepare the data, then serve it until a signal."""
-        term = Term(self._lasting, self._lasting.data)
-        with trio.CancelScope() as preparing:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_on_signal, signals, preparing)
-                await term.prepare()
-                nursery.cancel_scope.cancel()
-        if stop_signals.is_received():
-            return
+        host: Term | Member
+        if self._membership is not None:
+            from pynun.server.member import Member
+
+            assert self._listeners.link is not None
+            host = Member(self._lasting, self._membership, self._listeners.link)
+        else:
+            host = Term(self._lasting, self._lasting.data)
+            with trio.CancelScope() as preparing:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._end_on_signal, signals, preparing)
+                    await host.prepare()
+                    nursery.cancel_scope.cancel()
+            if stop_signals.is_received():
+                return
         async with trio.open_nursery() as auditing:
             auditing.start_soon(self._audit_writer.run)
             async with trio.open_nursery() as serving:
-                await serving.start(term.run)
-                await self._accept(term, signals)
+                await serving.start(host.run)
+                await self._accept(host, signals)
             auditing.cancel_scope.cancel()
 
     async def _end_on_signal(self, signals: AsyncIterator[int], preparing: trio.CancelScope) -> None:
@@ -222,21 +245,21 @@ class _Server:
         stop_signals.note(await self._wait_for_stop(signals))
         preparing.cancel()
 
-    async def _accept(self, term: Term, signals: AsyncIterator[int]) -> None:
-        """Accept connections until a signal; then stop the term."""
+    async def _accept(self, host: Term | Member, signals: AsyncIterator[int]) -> None:
+        """Accept connections until a signal; then stop who serves them."""
         async with trio.open_nursery() as accepting:
             accepting.start_soon(clear_dead_readers, self._lasting.data)
-            accepting.start_soon(self._make_backups, term.committer)
+            accepting.start_soon(self._make_backups, host.watch_data)
             for listener, transport in (
                 (self._listeners.websocket, WEBSOCKET),
                 (self._listeners.http, HTTP),
                 (self._listeners.tcp, TCP),
             ):
-                accepting.start_soon(accept_all, listener, partial(term.receive, transport))
+                accepting.start_soon(accept_all, listener, partial(host.receive, transport))
             if self._listeners.console is not None:
-                accepting.start_soon(accept_all, self._listeners.console, term.receive_console)
+                accepting.start_soon(accept_all, self._listeners.console, host.receive_console)
             if self._listeners.local is not None:
-                accepting.start_soon(accept_all, self._listeners.local, term.receive_local)
+                accepting.start_soon(accept_all, self._listeners.local, host.receive_local)
             await check_data(self._lasting.data)
             self._announce()
             self._monitoring.health.begin_serving()
@@ -248,13 +271,13 @@ class _Server:
             _log.info("stopping on %s", self._stopped_by)
             accepting.cancel_scope.cancel()
         self._listeners.close_to_clients()
-        term.stop()
+        host.stop()
 
-    async def _make_backups(self, committer: Committer) -> None:
+    async def _make_backups(self, watch_data: Callable[[], Awaitable[None]]) -> None:
         """Make backups while the data is in place: backups of other data would displace good ones."""
         async with trio.open_nursery() as backing_up:
             backing_up.start_soon(make_backups, self._settings, self._monitoring.backups)
-            await watch_data(self._lasting.data, committer, self._monitoring.health.disk)
+            await watch_data()
             backing_up.cancel_scope.cancel()
 
     def _announce(self) -> None:

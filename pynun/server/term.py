@@ -20,7 +20,10 @@ from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED
 from pynun.engine.commands.table import COMMANDS
 from pynun.engine.counters import Counters
+from pynun.engine.effects import HashSecret
 from pynun.engine.engine import Context, Engine
+from pynun.engine.key_layout import CLUSTER
+from pynun.engine.overlay import Entry
 from pynun.errors import StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, WEBSOCKET
 from pynun.server.accepting.client_networks import client_network
@@ -28,7 +31,7 @@ from pynun.server.accepting.local_listener import asks_for_websocket, system_use
 from pynun.server.console.console import Console, OwnConsole
 from pynun.server.database_measurer import DatabaseMeasurer
 from pynun.server.login.throttle import LoginThrottle
-from pynun.server.monitoring.data_watch import look, taken_away
+from pynun.server.monitoring.data_watch import look, taken_away, watch_data
 from pynun.server.monitoring.health import is_scarce
 from pynun.server.newest_conflict import find_newest_conflict
 from pynun.settings import Durability
@@ -37,8 +40,11 @@ from pynun.transports.http.connection import serve_http
 from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pynun.commit.bell import Bell
     from pynun.commit.store import CommittedStore
+    from pynun.engine.overlay import View
     from pynun.server.accepting.accept import Acceptor, Transport
     from pynun.server.accepting.listeners import Connection
     from pynun.server.audit_writer import AuditWriter
@@ -70,11 +76,17 @@ class Lasting:
 class Term:
     """One term: `prepare`, then `run`."""
 
-    def __init__(self, lasting: Lasting, store: CommittedStore) -> None:
+    def __init__(
+        self,
+        lasting: Lasting,
+        store: CommittedStore,
+        make_flusher: Callable[[View, trio.Nursery], Flusher] = Flusher,
+    ) -> None:
         """`store` takes the changes; it reads from the data folder."""
         settings, audit_writer = lasting.settings, lasting.audit_writer
         self._lasting = lasting
         self._store = store
+        self._make_flusher = make_flusher
         self._login_throttle = LoginThrottle(
             lasting.passwords,
             burst=settings.login_burst,
@@ -128,6 +140,17 @@ class Term:
             )
         await self._store_admin_password()
 
+    async def prepare_in_cluster(self, cluster_id: str) -> None:
+        """In data that is empty, make the administrator and the note of the cluster, as the first batch of the log."""
+        engine = self._engine
+        if engine.admin_token_hash() is None:
+            hash_text = await self._lasting.passwords.answer(HashSecret(self._lasting.settings.password))
+            assert isinstance(hash_text, str)
+            engine.prepare(hash_text)
+        if engine.view.read(CLUSTER) is None:
+            engine.view.write(CLUSTER, Entry(0, cluster_id))
+        await self._store_admin_password()
+
     async def _store_admin_password(self) -> None:
         """Store the hash before serving clients, so that a leaked password is never valid again. Raises StartError."""
         view = self._engine.view
@@ -152,7 +175,7 @@ class Term:
         lasting = self._lasting
         async with trio.open_nursery() as committing:
             async with trio.open_nursery() as self._connections:
-                flusher = Flusher(self._engine.view, self._connections)
+                flusher = self._make_flusher(self._engine.view, self._connections)
                 self.committer = Committer(
                     self._engine,
                     self._store,
@@ -200,9 +223,17 @@ class Term:
         if self._lasting.settings.database_bytes_max is not None:
             sweeping.start_soon(self._database_measurer.run, engine)
 
+    async def watch_data(self) -> None:
+        """Return after the data was taken away and the committer was told."""
+        await watch_data(self._lasting.data, self.committer, self._lasting.monitoring.health.disk)
+
     def receive(self, transport: Transport[Any], connection: Connection) -> None:
         """Serve an accepted connection."""
-        self._connections.start_soon(self._serve, transport, connection)
+        self._connections.start_soon(self._serve, transport, connection, self._lasting.acceptor)
+
+    def receive_relayed(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor) -> None:
+        """Serve a connection that another node accepted."""
+        self._connections.start_soon(self._serve, transport, connection, acceptor)
 
     def receive_console(self, connection: Connection) -> None:
         """Serve an accepted connection to the console's own address."""
@@ -212,9 +243,9 @@ class Term:
         """Serve an accepted connection to the Unix socket."""
         self._connections.start_soon(self._serve_local, connection)
 
-    async def _serve(self, transport: Transport[Any], connection: Connection) -> None:
+    async def _serve(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor) -> None:
         try:
-            await self._lasting.acceptor.handle(transport, self.service, self._stopping, connection)
+            await acceptor.handle(transport, self.service, self._stopping, connection)
         finally:
             await trio.aclose_forcefully(connection)
 

@@ -69,6 +69,19 @@ async def receive(connected: socket.socket, bytes_max: int = limits.RECEIVE_BYTE
             await trio.lowlevel.wait_readable(connected)
 
 
+async def complete_handshake(wrapped: ssl.SSLSocket) -> None:
+    """Do the handshake of a TLS socket. Raises OSError (ssl.SSLError)."""
+    while True:
+        try:
+            wrapped.do_handshake()
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(wrapped)
+        except ssl.SSLWantWriteError:
+            await trio.lowlevel.wait_writable(wrapped)
+        else:
+            return
+
+
 async def send(connected: socket.socket, data: bytes, on_unread: Callable[[int], None] = lambda _: None) -> None:
     """Send all of it. Raises as `receive` does, and TimeoutError if the client reads nothing.
 

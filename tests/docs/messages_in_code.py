@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULES = (
-    *("pynun/audit_file.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli", "pynun/demo", "pynun/server"),
-    *("pynun/storage", "pynun/commit", "pynun/backup", "pynun/transfer", "pynun/cluster"),
+    *("pynun/audit_file.py", "pynun/cluster_settings.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli"),
+    *("pynun/cluster", "pynun/demo", "pynun/server", "pynun/storage", "pynun/commit", "pynun/backup", "pynun/transfer"),
     "pynun/transports/input_budget.py",
 )
 SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
@@ -35,6 +35,7 @@ _READ_BY_PEOPLE = frozenset(
         "DamageError",
         "NoConnectionError",
         "NotAuthenticatedError",
+        "OwnershipLostError",
         "OutputError",
         "SettingsError",
         "StartError",

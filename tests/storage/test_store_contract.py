@@ -1,4 +1,4 @@
-"""What every store has to do, asked of each: the dict, the LMDB file, and the file behind delays and failures."""
+"""What every store has to do, asked of each: the dict, the LMDB file, that behind delays and failures, and etcd."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pynun.engine.overlay import Batch, Entry
 from pynun.errors import StorageError
 from pynun.storage.store import LmdbStore
+from tests.cluster.owner import owned_store
 from tests.properties.effort import effort
 from tests.storage.faulty_store import NO_ROOM, FaultyStore, WritableStore
 from tests.storage.memory_store import MemoryStore
@@ -25,13 +26,19 @@ STEM = "é" * 240
 """480 bytes: with it, keys are at and beyond what LMDB takes as a key, and share more than it can tell apart."""
 
 
-@pytest.fixture(name="store", params=["memory", "lmdb", "faulty"])
+@pytest.fixture(name="store", params=["memory", "lmdb", "faulty", "replicated"])
 def _store(request: pytest.FixtureRequest, disk_folder: Path) -> Iterator[WritableStore]:
     if request.param == "memory":
         yield MemoryStore()
         return
     lmdb_store = LmdbStore(disk_folder / "data")
-    yield FaultyStore(lmdb_store) if request.param == "faulty" else lmdb_store
+    match request.param:
+        case "lmdb":
+            yield lmdb_store
+        case "faulty":
+            yield FaultyStore(lmdb_store)
+        case "replicated":
+            yield owned_store(lmdb_store)
     lmdb_store.close()
 
 

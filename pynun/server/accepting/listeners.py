@@ -179,6 +179,8 @@ class Listeners:
         self._opened: list[SocketListener] = []
         self.metrics: SocketListener | None = None
         self.console: SocketListener | None = None
+        self.link: SocketListener | None = None
+        """Where other nodes of the cluster connect."""
         self.local: SocketListener | None = None
         """The Unix socket, which needs the data folder's lock first (`pynun/server/accepting/local_listener.py`)."""
         try:
@@ -190,6 +192,8 @@ class Listeners:
             if isinstance(settings.console, Address):
                 self.console = listen("console", "NUN_CONSOLE", settings.console, settings.idle_seconds)
                 self._opened.append(self.console)
+            if settings.etcd_urls:
+                self.link = listen("nodes", "NUN_CLUSTER_ADDR", settings.cluster_address, settings.idle_seconds)
         except BaseException:
             self.close()
             raise
@@ -210,5 +214,6 @@ class Listeners:
 
     def close(self) -> None:
         self.close_to_clients()
-        if self.metrics is not None:
-            self.metrics.close()
+        for listener in (self.metrics, self.link):
+            if listener is not None:
+                listener.close()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from pynun.errors import StartError
+from pynun.transports.sockets import complete_handshake
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,15 +77,8 @@ async def shake_hands(accepted: socket.socket, context: ssl.SSLContext) -> ssl.S
         raise PlainTextError("what came is not TLS")
     wrapped = context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
     try:
-        while True:
-            try:
-                wrapped.do_handshake()
-            except ssl.SSLWantReadError:
-                await trio.lowlevel.wait_readable(wrapped)
-            except ssl.SSLWantWriteError:
-                await trio.lowlevel.wait_writable(wrapped)
-            else:
-                return wrapped
+        await complete_handshake(wrapped)
+        return wrapped
     except BaseException:
         wrapped.close()
         raise

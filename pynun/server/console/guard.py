@@ -29,6 +29,7 @@ NEEDS_HTTPS: Final = (
     " use an SSH tunnel: ssh -L 3013:127.0.0.1:3013 SERVER, then http://127.0.0.1:3013/console\n"
 )
 OTHER_HOST: Final = "over http the console answers to http://127.0.0.1, http://[::1] and http://localhost only\n"
+AT_OWNER: Final = "the console is at the node that owns the data: nun-db cluster status shows which one that is\n"
 OTHER_SITE: Final = "a page of another site may not use the console\n"
 
 
@@ -39,6 +40,8 @@ class Refused(Exception):
 def scheme_of(headers: Headers, connected: socket.socket, client: Client) -> str:
     """`https` or `http`, as the browser sees it. Raises Refused for http that does not come from this machine."""
     named = dict(headers)
+    if client.is_relayed:
+        raise Refused(AT_OWNER)  # whether its own connection is encrypted is not known here
     if isinstance(connected, ssl.SSLSocket):
         scheme = "https"
     elif not _FORWARDED & named.keys():

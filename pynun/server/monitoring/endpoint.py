@@ -74,9 +74,13 @@ class Monitoring:
 
     def watch(self, service: Service) -> None:
         """Start measuring: the server has its data."""
-        self._service = service
+        self._service, self._metrics = service, None
         service.pages, service.admin_pages = {**service.pages, **self.pages}, self._admin_pages
         service.handshake_pages = {**service.handshake_pages, **self.health_pages}
+
+    def rest(self) -> None:
+        """No clients are served by this process any more, for now."""
+        self._service = self._metrics = self.health.committer = None
 
     async def run(self) -> None:
         """Measure the loop's delay and the databases, until cancelled."""

@@ -16,6 +16,7 @@ from pynun.timestamps import steady_seconds, time_of_day
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pynun.commit.committer import Committer
@@ -52,7 +53,9 @@ class Health:
         """The step of a long start, set by its thread. Anyone can read it, so it holds no names."""
         self._serving_since: float | None = None
         self.committer: Committer | None = None
-        """Set once the data is served."""
+        """Set while this process decides about the data."""
+        self.why_not_node: Callable[[], str | None] = lambda: None
+        """Why this server does not serve clients as a node of its cluster; None if it does, or is of none."""
         self.disk = DiskProbe()
 
     def begin_serving(self) -> None:
@@ -71,6 +74,8 @@ class Health:
             return f"{self.phase.value}: {self.doing}"
         if self.phase is not Phase.READY:
             return str(self.phase.value)
+        if (why := self.why_not_node()) is not None:
+            return why
         if self.committer is not None:
             if self.committer.failure is not None:
                 return f"changes can't be stored: {self.committer.failure}"

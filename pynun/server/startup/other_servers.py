@@ -1,4 +1,4 @@
-"""Refuse a NUN_REPLICATE_ADDR that names other servers: this single node would not replicate to them.
+"""Refuse a NUN_REPLICATE_ADDR that names other servers, without NUN_ETCD: nothing would be replicated to them.
 
 Set-ups of one server often list only that server itself. That is accepted.
 """
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 def refuse_other_servers(settings: Settings) -> None:
     """Raise StartError if the list names a server other than this one. May query DNS."""
+    if settings.etcd_urls:
+        return
     others = [address for address in settings.replicate_addresses if not _is_own(address, settings)]
     if others:
         raise StartError(
-            f"NUN_REPLICATE_ADDR (or -r) names another server ({', '.join(others)}), but this version is a single node"
-            " and replicates nothing: unset it to run this server alone. If that is this server's own address, give it"
-            " as NUN_EXTERNAL_ADDR too"
+            f"NUN_REPLICATE_ADDR (or -r) names another server ({', '.join(others)}), but nodes share data through etcd:"
+            " set NUN_ETCD (docs/cluster.md), or unset it to run this server alone. If that is this server's own"
+            " address, give it as NUN_EXTERNAL_ADDR too"
         )
 
 

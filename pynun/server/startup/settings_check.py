@@ -12,6 +12,7 @@ import os
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from pynun.cluster_settings import CLUSTER_SETTINGS
 from pynun.errors import StartError
 from pynun.server.accepting.listeners import why_not_listen
 from pynun.server.accepting.proxies import too_wide
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
 def doubts(settings: Settings) -> list[str]:
     """Each in a sentence that says what to do."""
-    found = [
-        f"{name} has no effect: this server is a single node that keeps its data in NUN_DBS_DIR"
-        for name in settings.unused
-    ]
+    found = [f"{name} has no effect: {_why_unused(name, settings)}" for name in settings.unused]
     found += [f"{name} is not a setting of this server: check the spelling" for name in settings.unknown]
     found += [
         f"NUN_TRUSTED_PROXIES holds {network}: everybody there can choose the address used for limits, login delays and"
@@ -46,6 +44,14 @@ def doubts(settings: Settings) -> list[str]:
             f"commands can't log in with it, only those of {' and '.join(carriers)} can"
         )
     return found
+
+
+def _why_unused(name: str, settings: Settings) -> str:
+    if settings.etcd_urls:
+        return "this server is a node of a cluster (NUN_ETCD is set) and keeps its data in NUN_DBS_DIR"
+    if name in {setting.name for setting in CLUSTER_SETTINGS}:
+        return "this server is a single node, because NUN_ETCD is not set"
+    return "this server is a single node that keeps its data in NUN_DBS_DIR"
 
 
 def why_no_backups(settings: Settings) -> str | None:
@@ -83,6 +89,8 @@ def _refused_addresses(settings: Settings) -> Iterator[str]:
         rows.append(("metrics", "NUN_METRICS", settings.metrics))
     if isinstance(settings.console, Address):
         rows.append(("console", "NUN_CONSOLE", settings.console))
+    if settings.etcd_urls:
+        rows.append(("nodes", "NUN_CLUSTER_ADDR", settings.cluster_address))
     for name, variable, address in rows:
         if why := why_not_listen(name, variable, address):
             yield why

@@ -1,0 +1,152 @@
+"""Connections between nodes: TLS on which both sides show certificates, and a first line that says what for.
+
+Whoever has a certificate of the cluster is a node: its first line is believed.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import trio
+
+from pynun.errors import SettingsError
+from pynun.transports.sockets import complete_handshake, receive, send
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pynun.setting_values import Address
+
+LIFE: Final = "life"
+"""The connection stays silent and shows by its end that the process at the other end is gone."""
+
+RELAY: Final = "relay"
+"""A client's bytes follow, both ways, after the answer `READY`."""
+
+READY: Final = b"ok\n"
+
+_LINE_BYTES_MAX: Final = 4096
+
+
+class LinkError(OSError):
+    """The other end is no node of this version, or does not do what it is asked for."""
+
+
+class Hello(NamedTuple):
+    """The first line."""
+
+    purpose: str
+    """`LIFE` or `RELAY`."""
+    node: str
+    """Who connects."""
+    transport: str = ""
+    """Of a client: `websocket`, `http` or `tcp`."""
+    address: str = ""
+    """Of the machine that the connection came from, a proxy or the client."""
+    system_user: str | None = None
+    """Who is at the Unix socket there, if the connection came by that."""
+
+    def encode(self) -> bytes:
+        return json.dumps(self._asdict(), separators=(",", ":")).encode() + b"\n"
+
+
+def decode_hello(line: bytes) -> Hello:
+    """Read a first line. Raises LinkError."""
+    try:
+        found = Hello(**json.loads(line))
+    except (TypeError, ValueError):
+        raise LinkError("the first line of a node's connection can't be read") from None
+    if found.purpose not in (LIFE, RELAY):
+        raise LinkError(f"a node asked for {found.purpose!r}, which this version does not know")
+    return found
+
+
+class LinkTls(NamedTuple):
+    """How connections are encrypted."""
+
+    accepting: ssl.SSLContext
+    dialling: ssl.SSLContext
+
+
+def link_tls(ca: Path, certificate: Path, key: Path) -> LinkTls:
+    """Read the files. Raises SettingsError."""
+    contexts: list[ssl.SSLContext] = []
+    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+        context = ssl.SSLContext(protocol)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        try:
+            context.load_verify_locations(ca)
+            context.load_cert_chain(certificate, key, password=lambda: "")
+        except (OSError, ssl.SSLError) as error:
+            raise SettingsError(
+                f"the nodes' certificates can't be used ({ca}, {certificate}, {key}): {error}; see NUN_CLUSTER_CA"
+            ) from None
+        contexts.append(context)
+    return LinkTls(*contexts)
+
+
+async def dial(address: Address, tls: LinkTls | None, hello: Hello) -> socket.socket:
+    """Connect to a node and say hello. Raises OSError; `is_refused` tells whether nobody listens there."""
+    stream = await trio.open_tcp_stream(address.host, address.port)
+    connected = socket.socket(fileno=stream.socket.detach())
+    try:
+        connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            connected = tls.dialling.wrap_socket(connected, server_hostname=address.host, do_handshake_on_connect=False)
+            assert isinstance(connected, ssl.SSLSocket)
+            await complete_handshake(connected)
+        await send(connected, hello.encode())
+        if hello.purpose == RELAY:
+            await _receive_ready(connected)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def is_refused(error: OSError) -> bool:
+    """Whether a connection failed because nobody listens there: the machine answers, and the process is gone."""
+    cause: BaseException | None = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        if not all(isinstance(one, ConnectionRefusedError) for one in cause.exceptions):
+            return False
+        cause = cause.exceptions[0]
+    return isinstance(cause, ConnectionRefusedError)
+
+
+async def welcome(accepted: socket.socket, tls: LinkTls | None) -> tuple[socket.socket, Hello]:
+    """Shake hands with a node that connected, and read its first line. Raises OSError; the caller closes `accepted`."""
+    if tls is not None:
+        wrapped = tls.accepting.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+        try:
+            await complete_handshake(wrapped)
+        except BaseException:
+            wrapped.close()
+            raise
+        accepted = wrapped
+    return accepted, decode_hello(await _receive_line(accepted))
+
+
+async def _receive_ready(connected: socket.socket) -> None:
+    """Take the answer, and nothing of what may follow it."""
+    answer = b""
+    while len(answer) < len(READY):
+        data = await receive(connected, len(READY) - len(answer))
+        answer += data
+        if not data or not READY.startswith(answer):
+            raise LinkError("the other node does not own the engine")
+
+
+async def _receive_line(connected: socket.socket) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = await receive(connected, _LINE_BYTES_MAX)
+        line += data
+        if not data or len(line) > _LINE_BYTES_MAX or b"\n" in line[:-1]:
+            raise LinkError("a node's connection ended, or does not begin with a line")
+    return line

@@ -1,0 +1,424 @@
+"""One node of a cluster: follows the log, campaigns, and owns the engine for a term.
+
+The nursery of `run` has everything that asks etcd. Either the follower writes the data or a term does, never both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+import trio
+
+from pynun import __version__
+from pynun.cluster import records
+from pynun.cluster.election import Begin, Campaign, Election, End, Grant, Renew, Resign, Revoke
+from pynun.cluster.etcd.blocking_client import BlockingClient
+from pynun.cluster.etcd.client import Client
+from pynun.cluster.etcd.errors import NOT_FOUND, EtcdError, UnreachableError
+from pynun.cluster.etcd.gateway import Put, grant, put, renew, revoke, transaction
+from pynun.cluster.follower import Follower
+from pynun.cluster.joining import LIVE_SECONDS
+from pynun.cluster.keys import Owner
+from pynun.cluster.link import LIFE, Hello, dial, is_refused
+from pynun.cluster.replicated_store import OwnershipLostError, ReplicatedStore
+from pynun.cluster.transactions import campaign, judge_campaign, name_successor
+from pynun.timestamps import steady_seconds
+from pynun.transports.sockets import receive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pynun.cluster.election import Action
+    from pynun.cluster.etcd.members import Members
+    from pynun.cluster.keys import Keys
+    from pynun.cluster.link import LinkTls
+    from pynun.setting_values import Address
+    from pynun.storage.store import LmdbStore
+
+_SIGN_SECONDS: Final = 1.0
+"""How often a node says that it lives, which keeps the watches of all nodes from falling silent."""
+
+_RETRY_SECONDS: Final = 0.3
+_TICK_SECONDS_MAX: Final = 0.5
+"""The clock of the election may jump ahead of trio's, when a machine was asleep: look at least so often."""
+
+_CONNECT_SECONDS: Final = 1.0
+_REFUSALS: Final = 2
+"""After its connection has ended, the owner's process is gone if so many further ones are refused."""
+
+_REFUSAL_PAUSE_SECONDS: Final = 0.02
+_QUIET_SECONDS: Final = 3.0
+"""etcd may be without an answer for so long before this node counts as not ready."""
+
+_END_SECONDS: Final = 2.0
+"""What is left to tell etcd at a stop may take so long; leases end by themselves."""
+
+_log = logging.getLogger("nun_db")
+
+
+class Term(Protocol):
+    """What serves clients while this node owns the engine."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = ...) -> None:
+        """Serve until `stop`; then store what is left."""
+
+    def stop(self) -> None:
+        """Have `run` return."""
+
+
+class Maker(Protocol):
+    """Makes a term on a store; `is_owner` tells by the clock whether replies may leave."""
+
+    async def __call__(self, store: ReplicatedStore, is_owner: Callable[[], bool]) -> Term: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node stands in its cluster."""
+
+    keys: Keys
+    members: Members
+    node: str
+    address: Address
+    """Of its link, as other nodes reach it."""
+    tls: LinkTls | None
+    lease_seconds: int
+    has_fast_takeover: bool
+    live_lease: int
+    """Of its key `live/NODE`, which is there."""
+
+
+class Node:
+    """One node: `run` it once."""
+
+    def __init__(self, place: Place, data: LmdbStore, make_term: Maker, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when another node became owner, or this one, or none is."""
+        self._place = place
+        self._data = data
+        self._make_term = make_term
+        self._on_change = on_change
+        self._election = Election(
+            place.node, place.lease_seconds, random.random, has_fast_takeover=place.has_fast_takeover
+        )
+        self.term: Term | None = None
+        """While this node owns the engine and serves."""
+        self._lease_owner: Owner | None = None  # this node, as it campaigns
+        self._begun = 0  # the number of a term that is to begin
+        self._is_in_term = False
+        self._is_ending_clean = False
+        self._is_stopping = False
+        self._following = trio.CancelScope()
+        self._owning = trio.CancelScope()
+        self._linked: tuple[Owner, trio.CancelScope] | None = None
+        self._changed = trio.Event()
+        self._owner_changed = trio.Event()
+        self._shown: tuple[object, ...] = ()
+        self._data_failure: str | None = None
+        self._answered_at = steady_seconds()
+        self._applied = self._head = 0
+        self._behind_since: float | None = None
+        self._live_lease = place.live_lease
+
+    # --- what others ask ---------------------------------------------------------------------------------------
+
+    @property
+    def owner(self) -> Owner | None:
+        """Another node that owns the engine, as far as this node knows."""
+        owner = self._election.owner
+        return None if owner is None or owner.node == self._place.node else owner
+
+    def why_not_ready(self) -> str | None:
+        """Why this node can't serve clients now; None if it can, itself or by the owner."""
+        now = steady_seconds()
+        if self._data_failure is not None:
+            return f"changes can't be stored: {self._data_failure}"
+        if self.term is not None:
+            return None
+        if now - self._answered_at > _QUIET_SECONDS:
+            return "no quorum: etcd does not answer"
+        if self.owner is None:
+            return "no node owns the data now"
+        if self._linked is None:
+            return "the node that owns the data can't be reached"
+        if self._behind_since is not None and now - self._behind_since > _QUIET_SECONDS:
+            return f"{self._head - self._applied} batches behind"
+        return None
+
+    # --- running -----------------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be a node until `stop`.
+
+        Raises StartError if this node's data does not fit the log, TakenAwayError and DamageError, within groups.
+        """
+        async with Client(self._place.members) as self._client, trio.open_nursery() as self._nursery:
+            self._follower = Follower(self._client, self._place.keys, self._data, self)
+            self._nursery.start_soon(self._keep_time)
+            self._nursery.start_soon(self._show_life)
+            self._nursery.start_soon(self._watch_owner)
+            task_status.started()
+            while not self._is_stopping:
+                if not self._begun:
+                    with trio.CancelScope() as self._following:
+                        await self._follower.run()
+                if self._begun:
+                    number, self._begun = self._begun, 0
+                    await self._own(number)
+            with trio.move_on_after(_END_SECONDS):
+                await self._leave()
+            self._nursery.cancel_scope.cancel()
+
+    def stop(self) -> None:
+        """Have `run` return: an owner answers what has arrived, stores it, and lets another node go on."""
+        self._is_stopping = True
+        self._do(self._election.stop(steady_seconds()))
+        self._following.cancel()
+
+    async def _leave(self) -> None:
+        """Give up the leases that are left, after a stop."""
+        if self._lease_owner is not None:
+            await self._revoke(self._lease_owner.lease, _END_SECONDS)
+        await self._revoke(self._live_lease, _END_SECONDS)
+
+    async def _own(self, number: int) -> None:
+        """Own the engine for a term."""
+        place, election = self._place, self._election
+        self._is_in_term, self._is_ending_clean = True, False
+        lost: BaseExceptionGroup[OwnershipLostError] | None = None
+        _log.info("this node (%s) owns the data now (term %d, batch %d)", place.node, number, self._data.revision)
+        try:
+            with BlockingClient(place.members) as client, trio.CancelScope() as self._owning:
+                store = ReplicatedStore(self._data, client, place.keys, number, lambda: election.deadline)
+                term = await self._make_term(store, self._is_owner)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(term.run)
+                    self.term = term
+                    self._note_change()
+                    if self._is_ending_clean:  # it ended before it served anybody
+                        term.stop()
+        except* OwnershipLostError as group:
+            lost = group
+        finally:
+            self.term = None
+            self._is_in_term = False
+        if lost is not None:
+            self._do(election.refused(steady_seconds(), _first_text(lost)))
+        self._do(election.ended(steady_seconds()))
+
+    def _is_owner(self) -> bool:
+        return steady_seconds() < self._election.deadline
+
+    # --- what the follower sees --------------------------------------------------------------------------------
+
+    def owner_seen(self, owner: Owner | None, term: int, revision: int) -> None:
+        """See `Observer`."""
+        self._answered_at = steady_seconds()
+        self._do(self._election.owner_seen(steady_seconds(), owner, term, revision))
+
+    def log_seen(self, applied: int, head: int) -> None:
+        """See `Observer`."""
+        now = self._answered_at = steady_seconds()
+        self._applied, self._head = applied, head
+        if applied >= head:
+            self._behind_since = None
+        elif self._behind_since is None:
+            self._behind_since = now
+        self._election.allow(now, may_campaign=self._data_failure is None)
+        self._do(self._election.log_seen(now, applied, head))
+
+    def data_failed(self, reason: str | None) -> None:
+        """See `Observer`. A node without room must not be owner."""
+        if reason is not None:
+            _log.error("changes can't be stored (%s): this node falls behind until they can", reason)
+        else:
+            _log.warning("changes can be stored again")
+        self._data_failure = reason
+        self._election.allow(steady_seconds(), may_campaign=reason is None)
+        self._do([])
+
+    # --- the election's actions --------------------------------------------------------------------------------
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        start_soon = self._nursery.start_soon
+        for action in actions:
+            match action:
+                case Grant(seconds):
+                    start_soon(self._grant, seconds)
+                case Campaign(lease, until):
+                    start_soon(self._campaign, lease, until)
+                case Renew(lease, until):
+                    start_soon(self._renew, lease, until)
+                case Begin(term):
+                    self._begun = term
+                    self._following.cancel()
+                case End(reason, is_clean):
+                    self._end(reason, is_clean=is_clean)
+                case Resign(term, lease, successor):
+                    start_soon(self._resign, term, lease, successor)
+                case Revoke(lease, seconds):
+                    start_soon(self._revoke, lease, seconds)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        """Wake who keeps the time, and tell who is owner if that changed."""
+        self._changed.set()
+        shown = (self.owner, self.term)
+        if shown != self._shown:
+            self._shown = shown
+            self._owner_changed.set()
+            self._owner_changed = trio.Event()
+            if self._linked is not None and self._linked[0] != self.owner:
+                self._linked[1].cancel()
+            self._on_change()
+
+    async def _grant(self, seconds: int) -> None:
+        sent_at = steady_seconds()
+        try:
+            answer = await self._client.call(grant(seconds), seconds)
+        except (EtcdError, UnreachableError) as error:
+            _log.warning("no lease to campaign with: %s", error)
+            self._do(self._election.grant_failed(steady_seconds()))
+        else:
+            self._lease_owner = Owner(self._place.node, str(self._place.address), answer.lease)
+            self._do(self._election.granted(steady_seconds(), sent_at, answer.lease, answer.seconds))
+
+    async def _campaign(self, lease: int, until: float) -> None:
+        owner = self._lease_owner
+        if owner is None or owner.lease != lease:
+            return
+        try:
+            answer = await self._client.call(campaign(self._place.keys, owner), until - steady_seconds())
+            actions = self._election.campaigned(steady_seconds(), judge_campaign(owner, answer))
+        except (EtcdError, UnreachableError, ValueError) as error:
+            _log.warning("the campaign failed: %s", error)
+            actions = self._election.campaign_failed(steady_seconds())
+        self._do(actions)
+
+    async def _renew(self, lease: int, until: float) -> None:
+        sent_at = steady_seconds()
+        try:
+            answer = await self._client.call(renew(lease), until - sent_at)
+        except (EtcdError, UnreachableError) as error:
+            _log.warning("the lease was not renewed: %s", error)
+            self._do(self._election.renewal_failed(steady_seconds(), lease))
+        else:
+            self._do(self._election.renewed(steady_seconds(), sent_at, lease, answer.seconds))
+
+    def _end(self, reason: str, *, is_clean: bool) -> None:
+        _log.log(logging.INFO if is_clean else logging.WARNING, "this node's term as owner ends: %s", reason)
+        if not self._is_in_term:
+            self._begun = 0
+            self._do(self._election.ended(steady_seconds()))
+        elif not is_clean:
+            self._owning.cancel()
+        elif self.term is not None:
+            self.term.stop()
+        else:
+            self._is_ending_clean = True
+
+    async def _resign(self, term: int, lease: int, successor: str) -> None:
+        if successor and self._lease_owner is not None:
+            owner = self._lease_owner._replace(successor=successor)
+            try:
+                await self._client.call(name_successor(self._place.keys, term, owner), _SIGN_SECONDS)
+            except (EtcdError, UnreachableError) as error:
+                _log.debug("the successor was not named: %s", error)
+        await self._revoke(lease, self._place.lease_seconds)
+
+    async def _revoke(self, lease: int, seconds: float) -> None:
+        try:
+            await self._client.call(revoke(lease), seconds)
+        except UnreachableError as error:
+            _log.debug("a lease was not revoked: %s", error)
+        except EtcdError as error:
+            if error.code != NOT_FOUND:
+                _log.warning("a lease can't be revoked: %s", error)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._changed = trio.Event()
+            rest = self._election.wake_at - steady_seconds()
+            if rest <= 0:
+                self._do(self._election.tick(steady_seconds()))
+                await trio.lowlevel.checkpoint()
+                continue
+            with trio.move_on_after(min(rest, _TICK_SECONDS_MAX)):
+                await self._changed.wait()
+
+    # --- signs of life -----------------------------------------------------------------------------------------
+
+    async def _show_life(self) -> None:
+        """Say each second that this node lives, and how far it is."""
+        keys, node = self._place.keys, self._place.node
+        while True:
+            due = trio.current_time() + _SIGN_SECONDS
+            about = {
+                "address": str(self._place.address),
+                "version": __version__,
+                "format": records.FORMAT,
+                "applied": self._data.revision,
+                "synced": self._data.revision,
+            }
+            try:
+                await self._client.call(put(keys.member(node), json.dumps(about).encode()), LIVE_SECONDS)
+                if (await self._client.call(renew(self._live_lease), LIVE_SECONDS)).seconds <= 0:
+                    answer = await self._client.call(grant(LIVE_SECONDS), LIVE_SECONDS)
+                    await self._client.call(transaction((), (Put(keys.live(node), b"", answer.lease),)), LIVE_SECONDS)
+                    self._live_lease = answer.lease
+                self._answered_at = steady_seconds()
+            except (EtcdError, UnreachableError) as error:
+                _log.debug("no sign of life: %s", error)
+            await trio.sleep_until(due)
+
+    async def _watch_owner(self) -> None:
+        """Hold a connection to another node that is owner, to notice at once when its process is gone."""
+        gone = 0  # the lease of such an owner, until another is seen
+        while True:
+            owner = self.owner
+            if owner is None or owner.lease == gone:
+                await self._owner_changed.wait()
+            elif await self._is_gone(owner):
+                gone = owner.lease
+                _log.warning("the process of the owner %s is gone", owner.node)
+                self._do(self._election.owner_gone(steady_seconds(), owner.lease))
+
+    async def _is_gone(self, owner: Owner) -> bool:
+        """Whether, after a connection to the owner has ended, nobody listens there any more; False at any other end."""
+        refusals = 0
+        while refusals < _REFUSALS:
+            try:
+                with trio.fail_after(_CONNECT_SECONDS):
+                    connected = await dial(owner.link, self._place.tls, Hello(LIFE, self._place.node))
+            except (OSError, trio.TooSlowError) as error:
+                if not isinstance(error, OSError) or not is_refused(error):
+                    _log.debug("the owner %s can't be reached: %s", owner.node, error)
+                    await trio.sleep(_RETRY_SECONDS)
+                    return False
+                refusals += 1
+                await trio.sleep(_REFUSAL_PAUSE_SECONDS)
+                continue
+            refusals = 0
+            with trio.CancelScope() as scope:
+                self._linked = owner, scope
+                try:
+                    with contextlib.suppress(OSError):
+                        while await receive(connected):
+                            pass
+                finally:
+                    self._linked = None
+                    connected.close()
+            if self.owner != owner:
+                return False
+        return True
+
+
+def _first_text(group: BaseExceptionGroup[OwnershipLostError]) -> str:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)

@@ -1,0 +1,103 @@
+"""The owner's store: a batch is durable when etcd has accepted it, then it goes into the owner's own data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pynun.cluster import records
+from pynun.cluster.etcd.errors import EtcdError, UnreachableError
+from pynun.cluster.transactions import Verdict, append, judge_append, put_part
+from pynun.errors import MapFullError, PynunError, ReopenError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pynun.cluster.caller import Caller
+    from pynun.cluster.keys import Keys
+    from pynun.engine.overlay import Batch
+    from pynun.storage.store import LmdbStore
+
+
+class OwnershipLostError(PynunError):
+    """The term is over: this node can't say whether a batch is in the log, or can't go on from it."""
+
+
+class ReplicatedStore:
+    """The store of one term (`pynun.commit.store.CommittedStore`). The data folder is never ahead of etcd's log."""
+
+    can_log_at_once = staticmethod(lambda _batch: False)
+
+    def __init__(self, data: LmdbStore, client: Caller, keys: Keys, term: int, deadline: Callable[[], float]) -> None:
+        """`deadline` tells until when this node may try, in `steady_seconds`; it moves. Called in the thread that
+        writes.
+        """
+        self._data = data
+        self._client = client
+        self._keys = keys
+        self._term = term
+        self._deadline = deadline
+        self._accepted = data.revision
+        self.get = data.get
+        self.scan = data.scan
+        self.read_long = data.read_long
+        self.measure_database = data.measure_database
+        self.logged = data.logged
+        self.move = data.move
+        self.moved = data.moved
+        self.retire_log = data.retire_log
+        self.grow = data.grow
+        self.reopen = data.reopen
+        self.how_to_rescue = data.how_to_rescue
+
+    @property
+    def revision(self) -> int:
+        return self._data.revision
+
+    @property
+    def operations(self) -> int:
+        return self._data.operations
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        return self._data.is_checkpoint_due
+
+    @property
+    def is_drained(self) -> bool:
+        return self._data.is_drained
+
+    def append(self, batch: Batch, operations: int) -> None:
+        self.log(batch, operations)
+        self.logged(batch)
+
+    def log(self, batch: Batch, operations: int, *, is_rescue: bool = False) -> None:
+        """Have etcd accept a batch, then write it to the own data. Retry after a MapFullError or ReopenError.
+
+        Raises OwnershipLostError: the batch may be in the log or not, the next owner knows. Never a StorageError, after
+        which the batch would count as not stored.
+        """
+        if self._accepted != batch.revision:
+            self._have_accepted(batch, operations)
+            self._accepted = batch.revision
+        try:
+            self._data.log(batch, operations, is_rescue=is_rescue)
+        except (MapFullError, ReopenError):
+            raise
+        except StorageError as error:
+            raise OwnershipLostError(f"its own data can't take a batch that is in the log: {error}") from error
+
+    def _have_accepted(self, batch: Batch, operations: int) -> None:
+        encoded = records.encode(self._term, operations, batch.entries)  # once: a repeated try is known by its bytes
+        number = batch.revision
+        try:
+            for place, part in enumerate(encoded.parts):
+                put = put_part(self._keys, self._term, number, place, part)
+                if not self._client.call(put, self._deadline).succeeded:
+                    raise OwnershipLostError("another node is the owner")
+            answer = self._client.call(append(self._keys, self._term, number, encoded.value), self._deadline)
+            verdict = judge_append(self._term, encoded.value, answer)
+        except (EtcdError, UnreachableError) as error:
+            raise OwnershipLostError(str(error)) from error
+        if verdict is Verdict.DEPOSED:
+            raise OwnershipLostError("another node is the owner, or the lease is gone")
+        if verdict is Verdict.OUT_OF_STEP:
+            raise OwnershipLostError(f"the log in etcd does not end at batch {number - 1}: etcd lost data")

@@ -1,0 +1,119 @@
+"""Nodes of a cluster as processes, on one etcd."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from pynun.cluster.etcd.blocking_client import BlockingClient
+from pynun.cluster.etcd.gateway import read
+from pynun.cluster.keys import Keys, decode_number, decode_owner
+from pynun.timestamps import steady_seconds
+from tests.support.etcd import members_of
+from tools.clients.server import Server, free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from pynun.cluster.keys import Owner
+    from tools.etcd.cluster import EtcdCluster
+
+WAIT_SECONDS_MAX = 60.0
+
+
+class Nodes:
+    """Servers named `a`, `b`, …, each with a folder of its own below `folder`; none is started yet."""
+
+    def __init__(self, etcd: EtcdCluster, folder: Path, count: int = 3, *, name: str = "test", **settings: str) -> None:
+        self.etcd = etcd
+        self.keys = Keys(name)
+        ports = free_ports(count)
+        self.environment = {
+            "NUN_ETCD": etcd.urls, "NUN_CLUSTER_NAME": name, "NUN_CLUSTER_PLAIN": "1", **settings,
+        }  # fmt: skip
+        self.servers = {
+            node: Server(
+                folder / node,
+                environment={
+                    **self.environment,
+                    "NUN_NODE_NAME": node,
+                    "NUN_CLUSTER_ADDR": f"127.0.0.1:{port}",
+                    "NUN_CLUSTER_EXTERNAL_ADDR": f"127.0.0.1:{port}",
+                },
+            )
+            for node, port in zip("abcdefgh", ports, strict=False)
+        }
+
+    def start(self, *names: str) -> None:
+        """Start some nodes, all of them if none is named, one after another."""
+        for name in names or self.servers:
+            self.servers[name].start()
+
+    def end(self) -> None:
+        """End all that run."""
+        for server in self.servers.values():
+            with contextlib.suppress(AssertionError):
+                server.end()
+
+    def read(self, key: bytes) -> bytes | None:
+        """A key in etcd."""
+        with BlockingClient(members_of(self.etcd)) as client:
+            until = steady_seconds() + WAIT_SECONDS_MAX
+            found = client.call(read(key), lambda: until).first
+        return None if found is None else found.value
+
+    def owner_now(self) -> Owner | None:
+        """Who owns the engine."""
+        value = self.read(self.keys.owner)
+        return None if value is None else decode_owner(value)
+
+    def wait_for_owner(self, *, other_than: str = "") -> str:
+        """Wait until a node owns the engine; its name."""
+        found: list[Owner] = []
+
+        def is_there() -> bool:
+            owner = self.owner_now()
+            if owner is not None and owner.node != other_than:
+                found.append(owner)
+            return bool(found)
+
+        wait_until(is_there, "there is no owner")
+        return found[0].node
+
+    def head(self) -> int:
+        """The number of the newest batch."""
+        value = self.read(self.keys.head)
+        assert value is not None
+        return decode_number(value)
+
+    def server(self, name: str) -> Server:
+        """A node's server."""
+        return self.servers[name]
+
+    def others(self, name: str) -> list[Server]:
+        """The servers of the other nodes."""
+        return [server for node, server in self.servers.items() if node != name]
+
+
+def wait_until(is_true: Callable[[], Any], otherwise: str, seconds: float = WAIT_SECONDS_MAX) -> None:
+    """Wait until something is true; it is asked often."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < deadline, otherwise
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def running_nodes(
+    etcd: EtcdCluster, folder: Path, count: int = 3, *, settings: Mapping[str, str] | None = None, name: str = "test"
+) -> Iterator[Nodes]:
+    """Nodes that run, of a cluster that begins empty; one of them owns the engine."""
+    nodes = Nodes(etcd, folder, count, name=name, **(settings or {}))
+    try:
+        nodes.start()
+        nodes.wait_for_owner()
+        yield nodes
+    finally:
+        nodes.end()
