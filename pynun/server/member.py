@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import time
 from functools import partial
@@ -12,13 +13,16 @@ import trio
 
 from pynun import limits, stop_signals
 from pynun.cluster.etcd.blocking_client import BlockingClient
+from pynun.cluster.etcd.checks import check
+from pynun.cluster.etcd.client import Client
+from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.etcd.members import Login, Members, parse_urls, tls_context
 from pynun.cluster.guarded_flusher import GuardedFlusher
 from pynun.cluster.joining import PatientCaller, enter, hold_name
 from pynun.cluster.keys import Keys
 from pynun.cluster.link import LIFE, READY, link_tls, welcome
 from pynun.cluster.node import Node, Place
-from pynun.errors import TakenAwayError
+from pynun.errors import StartError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET
 from pynun.server.accepting.listeners import accept_all
 from pynun.server.accepting.local_listener import asks_for_websocket
@@ -39,6 +43,12 @@ if TYPE_CHECKING:
     from pynun.storage.store import LmdbStore
 
 _TRANSPORTS: Final[dict[str, Transport[Any]]] = {one.name: one for one in (WEBSOCKET, HTTP, TCP)}
+
+
+_CHECK_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.5
+
+_log = logging.getLogger("nun_db")
 
 
 class Membership(NamedTuple):
@@ -84,6 +94,7 @@ def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callab
     tell("asking etcd")
     with BlockingClient(members) as client:
         caller = PatientCaller(client, pause)
+        _check_etcd(members, settings.lease_seconds, pause)
         cluster_id = enter(data, caller, keys)
         live_lease = hold_name(caller, keys, name)
     return Membership(
@@ -99,6 +110,28 @@ def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callab
             live_lease,
         ),
     )
+
+
+def _check_etcd(members: Members, lease_seconds: int, pause: Callable[[float], None]) -> None:
+    """Wait for etcd, and refuse one that does not fit. Raises StartError."""
+
+    async def ask() -> None:
+        async with Client(members) as client:
+            await check(client, lease_seconds, _CHECK_SECONDS)
+
+    is_told = False
+    while True:
+        try:
+            trio.run(ask)
+        except UnreachableError as error:
+            if not is_told:
+                is_told = True
+                _log.warning("waiting for etcd: %s", error)
+        except EtcdError as error:
+            raise StartError(f"{error}; see NUN_ETCD and docs/cluster.md") from None
+        else:
+            return
+        pause(_PAUSE_SECONDS)
 
 
 def _own_address(settings: Settings, link: SocketListener) -> Address:

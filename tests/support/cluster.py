@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
 from pynun.cluster.etcd.blocking_client import BlockingClient
 from pynun.cluster.etcd.gateway import read
 from pynun.cluster.keys import Keys, decode_number, decode_owner
+from pynun.engine.key_layout import LAST_IDENTIFIER, prefixes
+from pynun.storage.store import LmdbStore
 from pynun.timestamps import steady_seconds
 from tests.support.etcd import members_of
 from tools.clients.server import Server, free_ports
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.cluster.keys import Owner
+    from pynun.engine.overlay import Entry
     from tools.etcd.cluster import EtcdCluster
 
 WAIT_SECONDS_MAX = 60.0
@@ -88,13 +92,49 @@ class Nodes:
         assert value is not None
         return decode_number(value)
 
-    def server(self, name: str) -> Server:
-        """A node's server."""
-        return self.servers[name]
+    def wait_for_all(self) -> None:
+        """Wait until all nodes that run have all batches."""
+        running = [node for node, server in self.servers.items() if server.is_running]
+
+        def is_equal() -> bool:
+            head = self.head()
+            return all(self._applied(node) == head for node in running)
+
+        wait_until(is_equal, "not all nodes have everything")
+
+    def _applied(self, node: str) -> int | None:
+        value = self.read(self.keys.member(node))
+        return None if value is None else int(json.loads(value)["applied"])
+
+    def stop_and_compare(self) -> dict[bytes, Entry]:
+        """Stop all nodes when they have everything; fail unless their data is the same. Returns the data."""
+        self.wait_for_all()
+        running = {node: server for node, server in self.servers.items() if server.is_running}
+        for server in running.values():
+            assert server.stop() == 0, server.log_text()
+        found = {}
+        for node, server in running.items():
+            with contextlib.closing(LmdbStore(server.data_dir)) as store:
+                found[node] = (store.revision, store.operations, all_entries(store))
+        first = next(iter(found.values()))
+        assert all(one == first for one in found.values()), {node: one[:2] for node, one in found.items()}
+        return first[2]
 
     def others(self, name: str) -> list[Server]:
         """The servers of the other nodes."""
         return [server for node, server in self.servers.items() if node != name]
+
+
+def all_entries(store: LmdbStore) -> dict[bytes, Entry]:
+    """All that is stored, the server's own notes too."""
+    last = store.get(LAST_IDENTIFIER)
+    assert last is not None
+    return {
+        prefix + key: entry
+        for identifier in range(last.version + 1)
+        for prefix in prefixes(identifier)
+        for key, entry in store.read_all(prefix)
+    }
 
 
 def wait_until(is_true: Callable[[], Any], otherwise: str, seconds: float = WAIT_SECONDS_MAX) -> None:

@@ -1,0 +1,103 @@
+"""Writers on all nodes of a cluster: they go on at another node whenever one fails, and note what was acknowledged."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tools.clients.server import Address
+
+DATABASE = "load"
+TOKEN = "pwd"
+
+_ANSWER_SECONDS_MAX = 30.0
+
+
+class Writer(threading.Thread):
+    """Counts up one key."""
+
+    def __init__(self, key: str, addresses: list[Address]) -> None:
+        super().__init__(daemon=True)
+        self._key = key
+        self._addresses = itertools.cycle(addresses)
+        self._is_over = threading.Event()
+        self.acknowledged = 0
+        """The newest number that was acknowledged; all before it were tried."""
+        self.answers = 0
+        self.longest_seconds = 0.0
+        """Without an answer."""
+        self._answered_at = time.monotonic()
+
+    def run(self) -> None:
+        """Write until `end`."""
+        number = 0
+        self._answered_at = time.monotonic()
+        while not self._is_over.is_set():
+            try:
+                with (
+                    socket.create_connection(next(self._addresses), _ANSWER_SECONDS_MAX) as connected,
+                    connected.makefile("rw", encoding="utf-8", newline="\n") as file,
+                ):
+                    assert file.readline() == "ok \n"
+                    file.write(f"use-db {DATABASE} {TOKEN}\n")
+                    file.flush()
+                    assert file.readline() == "ok \n"
+                    while not self._is_over.is_set():
+                        number += 1
+                        file.write(f"set {self._key} {number}\n")
+                        file.flush()
+                        assert file.readline() == "ok \n"
+                        self.acknowledged = number
+                        self._note_answer()
+            except (OSError, AssertionError, UnicodeDecodeError):
+                time.sleep(0.02)  # a node went: try the next one
+
+    def _note_answer(self) -> None:
+        now = time.monotonic()
+        self.longest_seconds = max(self.longest_seconds, now - self._answered_at)
+        self._answered_at = now
+        self.answers += 1
+
+    def end(self) -> None:
+        """Stop after the answer that is waited for."""
+        self._is_over.set()
+
+
+class Load:
+    """So many writers on each of these addresses, running within the block."""
+
+    def __init__(self, addresses: list[Address], *, each: int = 2) -> None:
+        self.writers = {
+            f"k-{place}-{number}": Writer(f"k-{place}-{number}", addresses[place:] + addresses[:place])
+            for place in range(len(addresses))
+            for number in range(each)
+        }
+
+    def __enter__(self) -> Self:
+        for writer in self.writers.values():
+            writer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for writer in self.writers.values():
+            writer.end()
+        for writer in self.writers.values():
+            writer.join(2 * _ANSWER_SECONDS_MAX)
+
+    @property
+    def answers(self) -> int:
+        """Changes acknowledged so far."""
+        return sum(writer.answers for writer in self.writers.values())
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest time that a writer was without an answer."""
+        return max(writer.longest_seconds for writer in self.writers.values())
