@@ -140,6 +140,7 @@ class Election:
         self._has_resigned = False  # as the last owner, so that another goes on
         self._lease = 0
         self._ttl = 0
+        self._ends_at = -math.inf  # the lease; `deadline` is this while owner
         self._renew_at = math.inf
         self._is_renewing = False
         self._is_ending_clean = False
@@ -214,10 +215,10 @@ class Election:
         """A lease was granted; the request was first sent at `sent_at`."""
         self._lease, self._ttl = lease, seconds
         self._extend(sent_at)
-        if now >= self.deadline or self._is_stopped:
+        if now >= self._ends_at or self._is_stopped:
             return self._give_up(now)
         self._set_alarm()
-        return [Campaign(lease, self.deadline)]
+        return [Campaign(lease, self._ends_at)]
 
     def grant_failed(self, now: float) -> list[Action]:
         """etcd did not answer, or refused."""
@@ -231,8 +232,9 @@ class Election:
             self._note_owner(ended.owner, ended.term, ended.revision)
         # What was seen may be newer than the answer: the lease could be gone again.
         has_won = ended.has_won and self.owner is not None and self._owner_term == ended.term
-        if not has_won or now >= self.deadline:
+        if not has_won or now >= self._ends_at:
             return self._give_up(now)
+        self.deadline = self._ends_at
         self.term = ended.term
         self._head = ended.head or 0
         self.role = Role.CATCHING_UP
@@ -253,6 +255,7 @@ class Election:
             return self.tick(now)
         self._ttl = seconds
         self._extend(sent_at)
+        self.deadline = self._ends_at
         self._set_alarm()
         return []
 
@@ -353,7 +356,7 @@ class Election:
 
     def _extend(self, sent_at: float) -> None:
         """The lease was granted or renewed by a request sent then."""
-        self.deadline = sent_at + self._ttl - MARGIN_SECONDS
+        self._ends_at = sent_at + self._ttl - MARGIN_SECONDS
         self._renew_at = sent_at + self._ttl / RENEWALS
 
     def _lose(self, reason: str) -> list[Action]:

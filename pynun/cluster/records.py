@@ -66,12 +66,12 @@ class Record(NamedTuple):
     entries: dict[bytes, Entry | None]
 
 
-def encode(term: int, operations: int, entries: Mapping[bytes, Entry | None]) -> Encoded:
-    """The batch with these changes. Raises ValueError if it would need too many parts (64 GiB)."""
+def encode(term: int, operations: int, entries: Mapping[bytes, Entry | None], part_bytes: int = PART_BYTES) -> Encoded:
+    """The batch with these changes, in parts if they are larger. Raises ValueError if those are too many (64 GiB)."""
     changes = zlib.compress(encode_changes(entries), _LEVEL)
-    if len(changes) <= PART_BYTES:
+    if len(changes) <= part_bytes:
         return Encoded(_head.pack(FORMAT, term, operations, 0) + changes, [])
-    parts = [changes[at : at + PART_BYTES] for at in range(0, len(changes), PART_BYTES)]
+    parts = [changes[at : at + part_bytes] for at in range(0, len(changes), part_bytes)]
     if len(parts) > PARTS_MAX:
         raise ValueError("the batch is too large for the log")
     return Encoded(_head.pack(FORMAT, term, operations, len(parts)) + hashlib.sha256(changes).digest(), parts)

@@ -7,6 +7,7 @@ It is one linearizable server. What a network and a cluster do to requests (late
 from __future__ import annotations
 
 import binascii
+import bisect
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -58,7 +59,8 @@ class FakeWatch:
             end = {"header": {}, "canceled": True, "compact_revision": str(self._etcd.compacted)}
             lines.append(json.dumps({"result": end}).encode())
             return lines
-        found = [event for event in self._etcd.history if event.pair.modified >= self._next]
+        first = bisect.bisect_left(self._etcd.history, self._next, key=lambda event: event.pair.modified)
+        found = self._etcd.history[first:]
         self._next = max(self._next, self._etcd.revision + 1)
         events = [_event(event) for event in found if _is_within(event.pair.key, self._key, self._end)]
         if events:
@@ -81,11 +83,16 @@ class FakeEtcd:
         self._leases: dict[int, _Lease] = {}
         self._now = 0.0
 
-    def advance(self, now: float) -> None:
-        """Let time pass, by its own clock; leases end."""
+    def advance(self, now: float, late_seconds: float = 0.0) -> None:
+        """Let time pass, by its own clock; leases end, perhaps so much late."""
         self._now = now
-        for lease in [lease for lease, one in self._leases.items() if one.ends_at <= now]:
+        for lease in [lease for lease, one in self._leases.items() if one.ends_at <= now - late_seconds]:
             self._revoke(lease)
+
+    def elect(self) -> None:
+        """A new leader: all leases last their full time again."""
+        for lease, one in self._leases.items():
+            self._leases[lease] = one._replace(ends_at=self._now + one.seconds)
 
     def compact(self, revision: int) -> None:
         """Forget what was before a revision."""

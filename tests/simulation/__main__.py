@@ -9,10 +9,13 @@ import time
 import traceback
 from collections import Counter
 
+from tests.simulation.cluster.simulation import Simulation as ClusterSimulation
+from tests.simulation.cluster.simulation import SimulationError as ClusterSimulationError
 from tests.simulation.simulation import Simulation, SimulationError
 
 STEPS = 400
 SESSIONS = 12
+SECONDS = 60.0
 
 
 def main() -> int:
@@ -25,6 +28,10 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=1, help="the first seed; default 1")
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, one after another; default 1")
+    parser.add_argument(
+        "--cluster", action="store_true", help="simulate nodes on an etcd instead, with their elections"
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each run of a cluster; default {SECONDS:g}")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of each run; default {STEPS}")
     parser.add_argument("--sessions", type=int, default=SESSIONS, help=f"open at once, at most; default {SESSIONS}")
     options = parser.parse_args()
@@ -33,10 +40,14 @@ def main() -> int:
     failed = 0
     began = time.monotonic()
     for seed in range(options.seed, options.seed + options.seeds):
-        simulation = Simulation(seed, steps=options.steps, sessions_max=options.sessions)
+        simulation: Simulation | ClusterSimulation
+        if options.cluster:
+            simulation = ClusterSimulation(seed, seconds=options.seconds)
+        else:
+            simulation = Simulation(seed, steps=options.steps, sessions_max=options.sessions)
         try:
             simulation.run()
-        except SimulationError as error:
+        except (SimulationError, ClusterSimulationError) as error:
             failed += 1
             print(f"seed {seed} failed: {error}", flush=True)
         except Exception:
