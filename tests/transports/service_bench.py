@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from pynun.engine.effects import Answer, Need
+    from pynun.engine.overlay import View
 
 MESSAGE_BYTES_MAX = 200_000
 OUTBOX_BYTES_MAX = 1_000_000
@@ -56,6 +57,7 @@ async def open_service(
     outbox_bytes_max: int = OUTBOX_BYTES_MAX,
     seconds_max: float = TEST_SECONDS_MAX,
     is_committing: bool = True,
+    make_flusher: Callable[[View, trio.Nursery], Flusher] = Flusher,
 ) -> AsyncIterator[Service]:
     """A service; all of it ends behind the block. If it is not committing, the world has to be told to commit."""
     world = World() if world is None else world
@@ -63,7 +65,7 @@ async def open_service(
     with trio.fail_after(seconds_max):
         async with trio.open_nursery() as committing:
             async with trio.open_nursery() as connections:
-                flusher = Flusher(world.view, connections)
+                flusher = make_flusher(world.view, connections)
                 committer = Committer(world.engine, world.store, world.bell, flusher.flush)
                 if is_committing:
                     committing.start_soon(committer.run)
