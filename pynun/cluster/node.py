@@ -27,6 +27,7 @@ from pynun.cluster.keys import Owner
 from pynun.cluster.link import LIFE, Hello, dial, is_refused
 from pynun.cluster.replicated_store import OwnershipLostError, ReplicatedStore
 from pynun.cluster.transactions import campaign, judge_campaign, name_successor
+from pynun.cluster.trimming import Trimmer
 from pynun.timestamps import steady_seconds
 from pynun.transports.sockets import receive
 
@@ -195,12 +196,15 @@ class Node:
             with BlockingClient(place.members) as client, trio.CancelScope() as self._owning:
                 store = ReplicatedStore(self._data, client, place.keys, number, lambda: election.deadline)
                 term = await self._make_term(store, self._is_owner)
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(term.run)
-                    self.term = term
-                    self._note_change()
-                    if self._is_ending_clean:  # it ended before it served anybody
-                        term.stop()
+                async with trio.open_nursery() as trimming:
+                    trimming.start_soon(Trimmer(self._client, place.keys, number).run)
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(term.run)
+                        self.term = term
+                        self._note_change()
+                        if self._is_ending_clean:  # it ended before it served anybody
+                            term.stop()
+                    trimming.cancel_scope.cancel()
         except* OwnershipLostError as group:
             lost = group
         finally:

@@ -79,6 +79,8 @@ class FakeEtcd:
         """All changes that were not compacted."""
         self.pairs: dict[bytes, Pair] = {}
         self.next_lease = 1001
+        self.version = "3.6.16"
+        self.used_bytes = 16384
         self._lease_seconds_min = lease_seconds_min
         self._leases: dict[int, _Lease] = {}
         self._now = 0.0
@@ -120,6 +122,10 @@ class FakeEtcd:
     def line(self, content: dict[str, Any]) -> bytes:
         """A line of a watch's stream."""
         return json.dumps({"result": {"header": self._header(), **content}}).encode()
+
+    def _status(self, _asked: dict[str, Any]) -> dict[str, Any]:
+        sizes = {"dbSize": str(self.used_bytes), "dbSizeInUse": str(self.used_bytes)}
+        return {"header": self._header(), "version": self.version, "leader": "1", **sizes}
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -229,6 +235,7 @@ class FakeEtcd:
 
 
 _HANDLERS: Final[dict[str, Callable[[FakeEtcd, dict[str, Any]], dict[str, Any]]]] = {
+    "/v3/maintenance/status": FakeEtcd._status,
     "/v3/kv/put": FakeEtcd._put_alone,
     "/v3/kv/range": FakeEtcd._read,
     "/v3/kv/deleterange": FakeEtcd._delete_alone,

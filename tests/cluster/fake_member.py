@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -20,10 +19,9 @@ class FakeMember(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, etcd: FakeEtcd, version: str) -> None:
+    def __init__(self, etcd: FakeEtcd) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.etcd = etcd
-        self.version = version
         self.lock = threading.Lock()
         self.member = Member("127.0.0.1", self.server_port, is_tls=False)
         self.asked: list[str] = []
@@ -42,11 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with self.server.lock:
             self.server.asked.append(self.path)
-            if self.path == "/v3/maintenance/status":
-                said = {"header": {"member_id": "7", "revision": "1"}, "version": self.server.version, "leader": "7"}
-                status, answer = 200, json.dumps(said).encode()
-            else:
-                status, answer = self.server.etcd.answer(self.path, body)
+            status, answer = self.server.etcd.answer(self.path, body)
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -60,9 +54,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def fake_member(etcd: FakeEtcd | None = None, version: str = "3.6.16") -> Iterator[FakeMember]:
+def fake_member(etcd: FakeEtcd | None = None) -> Iterator[FakeMember]:
     """A running one."""
-    with FakeMember(etcd or FakeEtcd(), version) as server:
+    with FakeMember(etcd or FakeEtcd()) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         try:

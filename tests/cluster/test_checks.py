@@ -36,9 +36,11 @@ def test_an_etcd_that_fits_is_accepted() -> None:
 
 @pytest.mark.parametrize("version", ["3.5.21", "3.7.3", "4.0.0", "3.60.1"])
 def test_another_version_is_refused(version: str) -> None:
+    old = FakeEtcd()
+    old.version = version
     with (
         fake_member() as good,
-        fake_member(version=version) as other,
+        fake_member(old) as other,
         pytest.raises(StartError, match=f"at {other.member} has version {version}, and a cluster needs 3.6"),
     ):
         check(good.member, other.member)

@@ -44,7 +44,7 @@ def test_the_first_campaign_wins(etcd: FakeEtcd) -> None:
 
 
 def test_a_repeated_campaign_is_recognized(etcd: FakeEtcd) -> None:
-    owner = Owner("a", "", etcd.call(gateway.grant(3)).lease)
+    owner = Owner("a", "a:3015", etcd.call(gateway.grant(3)).lease)
     first = transactions.judge_campaign(owner, etcd.call(transactions.campaign(KEYS, owner)))
     again = transactions.judge_campaign(owner, etcd.call(transactions.campaign(KEYS, owner)))
     assert again == first

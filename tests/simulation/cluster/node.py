@@ -127,7 +127,7 @@ class Node(Process):
         if isinstance(action, Grant):
             self._ask(gateway.grant(action.seconds), now + 2.0, partial(self._granted, now), self._grant_failed)
         elif isinstance(action, Campaign):
-            owner = Owner(self.name, self.name, action.lease)
+            owner = Owner(self.name, "127.0.0.1:3015", action.lease)
             request = transactions.campaign(self.world.keys, owner)
             self._ask(request, action.until, partial(self._campaigned, owner), self._campaign_failed)
         elif isinstance(action, Renew):

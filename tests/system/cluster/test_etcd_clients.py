@@ -19,6 +19,7 @@ from pynun.cluster.etcd.gateway import Request, prefix_end
 from pynun.cluster.etcd.members import Login, Members, parse_urls, tls_context
 from pynun.cluster.keys import Keys, Owner, encode_number
 from pynun.cluster.transactions import Verdict
+from pynun.cluster.trimming import KEEP_SECONDS, Trimmer
 from pynun.errors import SettingsError, StartError
 from pynun.timestamps import steady_seconds
 from tests.support.etcd import members_of, running_etcd
@@ -76,7 +77,7 @@ def test_every_batch_is_accepted_once_while_leaders_die(three_etcds: EtcdCluster
     keys = Keys("once")
     with BlockingClient(members_of(three_etcds)) as client:
         client.call(gateway.put(keys.head, encode_number(0)), soon())
-        owner = Owner("n", "", client.call(gateway.grant(600), soon()).lease)
+        owner = Owner("n", "n:3015", client.call(gateway.grant(600), soon()).lease)
         term = transactions.judge_campaign(owner, client.call(transactions.campaign(keys, owner), soon())).term
         for number in range(1, 61):
             if number in (20, 40):
@@ -146,6 +147,31 @@ def test_a_watch_ends_where_a_member_has_no_leader(three_etcds: EtcdCluster) -> 
     trio.run(run)
     for member in others:
         member.resume()
+
+
+def test_the_log_is_trimmed(etcd: EtcdCluster) -> None:
+    keys = Keys("trim")
+    with BlockingClient(members_of(etcd)) as client:
+        client.call(gateway.put(keys.head, encode_number(0)), soon())
+        owner = Owner("n", "n:3015", client.call(gateway.grant(600), soon()).lease)
+        term = transactions.judge_campaign(owner, client.call(transactions.campaign(keys, owner), soon())).term
+        for number in range(1, 11):
+            client.call(transactions.put_part(keys, term, number, 0, b"part"), soon())
+            client.call(transactions.append(keys, term, number, b"x"), soon())
+        for node, synced in (("n", 10), ("m", 7)):
+            client.call(gateway.put(keys.member(node), b'{"synced": %d}' % synced), soon())
+            client.call(gateway.put(keys.live(node), b""), soon())
+
+        async def trim() -> None:
+            async with Client(members_of(etcd)) as own:
+                trimmer = Trimmer(own, keys, term)
+                assert await trimmer.trim(0.0)
+                assert await trimmer.trim(KEEP_SECONDS)
+
+        trio.run(trim)
+        for prefix in (keys.log_prefix, keys.part_prefix):
+            assert len(client.call(gateway.read(prefix, prefix_end(prefix)), soon()).pairs) == 3
+        client.call(transactions.append(keys, term, 11, b"x"), soon())
 
 
 def test_nobody_answers(three_etcds: EtcdCluster) -> None:
@@ -278,6 +304,7 @@ def test_a_user_has_its_prefix_and_no_more(etcd_with_users: EtcdCluster) -> None
     members = members_of(etcd_with_users)._replace(login=Login("node", "secret"))
     with BlockingClient(members) as client:
         client.call(gateway.put(keys.head, b"1"), soon())
+        assert client.call(gateway.status(), soon()).version
         with pytest.raises(EtcdError) as caught:
             client.call(gateway.put(Keys("other").head, b"1"), soon())
         assert caught.value.code == PERMISSION_DENIED
