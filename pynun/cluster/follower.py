@@ -12,6 +12,7 @@ import trio
 from pynun.cluster import records
 from pynun.cluster.etcd.errors import CompactedError, EtcdError, UnreachableError
 from pynun.cluster.etcd.gateway import Range, prefix_end, read, transaction
+from pynun.cluster.joining import behind_log
 from pynun.cluster.keys import decode_number, decode_owner
 from pynun.cluster.records import RecordError
 from pynun.commit.writer_thread import WriterThread
@@ -117,7 +118,7 @@ class Follower:
             await self._apply()
             is_more = found.has_more
         if self._data.revision < self._head:
-            self._miss(self._data.revision + 1)
+            raise StartError(behind_log(self._data.revision))
         self._observer.log_seen(self._data.revision, self._head)
         return answer.revision
 
@@ -127,12 +128,6 @@ class Follower:
                 f"this node's data has batch {self._data.revision}, and the log in etcd ends at {self._head}: etcd lost"
                 " data, or was set back; docs/cluster.md says what to do"
             )
-
-    def _miss(self, number: int) -> None:
-        raise StartError(
-            f"this node's data ends at batch {number - 1}, and the log in etcd has not got batch {number} any more: "
-            "give this node a backup of another one (docs/cluster.md)"
-        )
 
     async def _watch(self, revision: int) -> None:
         """Take what comes. Raises CompactedError."""
@@ -173,7 +168,7 @@ class Follower:
         if number <= newest:
             return
         if number > newest + 1:
-            self._miss(newest + 1)
+            raise StartError(behind_log(newest))
         record = await self._decode(number, pair.value)
         if self._gathered is None:
             self._gathered = Batch(number)

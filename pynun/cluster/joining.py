@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.gateway import CreatedAt, Put, Range, grant, renew, revoke, transaction
+from pynun.cluster.etcd.gateway import CreatedAt, Put, Range, grant, read, renew, revoke, transaction
 from pynun.cluster.keys import decode_number, encode_number
 from pynun.cluster.note import cluster_of, write_note
 from pynun.errors import StartError
@@ -98,8 +98,21 @@ def enter(data: LmdbStore, caller: PatientCaller, keys: Keys) -> str:
             f"the data in {folder} has batch {data.revision}, and the log in etcd ends at {state.head}: etcd lost data,"
             " or was set back; docs/cluster.md says what to do"
         )
+    if data.revision < state.head:
+        number = data.revision + 1
+        first = caller.ask(read(keys.log(number), keys.log_end, count_max=1, is_keys_only=True)).first
+        if first is None or keys.number_of(first.key) != number:
+            raise StartError(behind_log(data.revision))
     assert state.id is not None
     return state.id
+
+
+def behind_log(newest: int) -> str:
+    """What to do if the data ends at a batch, and the log begins later."""
+    return (
+        f"this node's data ends at batch {newest}, and the log in etcd has not got batch {newest + 1} any more: give "
+        "this node a backup of another one (docs/cluster.md)"
+    )
 
 
 def make(caller: PatientCaller, keys: Keys, cluster_id: str, head: int) -> ClusterState:

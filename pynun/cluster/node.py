@@ -106,6 +106,8 @@ class Node:
         self._election = Election(
             place.node, place.lease_seconds, random.random, has_fast_takeover=place.has_fast_takeover
         )
+        self.has_caught_up = trio.Event()
+        """Set when this node's data had all that the log had at the start."""
         self.term: Term | None = None
         """While this node owns the engine and serves."""
         self._lease_owner: Owner | None = None  # this node, as it campaigns
@@ -200,10 +202,11 @@ class Node:
                     trimming.start_soon(Trimmer(self._client, place.keys, number).run)
                     async with trio.open_nursery() as nursery:
                         await nursery.start(term.run)
-                        self.term = term
-                        self._note_change()
                         if self._is_ending_clean:  # it ended before it served anybody
                             term.stop()
+                        else:
+                            self.term = term
+                            self._note_change()
                     trimming.cancel_scope.cancel()
         except* OwnershipLostError as group:
             lost = group
@@ -230,6 +233,7 @@ class Node:
         self._applied, self._head = applied, head
         if applied >= head:
             self._behind_since = None
+            self.has_caught_up.set()
         elif self._behind_since is None:
             self._behind_since = now
         self._election.allow(now, may_campaign=self._data_failure is None)
@@ -318,12 +322,13 @@ class Node:
         if not self._is_in_term:
             self._begun = 0
             self._do(self._election.ended(steady_seconds()))
-        elif not is_clean:
+            return
+        self._is_ending_clean = is_clean
+        term, self.term = self.term, None
+        if not is_clean:
             self._owning.cancel()
-        elif self.term is not None:
-            self.term.stop()
-        else:
-            self._is_ending_clean = True
+        elif term is not None:
+            term.stop()
 
     async def _resign(self, term: int, lease: int, successor: str) -> None:
         if successor and self._lease_owner is not None:

@@ -22,6 +22,8 @@ from pynun.cluster.joining import PatientCaller, enter, hold_name
 from pynun.cluster.keys import Keys
 from pynun.cluster.link import LIFE, READY, link_tls, welcome
 from pynun.cluster.node import Node, Place
+from pynun.engine.effects import VerifySecret
+from pynun.engine.key_layout import ADMIN_DATABASE, CATALOGUE, prefixes
 from pynun.errors import StartError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET
 from pynun.server.accepting.listeners import accept_all
@@ -141,6 +143,13 @@ def _own_address(settings: Settings, link: SocketListener) -> Address:
     return Address(socket.gethostname(), int(link.address.rpartition(":")[2]))
 
 
+def _admin_token_hash(data: LmdbStore) -> str | None:
+    """As `Engine.admin_token_hash`, without an engine."""
+    catalogued = data.get(CATALOGUE + ADMIN_DATABASE.encode())
+    token = None if catalogued is None else data.get(prefixes(catalogued.version)[0] + b"$$token")
+    return None if token is None else token.text
+
+
 class Member:
     """A node, and its connections."""
 
@@ -167,6 +176,7 @@ class Member:
                 self._linking.start_soon(accept_all, self._link, self._receive_link)
                 async with trio.open_nursery() as self._edges:
                     self._edges.start_soon(self._edge.check_clients)
+                    self._edges.start_soon(self._check_password)
                     task_status.started()
                     await self._stopping.wait()
                     self._edges.cancel_scope.cancel()
@@ -192,6 +202,18 @@ class Member:
 
     # --- terms -------------------------------------------------------------------------------------------------
 
+    async def _check_password(self) -> None:
+        """Tell if NUN_PWD is not the administrator's password, which only a command changes in a cluster."""
+        lasting = self._lasting
+        await self._node.has_caught_up.wait()
+        hash_text = _admin_token_hash(lasting.data)
+        if hash_text is not None and not await lasting.passwords.answer(
+            VerifySecret(hash_text, lasting.settings.password)
+        ):
+            _log.warning(
+                "NUN_PWD is not the administrator's password of this cluster: that one is valid; update this setting"
+            )
+
     async def _make_term(self, store: ReplicatedStore, is_owner: Callable[[], bool]) -> Term:
         term = Term(self._lasting, store, partial(GuardedFlusher, is_owner=is_owner))
         await term.prepare_in_cluster(self._cluster_id)
@@ -200,7 +222,9 @@ class Member:
 
     @property
     def _term(self) -> Term | None:
-        return None if self._node.term is None else self._made
+        return (
+            self._made if self._node.term is not None and self._made is not None and self._made.is_accepting else None
+        )
 
     def _on_change(self) -> None:
         owner = self._node.owner
@@ -281,7 +305,7 @@ class Member:
             await send(connection.socket, READY)
             if term is self._term:
                 is_handed_on = True
-                term.receive_relayed(transport, connection, self._link_acceptor)
+                term.receive(transport, connection, self._link_acceptor)
         except OSError:
             return  # it is gone, or no node
         finally:

@@ -40,7 +40,7 @@ from pynun.transports.http.connection import serve_http
 from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pynun.commit.bell import Bell
     from pynun.commit.store import CommittedStore
@@ -125,6 +125,8 @@ class Term:
         )
         audit_writer.follow(self._engine.view)
         self._stopping = trio.Event()
+        self.is_accepting = False
+        """Whether connections are served."""
 
     async def prepare(self) -> None:
         """Put the administrator's password into effect, before clients are served. Raises StartError."""
@@ -186,10 +188,14 @@ class Term:
                 lasting.monitoring.health.committer = self.committer
                 committing.start_soon(self.committer.run)
                 self.service = self._make_service(flusher)
-                async with trio.open_nursery() as self._sweeping:
-                    self._start_sweepers()
-                    task_status.started()
-                    await self._stopping.wait()
+                try:
+                    async with trio.open_nursery() as self._sweeping:
+                        self._start_sweepers()
+                        self.is_accepting = True
+                        task_status.started()
+                        await self._stopping.wait()
+                finally:
+                    self.is_accepting = False
             await look(lasting.data, self.committer, lasting.monitoring.health.disk)
             self.committer.stop()
 
@@ -227,13 +233,9 @@ class Term:
         """Return after the data was taken away and the committer was told."""
         await watch_data(self._lasting.data, self.committer, self._lasting.monitoring.health.disk)
 
-    def receive(self, transport: Transport[Any], connection: Connection) -> None:
-        """Serve an accepted connection."""
-        self._connections.start_soon(self._serve, transport, connection, self._lasting.acceptor)
-
-    def receive_relayed(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor) -> None:
-        """Serve a connection that another node accepted."""
-        self._connections.start_soon(self._serve, transport, connection, acceptor)
+    def receive(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor | None = None) -> None:
+        """Serve an accepted connection; one that another node accepted, by the acceptor for those."""
+        self._start(connection, partial(self._serve, transport, connection, acceptor or self._lasting.acceptor))
 
     def receive_console(self, connection: Connection) -> None:
         """Serve an accepted connection to the console's own address."""
@@ -241,7 +243,13 @@ class Term:
 
     def receive_local(self, connection: Connection) -> None:
         """Serve an accepted connection to the Unix socket."""
-        self._connections.start_soon(self._serve_local, connection)
+        self._start(connection, partial(self._serve_local, connection))
+
+    def _start(self, connection: Connection, serve: Callable[[], Awaitable[None]]) -> None:
+        if self.is_accepting:
+            self._connections.start_soon(serve)
+        else:
+            connection.socket.close()
 
     async def _serve(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor) -> None:
         try:

@@ -151,6 +151,18 @@ def test_a_single_node_does_not_start_on_the_data_of_a_cluster_before_it_has_lef
     assert data.get(KEY) == Entry(0, "v")
 
 
+def test_who_is_behind_the_beginning_of_the_log_needs_a_backup(data: LmdbStore, etcd: _Etcd, disk_folder: Path) -> None:
+    write(data)
+    write(data)
+    begin_cluster(data, etcd.caller, KEYS)
+    with contextlib.closing(LmdbStore(disk_folder / "other")) as other:
+        assert "the log in etcd has not got batch 1 any more" in refused(other, etcd)
+        etcd.call(put(KEYS.log(2), b""))
+        assert "the log in etcd has not got batch 1 any more" in refused(other, etcd)
+        etcd.call(put(KEYS.log(1), b""))
+        enter(other, etcd.caller, KEYS)
+
+
 # --- names -----------------------------------------------------------------------------------------------------
 
 

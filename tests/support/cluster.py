@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pynun.cluster.keys import Owner
     from pynun.engine.overlay import Entry
+    from pynun.setting_values import Address
     from tools.etcd.cluster import EtcdCluster
 
 WAIT_SECONDS_MAX = 60.0
@@ -85,6 +86,12 @@ class Nodes:
 
         wait_until(is_there, "there is no owner")
         return found[0].node
+
+    def owner_address(self) -> Address:
+        """Of the owner's link."""
+        owner = self.owner_now()
+        assert owner is not None
+        return owner.link
 
     def head(self) -> int:
         """The number of the newest batch."""

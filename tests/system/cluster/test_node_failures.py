@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ def test_stopped_owners_and_followers_lose_nothing(nodes: Nodes) -> None:
     with Load(addresses) as load:
         for name in nodes.servers:  # an upgrade: one after another
             wait_for_load(load)
-            assert nodes.servers[name].stop() == 0
+            assert nodes.servers[name].stop() == 0, nodes.servers[name].log_text()
             wait_for_load(load)
             nodes.servers[name].start()
     check(nodes, load)
@@ -145,6 +146,49 @@ def test_without_etcd_nobody_answers_and_all_goes_on_when_it_is_back(nodes: Node
     wait_until(lambda: "ok" in health(other), "the node does not get ready again")
     with tcp_session(other, DATABASE) as client:
         assert client.ask("get k") == ["value before\n", "ok \n"]
+
+
+def test_a_killed_leader_of_etcd_makes_clients_wait_and_loses_nothing(
+    three_etcds: EtcdCluster, disk_folder: Path
+) -> None:
+    with running_nodes(three_etcds, disk_folder, name="leader") as nodes:
+        create_database(nodes.servers["a"], DATABASE)
+        addresses = [server.tcp for server in nodes.servers.values()]
+        with Load(addresses) as load:
+            for _ in range(2):
+                wait_for_load(load)
+                owner, leader = nodes.wait_for_owner(), three_etcds.leader()
+                leader.kill()
+                wait_for_load(load)
+                assert nodes.wait_for_owner() == owner, "the owner lost its lease"
+                three_etcds.start(leader)
+                three_etcds.wait()
+            wait_for_load(load)
+            owner, leader = nodes.wait_for_owner(), three_etcds.leader()
+            leader.kill()
+            nodes.servers[owner].kill()
+            nodes.wait_for_owner(other_than=owner)
+            wait_for_load(load)
+            three_etcds.start(leader)
+            nodes.servers[owner].start()
+        check(nodes, load)
+
+
+def test_clients_are_held_for_some_seconds_while_there_is_no_owner(nodes: Nodes, etcd: EtcdCluster) -> None:
+    name = nodes.wait_for_owner()
+    other = nodes.others(name)[0]
+    (member,) = etcd.members
+    member.pause()
+    try:
+        wait_until(lambda: "no quorum" in health(other), "the node counts as ready")
+        wait_until(lambda: "no quorum" in health(nodes.servers[name]), "the owner counts as ready")
+        began = time.monotonic()
+        with socket.create_connection(other.tcp, 40) as held, HttpClient(other.http) as asking:
+            assert asking.request("get k").status == 503
+            assert held.recv(100) == b""
+        assert 8 < time.monotonic() - began < 30
+    finally:
+        member.resume()
 
 
 def health(server: Server) -> str:
