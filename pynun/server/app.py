@@ -24,7 +24,7 @@ from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Acceptor
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.listeners import Listeners, accept_all
-from pynun.server.accepting.local_listener import listen_locally
+from pynun.server.accepting.local_listener import listen_locally, system_users
 from pynun.server.accepting.proxies import TrustedProxies
 from pynun.server.accepting.tls import Certificate
 from pynun.server.audit_writer import AuditWriter, open_trail
@@ -147,6 +147,7 @@ def _run(settings: Settings) -> None:
             audit_writer,
             monitoring,
             acceptor,
+            frozenset(system_users().values()),
         )
         server = _Server(lasting, membership, listeners, certificate, service_manager)
         try:

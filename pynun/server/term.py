@@ -27,7 +27,7 @@ from pynun.engine.overlay import Entry
 from pynun.errors import StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, WEBSOCKET
 from pynun.server.accepting.client_networks import client_network
-from pynun.server.accepting.local_listener import asks_for_websocket, system_users
+from pynun.server.accepting.local_listener import asks_for_websocket
 from pynun.server.console.console import Console, OwnConsole
 from pynun.server.database_measurer import DatabaseMeasurer
 from pynun.server.login.throttle import LoginThrottle
@@ -71,6 +71,8 @@ class Lasting:
     audit_writer: AuditWriter
     monitoring: Monitoring
     acceptor: Acceptor
+    system_users: frozenset[str]
+    """Who may log in without a password on this machine: looked up once, because it may take time."""
 
 
 class Term:
@@ -109,7 +111,7 @@ class Term:
             changes_per_second_max=settings.changes_per_second_max,
             group_of=client_network,
             is_disk_scarce=partial(is_scarce, settings.data_dir),
-            system_users=frozenset(system_users().values()),
+            system_users=lasting.system_users,
             audit=audit_writer,
             on_first_change=lasting.bell.ring,
             on_drop=self._purger.ring,
