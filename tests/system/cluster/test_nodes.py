@@ -131,6 +131,17 @@ def test_each_node_answers_for_its_own_health(nodes: Nodes) -> None:
                 assert client.request("", method="GET", path=path).status == 200
 
 
+def test_the_console_is_at_the_owner_alone(owner: Server, followers: list[Server]) -> None:
+    """Of a connection that another node passes on, the owner does not know whether it is encrypted."""
+    headers = ["Accept: text/html", "X-Nun-Console: x"]
+    with HttpClient(owner.http) as client:
+        assert client.request("", method="GET", path="/console/", headers=headers).status == 200
+    for server in followers:
+        with HttpClient(server.http) as client:
+            answer = client.request("", method="GET", path="/console/", headers=headers)
+            assert (answer.status, "is at the node that owns the data" in answer.text) == (403, True)
+
+
 def test_a_slow_reader_at_another_node_gets_the_newest_and_delays_nobody(followers: list[Server]) -> None:
     text = "y" * 100_000
     with websocket_session(followers[0], DATABASE) as watcher, websocket_session(followers[1], DATABASE) as setter:
