@@ -59,8 +59,7 @@ class FakeWatch:
             end = {"header": {}, "canceled": True, "compact_revision": str(self._etcd.compacted)}
             lines.append(json.dumps({"result": end}).encode())
             return lines
-        first = bisect.bisect_left(self._etcd.history, self._next, key=lambda event: event.pair.modified)
-        found = self._etcd.history[first:]
+        found = self._etcd.since(self._next)
         self._next = max(self._next, self._etcd.revision + 1)
         events = [_event(event) for event in found if _is_within(event.pair.key, self._key, self._end)]
         if events:
@@ -100,6 +99,10 @@ class FakeEtcd:
         """Forget what was before a revision."""
         self.compacted = revision
         self.history = [event for event in self.history if event.pair.modified >= revision]
+
+    def since(self, revision: int) -> list[Event]:
+        """All changes from a revision on that were not compacted."""
+        return self.history[bisect.bisect_left(self.history, revision, key=lambda event: event.pair.modified) :]
 
     def call(self, request: Request[AnswerT], _until: object = None) -> AnswerT:
         """Answer at once, as `BlockingClient.call` does where nothing fails. Raises EtcdError."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pynun.cluster.keys import Keys
 
 EFFORT = int(os.environ.get("NUN_TEST_EFFORT", "0"))
-SEEDS = 12 * max(EFFORT, 1)
+SEEDS = 8 * max(EFFORT, 1)
 FIRST_SEED = random.SystemRandom().randrange(1 << 30) if EFFORT else 1
 SEEDS_TO_FIND = 60
 """A planted fault is found within so many seeds."""

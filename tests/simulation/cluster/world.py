@@ -112,7 +112,7 @@ class World:
 
     def look(self) -> None:
         """Check what changed in etcd, and tell those who watch."""
-        changed = [event for event in self.etcd.history if event.pair.modified > self._checked]
+        changed = self.etcd.since(self._checked + 1)
         self._checked = self.etcd.revision
         for event in changed:
             number = self.keys.number_of(event.pair.key)
