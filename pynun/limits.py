@@ -210,7 +210,8 @@ WAKING_CHARACTERS_MAX: Final = 32 * 1024 * 1024
 disconnected; it can reconnect and read what it needs."""
 
 CONSOLE_LOGINS_MAX: Final = 64
-"""Logins to the web console at a time, about a kilobyte each. One more ends the one unused for longest."""
+"""Logins to the web console at a time, about a kilobyte each. One more ends the one unused for longest of
+whoever has most."""
 
 CONSOLE_IDLE_SECONDS: Final = 1800.0
 """A login to the console ends when nobody has used its page for so long: people leave their desks."""

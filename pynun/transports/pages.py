@@ -57,6 +57,10 @@ class PageRequest(Protocol):
         """Its target."""
 
     @property
+    def method(self) -> bytes:
+        """GET or HEAD."""
+
+    @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """Its headers, as far as they were kept; names in lower case."""
 

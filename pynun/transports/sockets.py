@@ -100,13 +100,18 @@ async def send(connected: socket.socket, data: bytes, on_unread: Callable[[int],
 
 
 async def send_file(
-    connected: socket.socket, path: Path, head_of: Callable[[int], bytes], on_unread: Callable[[int], None]
+    connected: socket.socket,
+    path: Path,
+    head_of: Callable[[int], bytes],
+    on_unread: Callable[[int], None],
+    *,
+    is_head_only: bool = False,
 ) -> None:
     """Send a file behind the head for its size, read in a thread. Raises as `send` does, and OSError."""
     with await trio.to_thread.run_sync(path.open, "rb") as file:
         left = os.fstat(file.fileno()).st_size
         await send(connected, head_of(left), on_unread)
-        while left:
+        while left and not is_head_only:
             piece = await trio.to_thread.run_sync(file.read, min(left, _FILE_PIECE_BYTES))
             if not piece:
                 raise OSError(errno.EIO, "the file has become shorter")

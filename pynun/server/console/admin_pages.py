@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -12,7 +13,7 @@ from pynun.engine.audit_events import OK
 from pynun.errors import BackupError
 from pynun.server.backup_schedule import make_backup_now
 from pynun.server.console import reports
-from pynun.server.console.asked import NO_STORE, Asked, error_page, json_page
+from pynun.server.console.asked import Asked, error_page, json_page
 from pynun.transports.pages import FilePage, Page
 
 if TYPE_CHECKING:
@@ -139,14 +140,15 @@ class AdminPages:
     async def _verify_backup(self, asked: Asked) -> Page:
         name = asked.query.get("name", "")
         async with self._backing_up:
-            return json_page(await trio.to_thread.run_sync(reports.verified, self._backup_folder(), name))
+            verified = partial(reports.verified, self._backup_folder(), name)
+            return json_page(await trio.to_thread.run_sync(verified, abandon_on_cancel=True))  # a stop doesn't wait
 
     async def _download_backup(self, asked: Asked) -> FilePage:
         file = await trio.to_thread.run_sync(reports.backup_file, self._backup_folder(), asked.query.get("name", ""))
         address, user = asked.client.address, _user_of(asked)
         self._audit_writer.note("backup-download", OK, address=address, user=user, file=str(file))
-        fields = b'Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename="%b"\r\n%b'
-        return FilePage(file, fields % (file.name.encode(), NO_STORE))
+        fields = b'Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename="%b"\r\n'
+        return FilePage(file, fields % file.name.encode())
 
     def _backup_folder(self) -> Path:
         if self._settings.backup_dir is None:

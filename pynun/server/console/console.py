@@ -12,8 +12,6 @@ import binascii
 import hashlib
 import importlib.resources
 import json
-import re
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -22,11 +20,12 @@ import trio
 
 from pynun import __version__, limits
 from pynun.server.console.admin_pages import AdminPages
-from pynun.server.console.asked import Asked, error_page, json_page
+from pynun.server.console.asked import Asked, error_page, json_page, protected
 from pynun.server.console.changes import ConsoleReceiver
 from pynun.server.console.guard import Refused, check_same_page, scheme_of
 from pynun.server.console.history import History
 from pynun.server.console.logins import Login, Logins
+from pynun.timestamps import steady_seconds
 from pynun.transports.client_address import FORWARDING_HEADERS
 from pynun.transports.http.results import ResultsOutbox
 from pynun.transports.pages import FilePage, Page, Socket, path_of, query_of
@@ -54,8 +53,7 @@ _CONTENT_TYPES: Final = {
     ".svg": b"image/svg+xml",
     ".LICENSE": b"text/plain; charset=UTF-8",
 }
-_PLAIN_HOST: Final = re.compile(rb"[a-z0-9.-]+(:[0-9]+)?")
-_CREDENTIAL_CHARACTERS_MAX: Final = 2048
+_CREDENTIAL_BYTES_MAX: Final = 4096
 _NO_LOGIN: Final = "log in first"
 
 _OFF: Final = Page(404, b"the console is off (NUN_CONSOLE=off)\n")
@@ -86,7 +84,7 @@ class Console:
     def __init__(self, settings: Settings, service: Service, monitoring: Monitoring, audit_writer: AuditWriter) -> None:
         self._settings = settings
         self._service = service
-        self._logins = Logins(service.engine, time.monotonic)
+        self._logins = Logins(service.engine, steady_seconds)
         self._history = History(settings.data_dir, monitoring)
         self._files: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._pages: Mapping[str, Callable[[Asked], Awaitable[Page]]] = {
@@ -116,15 +114,21 @@ class Console:
 
     async def answer(self, request: PageRequest, connected: socket.socket, client: Client) -> Page | FilePage | Socket:
         if path_of(request.page) == b"/":
-            return await self._welcome()
+            return protected(await self._welcome(), request)
         if self._settings.console is not True:
-            return _ELSEWHERE if self._settings.console else _OFF
+            return protected(_ELSEWHERE if self._settings.console else _OFF, request)
         return await self.answer_here(request, connected, client)
 
     async def answer_here(
         self, request: PageRequest, connected: socket.socket, client: Client
     ) -> Page | FilePage | Socket:
         """The answer on a listener that has the console."""
+        answer = await self._answer_here(request, connected, client)
+        return answer if isinstance(answer, Socket) else protected(answer, request)
+
+    async def _answer_here(
+        self, request: PageRequest, connected: socket.socket, client: Client
+    ) -> Page | FilePage | Socket:
         name = path_of(request.page)[len(_BELOW) :].decode("latin-1")
         try:
             scheme = scheme_of(request.headers, connected, client)
@@ -135,7 +139,7 @@ class Console:
             asked = Asked(headers, query, connected, client, scheme, self._login_of(headers, connected, scheme))
             if name == "socket":
                 check_same_page(request.headers, scheme, needs_origin=True)
-                return self._open_socket(asked)
+                return self._open_socket(asked, request.method)
             if name in self._pages or name in self._admin_pages:
                 check_same_page(request.headers, scheme)
                 if b"x-nun-console" not in headers and name != "backup-download":
@@ -145,25 +149,25 @@ class Console:
                 return await self._admin_pages.answer(name, asked)
         except Refused as refused:
             return Page(403, str(refused).encode())
-        return await self._answer_file(name or "index.html", headers)
+        return await self._answer_file(name or "index.html")
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    async def _answer_file(self, name: str, headers: Mapping[bytes, bytes]) -> Page:
+    async def _answer_file(self, name: str) -> Page:
         if not self._files:
             self._files = await trio.to_thread.run_sync(_read_files)
         file = self._files.get(name)
         if file is None:
             return _NO_PAGE
         content_type, content, tag = file
-        return Page(200, content, content_type, b"Cache-Control: no-cache\r\n" + _policies(headers), tag)
+        return Page(200, content, content_type, b"Cache-Control: no-cache\r\n", tag)
 
     async def _welcome(self) -> Page:
         """What this port is, for a person with a browser."""
         if not self._files:
             self._files = await trio.to_thread.run_sync(_read_files)
         content_type, content, _ = self._files["welcome.html" if self._settings.console is True else "welcome-off.html"]
-        return Page(200, content, content_type, b"Cache-Control: no-store\r\nVary: Accept\r\n" + _policies({}))
+        return Page(200, content, content_type, b"Vary: Accept\r\n")
 
     # --- logins ---------------------------------------------------------------------------------------------------
 
@@ -220,9 +224,11 @@ class Console:
 
     # --- the WebSocket --------------------------------------------------------------------------------------------
 
-    def _open_socket(self, asked: Asked) -> Page | Socket:
+    def _open_socket(self, asked: Asked, method: bytes) -> Page | Socket:
         key = asked.headers.get(b"sec-websocket-key")
-        if key is None:
+        # A proxy that passes on no upgrade removes `Connection`: it would take what follows for answers to others.
+        is_upgrade = b"upgrade" in asked.headers.get(b"connection", b"").lower()
+        if key is None or not is_upgrade or method != b"GET":
             return error_page(400, "this is for the console's WebSocket")
         if asked.login is None:
             return error_page(401, _NO_LOGIN)
@@ -291,7 +297,7 @@ class OwnConsole:
 
     async def answer(self, request: PageRequest, connected: socket.socket, client: Client) -> Page | FilePage | Socket:
         if path_of(request.page) == b"/":
-            return Page(303, b"", fields=b"Location: console/\r\n")
+            return protected(Page(303, b"", fields=b"Location: console/\r\n"), request)
         return await self._console.answer_here(request, connected, client)
 
 
@@ -320,27 +326,14 @@ def _login_command(encoded: bytes) -> str | None:
     try:
         given = json.loads(base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)))
         user, secret, database = (given.get(name, "") for name in ("user", "secret", "database"))
-    except (binascii.Error, ValueError, AttributeError):
+        if any(len(one.encode()) > _CREDENTIAL_BYTES_MAX for one in (user, secret, database)):
+            return None
+    except (binascii.Error, ValueError, AttributeError, RecursionError):  # half a surrogate pair, a very deep list
         return None
     words = [word for word in (database, user) if word]
-    if not all(isinstance(one, str) and len(one) <= _CREDENTIAL_CHARACTERS_MAX for one in (user, secret, database)):
-        return None
     if not words or not secret or any(word.split() != [word] for word in words):
         return None
     return f"use-db {' '.join(words)} {secret}" if database else f"auth {user} {secret}"
-
-
-def _policies(headers: Mapping[bytes, bytes]) -> bytes:
-    """The page loads its own files and connects to its own server, and nothing else, without exceptions."""
-    host = headers.get(b"host", b"").lower()
-    sockets = b" ws://%b wss://%b" % (host, host) if _PLAIN_HOST.fullmatch(host) else b""  # for older browsers
-    return (
-        b"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
-        b" connect-src 'self'%b; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
-        b" require-trusted-types-for 'script'; trusted-types lit-html\r\n"
-        b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nX-Frame-Options: DENY\r\n"
-        b"Cross-Origin-Opener-Policy: same-origin\r\nCross-Origin-Resource-Policy: same-origin\r\n" % sockets
-    )
 
 
 def _read_files() -> dict[str, tuple[bytes, bytes, bytes]]:

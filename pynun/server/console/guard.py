@@ -42,6 +42,8 @@ def scheme_of(headers: Headers, connected: socket.socket, client: Client) -> str
     named = dict(headers)
     if client.is_relayed:
         raise Refused(AT_OWNER)  # whether its own connection is encrypted is not known here
+    if named.get(b"x-forwarded-proto", b"https").lower() != b"https":
+        raise Refused(NEEDS_HTTPS)  # from the browser to a proxy: https from there is too late
     if isinstance(connected, ssl.SSLSocket):
         scheme = "https"
     elif not _FORWARDED & named.keys():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pynun import limits
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.permissions import Secret
     from pynun.engine.session import Session
+
+    _Identity = tuple[str | None, Database | None, str]
 
 
 class Login:
@@ -38,6 +41,11 @@ class Login:
         self.is_ended = False
         self.connections: set[Callable[[], object]] = set()
         """Ends each of its WebSocket connections."""
+
+    @property
+    def identity(self) -> _Identity:
+        """Who has logged in."""
+        return self.admin, self.database, self.user
 
     def is_valid(self, engine: Engine) -> bool:
         """Whether the password or token that it was made with still is one."""
@@ -70,12 +78,17 @@ class Logins:
         return len(self._by_token)
 
     def begin(self, session: Session) -> str:
-        """Make a login of what a session has become; returns its token. The one unused for longest makes room."""
+        """Make a login of what a session has become; returns its token.
+
+        One of whoever has most makes room, the one unused for longest: a user can't log the administrators out.
+        """
         self.sweep()
+        made = Login(session, self._clock())
         if len(self._by_token) >= limits.CONSOLE_LOGINS_MAX:
-            self._end(min(self._by_token, key=lambda token: self._by_token[token].used))
+            counts = Counter(login.identity for login in (*self._by_token.values(), made))
+            self._end(min(self._by_token, key=lambda token: self._rank(self._by_token[token], counts)))
         token = secrets.token_urlsafe(32)
-        self._by_token[_digest(token)] = Login(session, self._clock())
+        self._by_token[_digest(token)] = made
         return token
 
     def find(self, token: str) -> Login | None:
@@ -112,6 +125,10 @@ class Logins:
 
     def _is_over(self, login: Login) -> bool:
         return self.seconds_left(login) <= 0 or not login.is_valid(self._engine)
+
+    @staticmethod
+    def _rank(login: Login, counts: Counter[_Identity]) -> tuple[int, float]:
+        return -counts[login.identity], login.used
 
     def _end(self, digest: bytes) -> None:
         login = self._by_token.pop(digest)

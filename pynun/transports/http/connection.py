@@ -269,7 +269,13 @@ class _Requests(SocketReader):
         if isinstance(answer, FilePage):
             self._service.counters.http_answers[200] += 1
             self.is_answering = True
-            await send_file(self.socket, answer.path, lambda size: file_head(size, answer.fields), self._hold_unread)
+            await send_file(
+                self.socket,
+                answer.path,
+                lambda size: file_head(size, request, answer.fields),
+                self._hold_unread,
+                is_head_only=request.is_bodiless,
+            )
             self.is_answering = False
         else:
             await self._send(self._page_response(answer, request, b""))

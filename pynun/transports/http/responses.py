@@ -77,8 +77,9 @@ def page_response(page: Page, request: Request, fields: bytes = b"") -> bytes:
     return _response(page.status, page.body, request, page.content_type, page.fields + fields)
 
 
-def file_head(size: int, fields: bytes) -> bytes:
+def file_head(size: int, request: Request, fields: bytes) -> bytes:
     """The head of a response whose body is a file of so many bytes."""
+    fields = _connection_field(request) + fields
     return b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Length: %d\r\n%b\r\n" % (_date(), size, fields)
 
 
@@ -90,11 +91,7 @@ def _response(
     fields: bytes = b"",
 ) -> bytes:
     """Head and body; without a request, the connection ends after it."""
-    connection = b""
-    if request is None or not request.is_kept_alive:
-        connection = b"Connection: close\r\n"
-    elif request.is_old:
-        connection = b"Connection: keep-alive\r\n"
+    connection = _connection_field(request)
     if status in (204, 304):  # no body, and so no Content-Length (RFC 9110 section 8.6)
         return b"HTTP/1.1 %d %b\r\nDate: %b\r\n%b%b\r\n" % (status, _REASONS[status], _date(), connection, fields)
     head = b"HTTP/1.1 %d %b\r\nDate: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%b%b\r\n" % (
@@ -107,6 +104,12 @@ def _response(
         fields,
     )
     return head if request is not None and request.is_bodiless else head + body
+
+
+def _connection_field(request: Request | None) -> bytes:
+    if request is None or not request.is_kept_alive:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if request.is_old else b""
 
 
 _dated: tuple[int, bytes] = (0, b"")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING
+
+import pytest
 
 from pynun import limits
 from pynun.server.console.logins import Logins
@@ -139,3 +142,33 @@ def test_their_number_is_limited() -> None:
     assert len(logins) == limits.CONSOLE_LOGINS_MAX
     assert logins.find(tokens[0]) is None
     assert logins.find(tokens[1]) is not None
+
+
+def test_a_user_with_many_logins_ends_none_of_others() -> None:
+    world = World()
+    admin, user = world.admin(), world.admin("create-db shop token")
+    user.session.lose_admin()
+    user.ask("use-db shop token")
+    logins = Logins(world.engine, lambda: 0.0)
+    token = logins.begin(admin.session)
+    users = [logins.begin(user.session) for _ in range(limits.CONSOLE_LOGINS_MAX + 1)]
+    assert logins.find(token) is not None
+    assert logins.find(users[-1]) is not None
+    assert len(logins) == limits.CONSOLE_LOGINS_MAX
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"[" * 9000,
+        b'{"user":"\\ud800","secret":"x"}',
+        b'{"user":"a","secret":"\\ud800"}',
+        b'{"user":1,"secret":"x"}',
+        b"[]",
+    ],
+    ids=["deep", "user of half a character", "secret of half a character", "number", "list"],
+)
+def test_what_is_no_login_is_said_to_be_none(shared_server: Server, given: bytes) -> None:
+    encoded = base64.urlsafe_b64encode(given).decode().rstrip("=")
+    found = Browser(shared_server.http).get("/console/login", f"X-Nun-Console: {encoded}")
+    assert (found.status, found.text) == (400, '{"error": "no valid login"}')

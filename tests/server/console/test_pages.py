@@ -78,6 +78,17 @@ def test_the_page_s_files_have_a_strict_policy(console: Server) -> None:
     assert browser.get("/console/console.py").status == 404
 
 
+def test_every_answer_has_the_policies(console: Server) -> None:
+    browser = Browser(console.http)
+    pages = ("", "/", "/no-such-page", "/session", "/overview", "/login", "/socket", "/main.js")
+    for path in (*(f"/console{page}" for page in pages), "/"):
+        for header in ("Via: 1.1 proxy", "X-Any: 1"):
+            fields = browser.get(path, HTML, header).headers
+            assert fields["content-security-policy"].startswith("default-src 'none'"), path
+            assert fields["x-content-type-options"] == "nosniff", path
+            assert fields["cache-control"] == ("no-cache" if "etag" in fields else "no-store"), path
+
+
 def test_other_sites_and_other_machines_see_nothing(console: Server) -> None:
     browser = Browser(console.http)
     assert browser.log_in(*ADMIN).status == 200
@@ -120,6 +131,7 @@ def test_over_tls_the_cookie_is_for_https_only(disk_folder: Path, authority: Aut
         assert browser.set_cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
         with browser.socket() as page:
             assert page.ask("list-dbs")[-1] == "ok \n"
+        assert browser.get("/console/session", "X-Forwarded-Proto: http").status == 403, "http up to a proxy"
         browser.cookie = browser.cookie.removeprefix("__Secure-")
         assert browser.login() is None, "a cookie that http could have set"
 
@@ -208,6 +220,12 @@ def test_backups_are_made_verified_and_downloaded(console: Server, backups: Path
     found = browser.get(f"/console/backup-download?name={name}")
     assert found.body == (backups / name).read_bytes()
     assert found.headers["content-disposition"] == f'attachment; filename="{name}"'
+    with HttpClient(console.http) as client:
+        cookie = [f"Cookie: {browser.cookie}"]
+        path = f"/console/backup-download?name={name}"
+        head = client.request(b"", method="HEAD", path=path, headers=cookie)
+        assert head.headers["content-length"] == str(len(found.body))
+        assert client.request(AUTH).text == "valid auth\n", "no body came before this answer"
     (backups / "secret").write_text("x")
     for other in ("secret", "../data/dbs/data.mdb", "nun-db-20000101T000000Z.backup"):
         assert browser.get(f"/console/backup-download?name={other}").status == 409

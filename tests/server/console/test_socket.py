@@ -37,6 +37,13 @@ def test_only_the_console_s_own_page_opens_it(shared_server: Server, browser: Br
         browser.socket()
 
 
+def test_only_an_upgrade_opens_it(shared_server: Server, browser: Browser) -> None:
+    headers = (f"Origin: http://{shared_server.http}", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+    upgrade = ("Upgrade: websocket", "Connection: Upgrade")
+    assert browser.get("/console/socket", *headers, "Sec-WebSocket-Version: 13").status == 400
+    assert browser.get("/console/socket", *headers, *upgrade, method="HEAD").status == 400
+
+
 def test_allowed_origins_don_t_shut_it_out(server: Server) -> None:
     server.stop()
     server.environment["NUN_ALLOWED_ORIGINS"] = "https://viewer.example.org"
