@@ -9,14 +9,14 @@ import contextlib
 import logging
 import socket
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import trio
 
 from pynun import limits
 from pynun.cluster.link import RELAY, Hello, dial
 from pynun.cluster.relay import splice
-from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET, Transport
+from pynun.server.accepting.accept import HTTP, TCP, Transport
 from pynun.server.console.guard import AT_OWNER
 from pynun.transports.counters import Counters
 from pynun.transports.http.page_server import page_answer
@@ -25,6 +25,8 @@ from pynun.transports.service import check_seconds
 from pynun.transports.sockets import is_machine_gone, linger, receive, send
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from pynun.cluster.link import LinkTls
     from pynun.server.accepting.accept import Acceptor
     from pynun.server.accepting.listeners import Connection
@@ -40,6 +42,8 @@ _DIAL_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.1
 _NOBODY: Final = "no node owns the data now: try again"
 
+_Serve: TypeAlias = "Callable[[socket.socket, Edge, trio.Event, Client], Awaitable[None]]"
+
 _log = logging.getLogger("nun_db")
 
 
@@ -53,16 +57,6 @@ class Edge:
         self._pages = pages
         self._idle_seconds = settings.idle_seconds
         self._is_encrypted = settings.tls_cert is not None
-        self._transports: dict[str, Transport[Edge]] = {
-            one.name: Transport(
-                one.name,
-                partial(self._pass_on, one.name),
-                one.refusal,
-                one.plain_text_refusal,
-                is_greeted=one.is_greeted,
-            )
-            for one in (WEBSOCKET, HTTP, TCP)
-        }
         self.handshake_seconds: float = settings.handshake_seconds
         self.counters = Counters()
         """Not in the metrics, which are those of the owner."""
@@ -88,12 +82,12 @@ class Edge:
 
     # --- holding -----------------------------------------------------------------------------------------------
 
-    async def hold(self, transport: Transport[Any], connection: Connection) -> bool:
-        """Wait until there is an owner, the client asks for a page, or for as long as clients are held. Reads nothing.
+    async def hold(self, transport: Transport[Any], connection: Connection, deadline: float) -> bool:
+        """Wait until there is an owner, the client asks for a page, or until the deadline. Reads nothing.
 
         Returns whether the owner is this node.
         """
-        with trio.move_on_after(HOLD_SECONDS):
+        with trio.move_on_at(deadline):
             async with trio.open_nursery() as nursery:
                 if transport.name != TCP.name and not (self._is_encrypted and connection.system_user is None):
                     nursery.start_soon(self._wait_for_page, connection, nursery.cancel_scope)
@@ -111,13 +105,16 @@ class Edge:
 
     # --- passing on --------------------------------------------------------------------------------------------
 
-    async def serve(self, transport: Transport[Any], connection: Connection) -> None:
-        """Pass a connection on, after what the acceptor does for every client."""
-        await self._acceptor.handle(self._transports[transport.name], self, self._stopping, connection)
+    async def serve(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
+        """Pass a connection on, after what the acceptor does for every client; it waits for an owner until then."""
+        await self._handle(transport, partial(self._pass_on, transport.name, deadline), connection)
 
     async def refuse_console(self, connection: Connection) -> None:
         """Tell a browser that the console is elsewhere."""
-        transport = self._transports[HTTP.name]._replace(serve=self._say_where_console_is)
+        await self._handle(HTTP, self._say_where_console_is, connection)
+
+    async def _handle(self, of: Transport[Any], serve: _Serve, connection: Connection) -> None:
+        transport = Transport(of.name, serve, of.refusal, of.plain_text_refusal, is_greeted=of.is_greeted)
         await self._acceptor.handle(transport, self, self._stopping, connection)
 
     async def _say_where_console_is(
@@ -128,7 +125,13 @@ class Edge:
                 await refuse(connected, 503, AT_OWNER.strip())
 
     async def _pass_on(
-        self, transport: str, connected: socket.socket, _host: Edge, _stopping: trio.Event, client: Client
+        self,
+        transport: str,
+        deadline: float,
+        connected: socket.socket,
+        _host: Edge,
+        _stopping: trio.Event,
+        client: Client,
     ) -> None:
         head = b""
         if transport != TCP.name:
@@ -142,7 +145,7 @@ class Edge:
                 await linger(connected)
                 return
         hello = Hello(RELAY, self._node, transport, client.address, client.system_user)
-        owner = await self._reach_owner(hello)
+        owner = await self._reach_owner(hello, max(deadline, trio.current_time() + _DIAL_SECONDS))
         if owner is None:
             if transport != TCP.name:
                 await refuse(connected, 503, _NOBODY)
@@ -157,9 +160,9 @@ class Edge:
             finally:
                 del self._relays[scope]
 
-    async def _reach_owner(self, hello: Hello) -> tuple[socket.socket, Address] | None:
-        """A connection to the owner; None if there was none for as long as clients are held."""
-        with trio.move_on_after(HOLD_SECONDS):
+    async def _reach_owner(self, hello: Hello, deadline: float) -> tuple[socket.socket, Address] | None:
+        """A connection to the owner; None if there was none until then."""
+        with trio.move_on_at(deadline):
             while True:
                 changed, address = self._changed, self._address
                 if address is None:

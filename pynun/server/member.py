@@ -28,7 +28,7 @@ from pynun.errors import StartError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET
 from pynun.server.accepting.listeners import accept_all
 from pynun.server.accepting.local_listener import asks_for_websocket
-from pynun.server.edge import Edge
+from pynun.server.edge import HOLD_SECONDS, Edge
 from pynun.server.term import Term
 from pynun.setting_values import Address
 from pynun.transports.sockets import receive, send
@@ -273,12 +273,13 @@ class Member:
     async def _serve_elsewhere(self, transport: Transport[Any], connection: Connection) -> None:
         is_handed_on = False
         try:
-            await self._edge.hold(transport, connection)
+            deadline = trio.current_time() + HOLD_SECONDS
+            await self._edge.hold(transport, connection, deadline)
             if (term := self._term) is not None:
                 is_handed_on = True
                 term.receive(transport, connection)
             else:
-                await self._edge.serve(transport, connection)
+                await self._edge.serve(transport, connection, deadline)
         finally:
             if not is_handed_on:
                 await trio.aclose_forcefully(connection)
