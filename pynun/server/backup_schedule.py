@@ -16,7 +16,7 @@ import logging
 import os
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import trio
@@ -54,6 +54,8 @@ class BackupFigures:
     """Start of the newest backup (`steady_seconds`); None without a backup or a schedule."""
     failures: int = 0
     """Failed attempts to make a backup that was due."""
+    making: trio.Lock = field(default_factory=trio.Lock)
+    """Held while a backup is made: two of the same second would have the same name."""
 
     @property
     def newest_at(self) -> float:
@@ -101,11 +103,9 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
             if due > now:
                 await trio.sleep(min(due - now, _LOOK_SECONDS_MAX))
                 continue
-            began = steady_seconds()
-            file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
-            failure = await _make(settings.data_dir, file)
-            with _shielded():
-                await trio.to_thread.run_sync(_record, settings, file, failure, abandon_on_cancel=True)
+            async with figures.making:
+                began = steady_seconds()
+                file, failure = await _make_new(settings, folder)
             if failure is None:
                 figures.newest_steady = began
                 due = began + settings.backup_interval_seconds
@@ -124,12 +124,10 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
 
 async def make_backup_now(settings: Settings, folder: Path, figures: BackupFigures, user: str) -> Path:
     """Make a backup beside the schedule, for an administrator. Raises BackupError."""
-    began = steady_seconds()
     try:
-        file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
-        failure = await _make(settings.data_dir, file)
-        with _shielded():
-            await trio.to_thread.run_sync(_record, settings, file, failure, user, abandon_on_cancel=True)
+        async with figures.making:
+            began = steady_seconds()
+            file, failure = await _make_new(settings, folder, user)
     except OSError as error:
         raise BackupError(f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}") from None
     if failure is not None:
@@ -199,6 +197,17 @@ def _cure(error: OSError) -> str:
     return "make it, writable for the server's user"
 
 
+async def _make_new(settings: Settings, folder: Path, user: str | None = None) -> tuple[Path, str | None]:
+    """Make a backup, for an administrator or the schedule; returns its file, and the reason if it failed. Raises
+    OSError.
+    """
+    file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
+    failure = await _make(settings.data_dir, file)
+    with _shielded():
+        await trio.to_thread.run_sync(_record, settings, file, failure, user, abandon_on_cancel=True)
+    return file, failure
+
+
 async def _make(data_dir: Path, file: Path) -> str | None:
     """Make a backup in a child process. Returns the reason if it failed."""
     process = await trio.lowlevel.open_process(
@@ -248,7 +257,7 @@ def _remove_partial(file: Path) -> None:
         file.with_name(partial_name(file.name)).unlink()
 
 
-def _record(settings: Settings, file: Path, failure: str | None, user: str | None = None) -> None:
+def _record(settings: Settings, file: Path, failure: str | None, user: str | None) -> None:
     path = None if settings.audit_file is None else settings.data_dir / settings.audit_file
     with AuditTrail(path, bytes_max=settings.audit_bytes_max, keep=settings.audit_keep) as trail:
         if failure is None:

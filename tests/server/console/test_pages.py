@@ -215,6 +215,8 @@ def test_backups_are_made_verified_and_downloaded(console: Server, backups: Path
     browser.log_in(*ADMIN)
     name = browser.json("backup-make")["name"]
     assert name in [row["name"] for row in browser.json("backups")["backups"]]
+    (made, *_) = browser.json(f"audit?event=backup&user=user-name&text={name}")["lines"]
+    assert made["outcome"] == "ok"
     checked = browser.json(f"backup-verify?name={name}")
     assert "$admin" in [row["name"] for row in checked["databases"]]
     found = browser.get(f"/console/backup-download?name={name}")

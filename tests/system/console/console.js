@@ -103,6 +103,10 @@ const scenarios = {
     await go(page, 'databases', 'Databases');
     await page.getByRole('button', { name: 'New database' }).click();
     await checkAccess(page, 'dialog');
+    await page.keyboard.press('Escape');
+    const back = await page.evaluate(() => document.activeElement.textContent.trim());
+    if (back !== 'New database') throw new Error(`the focus is at ${back}`);
+    await page.keyboard.press('Enter');
     await submit(page, { name: 'plan', token: 'plan-token', strategy: 'arbiter' });
     await row(page, 'plan').waitFor();
     await page.getByRole('button', { name: 'Copy plan' }).click();

@@ -86,7 +86,7 @@ class App {
   drawNow() {
     document.documentElement.lang = language();
     render(this.session ? this.#shell() : this.#loginPage(), document.querySelector('#app'));
-    Dialogs.drawn();
+    this.dialogs.drawn();
     if (this.session) this.#screen?.drawn?.();
   }
 

@@ -167,6 +167,7 @@ export function reasonOf(error) {
 /** One dialog at a time: a form with fields, or a question. */
 export class Dialogs {
   #now = null;
+  #opener = null;
   #draw;
 
   constructor(draw) {
@@ -184,12 +185,25 @@ export class Dialogs {
   open({ title, body = nothing, fields = [], action, isDangerous = false, onSubmit }) {
     this.#now = { title, body, fields, action, isDangerous, onSubmit, error: '', isBusy: false, values: {} };
     for (const field of fields) this.#now.values[field.name] = field.value ?? '';
+    this.#opener = document.activeElement;
     this.#draw();
   }
 
   close() {
     this.#now = null;
     this.#draw();
+  }
+
+  /** Called after each drawing: what was drawn becomes modal; after it, the focus is where it was before. */
+  drawn() {
+    const dialog = document.querySelector('dialog.dialog');
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+      dialog.querySelector('input, select, textarea')?.focus();
+    } else if (!dialog && this.#opener) {
+      if (this.#opener.isConnected) this.#opener.focus();
+      this.#opener = null;
+    }
   }
 
   async #submit(event) {
@@ -256,14 +270,6 @@ export class Dialogs {
         </div>
       </form>
     </dialog>`;
-  }
-
-  /** Called after each drawing: what was drawn becomes modal. */
-  static drawn() {
-    const dialog = document.querySelector('dialog.dialog');
-    if (!dialog || dialog.open) return;
-    dialog.showModal();
-    dialog.querySelector('input, select, textarea')?.focus();
   }
 }
 
