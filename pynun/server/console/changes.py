@@ -16,6 +16,7 @@ from pynun.engine.key_layout import ID_BYTES
 from pynun.engine.patterns import Pattern, parse_pattern
 from pynun.engine.permissions import is_secret_key
 from pynun.protocol import messages
+from pynun.protocol.numbers import parse_unsigned
 
 if TYPE_CHECKING:
     from pynun.engine.dispatch import CommandSession
@@ -58,7 +59,8 @@ class ConsoleReceiver:
 
     def _watched(self, identifier: str) -> str:
         """What a session watches, the first of it."""
-        session = self._session.engine.sessions.get(int(identifier)) if identifier.isdecimal() else None
+        number = parse_unsigned(identifier)
+        session = None if number is None else self._session.engine.sessions.get(number)
         keys = [] if session is None else list(islice(session.watches, limits.CONSOLE_CHANGES_MAX))
         return messages.report("watched", {"keys": keys, "next": None})
 

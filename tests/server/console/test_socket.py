@@ -143,6 +143,12 @@ def test_what_a_session_watches_is_told(shared_server: Server, browser: Browser)
         assert json.loads(page.ask("console-watched 999999")[0].partition(" ")[2])["keys"] == []
 
 
+def test_a_session_that_is_none_watches_nothing(browser: Browser) -> None:
+    with browser.socket() as page:
+        for number in ("9" * 5000, "-1", "\N{SUPERSCRIPT TWO}", ""):
+            assert page.ask(f"console-watched {number}") == ['watched {"keys":[],"next":null}\n', OK]
+
+
 def test_whoever_ends_the_session_ends_the_login(shared_server: Server, browser: Browser) -> None:
     """Or the page would connect again."""
     with browser.socket() as page, browser.socket() as second, TcpClient(shared_server.tcp) as admin:
