@@ -61,6 +61,10 @@ class PageRequest(Protocol):
         """GET or HEAD."""
 
     @property
+    def is_old(self) -> bool:
+        """Whether it is HTTP/1.0."""
+
+    @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
         """Its headers, as far as they were kept; names in lower case."""
 
@@ -75,10 +79,19 @@ class Console(Protocol):
         """The answer to such a request, whose client is known (`Client.identify`)."""
 
 
-CONSOLE_HEADERS: Final = frozenset(
+PROXY_HEADERS: Final = frozenset(
+    {
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
+        *(b"x-forwarded", b"x-forwarded-server", b"x-forwarded-scheme", b"x-real-ip", b"x-client-ip"),
+        *(b"x-cluster-client-ip", b"x-original-forwarded-for", b"true-client-ip", b"cf-connecting-ip"),
+    }
+)
+"""Headers that proxies add, in lower case."""
+
+
+CONSOLE_HEADERS: Final = PROXY_HEADERS | frozenset(
     {
         *(b"host", b"origin", b"cookie", b"accept", b"sec-fetch-site", b"if-none-match", b"x-nun-console"),
-        *(b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"),
         *(b"sec-websocket-key", b"sec-websocket-version"),
     }
 )

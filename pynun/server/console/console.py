@@ -131,7 +131,7 @@ class Console:
     ) -> Page | FilePage | Socket:
         name = path_of(request.page)[len(_BELOW) :].decode("latin-1")
         try:
-            scheme = scheme_of(request.headers, connected, client)
+            scheme = scheme_of(request, connected, client)
             if path_of(request.page) == _ROOT:
                 return Page(303, b"", fields=b"Location: console/\r\n")
             headers = dict(request.headers)

@@ -12,17 +12,14 @@ import ssl
 from typing import TYPE_CHECKING, Final
 
 from pynun.server.accepting.forwarded import plain_address
+from pynun.transports.pages import PROXY_HEADERS
 
 if TYPE_CHECKING:
     import socket
 
     from pynun.transports.client_address import Client
     from pynun.transports.http.request_reader import Headers
-
-_FORWARDED: Final = frozenset(
-    {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via"}
-)
-"""Headers that proxies add."""
+    from pynun.transports.pages import PageRequest
 
 NEEDS_HTTPS: Final = (
     "the console is served over https, or over http to this machine's own browser: set NUN_TLS_CERT and NUN_TLS_KEY, or"
@@ -37,23 +34,24 @@ class Refused(Exception):
     """The request may not see the console; the text says why."""
 
 
-def scheme_of(headers: Headers, connected: socket.socket, client: Client) -> str:
+def scheme_of(request: PageRequest, connected: socket.socket, client: Client) -> str:
     """`https` or `http`, as the browser sees it. Raises Refused for http that does not come from this machine."""
-    named = dict(headers)
+    named = dict(request.headers)
     if client.is_relayed:
         raise Refused(AT_OWNER)  # whether its own connection is encrypted is not known here
     if named.get(b"x-forwarded-proto", b"https").lower() != b"https":
         raise Refused(NEEDS_HTTPS)  # from the browser to a proxy: https from there is too late
     if isinstance(connected, ssl.SSLSocket):
         scheme = "https"
-    elif not _FORWARDED & named.keys():
+    elif not PROXY_HEADERS & named.keys():
         scheme = "http"
     elif client.is_named_by_headers and client.address and named.get(b"x-forwarded-proto", b"").lower() == b"https":
         return "https"  # as a proxy of NUN_TRUSTED_PROXIES says
     else:
         raise Refused(NEEDS_HTTPS)
     if scheme == "http":
-        if not _is_this_machine(client.address, connected):
+        # No browser speaks HTTP/1.0, but nginx does, to what it passes requests on to, and adds no header by itself.
+        if request.is_old or not _is_this_machine(client.address, connected):
             raise Refused(NEEDS_HTTPS)
         if not _is_local_name(_host(named)):
             raise Refused(OTHER_HOST)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.transports.pages import PROXY_HEADERS
 from tests.server.console.browser import Browser, login_header
 from tests.support.watched import request, wait_until
 from tools.clients.exact_clients import HttpClient
@@ -103,7 +104,9 @@ def test_other_sites_and_other_machines_see_nothing(console: Server) -> None:
         assert (plain.status, plain.text) == (403, "this is for the console's own page\n")
         client.send_bytes(b"GET /console/ HTTP/1.1\r\nHost: rebound.example\r\n\r\n")
         assert client.read_response(method="GET").status == 403
-    for forwarded in ("X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy", "X-Real-IP: ::1"):
+        client.send_bytes(f"GET /console/ HTTP/1.0\r\nHost: {console.http}\r\n\r\n".encode())
+        assert client.read_response(method="GET").status == 403, "no browser, but an unconfigured nginx"
+    for forwarded in (*(f"{name.decode()}: 127.0.0.1" for name in PROXY_HEADERS), "X-Real-IP: ::1"):
         found = browser.get("/console/", forwarded)
         assert found.status == 403, forwarded
         assert "https" in found.text
