@@ -23,11 +23,6 @@ _FIELDS: Final = (
 )
 
 
-def extension_pages() -> Pages:
-    """The page of each module."""
-    return {f"/ohif/{name}".encode(): partial(_answer, _page(content)) for name, content in load_files().items()}
-
-
 def _page(content: bytes) -> Page:
     tag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
     return Page(200, content, b"text/javascript; charset=utf-8", _FIELDS, tag)
@@ -35,3 +30,9 @@ def _page(content: bytes) -> Page:
 
 async def _answer(page: Page) -> Page:
     return page
+
+
+EXTENSION_PAGES: Final[Pages] = {
+    f"/ohif/{name}".encode(): partial(_answer, _page(content)) for name, content in load_files().items()
+}
+"""The page of each module. Read with this module: a server that is no longer root may not be able to."""

@@ -22,7 +22,7 @@ from pynun.engine.dispatch import CommandSession
 from pynun.engine.effects import Drain
 from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
-from pynun.transports.extension_pages import extension_pages
+from pynun.transports.extension_pages import EXTENSION_PAGES
 from pynun.transports.input_budget import InputBudget
 from pynun.transports.outbox import Outbox
 from pynun.transports.reactor import Reactor
@@ -127,7 +127,7 @@ class Service:
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
         self.allowed_origins = AllowedOrigins(allowed_origins)
-        self.pages: Pages = extension_pages()
+        self.pages: Pages = dict(EXTENSION_PAGES)
         """The HTTP port's own pages."""
         self.admin_pages: Pages = {}
         """Those in whose place the administrator, who has logged in, gets another one."""

@@ -443,12 +443,13 @@ async def test_commands_given_while_there_is_no_connection_keep_their_order() ->
                 await client.execute("get k")
             peer = await server.accept()
             await peer.expect("use-db d t")
-            for key in keys:
-                nursery.start_soon(client.remove, key)
-                await trio.testing.wait_all_tasks_blocked()
-            await peer.say("ok \n")
-            for key in keys:
-                await peer.answer(f"remove {key}", "ok \n")
+            async with trio.open_nursery() as removing:
+                for key in keys:
+                    removing.start_soon(client.remove, key)
+                    await trio.testing.wait_all_tasks_blocked()
+                await peer.say("ok \n")
+                for key in keys:
+                    await peer.answer(f"remove {key}", "ok \n")
 
 
 @pytest.mark.parametrize("is_accepted", [True, False])

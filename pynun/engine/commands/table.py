@@ -119,8 +119,8 @@ COMMANDS: tuple[Command, ...] = (
         "set-ephemeral",
         shapes.KEY_VALUE,
         ephemeral.set_ephemeral,
-        "Set a key that is removed, and its watchers told, when the session that set it last ends or selects another "
-        "database. It is never written to disk.",
+        "Set a key that lives as long as its session: it is removed, and its watchers told, when the session that set "
+        "it last ends or selects another database. It is never written to disk.",
         permission=Permission.WRITE,
         differs="Not in the original.",
     ),

@@ -86,7 +86,6 @@ class Console:
         self._service = service
         self._logins = Logins(service.engine, steady_seconds)
         self._history = History(settings.data_dir, monitoring)
-        self._files: dict[str, tuple[bytes, bytes, bytes]] = {}
         self._pages: Mapping[str, Callable[[Asked], Awaitable[Page]]] = {
             "login": self._log_in,
             "logout": self._log_out,
@@ -154,9 +153,7 @@ class Console:
     # --- files ----------------------------------------------------------------------------------------------------
 
     async def _answer_file(self, name: str) -> Page:
-        if not self._files:
-            self._files = await trio.to_thread.run_sync(_read_files)
-        file = self._files.get(name)
+        file = _FILES.get(name)
         if file is None:
             return _NO_PAGE
         content_type, content, tag = file
@@ -164,9 +161,7 @@ class Console:
 
     async def _welcome(self) -> Page:
         """What this port is, for a person with a browser."""
-        if not self._files:
-            self._files = await trio.to_thread.run_sync(_read_files)
-        content_type, content, _ = self._files["welcome.html" if self._settings.console is True else "welcome-off.html"]
+        content_type, content, _ = _FILES["welcome.html" if self._settings.console is True else "welcome-off.html"]
         return Page(200, content, content_type, b"Vary: Accept\r\n")
 
     # --- logins ---------------------------------------------------------------------------------------------------
@@ -345,3 +340,7 @@ def _read_files() -> dict[str, tuple[bytes, bytes, bytes]]:
             content = item.read_bytes()
             files[item.name] = (content_type, content, b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode())
     return files
+
+
+_FILES: Final = _read_files()
+"""Read with this module: a server that is no longer root may not be able to."""

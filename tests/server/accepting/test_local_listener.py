@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +24,6 @@ from tools.clients.sessions import OK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def socket_of(server: Server) -> Path:
@@ -39,14 +40,17 @@ def post(path: Path, body: str, header: str = "Host: x") -> str:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that root started and that runs as a user, in a folder that others may enter."""
-    folder = tmp_path_factory.mktemp("service")
-    for above in (folder, *folder.parents[:-2]):  # below /tmp; there is one more with several workers
-        above.chmod(0o755)
-    with Server(folder / "dbs", environment={"NUN_RUN_AS": f"{SOMEBODY}:{SOMEBODY}"}) as running:
-        running.data_dir.chmod(0o755)
-        yield running
+def service() -> Iterator[Server]:
+    """A server that root started and that runs as a user, in a folder that others may enter.
+
+    pytest's own folders are root's alone again whenever another run begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="pynun-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with Server(folder / "dbs", environment={"NUN_RUN_AS": f"{SOMEBODY}:{SOMEBODY}"}) as running:
+            running.data_dir.chmod(0o755)
+            yield running
 
 
 def test_root_logs_in_without_a_password(service: Server) -> None:

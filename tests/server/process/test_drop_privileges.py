@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_nothing_of_root_is_left_to_go_back_to(disk_folder: Path) -> None:
     assert fields["Uid"].split() == fields["Gid"].split() == [str(SOMEBODY.user)] * 4
     assert fields["Groups"].split() == []
     assert int(fields["CapPrm"], 16) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change users")
+def test_its_pages_are_there_wherever_the_program_is_installed(disk_folder: Path) -> None:
+    """Below /root, for example, where its user can read nothing."""
+    disk_folder.chmod(0o755)
+    with Server(disk_folder / "dbs", environment={"NUN_RUN_AS": str(SOMEBODY)}) as server:
+        for path in ("/console", "/ohif/sync.js", "/"):
+            request = urllib.request.Request(f"http://{server.http}{path}", headers={"Accept": "text/html"})
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                assert answer.status == 200
 
 
 def test_a_disk_that_does_not_answer_costs_a_bounded_time(
