@@ -6,6 +6,7 @@ All of it may read files, so it runs in threads.
 from __future__ import annotations
 
 import enum
+import functools
 import json
 import platform
 import sys
@@ -76,8 +77,12 @@ def _text_of(value: object, unit: str) -> str:
     return str(value)
 
 
+@functools.cache
 def licences() -> list[dict[str, str]]:
-    """This package, the packages that run in this process, and what its page holds: name, version and licence."""
+    """This package, the packages that run in this process, and what its page holds: name, version and licence.
+
+    Gathered once: it holds up others for tens of milliseconds.
+    """
     found = [
         {"name": "pynun", "version": __version__, "licence": "MIT"},
         {"name": "Python", "version": platform.python_version(), "licence": "PSF-2.0"},

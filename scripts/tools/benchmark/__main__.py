@@ -21,6 +21,7 @@ from tools.benchmark.profile import profile_scenario
 from tools.benchmark.runs import FAILURES, Plan, Row, run_commit, run_idle, run_keys, run_scenario, say
 from tools.benchmark.scale import PARTS, SLOW_READER, ScalePlan, run_scale
 from tools.benchmark.scenarios import COMMIT_SCENARIO, IDLE_SCENARIO, KEYS_SCENARIO, SCENARIOS
+from tools.benchmark.viewers import measure_viewers
 from tools.clients.server import REPOSITORY, file_system_type
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
         "--slow-reader", action="store_true",
         help="one stopped reader among 100 watchers instead, for --seconds (default 60); exit 1 when it costs memory,"
         " or gets the wrong last value",
+    )  # fmt: skip
+    what(
+        "--viewers", action="store_true",
+        help="only from camera to camera between two released OHIF viewers; takes minutes, and needs npm and Chromium",
     )  # fmt: skip
     what("--calibrate", action="store_true", help="only the load generator's own limit")
     what("--profile", action="store_true", help="only where the server's time goes, by py-spy")
@@ -167,7 +172,9 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
         "versions": machine.versions(None if redis is None else servers.redis_version(redis)),
         "options": {name: getattr(options, name) for name in shown},
     }
-    if options.scale or options.slow_reader:
+    if options.viewers:
+        found, texts, failed = measure_viewers()
+    elif options.scale or options.slow_reader:
         found, texts, failed = _measure_scale(options, plan)
     else:
         found, texts, failed = _measure_rows(options, chosen, plan, redis_is_missing=redis is None)
