@@ -21,7 +21,7 @@ def test_every_package_asked_for_is_used() -> None:
     asked = json.loads((TESTS / "package.json").read_text())["dependencies"]
     texts = [
         path.read_text()
-        for folder in ("javascript", "browser", "demo")
+        for folder in ("javascript", "browser", "demo", "console", "ohif")
         for path in sorted(Path(TESTS / "system" / folder).rglob("*"))
         if path.suffix in (".js", ".jsx", ".py")
     ]
