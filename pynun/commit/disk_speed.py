@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 QUICK_SECONDS: Final = 1e-3
-"""A thread costs two turns of trio, about this long together with its wake-ups (measured: 0.1 to 0.2 ms on a busy
-processor, 0.7 ms on one that was asleep). While the loop's commits take no longer on average, it waits for all."""
+"""While the loop's commits take no longer on average, it waits for all: the way to the thread and back takes 0.25 ms of
+a connection that sets all the time, and 0.7 ms after a pause (docs/performance.md). With 2 ms, reads got slower."""
 
 RESTS: Final = 10
 """Otherwise, after each it does not wait again for so many times its duration. So slow commits hold up reads for a

@@ -21,7 +21,7 @@ from tools.benchmark.profile import profile_scenario
 from tools.benchmark.runs import FAILURES, Plan, Row, run_commit, run_idle, run_keys, run_scenario, say
 from tools.benchmark.scale import PARTS, SLOW_READER, ScalePlan, run_scale
 from tools.benchmark.scenarios import COMMIT_SCENARIO, IDLE_SCENARIO, KEYS_SCENARIO, SCENARIOS
-from tools.benchmark.viewers import measure_viewers
+from tools.benchmark.viewers import measure_viewers, summary
 from tools.clients.server import REPOSITORY, file_system_type
 
 if TYPE_CHECKING:
@@ -172,8 +172,13 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
         "versions": machine.versions(None if redis is None else servers.redis_version(redis)),
         "options": {name: getattr(options, name) for name in shown},
     }
+    found: dict[str, Any]
     if options.viewers:
-        found, texts, failed = measure_viewers()
+        try:
+            figures = measure_viewers()
+        except FAILURES as error:
+            sys.exit(str(error))
+        found, texts, failed = {"viewers": figures}, [summary(figures)], False
     elif options.scale or options.slow_reader:
         found, texts, failed = _measure_scale(options, plan)
     else:
