@@ -211,7 +211,7 @@ disconnected; it can reconnect and read what it needs."""
 
 CONSOLE_LOGINS_MAX: Final = 64
 """Logins to the web console at a time, about a kilobyte each. One more ends the one unused for longest of
-whoever has most."""
+the user who has most."""
 
 CONSOLE_IDLE_SECONDS: Final = 1800.0
 """A login to the console ends when nobody has used its page for so long: people leave their desks."""

@@ -62,7 +62,7 @@ _NO_PAGE: Final = Page(404, b"the console has no such page\n")
 
 
 class _ConsolePeer(ConnectionPeer):
-    """The client of a page's WebSocket: whoever disconnects it ends the login too, or the page would come back."""
+    """The client of a page's WebSocket: to disconnect it ends the login too, or the page would come back."""
 
     __slots__ = ("on_end",)
 

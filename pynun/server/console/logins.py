@@ -80,7 +80,7 @@ class Logins:
     def begin(self, session: Session) -> str:
         """Make a login of what a session has become; returns its token.
 
-        One of whoever has most makes room, the one unused for longest: a user can't log the administrators out.
+        The user who has most loses the one unused for longest: so a user can't log the administrators out.
         """
         self.sweep()
         made = Login(session, self._clock())

@@ -1,1 +1,1 @@
-"""Tests of pynun/server/login."""
+"""Tests of pynun/server/console."""

@@ -149,7 +149,7 @@ def test_a_session_that_is_none_watches_nothing(browser: Browser) -> None:
             assert page.ask(f"console-watched {number}") == ['watched {"keys":[],"next":null}\n', OK]
 
 
-def test_whoever_ends_the_session_ends_the_login(shared_server: Server, browser: Browser) -> None:
+def test_to_end_the_session_ends_the_login(shared_server: Server, browser: Browser) -> None:
     """Or the page would connect again."""
     with browser.socket() as page, browser.socket() as second, TcpClient(shared_server.tcp) as admin:
         admin.ask(f"auth {shared_server.credentials}")
