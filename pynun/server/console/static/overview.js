@@ -1,9 +1,10 @@
 // How the server is: in a sentence, in numbers, and over the last hour.
 import { html, nothing } from './lit-html.js';
-import uPlot from './uPlot.js';
 import { ask } from './connection.js';
 import { language, t } from './texts.js';
 import { duration, icon, number, preferences, size, timeTag } from './ui.js';
+
+const { uPlot } = window; // published minified only as a classic script, which index.html loads first
 
 const EVERY_MS = 5000;
 const HOUR_SECONDS = 3600;
