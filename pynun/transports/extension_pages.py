@@ -5,12 +5,11 @@ A viewer elsewhere imports it, so any page may read it; it holds nothing secret.
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pynun.ohif.files import load_files
-from pynun.transports.pages import CORS_FIELD, Page
+from pynun.transports.pages import CORS_FIELD, Page, entity_tag
 
 if TYPE_CHECKING:
     from pynun.transports.pages import Pages
@@ -24,8 +23,7 @@ _FIELDS: Final = (
 
 
 def _page(content: bytes) -> Page:
-    tag = b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
-    return Page(200, content, b"text/javascript; charset=utf-8", _FIELDS, tag)
+    return Page(200, content, b"text/javascript; charset=utf-8", _FIELDS, entity_tag(content))
 
 
 async def _answer(page: Page) -> Page:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -91,7 +92,7 @@ PROXY_HEADERS: Final = frozenset(
 
 CONSOLE_HEADERS: Final = PROXY_HEADERS | frozenset(
     {
-        *(b"host", b"origin", b"cookie", b"accept", b"sec-fetch-site", b"if-none-match", b"x-nun-console"),
+        *(b"host", b"origin", b"cookie", b"accept", b"sec-fetch-site", b"x-nun-console"),
         *(b"sec-websocket-key", b"sec-websocket-version"),
     }
 )
@@ -116,6 +117,11 @@ CORS_FIELD: Final = b"Access-Control-Allow-Origin: *\r\n"
 """Lets the scripts of every page read a response (the Fetch standard, section 3.2)."""
 
 IF_NONE_MATCH: Final = b"if-none-match"
+
+
+def entity_tag(content: bytes) -> bytes:
+    """The tag of a page with this content."""
+    return b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
 
 
 def basic_credentials(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from pynun.engine.audit_events import OK
 from pynun.errors import BackupError
 from pynun.server.backup_schedule import make_backup_now
 from pynun.server.console import reports
-from pynun.server.console.asked import Asked, error_page, json_page
+from pynun.server.console.asked import NO_LOGIN, Asked, error_page, json_page
 from pynun.transports.pages import FilePage, Page
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pynun.settings import Settings
     from pynun.transports.service import Service
 
-_NO_LOGIN: Final = "log in first"
 _NEEDS_ADMIN: Final = "this is for administrators"
 
 
@@ -66,7 +65,7 @@ class AdminPages:
     async def answer(self, name: str, asked: Asked) -> Page | FilePage:
         """The page of that name, or why not."""
         if asked.login is None:
-            return error_page(401, _NO_LOGIN)
+            return error_page(401, NO_LOGIN)
         if asked.login.admin is None:
             return error_page(403, _NEEDS_ADMIN)
         try:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pynun.transports.client_address import Client
     from pynun.transports.pages import FilePage, PageRequest
 
+NO_LOGIN: Final = "log in first"
+
+MASK: Final = "********"
+"""In place of a secret."""
+
 _JSON: Final = b"application/json; charset=UTF-8"
 _PLAIN_HOST: Final = re.compile(rb"[a-z0-9.-]+(:[0-9]+)?")
 

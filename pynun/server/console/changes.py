@@ -17,6 +17,7 @@ from pynun.engine.patterns import Pattern, parse_pattern
 from pynun.engine.permissions import is_secret_key
 from pynun.protocol import messages
 from pynun.protocol.numbers import parse_unsigned
+from pynun.server.console.asked import MASK
 
 if TYPE_CHECKING:
     from pynun.engine.dispatch import CommandSession
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 _WATCH: Final = "console-watch "
 _UNWATCH: Final = "console-unwatch"
 _WATCHED: Final = "console-watched "
-MASKED: Final = "********"
 
 
 class ConsoleReceiver:
@@ -111,5 +111,5 @@ def _shown(key: str, entry: Entry | None) -> list[object]:
     """Key, version (null: removed), the beginning of the value, and how many characters it has."""
     if entry is None:
         return [key, None, "", 0]
-    text = MASKED if is_secret_key(key) else entry.text
+    text = MASK if is_secret_key(key) else entry.text
     return [key, entry.version, text[: limits.CONSOLE_VALUE_CHARACTERS_MAX], len(text)]

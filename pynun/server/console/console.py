@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import importlib.resources
 import json
 from functools import partial
@@ -20,7 +19,7 @@ import trio
 
 from pynun import __version__, limits
 from pynun.server.console.admin_pages import AdminPages
-from pynun.server.console.asked import Asked, error_page, json_page, protected
+from pynun.server.console.asked import NO_LOGIN, Asked, error_page, json_page, protected
 from pynun.server.console.changes import ConsoleReceiver
 from pynun.server.console.guard import Refused, check_same_page, scheme_of
 from pynun.server.console.history import History
@@ -28,7 +27,7 @@ from pynun.server.console.logins import Login, Logins
 from pynun.timestamps import steady_seconds
 from pynun.transports.client_address import FORWARDING_HEADERS
 from pynun.transports.http.results import ResultsOutbox
-from pynun.transports.pages import FilePage, Page, Socket, path_of, query_of
+from pynun.transports.pages import FilePage, Page, Socket, entity_tag, path_of, query_of
 from pynun.transports.peer import ConnectionPeer
 from pynun.transports.websocket.connection import serve_receiver
 from pynun.transports.websocket.frames import FrameOutbox
@@ -54,7 +53,6 @@ _CONTENT_TYPES: Final = {
     ".LICENSE": b"text/plain; charset=UTF-8",
 }
 _CREDENTIAL_BYTES_MAX: Final = 4096
-_NO_LOGIN: Final = "log in first"
 
 _OFF: Final = Page(404, b"the console is off (NUN_CONSOLE=off)\n")
 _ELSEWHERE: Final = Page(404, b"the console has an address of its own (NUN_CONSOLE)\n")
@@ -113,7 +111,7 @@ class Console:
 
     async def answer(self, request: PageRequest, connected: socket.socket, client: Client) -> Page | FilePage | Socket:
         if path_of(request.page) == b"/":
-            return protected(await self._welcome(), request)
+            return protected(self._welcome(), request)
         if self._settings.console is not True:
             return protected(_ELSEWHERE if self._settings.console else _OFF, request)
         return await self.answer_here(request, connected, client)
@@ -148,18 +146,18 @@ class Console:
                 return await self._admin_pages.answer(name, asked)
         except Refused as refused:
             return Page(403, str(refused).encode())
-        return await self._answer_file(name or "index.html")
+        return self._answer_file(name or "index.html")
 
     # --- files ----------------------------------------------------------------------------------------------------
 
-    async def _answer_file(self, name: str) -> Page:
+    def _answer_file(self, name: str) -> Page:
         file = _FILES.get(name)
         if file is None:
             return _NO_PAGE
         content_type, content, tag = file
         return Page(200, content, content_type, b"Cache-Control: no-cache\r\n", tag)
 
-    async def _welcome(self) -> Page:
+    def _welcome(self) -> Page:
         """What this port is, for a person with a browser."""
         content_type, content, _ = _FILES["welcome.html" if self._settings.console is True else "welcome-off.html"]
         return Page(200, content, content_type, b"Vary: Accept\r\n")
@@ -226,7 +224,7 @@ class Console:
         if key is None or not is_upgrade or method != b"GET":
             return error_page(400, "this is for the console's WebSocket")
         if asked.login is None:
-            return error_page(401, _NO_LOGIN)
+            return error_page(401, NO_LOGIN)
         lines = [
             b"GET /console/socket HTTP/1.1",
             b"Host: console",
@@ -338,7 +336,7 @@ def _read_files() -> dict[str, tuple[bytes, bytes, bytes]]:
         content_type = _CONTENT_TYPES.get(item.name[item.name.rfind(".") :])
         if content_type is not None:
             content = item.read_bytes()
-            files[item.name] = (content_type, content, b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode())
+            files[item.name] = (content_type, content, entity_tag(content))
     return files
 
 

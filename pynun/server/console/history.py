@@ -18,7 +18,6 @@ from pynun import limits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pynun.histogram import Histogram
     from pynun.server.monitoring.endpoint import Monitoring
     from pynun.transports.service import Service
 
@@ -78,7 +77,7 @@ class History:
             counters.sent,
             0 if commit_seconds is None else sum(commit_seconds.counts),
             0 if commit_seconds is None else commit_seconds.total,
-            _total(self._monitoring.loop_delay_seconds),
+            self._monitoring.loop_delay_seconds.total,
             _memory_bytes(),
             *self._disk,
         )
@@ -101,10 +100,6 @@ class History:
             usage = None
         if usage is not None:
             self._disk = (float(usage.free), float(usage.total))
-
-
-def _total(histogram: Histogram) -> float:
-    return histogram.total
 
 
 def _memory_bytes() -> float:

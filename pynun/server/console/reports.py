@@ -17,6 +17,7 @@ from pynun import __version__, limits
 from pynun.backup import folder as backup_folder
 from pynun.backup.file_format import verify_backup
 from pynun.errors import BackupError
+from pynun.server.console.asked import MASK
 from pynun.setting_values import Identity, format_size
 from pynun.settings import SETTINGS
 from pynun.timestamps import timestamp
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pynun.settings import Settings
-
-MASK: Final = "********"
 
 VENDORED: Final = (
     {"name": "lit-html", "version": "3.3.3", "licence": "BSD-3-Clause"},

@@ -199,11 +199,9 @@ class App {
   }
 
   #connectionChanged(isOpen) {
-    const wasOpen = this.isConnected;
     this.isConnected = isOpen;
     if (isOpen) this.#screen?.connected?.();
-    else if (wasOpen) this.#checkLogin();
-    else if (this.session) this.#checkLogin();
+    else this.#checkLogin();
     this.draw();
   }
 

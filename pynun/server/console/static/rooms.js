@@ -48,19 +48,15 @@ export class Rooms {
     let all = 0;
     try {
       const rooms = new Map();
-      let read = 0;
       const keys = [];
       await connection.rows('list-keys *', 'keys', database, (page) => {
         all += page.length;
         keys.push(...page.filter((key) => PARTS.test(key)));
       });
       const values = await Promise.all(
-        keys.slice(0, KEYS_MAX).map((key) => {
-          read += 1;
-          return connection.inDatabase(database, `get-safe ${key}`).catch(() => []);
-        }),
+        keys.slice(0, KEYS_MAX).map((key) => connection.inDatabase(database, `get-safe ${key}`).catch(() => [])),
       );
-      for (let place = 0; place < read; place += 1) note(rooms, keys[place], values[place][0] ?? '');
+      for (const [place, [message = '']] of values.entries()) note(rooms, keys[place], message);
       if (database === this.#app.database) this.#rooms = [...rooms.values()];
     } catch (error) {
       this.#app.fail(error);

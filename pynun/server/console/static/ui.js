@@ -104,7 +104,6 @@ const ICONS = {
   refresh: 'M20 11a8 8 0 1 0-2 6M20 4v7h-7',
   right: 'M9 5l7 7-7 7',
   down: 'M5 9l7 7 7-7',
-  more: 'M5 12h0M12 12h0M19 12h0',
   copy: 'M9 9h11v12H9zM5 15H4V3h12v2',
   trash: 'M4 6h16M9 6V3h6v3M6 6l1 15h10l1-15',
   edit: 'M4 20h4L20 8l-4-4L4 16z',
