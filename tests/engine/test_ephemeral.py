@@ -74,7 +74,7 @@ def test_every_other_command_changes_it_too(client: Client, watcher: Client) -> 
     assert watcher.ask("get k") == ["value stored\n", *OK]
 
 
-def test_it_ends_with_whoever_set_it_last(world: World, client: Client, watcher: Client) -> None:
+def test_it_ends_with_the_session_that_set_it_last(world: World, client: Client, watcher: Client) -> None:
     other = world.connect("use-db d pwd", "set-ephemeral k first")
     client.ask("set-ephemeral k second")
     other.session.close()

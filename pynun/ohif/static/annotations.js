@@ -1,8 +1,9 @@
 // Measurements and annotations in step: made, changed, removed, and by whom.
 //
-// Each is a topic of its own, `annotation-UID`. As keys can't be watched before they are known, whoever makes one also
-// touches the topic `annotations`; the others then list what there is. The viewer's own lines (crosshairs, reference
-// lines) are nobody's, and what the viewer computes (lengths, areas, a spline's curve) every viewer computes itself.
+// Each is a topic of its own, `annotation-UID`. As keys can't be watched before they are known, a viewer that makes one
+// also touches the topic `annotations`; the others then list what there is. The viewer's own lines (crosshairs,
+// reference lines) are nobody's, and what the viewer computes (lengths, areas, a spline's curve) every viewer computes
+// itself.
 
 import { Authors } from './authors.js';
 import { complain } from './complaints.js';

@@ -1,5 +1,5 @@
-// Who made what: the name of whoever made or last changed an annotation, beside it, for some seconds and then whenever
-// the mouse is on it.
+// Who made what: the name of the person who made or last changed an annotation, beside it, for some seconds and then
+// whenever the mouse is on it.
 
 import { placeIn } from './pointers.js';
 import { styleSheet } from './style_sheet.js';

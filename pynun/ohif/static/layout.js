@@ -91,7 +91,7 @@ export class Layout {
     this.#last = layout;
     if (this.#hasLeft) {
       this.#hasLeft = false;
-      // Whoever comes back from the list of studies to the room's study shows what the room does, as one who joins.
+      // Back from the list of studies in the room's study, a viewer shows what the room does, as one that joins.
       if (this.#sync.room.known(TOPIC)?.value?.study === layout.study) {
         this.followedAt = performance.now();
         this.follow();

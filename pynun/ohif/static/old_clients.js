@@ -1,6 +1,6 @@
 // Clients of the first extension (`ohif-nun-db`) in the same room: they know one pane, and say its camera and the
 // index of its image, each {"_id": number, "value": …} in a key of its own (docs/protocol.md section 8). They follow
-// the active pane of whoever moves, and move the active pane of everybody.
+// the active pane of the person who moves, and move the active pane of everybody.
 //
 // What we say to them has a sender, which they ignore, and by which each of us knows that it is not one of theirs.
 

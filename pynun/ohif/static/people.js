@@ -1,8 +1,8 @@
 // Who is in the room: everybody has an ephemeral topic, `person-ID`, which the server removes when the connection
 // ends.
 //
-// Keys can only be watched by their full name. So whoever comes or changes also touches the topic `people`; all others
-// then list the names that there are, and watch the new ones.
+// Keys can only be watched by their full name. So a viewer that comes also touches the topic `people`; all others then
+// list the names that there are, and watch the new ones.
 
 import { COLOURS_COUNT, cleanName, colourOf } from './names.js';
 

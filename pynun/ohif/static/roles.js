@@ -1,8 +1,8 @@
 // Who moves the viewers: everybody, or one who leads. The topic `lead` says who; `bring` calls everybody to one's
 // view.
 //
-// A leader who is not here leads nobody until she comes back. Whoever has let go is on their own until they follow
-// again, or are brought.
+// A leader who is not here leads nobody until she comes back. A person who has let go is on their own until they
+// follow again, or are brought.
 
 const LEAD = 'lead';
 const BRING = 'bring';

@@ -3,7 +3,7 @@
 //
 // The server's order decides. A value of ours is pending until its own event is back; what others said before it is
 // skipped, as ours replaces it. `at` is the sender's clock, but always greater than any that it has seen, so that
-// after a gap in the connection the newer of two values is known, whoever made it.
+// after a gap in the connection the newer of two values is known, no matter which viewer made it.
 
 import { decode, encode } from './connection.js';
 

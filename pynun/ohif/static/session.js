@@ -1,7 +1,7 @@
 // One viewer in one room: joins the parts, and decides what is sent and what is followed.
 //
-// Whoever comes into a room where somebody shows a study takes over what the room shows. Else the room takes over what
-// is shown here: what is stored may be from yesterday.
+// A viewer that comes into a room where somebody shows a study takes over what the room shows. Else the room takes over
+// what is shown here: what is stored may be from yesterday.
 
 import { Annotations } from './annotations.js';
 import { Bar } from './bar.js';

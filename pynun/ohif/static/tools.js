@@ -1,7 +1,7 @@
 // The active tool, and films (cine), in step.
 //
-// A film is played by one viewer; the others are moved by it, image by image, so that all show the same one. Whoever
-// starts or stops it does so for everybody.
+// A film is played by one viewer; the others are moved by it, image by image, so that all show the same one. A
+// person who starts or stops it does so for everybody.
 
 const TOOL = 'tool';
 const CINE = 'cine';
