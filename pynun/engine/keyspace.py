@@ -147,7 +147,7 @@ class Keyspace:
 
     def forget_ephemeral(self, database: Database, key: str) -> None:
         """The end of an ephemeral key of a database that is dropped."""
-        database.ephemeral.pop(key).ephemeral.pop(key, None)  # a session that lost its database has none
+        del database.ephemeral.pop(key).ephemeral[key]
         del self.view.volatile[database.stored_key(key)]
 
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:

@@ -149,7 +149,6 @@ class Session:
         self.database = self.secret = self.sleeper = None
         self.user = EVERYONE
         self.rules = None
-        self.ephemeral.clear()
         self.watches.clear()
         self.watches_weight = 0
         self.hold_watches(-self.watches_bytes)

@@ -105,7 +105,11 @@ TOO_LONG = [messages.error(messages.key_too_long(8192).error)]
 
 
 @pytest.mark.parametrize(
-    "command", ["set {} v", "set-safe {} -1 v", "set-safe {} 3 v", "increment {}", "increment {} 4", "watch {}"]
+    "command",
+    [
+        *("set {} v", "set-safe {} -1 v", "set-safe {} 3 v", "set-ephemeral {} v"),
+        *("increment {}", "increment {} 4", "watch {}"),
+    ],
 )
 def test_a_new_key_over_the_limit_is_refused(client: Client, command: str) -> None:
     assert client.ask(command.format(LONG)) == TOO_LONG

@@ -63,7 +63,10 @@ def test_a_session_makes_so_many_a_second_on_average(world: Paced) -> None:
     assert 10 * PER_SECOND < total <= 10 * PER_SECOND + PER_SECOND, "and those of one second at once"
 
 
-@pytest.mark.parametrize("command", ["set k v", "set-safe k -1 v", "increment n", "remove k{}", "resolve 1 d k 0 v"])
+@pytest.mark.parametrize(
+    "command",
+    ["set k v", "set-safe k -1 v", "set-ephemeral new v", "increment n", "remove k{}", "resolve 1 d k 0 v"],
+)
 def test_every_change_counts_and_is_refused_in_its_place(world: Paced, command: str) -> None:
     world.admin("use-db d pwd", *(f"set k{number} v" for number in range(20)))
     client = world.visit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynun import limits
+from tests.engine.test_administering import report
 from tests.engine.world import Client, World
 
 OK = ["ok \n"]
@@ -89,6 +90,7 @@ def test_a_removed_key_that_is_not_yet_written_may_be_ephemeral(world: World, cl
     client.ask("remove k")
     client.ask("set-ephemeral k here")
     assert client.ask("get k") == ["value here\n", *OK]
+    assert client.ask("keys") == ["keys ,$connections,k\n", *OK]
     world.commit()
     assert client.ask("get k") == ["value here\n", *OK]
 
@@ -126,6 +128,17 @@ def test_no_arbiter_decides_about_it(world: World) -> None:
     client = world.connect("use-db arb pwd", "set-ephemeral k 0", "set k 1")
     assert client.ask("set-safe k 0 old") == ["error Invalid version! \n"]
     assert arbiter.outbox.take() == []
+
+
+def test_it_outlives_an_import_that_replaces_the_database(world: World, client: Client, watcher: Client) -> None:
+    client.ask("set-ephemeral k here")
+    admin = world.admin()
+    number = report(admin, "import-db d none replace")["id"]
+    assert report(admin, f"import-end {number}")["replaced"]
+    watcher.outbox.take()
+    assert watcher.ask("get k") == ["value here\n", *OK]
+    client.session.close()
+    assert watcher.outbox.take() == ["removed k\n"]
 
 
 def test_a_dropped_database_forgets_it(world: World, client: Client) -> None:
