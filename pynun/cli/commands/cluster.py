@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pynun.cli.errors import CommandError, NoConnectionError, failures_shown
+from pynun.cli.errors import CommandError, NoConnectionError
 from pynun.cli.installation import environment_for, settings_of_server
 from pynun.cli.offline.data_folder import DirectoryToChange, folder_to_change
 from pynun.cli.options import AsJson
@@ -40,22 +40,21 @@ def init(data_dir: DirectoryToChange = None, as_json: AsJson = False) -> None:
     this server first; the others join it. Run it again if it failed half-way. If etcd lost its data, run it on the node
     that has the newest data.
     """
-    with failures_shown():
-        from pynun.cli.offline.audited import recorded
-        from pynun.cli.offline.data_folder import opened_store
-        from pynun.cluster.joining import begin_cluster
+    from pynun.cli.offline.audited import recorded
+    from pynun.cli.offline.data_folder import opened_store
+    from pynun.cluster.joining import begin_cluster
 
-        folder = folder_to_change(data_dir)
-        if not (folder / "data.mdb").exists():
-            raise CommandError(f"{folder} has no data: servers with empty folders begin a cluster by themselves")
-        with (
-            _asked(environment_for(folder, os.environ)) as (caller, keys),
-            recorded(folder, "begin-cluster"),
-            opened_store(folder) as store,
-        ):
-            state = begin_cluster(store, caller, keys)
-        done = {"id": state.id, "batch": state.head}
-        show_done(done, as_json, f"the data in {folder} is that of a cluster now: start this server with NUN_ETCD")
+    folder = folder_to_change(data_dir)
+    if not (folder / "data.mdb").exists():
+        raise CommandError(f"{folder} has no data: servers with empty folders begin a cluster by themselves")
+    with (
+        _asked(environment_for(folder, os.environ)) as (caller, keys),
+        recorded(folder, "begin-cluster"),
+        opened_store(folder) as store,
+    ):
+        state = begin_cluster(store, caller, keys)
+    done = {"id": state.id, "batch": state.head}
+    show_done(done, as_json, f"the data in {folder} is that of a cluster now: start this server with NUN_ETCD")
 
 
 @app.command()
@@ -64,18 +63,17 @@ def leave(data_dir: DirectoryToChange = None, as_json: AsJson = False) -> None:
 
     Stop all nodes first, the one that should go on alone last. etcd is not asked, and keeps what it has.
     """
-    with failures_shown():
-        from pynun.cli.offline.audited import recorded
-        from pynun.cli.offline.data_folder import opened_store
-        from pynun.cluster.joining import leave_cluster
+    from pynun.cli.offline.audited import recorded
+    from pynun.cli.offline.data_folder import opened_store
+    from pynun.cluster.joining import leave_cluster
 
-        folder = folder_to_change(data_dir)
-        if not (folder / "data.mdb").exists():
-            raise CommandError(f"{folder} has no data")
-        with recorded(folder, "leave-cluster"), opened_store(folder) as store:
-            is_changed = leave_cluster(store)
-        text = "is that of a single server now" if is_changed else "was that of a single server already"
-        show_done({"changed": is_changed}, as_json, f"the data in {folder} {text}")
+    folder = folder_to_change(data_dir)
+    if not (folder / "data.mdb").exists():
+        raise CommandError(f"{folder} has no data")
+    with recorded(folder, "leave-cluster"), opened_store(folder) as store:
+        is_changed = leave_cluster(store)
+    text = "is that of a single server now" if is_changed else "was that of a single server already"
+    show_done({"changed": is_changed}, as_json, f"the data in {folder} {text}")
 
 
 @app.command()
@@ -84,16 +82,15 @@ def status(as_json: AsJson = False) -> None:
 
     role: owner, following, or away. behind: batches of changes that it has not got yet.
     """
-    with failures_shown():
-        from pynun.cluster.overview import read_overview
+    from pynun.cluster.overview import read_overview
 
-        environ, _ = settings_of_server(os.environ, None)
-        with _asked(environ) as (caller, keys):
-            found = read_overview(caller, keys)
-        rows: list[dict[str, Any]] = [node._asdict() for node in found]
-        show_rows(rows, ["node", "role", "behind", "version", "address"], as_json)
-        if not any(node.role == "owner" for node in found):
-            raise CommandError("no node owns the data now")
+    environ, _ = settings_of_server(os.environ, None)
+    with _asked(environ) as (caller, keys):
+        found = read_overview(caller, keys)
+    rows: list[dict[str, Any]] = [node._asdict() for node in found]
+    show_rows(rows, ["node", "role", "behind", "version", "address"], as_json)
+    if not any(node.role == "owner" for node in found):
+        raise CommandError("no node owns the data now")
 
 
 @contextlib.contextmanager
