@@ -1,4 +1,4 @@
-"""What the committer, and whoever makes one, need of a store."""
+"""What the committer, and the code that makes one, need of a store."""
 
 from __future__ import annotations
 

@@ -120,18 +120,15 @@ class EtcdCluster:
         election_ms: int = 500,
         certificates: Certificates | None = None,
         options: Sequence[str] = (),
-        has_fsync: bool = False,
     ) -> None:
-        """Without `has_fsync`, entries survive a kill but no loss of power. `options` are more options of etcd."""
+        """`options` are more options of etcd. It does not sync: entries survive a kill, but no loss of power."""
         self._folder = folder
         self._count = count
         self._certificates = certificates
         self._options = [
             *("--election-timeout", str(election_ms), "--heartbeat-interval", str(election_ms // 5)),
-            *("--log-level", "warn", *options),
+            *("--log-level", "warn", "--unsafe-no-fsync", *options),
         ]
-        if not has_fsync:
-            self._options.append("--unsafe-no-fsync")
         if certificates is not None:
             self._options += ["--client-cert-auth", "--trusted-ca-file", str(certificates.authority)]
             self._options += ["--cert-file", str(certificates.certificate), "--key-file", str(certificates.key)]
