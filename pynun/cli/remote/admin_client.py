@@ -162,9 +162,11 @@ def results_of(target: Target, response: Response) -> list[str]:
 
 def _is_full(response: Response) -> bool:
     """Whether the server itself is full, rather than a proxy without a server."""
+    if response.status != HTTP_UNAVAILABLE:
+        return False
     from pynun.protocol.messages import TOO_MANY_CONNECTIONS  # seldom needed
 
-    return response.status == HTTP_UNAVAILABLE and response.text == TOO_MANY_CONNECTIONS
+    return response.text == TOO_MANY_CONNECTIONS
 
 
 def one_line(text: str) -> str:
