@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pynun import limits
 from pynun import setting_values as values
+from pynun.administrator_settings import PASSWORD, USER
 from pynun.cluster_settings import CLUSTER_SETTINGS, ClusterValues, complete
 from pynun.errors import SettingsError
 from pynun.original_settings import ORIGINAL_SETTINGS
-from pynun.secret_file import read_secret_file
-from pynun.setting import Setting
+from pynun.setting import Given, Setting, find, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,28 +39,9 @@ class Durability(enum.Enum):
     RELAXED = "relaxed"
 
 
-class Credentials(NamedTuple):
-    """Who the administrator is, as far as it is known: a prompt may still add what is None."""
-
-    user: str | None
-    password: str | None
-
-    def __repr__(self) -> str:
-        return f"Credentials(user={self.user!r}, password={'<hidden>' if self.password else None})"
-
-
 def _durability(text: str) -> Durability:
     return Durability(values.word(*(member.value for member in Durability))(text))
 
-
-USER = Setting(
-    name="NUN_USER", default="", parse=values.user_name, field="user", option="-u/--user", secret=True,
-    help="The administrator's user name. Must be given.",
-)  # fmt: skip
-PASSWORD = Setting(
-    name="NUN_PWD", default="", parse=values.password, field="password", option="-p/--pwd", secret=True,
-    help="The administrator's password, which is also the token of the database $admin. Must be given.",
-)  # fmt: skip
 
 SETTINGS: tuple[Setting, ...] = (
     USER,
@@ -311,13 +292,6 @@ class Settings(ClusterValues):
     """The variables (or options) that were set, not to their default, and have no effect on a single node."""
 
 
-class _Given(NamedTuple):
-    """A setting's text and where it came from, in words for an error."""
-
-    text: str
-    source: str
-
-
 def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Settings:
     """Read all settings.
 
@@ -329,8 +303,8 @@ def load(environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> Set
     is_given: dict[str, bool] = {}
     unused: list[str] = []
     for setting in SETTINGS:
-        given = _find(setting, environ, overrides)
-        value = _parse(setting, given or _Given(setting.default, setting.name))
+        given = find(setting, environ, overrides)
+        value = parse(setting, given or Given(setting.default, setting.name))
         if setting.field:
             is_given[setting.field] = given is not None
             found[setting.field] = value
@@ -372,7 +346,7 @@ def wrong_values(environ: Mapping[str, str], overrides: Mapping[str, str | None]
     found = []
     for setting in SETTINGS:
         try:
-            _parse(setting, _find(setting, environ, overrides) or _Given(setting.default, setting.name))
+            parse(setting, find(setting, environ, overrides) or Given(setting.default, setting.name))
         except SettingsError as error:
             found.append(str(error))
     return found
@@ -405,46 +379,5 @@ def load_fields(environ: Mapping[str, str], *fields: str) -> tuple[Any, ...]:
     """Some settings alone, by their fields, for commands that work on the data folder. Raises SettingsError."""
     rows = {setting.field: setting for setting in SETTINGS}
     return tuple(
-        _parse(row, _find(row, environ, {}) or _Given(row.default, row.name)) for row in (rows[name] for name in fields)
+        parse(row, find(row, environ, {}) or Given(row.default, row.name)) for row in (rows[name] for name in fields)
     )
-
-
-def load_credentials(environ: Mapping[str, str], user: str | None, password: str | None) -> Credentials:
-    """The administrator's credentials alone, for the commands that talk to a running server. Raises SettingsError."""
-    overrides = {USER.name: user, PASSWORD.name: password}
-    found = [
-        _parse(setting, given) if (given := _find(setting, environ, overrides)) else None
-        for setting in (USER, PASSWORD)
-    ]
-    return Credentials(*found)
-
-
-def _find(setting: Setting, environ: Mapping[str, str], overrides: Mapping[str, str | None]) -> _Given | None:
-    """The setting's text where it was given, the command line first; None if nowhere."""
-    if override := overrides.get(setting.name):
-        return _Given(override, setting.option or setting.name)
-    text = environ.get(setting.name)
-    if setting.secret and setting.effect and (path := environ.get(file_name := f"{setting.name}_FILE")):
-        if text:
-            raise SettingsError(f"{setting.name} and {file_name} are both set: keep one of them")
-        return _Given(read_secret_file(path, file_name), file_name)
-    return _Given(text, setting.name) if text else None
-
-
-_LISTS = (values.comma_separated, values.etcd_urls, values.origins, values.networks)
-
-
-def _parse(setting: Setting, given: _Given) -> Any:  # noqa: ANN401 - each row has a type of its own
-    """The value of a setting; None when it has neither text nor default. Raises SettingsError."""
-    if not given.text:
-        return () if setting.parse in _LISTS else None
-    shown = "its value" if setting.secret else repr(given.text)
-    try:
-        # The environment may hold bytes that are no text (to Python surrogates); no client can send those.
-        given.text.encode()
-    except UnicodeEncodeError:
-        raise SettingsError(f"{given.source}: {shown} is not valid UTF-8 text") from None
-    try:
-        return setting.parse(given.text)
-    except ValueError as error:
-        raise SettingsError(f"{given.source}: {shown} is not accepted; accepted: {error}") from None

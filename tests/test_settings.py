@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pynun.administrator_settings import load_credentials
 from pynun.errors import SettingsError
 from pynun.protocol.framing import http_commands, websocket_commands, words
 from pynun.secret_file import read_secret_file
@@ -20,7 +21,6 @@ from pynun.settings import (
     Durability,
     Settings,
     load,
-    load_credentials,
 )
 from pynun.storage.schema import FILES
 

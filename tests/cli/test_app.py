@@ -22,7 +22,10 @@ EXEC_SECONDS_MAX = 0.2
 EXEC_RATIO_MAX = 4.0  # measured on a busy machine: 2.0 to 2.7
 EXEC_RUNS = 5
 
-NOT_FOR_EXEC = ("trio", "lmdb", "argon2", "rich", "prompt_toolkit", "h11", "asyncio", "pynun.engine", "pynun.storage")
+NOT_FOR_EXEC = (
+    *("trio", "lmdb", "argon2", "rich", "prompt_toolkit", "h11", "asyncio"),
+    *("pynun.engine", "pynun.storage", "pynun.settings", "pynun.protocol.messages"),
+)
 
 
 @pytest.mark.parametrize("command", [command for command in cli_reference.COMMANDS if command and " " not in command])

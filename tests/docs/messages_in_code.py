@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULES = (
-    *("pynun/audit_file.py", "pynun/cluster_settings.py", "pynun/secret_file.py", "pynun/settings.py", "pynun/cli"),
-    *("pynun/cluster", "pynun/demo", "pynun/server", "pynun/storage", "pynun/commit", "pynun/backup", "pynun/transfer"),
-    "pynun/transports/input_budget.py",
+    *("pynun/audit_file.py", "pynun/cluster_settings.py", "pynun/secret_file.py", "pynun/setting.py"),
+    *("pynun/settings.py", "pynun/transports/input_budget.py"),
+    *("pynun/cli", "pynun/cluster", "pynun/demo", "pynun/server", "pynun/storage"),
+    *("pynun/commit", "pynun/backup", "pynun/transfer"),
 )
 SCRIPTS = ("scripts/environment.sh", "scripts/installer/install.sh", "scripts/installer/uninstall.sh")
 

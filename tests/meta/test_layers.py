@@ -29,8 +29,8 @@ LAYERS = (
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 BELOW_ALL = {
-    *("audit_file", "certificate_authority", "cluster_settings", "errors", "folders", "histogram", "limits"),
-    "original_settings",
+    *("administrator_settings", "audit_file", "certificate_authority", "cluster_settings", "errors", "folders"),
+    *("histogram", "limits", "original_settings"),
     *("secret_file", "setting", "setting_values", "settings", "stop_signals", "timestamps", "unix_socket"),
 }
 """Modules that every layer may import, and that import no layer; `pynun` itself is only its version."""

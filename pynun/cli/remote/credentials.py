@@ -12,13 +12,13 @@ import urllib.parse
 from typing import TYPE_CHECKING
 
 from pynun import unix_socket
+from pynun.administrator_settings import PASSWORD, load_credentials
 from pynun.cli.errors import UsageError
 from pynun.cli.output.tables import note
 from pynun.cli.remote.sendable import check_for_websocket, is_http_word
 from pynun.errors import SettingsError
 from pynun.secret_file import read_secret_file
 from pynun.setting_values import carriers_of_password
-from pynun.settings import PASSWORD, load_credentials
 
 if TYPE_CHECKING:
     from pynun.cli.options import Connection
