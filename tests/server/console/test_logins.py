@@ -126,7 +126,16 @@ def test_time_ends_it_and_use_prolongs_it() -> None:
     assert logins.find(token) is None
     assert login.is_ended
     token = logins.begin(session)
-    now += limits.CONSOLE_IDLE_SECONDS
+    login = logins.find(token)
+    assert login is not None
+    ended: list[str] = []
+    login.connections.add(lambda: ended.append("its page"))
+    now += limits.CONSOLE_IDLE_SECONDS - 1
+    logins.sweep()
+    assert ended == []
+    now += 1
+    logins.sweep()
+    assert ended == ["its page"], "an open page too, when nobody asks"
     assert logins.find(token) is None
 
 

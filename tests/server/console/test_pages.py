@@ -232,7 +232,8 @@ def test_backups_are_made_verified_and_downloaded(console: Server, backups: Path
         assert head.headers["content-length"] == str(len(found.body))
         assert client.request(AUTH).text == "valid auth\n", "no body came before this answer"
     (backups / "secret").write_text("x")
-    for other in ("secret", "../data/dbs/data.mdb", "nun-db-20000101T000000Z.backup"):
+    (backups / "nun-db-20210101T000000Z.backup").symlink_to(backups / "secret")
+    for other in ("secret", "nun-db-20210101T000000Z.backup", "../data/dbs/data.mdb", "nun-db-20000101T000000Z.backup"):
         assert browser.get(f"/console/backup-download?name={other}").status == 409
     damaged = backups / "nun-db-20200101T000000Z.backup"
     damaged.write_bytes(found.body[:-100])
