@@ -17,7 +17,7 @@ window.config.nunDb = {settings};
 
 
 def load_files() -> dict[str, bytes]:
-    """The modules by their name, and `package.json`, by which a checkout of the viewer links them."""
+    """The modules by their name."""
     files = {
         item.name: item.read_bytes()
         for item in importlib.resources.files("pynun.ohif").joinpath("static").iterdir()
