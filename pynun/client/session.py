@@ -25,7 +25,7 @@ class Session:
     is_arbiter: bool = False
     watched: set[str] = field(default_factory=set)
     """The keys whose watch was asked for by a command text rather than through `Client.watch`."""
-    _ephemeral: dict[str, str] = field(default_factory=dict)
+    ephemeral: dict[str, str] = field(default_factory=dict)
     """The command that last set each ephemeral key of the selected database."""
     _auth: str | None = field(default=None, repr=False)
     _use: str | None = field(default=None, repr=False)
@@ -40,12 +40,12 @@ class Session:
         if name in USE_COMMANDS:
             self._use = command
             if self.database != arguments[0]:
-                self._ephemeral.clear()
+                self.ephemeral.clear()
             self.database = arguments[0]
         elif name == "set-ephemeral":
-            self._ephemeral[arguments[0]] = command
+            self.ephemeral[arguments[0]] = command
         elif name == "remove":
-            self._ephemeral.pop(arguments[0], None)
+            self.ephemeral.pop(arguments[0], None)
         elif name == "arbiter":
             self.is_arbiter = True
         elif name == "watch":
@@ -57,11 +57,9 @@ class Session:
             self.is_arbiter = False  # to be an arbiter is to watch `$conflicts` (docs/protocol.md section 5)
 
     def commands(self) -> list[str]:
-        """What a new connection has to be sent before anything else, watches aside; each must succeed."""
+        """What a new connection has to be sent before anything else; each must succeed."""
         arbiter = "arbiter" if self.is_arbiter else None
-        return [
-            command for command in (self._auth, self._use, arbiter, *self._ephemeral.values()) if command is not None
-        ]
+        return [command for command in (self._auth, self._use, arbiter) if command is not None]
 
 
 def raise_refusal(reply: Reply) -> None:

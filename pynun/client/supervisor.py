@@ -192,11 +192,14 @@ class Supervisor:
     async def _restore(self, connection: Connection) -> None:
         for command in self.session.commands():
             raise_refusal(await connection.request(command))
+        ephemeral = [connection.send(Request(command)) for command in self.session.ephemeral.values()]
         watches = []
         for key in dict.fromkeys((*self._watches, *self.session.watched)):
             watches.append((key, connection.send(Request(f"watch {key}"))))
             if any(watch.is_catching_up for watch in self._watches.get(key, ())):
                 connection.send(Request(f"get-safe {key}", on_message=partial(self._take_missed, key)))
+        for request in ephemeral:  # one is refused if its key is stored meanwhile, or a permission was taken away
+            await request.wait_reply()
         for key, request in watches:
             reply = await request.wait_reply()
             if reply.error is None:

@@ -23,6 +23,7 @@ from pynun.client import (
 )
 from tests.client.conftest import make_database
 from tests.client.peer import TEST_TIMEOUT_S, trio_test
+from tools.clients.exact_clients import http_post
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server, new_folder
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ async def start(server: Server) -> None:
     await trio.to_thread.run_sync(server.start)
 
 
+async def allow_only(server: Server, database: Database, permissions: str) -> None:
+    command = f"auth {server.credentials}; use-db {database.name} {database.token}; set-permissions all {permissions}"
+    await trio.to_thread.run_sync(http_post, server.http, command)
+
+
 async def wait_for(events: Events, kind: type[Event]) -> None:
     async for event in events:
         if isinstance(event, kind):
@@ -64,6 +70,8 @@ async def test_an_ephemeral_key_is_set_again(server: Server) -> None:
         await client.set_ephemeral("here-ana", "in room 3")
         await client.set_ephemeral("here-ben", "gone")
         await client.remove("here-ben")
+        await client.set_ephemeral("not-allowed-later", "1")
+        await allow_only(server, database, "rw here-*")
         events = client.events()
         await kill(server)
         await wait_for(events, ConnectionLost)
