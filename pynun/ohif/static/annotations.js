@@ -9,6 +9,7 @@ import { Authors } from './authors.js';
 import { complain } from './complaints.js';
 import { cleanName, isColour } from './names.js';
 import { guarded } from './viewer.js';
+import { isPoint } from './views.js';
 
 const PREFIX = 'annotation-';
 const CALL = 'annotations';
@@ -332,7 +333,6 @@ function rgb(colour) {
 
 /** Whether a value of another browser is an annotation: it may be anything. */
 function isAnnotation(value) {
-  const isPoint = (point) => Array.isArray(point) && point.length === 3 && point.every(Number.isFinite);
   return (
     typeof value?.tool === 'string' &&
     /^\w{1,40}$/.test(value.tool) &&

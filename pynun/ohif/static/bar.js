@@ -98,7 +98,7 @@ export class Bar {
 
   /**
    * Shows everything else: {state, detail, isOn, role, roleName, people: [{name, colour, isLeader, isAway, hand}], may:
-   * {action: true, false for disabled, undefined for absent}, isSignedIn}.
+   * {action: true, false for disabled, undefined for absent}}.
    */
   show(what) {
     const shown = JSON.stringify(what);

@@ -54,7 +54,7 @@ export class Connection {
 
   /**
    * `login` is {db, user, token}. Handlers: onState(state, detail) with connecting, connected, lost or refused;
-   * onOpen() after each login; onEvent(key, text, version); onRemoved(key); onAnswer(key, error) after each change,
+   * onOpen() after each login; onEvent(key, text); onRemoved(key); onAnswer(key, error) after each change,
    * error null if it was made; onRoundTrip(milliseconds); isFrameDue(), whether `flush` will be called in this frame.
    */
   constructor(url, login, handlers) {
@@ -109,7 +109,7 @@ export class Connection {
     if (this.#watched.delete(key) && this.#isReady) this.#send([{ text: `unwatch ${key}` }]);
   }
 
-  /** Gets a key's text and version, for `onValue(text, version)`; text is undefined if it is absent or denied. */
+  /** Gets a key's text, for `onValue(text)`: undefined if the key is absent or denied. */
   get(key, onValue) {
     if (this.#isReady) this.#send([{ text: `get-safe ${key}`, onValue }]);
   }
@@ -247,11 +247,10 @@ export class Connection {
     const [word, first = ''] = text.split(' ', 2);
     const rest = text.slice(word.length + 1 + first.length + 1);
     if (word === 'changed-version') {
-      const [version] = rest.split(' ', 1);
-      this.#handlers.onEvent(first, rest.slice(version.length + 1), Number(version));
+      this.#handlers.onEvent(first, rest.slice(rest.indexOf(' ') + 1));
     } else if (word === 'removed') this.#handlers.onRemoved(first);
     else if (word === 'value-version')
-      this.#answer = { version: Number(first), text: rest === '<Empty>' ? undefined : rest };
+      this.#answer = { text: rest === '<Empty>' ? undefined : rest };
     else if (word === 'keys') this.#answer = { keys: text.slice(5).split(',').filter(Boolean) };
     // Else `changed`, which changed-version repeats, and what an error repeats.
   }
@@ -263,7 +262,7 @@ export class Connection {
     this.#answer = null;
     if (sentAt !== undefined) this.#handlers.onRoundTrip(performance.now() - sentAt);
     if (key !== undefined) this.#handlers.onAnswer(key, error);
-    onValue?.(answer?.text, answer?.version);
+    onValue?.(answer?.text);
     onKeys?.(answer?.keys ?? []);
     onEnd?.(error);
     if (this.#asked.length > 0) this.#waitingSince = performance.now();

@@ -20,7 +20,7 @@ export class Layout {
   #isMarked = true;
   #refused = null;
   #hasLeft = false;
-  followedAt = Infinity; // until it is known whose layout counts
+  #followedAt = Infinity; // until it is known whose layout counts
 
   constructor(viewer, sync) {
     this.#viewer = viewer;
@@ -30,7 +30,7 @@ export class Layout {
       hangingProtocolService: protocols,
       displaySetService: displaySets,
     } = viewer.services;
-    const mark = () => this.mark();
+    const mark = () => this.#mark();
     viewer.subscribe(grid, ['GRID_STATE_CHANGED', 'LAYOUT_CHANGED', 'VIEWPORTS_READY'], mark);
     viewer.subscribe(protocols, ['PROTOCOL_CHANGED'], mark);
     viewer.subscribe(displaySets, ['DISPLAY_SETS_ADDED', 'DISPLAY_SETS_CHANGED'], () => {
@@ -46,7 +46,7 @@ export class Layout {
     return this.#isBusy;
   }
 
-  mark() {
+  #mark() {
     this.#isMarked = true;
     this.#sync.plan();
   }
@@ -54,13 +54,13 @@ export class Layout {
   /** Sends the layout with the next frame, also if nobody has changed it. */
   publish() {
     this.#last = undefined;
-    this.followedAt = -Infinity;
-    this.mark();
+    this.#followedAt = -Infinity;
+    this.#mark();
   }
 
   /** Whether the layout that is shown was made here, not taken over. */
   get isOurs() {
-    return this.followedAt === -Infinity || this.#sync.hand.isAfter(this.followedAt);
+    return this.#followedAt === -Infinity || this.#sync.hand.isAfter(this.#followedAt);
   }
 
   /** Whether the room shows a study that can't be opened here: then what is shown here is nobody else's. */
@@ -93,7 +93,7 @@ export class Layout {
       this.#hasLeft = false;
       // Back from the list of studies in the room's study, a viewer shows what the room does, as one that joins.
       if (this.#sync.room.known(TOPIC)?.value?.study === layout.study) {
-        this.followedAt = performance.now();
+        this.#followedAt = performance.now();
         this.follow();
       }
     }
@@ -127,12 +127,12 @@ export class Layout {
     }
     if (isSame(wanted, this.read())) {
       this.#last = wanted;
-      this.followedAt = performance.now();
+      this.#followedAt = performance.now();
       this.#sync.panes.followAll();
       return;
     }
     this.#isBusy = true;
-    this.followedAt = Infinity; // nothing of what comes now is ours
+    this.#followedAt = Infinity; // nothing of what comes now is ours
     try {
       if (await this.#openStudy(wanted.study)) await this.#arrange(wanted);
     } catch (error) {
@@ -140,7 +140,7 @@ export class Layout {
     } finally {
       this.#isBusy = false;
       this.#last = this.read() ?? undefined;
-      this.followedAt = performance.now();
+      this.#followedAt = performance.now();
     }
     this.#sync.panes.look();
     this.#sync.panes.settle();
@@ -159,7 +159,7 @@ export class Layout {
     const to = await studies.addressOf(study);
     if (to === null) {
       this.#refused = study;
-      this.#sync.onStudyRefused(study);
+      this.#sync.onStudyRefused();
       return false;
     }
     this.#refused = null;

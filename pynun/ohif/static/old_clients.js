@@ -5,7 +5,7 @@
 // What we say to them has a sender, which they ignore, and by which each of us knows that it is not one of theirs.
 
 import { decode, encode } from './connection.js';
-import { isSame } from './views.js';
+import { isPoint, isSame } from './views.js';
 
 export class OldClients {
   #viewer;
@@ -79,7 +79,6 @@ export class OldClients {
 }
 
 function isCamera(value) {
-  const isPoint = (point) => Array.isArray(point) && point.length === 3 && point.every(Number.isFinite);
   return (
     ['focalPoint', 'position', 'viewUp', 'viewPlaneNormal'].every((name) => isPoint(value[name])) &&
     Number.isFinite(value.parallelScale) &&

@@ -4,9 +4,9 @@
 // and once a frame what it shows is compared with what was last sent or shown for others. What follows from a change
 // of others (an image that arrives, a window that adapts) is not ours: nothing is sent until a hand moves here.
 
-import { fits, isSame, readView, showView } from './views.js';
+import { fits, isPoint, isSame, readView, showView } from './views.js';
 
-export const PANES_MAX = 16;
+const PANES_MAX = 16;
 
 const EVENTS = [
   'CAMERA_MODIFIED',
@@ -27,7 +27,7 @@ export class Panes {
   #states = new Map();
   #elements = new WeakSet();
 
-  /** `sync` says what may be sent and followed, and has `room` and `hand`. */
+  /** `sync` says what may be sent and followed, and has `room`, `hand` and `layout`. */
   constructor(viewer, sync) {
     this.#viewer = viewer;
     this.#sync = sync;
@@ -47,14 +47,14 @@ export class Panes {
       if (viewport?.element) this.#listen(viewport.element);
       this.#join(index);
     });
-    this.markAll();
+    this.#markAll();
   }
 
   #join(index) {
     this.#sync.room.join(`pane-${index}`, { weight: 4, onValue: () => this.#follow(index) });
   }
 
-  markAll() {
+  #markAll() {
     for (const { viewportId } of this.#viewer.panes()) this.#marked.add(viewportId);
     this.#sync.plan();
   }
@@ -68,16 +68,12 @@ export class Panes {
   /** Sends every pane with the next frame, also those that nobody has moved. */
   publish() {
     this.#states.clear();
-    this.markAll();
+    this.#markAll();
   }
 
   /** Takes what all panes show now for what was agreed. */
   settle() {
     for (const pane of this.#viewer.panes()) this.#take(pane, this.#read(pane), true);
-  }
-
-  get isBusy() {
-    return [...this.#states.values()].some(({ isShowing }) => isShowing);
   }
 
   /** Once a frame: sends what a hand has changed here. */
@@ -91,7 +87,7 @@ export class Panes {
       if (state.isShowing) return;
       const view = this.#read(pane);
       if (view === null || isSame(view, state.last)) return;
-      const isOurs = state.last === undefined ? this.#sync.isLayoutOurs : this.#sync.hand.isAfter(state.shownAt);
+      const isOurs = state.last === undefined ? this.#sync.layout.isOurs : this.#sync.hand.isAfter(state.shownAt);
       this.#take(pane, view, false);
       // The room may have had a view of it before it was here; and what the viewer changes by itself is put right.
       if (!isOurs) this.#follow(index);
@@ -129,7 +125,7 @@ export class Panes {
 
   async #follow(index) {
     const pane = this.#viewer.panes()[index];
-    if (!pane || this.#sync.isLayoutBusy || !this.#sync.isFollowing('view')) return;
+    if (!pane || this.#sync.layout.isBusy || !this.#sync.isFollowing('view')) return;
     const state = this.#state(pane);
     if (state.isShowing) {
       state.isBehind = true;
@@ -198,7 +194,7 @@ export class Panes {
     let state = this.#states.get(pane.viewportId);
     if (!state) {
       // What a pane of ours shows while it comes to rest is ours, too.
-      const shownAt = this.#sync.isLayoutOurs ? -Infinity : performance.now();
+      const shownAt = this.#sync.layout.isOurs ? -Infinity : performance.now();
       state = { last: undefined, isShowing: false, isBehind: false, shownAt };
       this.#states.set(pane.viewportId, state);
     }
@@ -213,7 +209,6 @@ export class Panes {
 
 /** Whether a value of another browser is a view: it may be anything. */
 function isView(value) {
-  const isPoint = (point) => Array.isArray(point) && point.length === 3 && point.every(Number.isFinite);
   const { kind, camera } = value ?? {};
   return (
     ['stack', 'volume', '3d'].includes(kind) &&

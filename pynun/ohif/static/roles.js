@@ -34,7 +34,7 @@ export class Roles {
     room.join(BRING, {
       weight: 90, // after the state that it brings to
       onValue: (_, { from, isFirst }) => {
-        if (!isFirst && (this.leader === null || this.leader === from)) this.follow(from);
+        if (!isFirst && (this.leader === null || this.leader === from)) this.follow();
       },
     });
   }
@@ -81,10 +81,10 @@ export class Roles {
     this.#handlers.onChange();
   }
 
-  follow(by = null) {
+  follow() {
     const was = this.#isFollowing;
     this.#isFollowing = true;
-    this.#handlers.onJoin(by);
+    this.#handlers.onJoin();
     if (!was) this.#handlers.onChange();
   }
 

@@ -62,10 +62,6 @@ export class Room {
     return this.#topics.get(name)?.known ?? null;
   }
 
-  isPending(name) {
-    return (this.#topics.get(name)?.pending ?? null) !== null;
-  }
-
   set(name, value) {
     const topic = this.#topics.get(name);
     this.#seq += 1;

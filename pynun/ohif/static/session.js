@@ -117,14 +117,6 @@ export class Session {
     return this.isFollowing('old') && this.#roles.leader === null;
   }
 
-  get isLayoutBusy() {
-    return this.layout.isBusy;
-  }
-
-  get isLayoutOurs() {
-    return this.layout.isOurs;
-  }
-
   /** Whether nobody who may move the viewers has been here longer. */
   get isSenior() {
     const first = this.#people.others.find(({ mayMove }) => mayMove);

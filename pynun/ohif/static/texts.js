@@ -1,6 +1,6 @@
 // Everything that the bar and the button say. `nunDb.texts` in app-config.js replaces any of it, in any language.
 
-export const TEXTS = {
+const TEXTS = {
   bar: 'Live collaboration',
   connecting: 'Connecting…',
   connected: 'Connected',

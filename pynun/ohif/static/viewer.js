@@ -133,16 +133,7 @@ export const guarded =
     }
   };
 
-export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
-
-export const nextFrame = () =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, 100); // a hidden page has no frames
-    requestAnimationFrame(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Waits until a condition holds; false if it does not within the time. */
 export async function until(condition, milliseconds) {

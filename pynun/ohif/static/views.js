@@ -17,6 +17,9 @@ export function isSame(one, other) {
   return names.length === Object.keys(other).length && names.every((name) => isSame(one[name], other[name]));
 }
 
+/** Whether a value of another browser is a place or direction: it may be anything. */
+export const isPoint = (value) => Array.isArray(value) && value.length === 3 && value.every(Number.isFinite);
+
 function kindOf(viewport) {
   if (viewport.type === 'stack') return 'stack';
   return viewport.type === 'volume3d' ? '3d' : 'volume';
