@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from pynun.backup.restore import restore_backup
 from pynun.engine.overlay import Batch, Entry
 from pynun.errors import BackupError, StartError, TransferError
 from pynun.storage import schema
-from pynun.storage.environment import kept_log, open_to_read, remove_second_names
+from pynun.storage.environment import KEPT_NAME, kept_log, open_to_read, remove_second_names
 from pynun.storage.folder_view import view
 from pynun.storage.store import LmdbStore
 from pynun.storage.wal.segment import GLOB
@@ -132,10 +133,26 @@ def test_a_restore_keeps_the_old_log_with_the_old_data(disk_folder: Path, folder
     assert content(folder) == content(other)
     with pytest.raises(BackupError, match="is not a backup, but data that a restore replaced"):
         verify_backup(kept, silent)
+    (folder / "log-98.wal").write_bytes(b"of the new data")
     subprocess.run(["sh", "-euc", "\n".join(restored.way_back)], check=True)
     assert not list(folder.glob("data-before-*"))
+    assert {path.name: path.read_bytes() for path in folder.glob(GLOB)} == logs
     assert content(folder) == old
     LmdbStore(folder).close()
+
+
+def test_a_restore_keeps_what_another_kept_in_the_same_second(disk_folder: Path, folder: Path) -> None:
+    """Even if that kept only files of a log, because nothing else was there."""
+    back_up(make_folder(disk_folder / "other"), disk_folder / "other.backup")
+    log = next(folder.glob(GLOB)).name
+    seconds = range(int(time.time()), int(time.time()) + 100)
+    before = [kept_log(folder / time.strftime(KEPT_NAME, time.gmtime(second)), log) for second in seconds]
+    for path in before:
+        path.write_text("kept")
+    restored = restore_backup(disk_folder / "other.backup", folder, silent, is_replacing=True)
+    assert {path.read_text() for path in before} == {"kept"}
+    assert restored.kept is not None
+    assert kept_log(restored.kept, log).stat().st_size > len("kept")
 
 
 def test_a_restore_killed_at_any_step_is_undone_or_finished(disk_folder: Path, folder: Path) -> None:
