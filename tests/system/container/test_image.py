@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.certificates import Authority
+from tools.docs.man_pages import COMPLETIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -255,8 +256,8 @@ def test_options_alone_are_for_nun_db(engine: Engine, image: str) -> None:
     assert engine.docker("run", "--rm", image, "--help").startswith("Usage: nun-db ")
     assert engine.docker("run", "--rm", image, "-V").startswith("nun-db ")
     assert engine.docker("run", "--rm", image, "/bin/sh", "-c", "nun-db -V && echo of a shell").endswith("of a shell")
-    pages = engine.docker("run", "--rm", image, "head", "-n", "1", "/usr/local/share/man/man1/nun-db-start.1")
-    assert pages.startswith(".TH NUN-DB-START 1")
+    shares = [f"/usr/local/{path}" for path in (*COMPLETIONS.values(), "share/man/man1/nun-db-start.1")]
+    assert ".TH NUN-DB-START 1" in engine.docker("run", "--rm", image, "head", "-n", "1", *shares)
 
 
 def test_without_a_password_it_says_so(engine: Engine, image: str) -> None:
