@@ -65,8 +65,10 @@ def open_database(database: Database) -> Client:
 
 @trio_test
 async def test_an_ephemeral_key_is_set_again(server: Server) -> None:
-    database = make_database(server)
-    async with open_database(database) as client, open_database(database) as other:
+    left, database = make_database(server), make_database(server)
+    async with open_database(left) as client, open_database(database) as other:
+        await client.set_ephemeral("here-before", "in the database that it left")
+        await client.use_database(database.name, database.token)
         await client.set_ephemeral("here-ana", "in room 3")
         await client.set_ephemeral("here-ben", "gone")
         await client.remove("here-ben")
@@ -79,6 +81,7 @@ async def test_an_ephemeral_key_is_set_again(server: Server) -> None:
         await wait_for(events, ConnectionRestored)
         assert await other.get("here-ana") == "in room 3"
         assert await other.get("here-ben") is None
+        assert await other.get("here-before") is None
 
 
 @trio_test
