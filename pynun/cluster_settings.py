@@ -61,8 +61,8 @@ CLUSTER_SETTINGS: Final = (
     ),
     Setting(
         name="NUN_CLUSTER_CA", default="", parse=values.file, field="cluster_ca",
-        help="PEM file with the certificates that those of the nodes are signed by: whoever has one is a node. Unset: "
-        "NUN_ETCD_CA.",
+        help="PEM file with the certificates that those of the nodes are signed by. Anyone with a certificate that one "
+        "of them signed can act as a node. Unset: NUN_ETCD_CA.",
     ),
     Setting(
         name="NUN_CLUSTER_CERT", default="", parse=values.file, field="cluster_cert",
@@ -75,7 +75,8 @@ CLUSTER_SETTINGS: Final = (
     ),
     Setting(
         name="NUN_CLUSTER_PLAIN", default="0", parse=values.is_one, field="is_cluster_plain",
-        help="1: nodes talk to each other without TLS. Whoever reaches NUN_CLUSTER_ADDR can then pass for any client.",
+        help="1: nodes talk to each other without TLS. Anyone who can connect to NUN_CLUSTER_ADDR can then act as any "
+        "client.",
     ),
     Setting(
         name="NUN_LEASE_SECONDS", default="3", parse=values.whole_number(2, 60), unit="s", field="lease_seconds",

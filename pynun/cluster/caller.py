@@ -1,4 +1,4 @@
-"""Whoever asks etcd from a thread."""
+"""What a thread needs of a client of etcd."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Connections between nodes: TLS on which both sides show certificates, and a first line that says what for.
 
-Whoever has a certificate of the cluster is a node: its first line is believed.
+A program that shows a certificate of the cluster's authority counts as a node: what its first line says of a client is
+believed.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def _may_send_while_owner(election: Election, _now: float) -> bool:
 
 
 def _append_without_owner(keys: Keys, _term: int, number: int, value: bytes) -> Request[TransactionAnswer]:
-    """A batch is appended whoever owns the engine."""
+    """A batch is appended by any node, the owner or not."""
     return transaction(
         (CreatedAt(keys.log(number), 0), Holds(keys.head, encode_number(number - 1))),
         (Put(keys.log(number), value), Put(keys.head, encode_number(number))),

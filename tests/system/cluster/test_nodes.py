@@ -1,4 +1,4 @@
-"""Clients of three nodes: each node gives the same answers, whoever owns the engine."""
+"""Clients of three nodes: each node gives the same answers, the owner and the others."""
 
 from __future__ import annotations
 
