@@ -43,6 +43,7 @@ def test_seeds() -> None:
     assert counts["batches acknowledged"] > 50 * SEEDS
     assert counts["terms"] > 3 * SEEDS
     assert counts["batches trimmed"] > 0
+    assert counts["batches in parts"] > 0
 
 
 # --- planted faults ------------------------------------------------------------------------------------------------

@@ -47,6 +47,9 @@ KEEP_SECONDS: Final = 2.0
 ROUND_SECONDS: Final = 0.5
 """Instead of the trimmer's minute and five seconds: terms are short here."""
 
+PART_BYTES: Final = 200
+PARTS_MAX: Final = 40
+"""So many parts of a batch, which the follower does not read by one request."""
 
 _Fault = Callable[["Machine"], Coroutine[Any, Any, None]]
 
@@ -149,7 +152,7 @@ class Term:
             batch = Batch(self._store.revision + 1)
             value = f"{batch.revision}-{world.random.randrange(1 << 30)}"
             if world.random.random() < 0.05:
-                value += "-" + world.random.randbytes(records.PART_BYTES).hex()
+                value += "-" + world.random.randbytes(world.random.randrange(1, PARTS_MAX) * PART_BYTES).hex()
             batch.entries[KEY] = Entry(batch.revision, value)
             await writer.run(partial(self._store.log, batch, self._store.operations + 1))
             self._store.logged(batch)
@@ -318,6 +321,7 @@ class World:
             if number is not None and not event.is_removed:
                 assert number == len(self.log) + 1, f"batch {number} came after batch {len(self.log)}"
                 self.log.append(event.pair.value)
+                self.counts["batches in parts"] += records.decode_head(event.pair.value).parts > 0
             elif number is not None:
                 self.counts["batches trimmed"] += 1
         if self._checked != self.etcd.revision:
@@ -415,7 +419,12 @@ class World:
                 assert machine.data.operations == records.decode_head(self.log[-1]).operations
             nursery.cancel_scope.cancel()
 
-    # --- in the place of sockets -------------------------------------------------------------------------------
+    # --- in the place of sockets and threads -------------------------------------------------------------------
+
+    async def run_in_thread(self, function: Callable[..., Any], *arguments: object) -> object:
+        """The clock does not wait for real threads."""
+        await trio.sleep(self.delay())
+        return function(*arguments)
 
     async def dial(self, address: Address, _tls: object, _hello: object) -> SimpleNamespace:
         """Connect to a node's link: only to a process that lives."""
@@ -444,7 +453,8 @@ def _in_the_world(world: World) -> Iterator[None]:
             (follower, "WriterThread", Writer),
             (trimming, "KEEP_SECONDS", KEEP_SECONDS),
             (trimming, "ROUND_SECONDS", ROUND_SECONDS),
-            (records, "PART_BYTES", 200),
+            (records, "encode", partial(records.encode, part_bytes=PART_BYTES)),
+            (trio.to_thread, "run_sync", world.run_in_thread),
             (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
         ):
             stack.enter_context(patch.object(module, name, value))
