@@ -16,7 +16,7 @@ import trio
 from pynun import limits
 from pynun.cluster.link import RELAY, Hello, dial
 from pynun.cluster.relay import splice
-from pynun.server.accepting.accept import HTTP, TCP, Transport
+from pynun.server.accepting.accept import HTTP, TCP
 from pynun.server.console.guard import AT_OWNER
 from pynun.transports.counters import Counters
 from pynun.transports.http.page_server import page_answer
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from pynun.cluster.link import LinkTls
-    from pynun.server.accepting.accept import Acceptor
+    from pynun.server.accepting.accept import Acceptor, Transport
     from pynun.server.accepting.listeners import Connection
     from pynun.setting_values import Address
     from pynun.settings import Settings
@@ -63,16 +63,15 @@ class Edge:
         self.waits_to_cancel: set[trio.CancelScope] = set()
         self._stopping = trio.Event()
         self._address: Address | None = None  # of the owner's link
-        self._is_here = False
         self._changed = trio.Event()
         self._relays: dict[trio.CancelScope, tuple[socket.socket, Address]] = {}
 
-    def point_to(self, address: Address | None, *, is_here: bool) -> None:
-        """From now on the owner's link is there; None: there is no owner. `is_here` if that is this node itself.
+    def point_to(self, address: Address | None) -> None:
+        """From now on the owner's link is there, which may be this node's own; None: there is no owner.
 
         Connections that were passed on to another one end: it may have been cut off, and answers nothing any more.
         """
-        self._address, self._is_here = address, is_here
+        self._address = address
         self._changed.set()
         self._changed = trio.Event()
         if address is not None:
@@ -82,11 +81,8 @@ class Edge:
 
     # --- holding -----------------------------------------------------------------------------------------------
 
-    async def hold(self, transport: Transport[Any], connection: Connection, deadline: float) -> bool:
-        """Wait until there is an owner, the client asks for a page, or until the deadline. Reads nothing.
-
-        Returns whether the owner is this node.
-        """
+    async def hold(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
+        """Wait until there is an owner, the client asks for a page, or until the deadline. Reads nothing."""
         with trio.move_on_at(deadline):
             async with trio.open_nursery() as nursery:
                 if transport.name != TCP.name and not (self._is_encrypted and connection.system_user is None):
@@ -94,7 +90,6 @@ class Edge:
                 while self._address is None:
                     await self._changed.wait()
                 nursery.cancel_scope.cancel()
-        return self._is_here
 
     async def _wait_for_page(self, connection: Connection, scope: trio.CancelScope) -> None:
         with contextlib.suppress(OSError):
@@ -114,8 +109,7 @@ class Edge:
         await self._handle(HTTP, self._say_where_console_is, connection)
 
     async def _handle(self, of: Transport[Any], serve: _Serve, connection: Connection) -> None:
-        transport = Transport(of.name, serve, of.refusal, of.plain_text_refusal, is_greeted=of.is_greeted)
-        await self._acceptor.handle(transport, self, self._stopping, connection)
+        await self._acceptor.handle(of._replace(serve=serve), self, self._stopping, connection)
 
     async def _say_where_console_is(
         self, connected: socket.socket, _host: Edge, _stopping: trio.Event, _client: Client

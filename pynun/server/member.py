@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 _TRANSPORTS: Final[dict[str, Transport[Any]]] = {one.name: one for one in (WEBSOCKET, HTTP, TCP)}
 
-
 _CHECK_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.5
 
@@ -159,7 +158,6 @@ class Member:
         self._link = link
         self._link_acceptor = lasting.acceptor.behind()
         self._node = Node(self._place, lasting.data, self._make_term, self._on_change)
-        self._made: Term | None = None
         monitoring = lasting.monitoring
         self._edge = Edge(
             lasting.settings, lasting.acceptor, self._place.node, self._place.tls, monitoring.health_pages
@@ -217,22 +215,20 @@ class Member:
     async def _make_term(self, store: ReplicatedStore, is_owner: Callable[[], bool]) -> Term:
         term = Term(self._lasting, store, partial(GuardedFlusher, is_owner=is_owner))
         await term.prepare_in_cluster(self._cluster_id)
-        self._made = term
         return term
 
     @property
     def _term(self) -> Term | None:
-        return (
-            self._made if self._node.term is not None and self._made is not None and self._made.is_accepting else None
-        )
+        term = self._node.term
+        return term if isinstance(term, Term) and term.is_accepting else None
 
     def _on_change(self) -> None:
         owner = self._node.owner
         if self._term is not None:
-            self._edge.point_to(self._place.address, is_here=True)
+            self._edge.point_to(self._place.address)
             return
         self._lasting.monitoring.rest()
-        self._edge.point_to(None if owner is None else owner.link, is_here=False)
+        self._edge.point_to(None if owner is None else owner.link)
 
     # --- connections -------------------------------------------------------------------------------------------
 
