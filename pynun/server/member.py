@@ -16,7 +16,7 @@ from pynun.cluster.etcd.blocking_client import BlockingClient
 from pynun.cluster.etcd.checks import check
 from pynun.cluster.etcd.client import Client
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.members import Login, Members, parse_urls, tls_context
+from pynun.cluster.etcd.members import SETTINGS_FIELDS, members_of
 from pynun.cluster.guarded_flusher import GuardedFlusher
 from pynun.cluster.joining import PatientCaller, enter, hold_name
 from pynun.cluster.keys import Keys
@@ -35,8 +35,8 @@ from pynun.transports.sockets import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+    from pynun.cluster.etcd.members import Members
     from pynun.cluster.replicated_store import ReplicatedStore
     from pynun.server.accepting.accept import Transport
     from pynun.server.accepting.listeners import Connection, SocketListener
@@ -59,20 +59,6 @@ class Membership(NamedTuple):
     place: Place
 
 
-ETCD_FIELDS: Final = ("etcd_urls", "etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password")
-
-
-def etcd_members(
-    urls: tuple[str, ...], ca: Path | None, cert: Path | None, key: Path | None, user: str | None, password: str | None
-) -> Members:
-    """etcd, by the values of the settings of `ETCD_FIELDS`. Raises SettingsError."""
-    found = parse_urls(",".join(urls))
-    tls = None
-    if any(member.is_tls for member in found):
-        tls = tls_context(*(None if file is None else str(file) for file in (ca, cert, key)))
-    return Members(found, tls, None if user is None or password is None else Login(user, password))
-
-
 def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callable[[str], None]) -> Membership:
     """Find this node's place. Waits for etcd; raises StartError, SettingsError, and Stopped for a signal.
 
@@ -91,7 +77,7 @@ def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callab
         tls = link_tls(settings.cluster_ca, settings.cluster_cert, settings.cluster_key)
     keys = Keys(settings.cluster_name)
     name = settings.node_name or socket.gethostname()
-    members = etcd_members(*(getattr(settings, field) for field in ETCD_FIELDS))
+    members = members_of(*(getattr(settings, field) for field in SETTINGS_FIELDS))
     tell("asking etcd")
     with BlockingClient(members) as client:
         caller = PatientCaller(client, pause)

@@ -28,4 +28,4 @@ def running_etcd(count: int = 1, *, election_ms: int = 500) -> Iterator[EtcdClus
 
 def members_of(etcd: EtcdCluster) -> Members:
     """How clients reach it."""
-    return Members(parse_urls(etcd.urls))
+    return Members(parse_urls(etcd.urls.split(",")))

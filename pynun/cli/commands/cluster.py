@@ -97,12 +97,12 @@ def status(as_json: AsJson = False) -> None:
 def _asked(environ: Mapping[str, str]) -> Iterator[tuple[PatientCaller, Keys]]:
     """etcd, as the settings name it. Raises SettingsError and CommandError."""
     from pynun.cluster.etcd.blocking_client import BlockingClient
+    from pynun.cluster.etcd.members import SETTINGS_FIELDS, members_of
     from pynun.cluster.joining import PatientCaller
     from pynun.cluster.keys import Keys
-    from pynun.server.member import ETCD_FIELDS, etcd_members
     from pynun.settings import load_fields
 
-    urls, *rest = load_fields(environ, *ETCD_FIELDS)
+    urls, *rest = load_fields(environ, *SETTINGS_FIELDS)
     if not urls:
         raise CommandError("NUN_ETCD is not set: it names the etcd of the cluster (docs/cluster.md)")
     (name,) = load_fields(environ, "cluster_name")
@@ -113,5 +113,5 @@ def _asked(environ: Mapping[str, str]) -> Iterator[tuple[PatientCaller, Keys]]:
             raise NoConnectionError(f"etcd does not answer: {client.trouble}")
         time.sleep(seconds)
 
-    with BlockingClient(etcd_members(urls, *rest)) as client:
+    with BlockingClient(members_of(urls, *rest)) as client:
         yield PatientCaller(client, pause), Keys(name)

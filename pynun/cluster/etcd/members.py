@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from pynun.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+    from urllib.parse import SplitResult
 
 
 class Member(NamedTuple):
@@ -45,21 +47,29 @@ class Members(NamedTuple):
     login: Login | None = None
 
 
-def parse_urls(text: str) -> tuple[Member, ...]:
-    """The members named by URLs with commas between. Raises ValueError with what is wrong."""
-    return tuple(_member(part.strip()) for part in text.split(","))
+SETTINGS_FIELDS: Final = ("etcd_urls", "etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password")
 
 
-def _member(text: str) -> Member:
-    split = urlsplit(text)
-    if split.scheme not in ("http", "https") or not split.hostname:
-        raise ValueError(f"{text!r} is not a URL such as http://127.0.0.1:2379")
-    if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
-        raise ValueError(f"{text!r} has more than a host and a port")
+def members_of(
+    urls: tuple[str, ...], ca: Path | None, cert: Path | None, key: Path | None, user: str | None, password: str | None
+) -> Members:
+    """etcd, by the values of the settings of `SETTINGS_FIELDS`. Raises SettingsError."""
+    found = parse_urls(urls)
+    tls = tls_context(ca, cert, key) if any(member.is_tls for member in found) else None
+    return Members(found, tls, None if user is None or password is None else Login(user, password))
+
+
+def parse_urls(urls: Iterable[str]) -> tuple[Member, ...]:
+    """The members at these URLs, as `pynun.setting_values.etcd_urls` lets them pass."""
+    return tuple(_member(urlsplit(url)) for url in urls)
+
+
+def _member(split: SplitResult) -> Member:
+    assert split.hostname is not None
     return Member(split.hostname, split.port or 2379, split.scheme == "https")
 
 
-def tls_context(ca_file: str | None, certificate_file: str | None, key_file: str | None) -> ssl.SSLContext:
+def tls_context(ca_file: Path | None, certificate_file: Path | None, key_file: Path | None) -> ssl.SSLContext:
     """What to trust, the system's certificates without `ca_file`, and what to show. Raises SettingsError."""
     context = ssl.create_default_context()
     try:
@@ -68,7 +78,7 @@ def tls_context(ca_file: str | None, certificate_file: str | None, key_file: str
         if certificate_file is not None:
             context.load_cert_chain(certificate_file, key_file)
     except (OSError, ssl.SSLError) as error:
-        names = ", ".join(name for name in (ca_file, certificate_file, key_file) if name is not None)
+        names = ", ".join(str(name) for name in (ca_file, certificate_file, key_file) if name is not None)
         raise SettingsError(f"etcd's certificates can't be used ({names}): {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -248,8 +249,8 @@ def test_tls_with_client_certificates(authority: Authority) -> None:
     own_certificate, own_key = authority.issue("node", ["node.example"])
     files = Certificates(authority.file, certificate, key)
     with new_folder() as folder, EtcdCluster(folder, certificates=files) as etcd:
-        tls = tls_context(str(authority.file), str(own_certificate), str(own_key))
-        members = Members(parse_urls(etcd.urls), tls)
+        tls = tls_context(authority.file, own_certificate, own_key)
+        members = Members(parse_urls(etcd.urls.split(",")), tls)
         with BlockingClient(members) as client:
             client.call(gateway.put(b"a", b"1"), soon())
             assert client.call(gateway.read(b"a"), soon()).pairs
@@ -262,7 +263,7 @@ def test_tls_with_client_certificates(authority: Authority) -> None:
                         pass
 
         trio.run(ask)
-        for refused in (tls_context(str(authority.file), None, None), ssl.create_default_context()):
+        for refused in (tls_context(authority.file, None, None), ssl.create_default_context()):
             with (
                 BlockingClient(members._replace(tls=refused)) as client,
                 pytest.raises(UnreachableError, match=r"certificate"),
@@ -272,10 +273,10 @@ def test_tls_with_client_certificates(authority: Authority) -> None:
 
 def test_certificates_that_are_missing(authority: Authority) -> None:
     with pytest.raises(SettingsError, match="/no/such/file"):
-        tls_context("/no/such/file", None, None)
+        tls_context(Path("/no/such/file"), None, None)
     certificate, _ = authority.issue("one")
     with pytest.raises(SettingsError, match="certificates can't be used"):
-        tls_context(str(authority.file), str(certificate), None)
+        tls_context(authority.file, certificate, None)
 
 
 @pytest.fixture(scope="module")
