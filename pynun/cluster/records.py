@@ -32,11 +32,7 @@ _head = struct.Struct(">BQQH")
 
 
 class RecordError(Exception):
-    """A value of the log can't be read: it is damaged, or its parts are not all there."""
-
-
-class NewerFormatError(RecordError):
-    """The value has a format of a newer version."""
+    """A value of the log can't be read: it is damaged, of a newer version, or its parts are not all there."""
 
 
 class Encoded(NamedTuple):
@@ -80,7 +76,7 @@ def encode(term: int, operations: int, entries: Mapping[bytes, Entry | None], pa
 def decode_head(value: bytes) -> Head:
     """What a value says before its changes. Raises RecordError."""
     if value and value[0] > FORMAT:
-        raise NewerFormatError(f"a batch has format {value[0]}, and this version reads up to {FORMAT}: upgrade it")
+        raise RecordError(f"a batch has format {value[0]}, and this version reads up to {FORMAT}: upgrade it")
     if len(value) < _head.size or value[0] == 0:
         raise RecordError("the head of a batch is damaged")
     _, term, operations, parts = _head.unpack_from(value)

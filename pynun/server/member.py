@@ -16,7 +16,7 @@ from pynun.cluster.etcd.blocking_client import BlockingClient
 from pynun.cluster.etcd.checks import check
 from pynun.cluster.etcd.client import Client
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.members import SETTINGS_FIELDS, members_of
+from pynun.cluster.etcd.members import SETTINGS_FIELDS, etcd_members
 from pynun.cluster.guarded_flusher import GuardedFlusher
 from pynun.cluster.joining import PatientCaller, enter, hold_name
 from pynun.cluster.keys import Keys
@@ -77,7 +77,7 @@ def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callab
         tls = link_tls(settings.cluster_ca, settings.cluster_cert, settings.cluster_key)
     keys = Keys(settings.cluster_name)
     name = settings.node_name or socket.gethostname()
-    members = members_of(*(getattr(settings, field) for field in SETTINGS_FIELDS))
+    members = etcd_members(*(getattr(settings, field) for field in SETTINGS_FIELDS))
     tell("asking etcd")
     with BlockingClient(members) as client:
         caller = PatientCaller(client, pause)

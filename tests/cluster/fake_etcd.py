@@ -163,9 +163,6 @@ class FakeEtcd:
             answer["more"] = True
         return answer
 
-    def _delete_alone(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return dict(self._delete(asked, self.revision + 1)["response_delete_range"])
-
     def _delete(self, asked: dict[str, Any], revision: int) -> dict[str, Any]:
         key, end = _bytes(asked, "key"), _bytes(asked, "range_end")
         names = [name for name in sorted(self.pairs) if _is_within(name, key, end)]
@@ -241,7 +238,6 @@ _HANDLERS: Final[dict[str, Callable[[FakeEtcd, dict[str, Any]], dict[str, Any]]]
     "/v3/maintenance/status": FakeEtcd._status,
     "/v3/kv/put": FakeEtcd._put_alone,
     "/v3/kv/range": FakeEtcd._read,
-    "/v3/kv/deleterange": FakeEtcd._delete_alone,
     "/v3/kv/txn": FakeEtcd._transaction,
     "/v3/lease/grant": FakeEtcd._grant,
     "/v3/lease/keepalive": FakeEtcd._renew,

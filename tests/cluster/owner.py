@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pynun.cluster.etcd.gateway import delete, grant, put
+from pynun.cluster.etcd.gateway import Delete, grant, put, transaction
 from pynun.cluster.keys import Keys, Owner, encode_number
 from pynun.cluster.replicated_store import ReplicatedStore
 from pynun.cluster.transactions import campaign, judge_campaign
@@ -43,7 +43,7 @@ def own(data: LmdbStore, etcd: FakeEtcd, *, caller: Caller | None = None, node: 
 
 def depose(etcd: FakeEtcd) -> None:
     """Have the lease of the owner end."""
-    etcd.call(delete(KEYS.owner))
+    etcd.call(transaction((), (Delete(KEYS.owner),)))
 
 
 def owned_store(data: LmdbStore) -> OwnedStore:

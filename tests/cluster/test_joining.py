@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.gateway import delete, grant, put, read
+from pynun.cluster.etcd.gateway import Delete, grant, put, read, transaction
 from pynun.cluster.joining import (
     LIVE_SECONDS,
     ClusterState,
@@ -109,8 +109,7 @@ def test_init_makes_the_cluster_with_the_data(data: LmdbStore, etcd: _Etcd) -> N
 def test_init_that_failed_half_way_is_run_again(data: LmdbStore, etcd: _Etcd) -> None:
     write(data)
     state = begin_cluster(data, etcd.caller, KEYS)
-    etcd.call(delete(KEYS.id))
-    etcd.call(delete(KEYS.head))  # as if it had ended after the note
+    etcd.call(transaction((), (Delete(KEYS.id), Delete(KEYS.head))))  # as if it had ended after the note
     assert begin_cluster(data, etcd.caller, KEYS) == state
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pynun.cluster import records
-from pynun.cluster.records import NewerFormatError, RecordError
+from pynun.cluster.records import RecordError
 from pynun.engine.overlay import Entry
 from tests.properties.effort import effort
 
@@ -59,5 +59,5 @@ def test_damage_is_found() -> None:
 
 def test_a_newer_format_is_refused_as_such() -> None:
     value = bytes((records.FORMAT + 1,)) + b"of another kind"
-    with pytest.raises(NewerFormatError, match="upgrade"):
+    with pytest.raises(RecordError, match="upgrade"):
         records.decode_head(value)

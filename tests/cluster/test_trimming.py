@@ -77,7 +77,7 @@ class Owned:
             if node in live:
                 self.etcd.call(gateway.put(KEYS.live(node), b""))
             else:
-                self.etcd.call(gateway.delete(KEYS.live(node)))
+                self.etcd.call(gateway.transaction((), (gateway.Delete(KEYS.live(node)),)))
 
     def trim(self, now: float) -> bool:
         return trio.run(self.trimmer.trim, now)

@@ -97,7 +97,7 @@ def status(as_json: AsJson = False) -> None:
 def _asked(environ: Mapping[str, str]) -> Iterator[tuple[PatientCaller, Keys]]:
     """etcd, as the settings name it. Raises SettingsError and CommandError."""
     from pynun.cluster.etcd.blocking_client import BlockingClient
-    from pynun.cluster.etcd.members import SETTINGS_FIELDS, members_of
+    from pynun.cluster.etcd.members import SETTINGS_FIELDS, etcd_members
     from pynun.cluster.joining import PatientCaller
     from pynun.cluster.keys import Keys
     from pynun.settings import load_fields
@@ -113,5 +113,5 @@ def _asked(environ: Mapping[str, str]) -> Iterator[tuple[PatientCaller, Keys]]:
             raise NoConnectionError(f"etcd does not answer: {client.trouble}")
         time.sleep(seconds)
 
-    with BlockingClient(members_of(urls, *rest)) as client:
+    with BlockingClient(etcd_members(urls, *rest)) as client:
         yield PatientCaller(client, pause), Keys(name)

@@ -154,7 +154,7 @@ class Client:
                 async with contextlib.aclosing(self._watch_at(member, key, end, revision, silence_seconds)) as answers:
                     async for answer in answers:
                         yield answer
-                        # While a watch catches up, the answer's own revision is ahead of its events.
+                        # Not the answer's own revision, which is ahead of its events while a watch catches up.
                         if answer.events:
                             revision = answer.events[-1].pair.modified + 1
             except LoginError as error:

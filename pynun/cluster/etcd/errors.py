@@ -9,7 +9,6 @@ from pynun.errors import PynunError
 UNAUTHENTICATED: Final = 16
 NOT_FOUND: Final = 5
 PERMISSION_DENIED: Final = 7
-OUT_OF_RANGE: Final = 11
 """Codes of gRPC, as etcd uses them."""
 
 

@@ -61,8 +61,6 @@ class Range(NamedTuple):
     count_max: int = 0
     """0 for all. A number of keys, so bound it by how large values may be."""
     is_keys_only: bool = False
-    revision: int = 0
-    """As it was at that revision; 0 for the newest."""
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"key": _text(self.key)}
@@ -72,8 +70,6 @@ class Range(NamedTuple):
             found["limit"] = str(self.count_max)
         if self.is_keys_only:
             found["keys_only"] = True
-        if self.revision:
-            found["revision"] = str(self.revision)
         return found
 
 
@@ -175,12 +171,8 @@ class Event(NamedTuple):
 class WatchAnswer(NamedTuple):
     """A message of a watch. All events of one revision are in the same message."""
 
-    revision: int
-    """etcd's when this was sent; while a watch catches up, ahead of the events."""
     events: list[Event]
-    """In the order of their revisions."""
-    is_created: bool
-    """The first message: the watch stands."""
+    """In the order of their revisions. None: the watch stands, or is alive."""
     cancelled: str | None
     """Why the watch ended; None if it goes on."""
     compacted: int
@@ -190,15 +182,9 @@ class WatchAnswer(NamedTuple):
 class StatusAnswer(NamedTuple):
     """What a member says of itself."""
 
-    member: int
     version: str
-    leader: int
-    """The member that leads; 0 if there is none."""
-    file_bytes: int
     used_bytes: int
     """Of its file; the rest is free for new entries."""
-    is_learner: bool
-    errors: list[str]
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -209,16 +195,9 @@ def put(key: bytes, value: bytes, lease: int = 0) -> Request[int]:
     return _request("/v3/kv/put", Put(key, value, lease).as_json(), _revision)
 
 
-def read(
-    key: bytes, end: bytes = b"", *, count_max: int = 0, is_keys_only: bool = False, revision: int = 0
-) -> Request[RangeAnswer]:
+def read(key: bytes, end: bytes = b"", *, count_max: int = 0, is_keys_only: bool = False) -> Request[RangeAnswer]:
     """Read a range, linearizable: the answer shows every change that was acknowledged before the request was sent."""
-    return _request("/v3/kv/range", Range(key, end, count_max, is_keys_only, revision).as_json(), _range)
-
-
-def delete(key: bytes, end: bytes = b"") -> Request[int]:
-    """Remove a range; answers with etcd's revision."""
-    return _request("/v3/kv/deleterange", Delete(key, end).as_json(), _revision)
+    return _request("/v3/kv/range", Range(key, end, count_max, is_keys_only).as_json(), _range)
 
 
 def transaction(
@@ -353,7 +332,7 @@ def _number(found: dict[str, Any], name: str) -> int:
 
 
 def _revision(found: dict[str, Any]) -> int:
-    return _number(found["header"], "revision")  # missing where a watch that asks for too much is cancelled
+    return _number(found["header"], "revision")
 
 
 def _pair(found: dict[str, Any]) -> Pair:
@@ -387,21 +366,11 @@ def _event(found: dict[str, Any]) -> Event:
 def _watch(found: dict[str, Any]) -> WatchAnswer:
     is_cancelled = bool(found.get("canceled", False))
     return WatchAnswer(
-        _revision(found),
         [_event(one) for one in found.get("events", ())],
-        bool(found.get("created", False)),
         str(found.get("cancel_reason", "")) if is_cancelled else None,
         _number(found, "compact_revision"),
     )
 
 
 def _status(found: dict[str, Any]) -> StatusAnswer:
-    return StatusAnswer(
-        int(found["header"]["member_id"]),
-        str(found["version"]),
-        _number(found, "leader"),
-        _number(found, "dbSize"),
-        _number(found, "dbSizeInUse"),
-        bool(found.get("isLearner", False)),
-        [str(one) for one in found.get("errors", ())],
-    )
+    return StatusAnswer(str(found["version"]), _number(found, "dbSizeInUse"))

@@ -50,7 +50,7 @@ class Members(NamedTuple):
 SETTINGS_FIELDS: Final = ("etcd_urls", "etcd_ca", "etcd_cert", "etcd_key", "etcd_user", "etcd_password")
 
 
-def members_of(
+def etcd_members(
     urls: tuple[str, ...], ca: Path | None, cert: Path | None, key: Path | None, user: str | None, password: str | None
 ) -> Members:
     """etcd, by the values of the settings of `SETTINGS_FIELDS`. Raises SettingsError."""
