@@ -218,7 +218,7 @@ class Node:
         self._do(election.ended(steady_seconds()))
 
     def _is_owner(self) -> bool:
-        return steady_seconds() < self._election.deadline
+        return self._election.may_send(steady_seconds())
 
     # --- what the follower sees --------------------------------------------------------------------------------
 

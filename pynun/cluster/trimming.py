@@ -13,6 +13,7 @@ from pynun.cluster import transactions
 from pynun.cluster.etcd import gateway
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.etcd.gateway import Range, prefix_end, transaction
+from pynun.cluster.keys import decode_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
@@ -92,7 +93,7 @@ class Trimmer:
         head, oldest, members, live = (one for one in answer.answers if one is not None)
         if head.first is None or oldest.first is None:
             return True
-        self._heads.append((now, int(head.first.value)))
+        self._heads.append((now, decode_number(head.first.value)))
         newest_old = 0
         while self._heads and self._heads[0][0] <= now - KEEP_SECONDS:
             newest_old = self._heads.popleft()[1]
