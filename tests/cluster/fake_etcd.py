@@ -11,6 +11,8 @@ import bisect
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import trio
+
 from pynun.cluster.etcd import gateway
 from pynun.cluster.etcd.gateway import Event, Pair
 
@@ -280,3 +282,15 @@ def _event(event: Event) -> dict[str, Any]:
 
 def _text(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
+
+
+class FakeClient:
+    """The fake etcd as the client of the loop, without watches."""
+
+    def __init__(self, etcd: FakeEtcd) -> None:
+        self._etcd = etcd
+
+    async def call(self, request: Request[AnswerT], _seconds: float) -> AnswerT:
+        """Answer at once. Raises EtcdError."""
+        await trio.lowlevel.checkpoint()
+        return self._etcd.call(request)

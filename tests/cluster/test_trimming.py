@@ -12,11 +12,10 @@ from pynun.cluster import transactions, trimming
 from pynun.cluster.etcd import gateway
 from pynun.cluster.keys import Keys, Owner, encode_number
 from pynun.cluster.trimming import KEEP_SECONDS, PRESSED_BYTES, Trimmer, trim_until
-from tests.cluster.fake_etcd import FakeEtcd
+from tests.cluster.fake_etcd import FakeClient, FakeEtcd
 
 if TYPE_CHECKING:
     from pynun.cluster.etcd.client import Client
-    from pynun.cluster.etcd.gateway import AnswerT, Request
 
 KEYS = Keys("test")
 
@@ -41,17 +40,6 @@ def test_what_may_go(synced: dict[str, int], live: str, is_pressed: bool, until:
     assert trim_until(synced, set(live), 95, is_pressed=is_pressed) == until
 
 
-class _Caller:
-    """The fake etcd as the client of the loop."""
-
-    def __init__(self, etcd: FakeEtcd) -> None:
-        self.etcd = etcd
-
-    async def call(self, request: Request[AnswerT], _seconds: float) -> AnswerT:
-        await trio.lowlevel.checkpoint()
-        return self.etcd.call(request)
-
-
 class Owned:
     """A term with nodes a, b and c, that has written so many batches; its trimmer."""
 
@@ -61,7 +49,7 @@ class Owned:
         owner = Owner("a", "127.0.0.1:3015", self.etcd.call(gateway.grant(3)).lease)
         won = transactions.judge_campaign(owner, self.etcd.call(transactions.campaign(KEYS, owner)))
         self.owner, self.term = owner, won.term
-        self.trimmer = Trimmer(cast("Client", _Caller(self.etcd)), KEYS, won.term)
+        self.trimmer = Trimmer(cast("Client", FakeClient(self.etcd)), KEYS, won.term)
         self.head = 0
         self.write(batches)
 
