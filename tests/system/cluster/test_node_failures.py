@@ -88,8 +88,10 @@ def test_an_owner_that_was_paused_answers_nothing_old(nodes: Nodes) -> None:
         clients[0].ask("set quiet old")
         for client in clients:
             assert client.ask("get quiet") == ["value old\n", "ok \n"]
+        passed_on = stack.enter_context(tcp_session(other, DATABASE))
         owner.send_signal(signal.SIGSTOP)
         nodes.wait_for_owner(other_than=name)
+        assert passed_on.wait_end(), "it would wait for the paused owner"
         with tcp_session(other, DATABASE) as newer:
             newer.ask("set quiet new")
         time.sleep(2 * LEASE_SECONDS)  # silent for over twice the lease, they ask on their old connections then
