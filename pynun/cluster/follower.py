@@ -15,6 +15,7 @@ from pynun.cluster.etcd.gateway import Range, prefix_end, read, transaction
 from pynun.cluster.joining import behind_log
 from pynun.cluster.keys import decode_number, decode_owner
 from pynun.cluster.records import RecordError
+from pynun.commit.committer import IDLE_SECONDS, IDLE_SLICE_ENTRIES, MOVES_PER_CHANGE, SLICE_ENTRIES
 from pynun.commit.writer_thread import WriterThread
 from pynun.engine.overlay import Batch
 from pynun.errors import MapFullError, ReopenError, StartError, StorageError, TakenAwayError
@@ -38,11 +39,6 @@ _BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 
 _RETRY_SECONDS: Final = 0.5
 """After this node's disk had no room, or etcd refused."""
-
-_IDLE_SECONDS: Final = 1.0
-_SLICE_ENTRIES: Final = range(128, 1025)
-_IDLE_SLICE_ENTRIES: Final = 256
-"""Like those of the committer: how much of the write-ahead log is moved into the data at once."""
 
 _log = logging.getLogger("nun_db")
 
@@ -143,7 +139,6 @@ class Follower:
     async def _see(self, event: Event) -> None:
         pair = event.pair
         if pair.key == self._keys.owner:
-            await self._apply()
             self._note_owner(None if event.is_removed else pair, pair.modified)
         elif event.is_removed:
             return
@@ -219,12 +214,13 @@ class Follower:
         self._applied_at = trio.current_time()
         self._fail(None)
         if self._data.is_checkpoint_due:
-            await self._move(min(max(2 * len(batch.entries), _SLICE_ENTRIES.start), _SLICE_ENTRIES.stop - 1))
+            owed = MOVES_PER_CHANGE * len(batch.entries)
+            await self._move(min(max(owed, SLICE_ENTRIES.start), SLICE_ENTRIES.stop - 1))
 
     async def _move_when_idle(self) -> None:
         while True:
-            rest = self._applied_at + _IDLE_SECONDS - trio.current_time()
-            if rest > 0 or self._data.is_drained or not await self._move(_IDLE_SLICE_ENTRIES):
+            rest = self._applied_at + IDLE_SECONDS - trio.current_time()
+            if rest > 0 or self._data.is_drained or not await self._move(IDLE_SLICE_ENTRIES):
                 await trio.sleep(max(rest, _RETRY_SECONDS))
 
     async def _move(self, count: int) -> bool:
