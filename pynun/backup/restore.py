@@ -56,8 +56,7 @@ class Restored:
         names = [log.name for log in sorted(self.kept.parent.glob(kept_log(self.kept, GLOB).name))]
         moves = [(self.kept.name, schema.DATA_FILE), *((name, name.partition(".")[2]) for name in names)]
         return [
-            f"cd {shlex.quote(str(self.kept.parent.absolute()))}",
-            f"rm -f {schema.DATA_FILE} {GLOB}",
+            f"cd {shlex.quote(str(self.kept.parent.absolute()))} && rm -f {schema.DATA_FILE} {GLOB}",
             *(f"mv {kept} {name}" for kept, name in moves),
         ]
 

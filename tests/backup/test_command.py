@@ -121,7 +121,7 @@ def test_the_whole_way(disk_folder: Path) -> None:
     result = run("restore", "a.backup", "--replace", cwd=str(disk_folder), environment={"NUN_DBS_DIR": "new"})
     assert result.code == 0
     assert "The old data is kept: remove new/data-before-" in result.output
-    assert f"\n  cd {disk_folder / 'new'}\n  rm -f data.mdb log-*.wal\n  mv data-before-" in result.output
+    assert f"\n  cd {disk_folder / 'new'} && rm -f data.mdb log-*.wal\n  mv data-before-" in result.output
 
 
 def test_results_for_scripts(disk_folder: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from pynun.commit.committer import MOVES_PER_CHANGE, Committer
+from pynun.commit.committer import SLICE_ENTRIES, Committer
 from pynun.commit.disk_speed import MEAN_SECONDS_MAX, QUICK_SECONDS, RESTS, STALL_SECONDS, DiskSpeed
 from pynun.storage import memtable
 from pynun.storage.store import LmdbStore
@@ -265,19 +265,23 @@ def test_all_that_was_logged_during_a_move_is_owed_to_the_next(
             admin = world.admin("create-db d pwd", "use-db d pwd", *(f"set first{number} v" for number in range(100)))
             assert await trio.to_thread.run_sync(store.has_put.wait, 20)
             before = len(store.counts)
-            for first in range(0, 400, 20):
+            for first in range(0, 1200, 20):
                 ask_in_round(committer, admin, *(f"set k{first + number} v" for number in range(20)))
-            assert store.logged_entries >= 400
+            assert store.logged_entries >= 1200
             store.let_go.set()
             await until(lambda: len(store.counts) > before)
-            assert store.counts[before] >= MOVES_PER_CHANGE * 400
+            largest = SLICE_ENTRIES.stop - 1
+            assert store.counts[before] == largest
+            ask_in_round(committer, admin, "set last v")
+            await until(lambda: len(store.counts) > before + 1)
+            assert store.counts[before + 1] == largest, "and the rest to the one after it"
             await until(lambda: store.is_drained)
 
     trio.run(main)
     again = LmdbStore(disk_folder / "data")
     prefix = World(again).engine.database("d").stored_key("")
     names, _, _ = again.scan(prefix, b"", 10_000)
-    assert sum(name.startswith(b"k") for name in names) == 400
+    assert sum(name.startswith(b"k") for name in names) == 1200
     again.close()
 
 

@@ -8,7 +8,8 @@ import { compact, isJson, pretty } from './json.js';
 
 const ROW_HEIGHT = 32;
 const FLASH_MS = 1500;
-const HISTORY_MAX = 100;
+const HISTORY_MAX = 50;
+const HISTORY_KEYS_MAX = 500; // a change has 2,000 characters at most: 100 MB in all
 const SHOWN_CHARACTERS_MAX = 1_000_000;
 const IN_CONFLICT = -2;
 
@@ -126,7 +127,7 @@ export class Keys {
     changes.length = Math.min(changes.length, HISTORY_MAX);
     this.#history.delete(key);
     this.#history.set(key, changes);
-    if (this.#history.size > 5000) this.#history.delete(this.#history.keys().next().value);
+    if (this.#history.size > HISTORY_KEYS_MAX) this.#history.delete(this.#history.keys().next().value);
   }
 
   #chosenChanged(version, text, length) {
