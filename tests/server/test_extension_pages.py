@@ -99,6 +99,7 @@ def test_the_command_writes_them_and_prints_how_to_load_them(tmp_path: Path) -> 
     package = json.loads(written["package.json"])
     assert package["keywords"] == ["ohif-extension"], "by which the viewer's command line knows an extension"
     assert package["main"] in written
+    assert f"  id: '{package['name']}',".encode() in written[package["main"]], "the viewer wants them to be the same"
     again = run("ohif-extension", str(folder))
     assert again.code == 0
 

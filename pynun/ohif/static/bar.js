@@ -17,6 +17,7 @@ const STYLE = `
   .dot { width: 10px; height: 10px; border-radius: 50%; background: #8a94a8; flex: none; }
   .dot.connected { background: #5ff0b0; } .dot.lost, .dot.refused { background: #ff9d8a; }
   .latency { color: #b9c6de; font-variant-numeric: tabular-nums; min-width: 42px; text-align: right; }
+  .note { color: #ffd166; }
   ul { list-style: none; display: flex; flex-wrap: wrap; gap: 4px; margin: 0; padding: 0; max-height: 72px;
     overflow-y: auto; }
   li { border: 1px solid var(--colour); border-radius: 10px; padding: 0 7px; color: var(--colour);
@@ -97,14 +98,14 @@ export class Bar {
   }
 
   /**
-   * Shows everything else: {state, detail, isOn, role, roleName, people: [{name, colour, isLeader, isAway, hand}], may:
-   * {action: true, false for disabled, undefined for absent}}.
+   * Shows everything else: {state, detail, isOn, role, roleName, hasUnshared, people: [{name, colour, isLeader, isAway,
+   * hand}], may: {action: true, false for disabled, undefined for absent}}.
    */
   show(what) {
     const shown = JSON.stringify(what);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    const { dot, status, people, form } = this.#parts;
+    const { dot, status, note, people, form } = this.#parts;
     dot.className = `dot ${what.isOn ? what.state : 'off'}`;
     const isConnected = what.state === 'connected';
     status.textContent = !what.isOn
@@ -112,6 +113,7 @@ export class Bar {
       : isConnected
         ? this.#say(what.role, { name: what.roleName })
         : this.#say(what.state, { reason: what.detail });
+    note.hidden = !(isConnected && what.isOn && what.hasUnshared);
     people.replaceChildren(
       ...(isConnected && what.isOn ? what.people : []).map(({ name, colour, isLeader, isAway, hand }) => {
         const item = element('li', { class: `${isLeader ? 'leader' : ''} ${isAway ? 'away' : ''}`, title: name }, name);
@@ -138,7 +140,8 @@ export class Bar {
     parts.dot = element('span', { class: 'dot' });
     parts.status = element('span', { class: 'status' });
     parts.latency = element('span', { class: 'latency' });
-    state.append(parts.dot, parts.status, parts.latency);
+    parts.note = element('span', { class: 'note', hidden: '' }, this.#say('unshared'));
+    state.append(parts.dot, parts.status, parts.latency, parts.note);
     parts.people = element('ul');
     parts.buttons = {};
     for (const name of BUTTONS) {

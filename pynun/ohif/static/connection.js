@@ -5,6 +5,7 @@
 
 const CHANGES_A_SECOND = 50;
 const CHANGES_AT_ONCE = 10;
+const OWNER_LOST = 'the node that owns the data is gone';
 const RECONNECT_MS = 1000;
 const OPENING_MS_MAX = 8000;
 const SILENCE_MS_MAX = 6000;
@@ -257,6 +258,12 @@ export class Connection {
 
   /** The reply to the oldest command is complete. */
   #end(error) {
+    if (error?.includes(OWNER_LOST)) {
+      // Whether it was changed is not known, and another node goes on: as after a lost connection.
+      this.#drop();
+      this.#connect();
+      return;
+    }
     const { key, sentAt, onValue, onKeys, onEnd } = this.#asked.shift() ?? {};
     const answer = this.#answer;
     this.#answer = null;

@@ -98,6 +98,7 @@ export class Layout {
       }
     }
     this.#sync.panes.look();
+    this.#sync.onArranged();
     if (isNew) this.#sync.onShown(layout.study);
     if (this.isOurs && this.#sync.maySend('layout')) this.#sync.room.set(TOPIC, layout);
   }
@@ -144,6 +145,7 @@ export class Layout {
     }
     this.#sync.panes.look();
     this.#sync.panes.settle();
+    this.#sync.onArranged();
     this.#sync.onShown(this.#last?.study ?? null);
     if (this.#wantsAgain) {
       this.#wantsAgain = false;

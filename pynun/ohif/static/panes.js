@@ -89,6 +89,9 @@ export class Panes {
       if (view === null || isSame(view, state.last)) return;
       const isOurs = state.last === undefined ? this.#sync.layout.isOurs : this.#sync.hand.isAfter(state.shownAt);
       this.#take(pane, view, false);
+      // A viewer shows another scale in a window of another size, and a border that is dragged makes many sizes.
+      const { clientWidth: width, clientHeight: height } = this.#viewer.viewport(pane).element;
+      if (state.width !== width || state.height !== height) Object.assign(state, { width, height, tries: 0 });
       // The room may have had a view of it before it was here; and what the viewer changes by itself is put right.
       if (!isOurs) this.#follow(index);
       if (!isOurs || !this.#sync.maySend('view')) return;

@@ -138,6 +138,11 @@ export class Session {
     if (this.#old && pane.viewportId === this.#viewer.grid().active) this.#old.send(viewport);
   }
 
+  /** Panes show other series than before. */
+  onArranged() {
+    this.#changed();
+  }
+
   /** Another study, or none, is open here, or its panes are new. */
   onShown(study) {
     this.#people.change({ study });
@@ -314,6 +319,7 @@ export class Session {
       isOn: this.#isOn,
       role: this.#roleName(),
       roleName: this.#people.find(leader)?.name ?? '',
+      hasUnshared: this.#viewer.panes().some((pane) => this.#viewer.isUnshared(pane)),
       people: [{ ...mine, name: say(this.#options.texts, 'you', mine) }, ...this.#people.others].map((person) => ({
         name: person.name,
         colour: person.colour,

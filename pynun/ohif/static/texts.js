@@ -16,6 +16,7 @@ const TEXTS = {
   aloneOf: 'On your own, {name} leads',
   away: 'The leader is away: everybody moves',
   watching: 'You may only watch',
+  unshared: 'Documents, videos and slides: each on their own',
   follow: 'Follow',
   letGo: 'Let go',
   takeOver: 'Take over',

@@ -78,6 +78,13 @@ export class Viewer {
     return this.viewport(pane) !== null || (type !== undefined && !TYPES.has(type));
   }
 
+  /** Whether a pane shows something that every viewer moves on its own: a document, a video, a slide. */
+  isUnshared(pane) {
+    const hasImages = (uid) => this.displaySet(uid)?.images?.length;
+    const uids = pane.displaySetInstanceUIDs ?? [];
+    return uids.length > 0 && !uids.some(hasImages) && this.viewport(pane) === null;
+  }
+
   displaySet(uid) {
     return uid ? this.services.displaySetService.getDisplaySetByUID(uid) : undefined;
   }

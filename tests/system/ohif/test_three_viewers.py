@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.node import INSTALL_SECONDS_MAX, NodeScript
-from tests.system.ohif.relay import Relay
+from tests.support.relay import Relay
 from tests.system.ohif.rooms import DATABASE, KEY, viewer_room
 from tests.system.ohif.viewers import PACK_SECONDS_MAX, VERSIONS
 from tools.clients.exact_clients import WebSocketClient

@@ -51,6 +51,10 @@ def test_who_comes_late_sees_what_the_other_does(session: dict[str, Any]) -> Non
     assert "slice 3" in late["there"]["panes"][0]
 
 
+def test_a_window_whose_border_is_dragged_stays_in_step(session: dict[str, Any]) -> None:
+    assert session["resized"]["here"] == session["resized"]["there"]
+
+
 def test_each_thing_that_is_shared_is_seen_and_not_sent_back(session: dict[str, Any]) -> None:
     assert len(session["steps"]) == 62
     for step in session["steps"]:

@@ -28,6 +28,7 @@ const LARGE_PICTURE = { width: 1280, height: 800 };
 const SMALL_PICTURE = { width: 960, height: 640 };
 const SETTLED_MS = 300;
 const MOVES = 150;
+const RESIZES = 12;
 
 const setViewport = (page, change) =>
   page.evaluate((given) => {
@@ -241,6 +242,23 @@ async function longDrag(by, other) {
   };
 }
 
+/**
+ * What both show after one's window got narrower as by a mouse that drags its border: meanwhile, the viewer shows
+ * another scale each time.
+ */
+async function narrowed(page, other) {
+  const { width, height } = page.viewportSize();
+  await wheel(other, 1); // the other one leads
+  for (let times = 1; times <= RESIZES; times += 1) {
+    await page.setViewportSize({ width: width - 12 * times, height });
+    await sleep(200);
+  }
+  const found = await together(other, page);
+  await page.setViewportSize({ width, height });
+  await together(other, page);
+  return found;
+}
+
 /** Where the other's pointers are drawn, against where one pane's points in the patient, in pixels of that window. */
 async function pointer(by, other) {
   const [x, y] = await middle(by);
@@ -381,6 +399,7 @@ main(() =>
 
     const dragged = [await longDrag(left, right), await longDrag(right, left)];
     const pointers = [await pointer(left, right), await pointer(right, left)];
+    const resized = await narrowed(right, left);
     const steps = [];
     for (const [by, other] of [
       [left, right],
@@ -435,6 +454,7 @@ main(() =>
       late,
       dragged,
       pointers,
+      resized,
       steps,
       visibility,
       idle,

@@ -1,4 +1,4 @@
-"""The network between a viewer and its server: it can be taken away without a word to either end."""
+"""The network between a client and its server: it can be taken away without a word to either end."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class Relay:
         self._is_there = threading.Event()
         self._is_there.set()
         self._open: list[socket.socket] = []
+        self._passed_bytes = 0
+        self.cut_at_bytes: int | None = None
+        """When so much has passed, the connections end, once."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -34,7 +37,14 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._is_there.set()
-        for opened in (self._listener, *self._open):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """End the connections that are there; new ones work."""
+        for opened in self._open:
             with contextlib.suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
             opened.close()
@@ -61,6 +71,10 @@ class Relay:
     def _pass_on(self, source: socket.socket, target: socket.socket, lost: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
+                self._passed_bytes += len(data)
+                if self.cut_at_bytes is not None and self._passed_bytes > self.cut_at_bytes:
+                    self.cut_at_bytes = None
+                    self.cut()
                 if not self._is_there.is_set():
                     lost.set()
                 if not lost.is_set():
