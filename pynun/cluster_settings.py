@@ -75,8 +75,8 @@ CLUSTER_SETTINGS: Final = (
     ),
     Setting(
         name="NUN_CLUSTER_PLAIN", default="0", parse=values.is_one, field="is_cluster_plain",
-        help="1: nodes talk to each other without TLS. Anyone who can connect to NUN_CLUSTER_ADDR can then act as any "
-        "client.",
+        help="1: nodes talk to each other without TLS. Anyone who can connect to NUN_CLUSTER_ADDR can then copy all "
+        "data and act as any client.",
     ),
     Setting(
         name="NUN_LEASE_SECONDS", default="3", parse=values.whole_number(2, 60), unit="s", field="lease_seconds",

@@ -43,3 +43,8 @@ class BackupError(PynunError):
 
 class TransferError(PynunError):
     """Data can't be imported or exported; what was there is as it was."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether every failure in the group is a damaged data file."""
+    return isinstance(error, DamageError) or (isinstance(error, ExceptionGroup) and error.split(DamageError)[1] is None)

@@ -35,6 +35,12 @@ EPHEMERAL_KEYS_MAX: Final = 64
 EPHEMERAL_BYTES_MAX: Final = 64 * 1024
 """The value of an ephemeral key, kept in memory too."""
 
+EPHEMERAL_BYTES_ALL: Final = 256 * 1024 * 1024
+"""Memory for the values of all ephemeral keys together, as much as 4,096 of the longest."""
+
+EPHEMERAL_BYTES_SHORT: Final = 1024
+"""Values that take no more memory are accepted even when that is used up, so that nobody can hide who is where."""
+
 UNFINISHED_MESSAGES: Final = 4
 """NUN_MAX_UNFINISHED_SIZE must hold this many of the largest messages. A fragmented one may count four times: it is
 kept as str, where one character can make all take four bytes (PEP 393)."""
@@ -149,6 +155,12 @@ NOTIFY_SECONDS: Final = 0.5
 STOP_SECONDS: Final = 2.5
 """Time to answer and store what has arrived at a stop, and to tell clients. Service managers allow 10 s."""
 
+HAND_OVER_SECONDS: Final = 0.3
+"""The same for a node of a cluster: nobody is served until another node goes on."""
+
+HOLD_SECONDS: Final = 10.0
+"""How long clients of a cluster wait for a node that owns the data."""
+
 DEAD_READERS_SECONDS: Final = 5.0
 """How often the server looks for killed readers in other processes (backups), whose pages would stay in use."""
 
@@ -228,6 +240,9 @@ CONSOLE_SAMPLES_MAX: Final = 720
 CONSOLE_CHANGES_MAX: Final = 500
 """Changes of one write to disk that a page of the console is told of; of the others it gets the number. A person reads
 none of them, and a page draws so many at once."""
+
+CONSOLE_EPHEMERAL_SECONDS: Final = 0.2
+"""Between two messages to a page about ephemeral keys, such as pointers, which change with every frame."""
 
 CONSOLE_VALUE_CHARACTERS_MAX: Final = 2000
 """Characters of a value in these; the page asks for the whole value when it is opened."""

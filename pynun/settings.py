@@ -52,7 +52,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         name="NUN_BACKUP_DIR", default="", parse=values.folder, field="backup_dir",
-        help="An existing folder for scheduled backups (docs/backup.md). Unset: no backups.",
+        help="An existing folder for scheduled backups (docs/backup.md). Unset: no schedule.",
     ),
     Setting(
         name="NUN_BACKUP_INTERVAL", default="1d", parse=values.duration_seconds(1, 3660 * 86_400), unit="s",

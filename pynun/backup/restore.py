@@ -82,7 +82,7 @@ def restore_backup(file: Path, folder: Path, progress: Progress, *, is_replacing
                     remove_second_names(folder)
                     with AtomicFile(data) as partial:
                         verified = _copy(file, source.fileno(), partial, progress)
-                        os.fchown(partial.descriptor, *owner)
+                        _give(partial.descriptor, owner)
                         _forget_readers(folder)
                         old = _keep(data, has_data=has_data)
                         kept = old.data if has_data else None
@@ -121,7 +121,7 @@ class _Folder:
             owner = (status.st_uid, status.st_gid)
             if self._is_made:
                 os.chown(folder, *owner, follow_symlinks=False)
-            os.fchown(lock.file, *owner)
+            _give(lock.file, owner)
         except StartError as error:
             raise BackupError(str(error)) from None
         except OSError as error:
@@ -139,6 +139,13 @@ class _Folder:
     def _close(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+
+def _give(file: int, owner: tuple[int, int]) -> None:
+    """Have an open file belong to this user and group. One that does is left alone: a service may not even ask."""
+    status = os.fstat(file)
+    if (status.st_uid, status.st_gid) != owner:
+        os.fchown(file, *owner)
 
 
 def _has_data(data: Path) -> bool:

@@ -91,4 +91,6 @@ def command_error(message: str) -> CommandError:
     """The exception for the error text of a reply (docs/protocol.md sections 2 and 5)."""
     if message.startswith(CONFLICT_UNRESOLVED_PREFIX):
         return VersionConflict(message)
+    if message == messages.OWNER_LOST_FRAME:
+        return CommandError(messages.OWNER_LOST)
     return _ERROR_TYPES.get(message, CommandError)(message)

@@ -82,8 +82,8 @@ class KeyCommands(Asking):
     async def set_ephemeral(self, key: str, value: Json) -> None:
         """Set `key` until this client's connection ends; then the server removes it and tells who watches it.
 
-        After a reconnection the client sets it again, as far as the server still lets it. Raises CommandError if the
-        key is stored, or there are too many, and as `set` does.
+        After a reconnection the client sets it again, unless another client has given it another value or the server
+        no longer lets it. Raises CommandError if the key is stored, or there are too many, and as `set` does.
 
         ```python
         async with pynun.Client(url, database="features-of-db", token="features-of-db-pwd") as client:

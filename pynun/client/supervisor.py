@@ -22,6 +22,7 @@ from pynun.client.errors import ClientError, CommandError, ConnectionClosed, Con
 from pynun.client.frames import ChangeEvent, Conflict, Reply
 from pynun.client.session import Session, raise_refusal
 from pynun.client.watches import ConnectionLost, ConnectionRestored, Event, Events, Watch
+from pynun.protocol.messages import EMPTY_VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -192,6 +193,10 @@ class Supervisor:
     async def _restore(self, connection: Connection) -> None:
         for command in self.session.commands():
             raise_refusal(await connection.request(command))
+        readings = {key: connection.send(Request(f"get-safe {key}")) for key in self.session.ephemeral}
+        for key, reading in readings.items():
+            if self._is_others(key, await reading.wait_reply()):
+                del self.session.ephemeral[key]
         ephemeral = [connection.send(Request(command)) for command in self.session.ephemeral.values()]
         watches = []
         for key in dict.fromkeys((*self._watches, *self.session.watched)):
@@ -209,6 +214,11 @@ class Supervisor:
         for key in connection.watched - self._watches.keys() - self.session.watched:  # closed while this went on
             connection.watched.discard(key)
             connection.send(Request(f"unwatch {key}"))
+
+    def _is_others(self, key: str, reply: Reply) -> bool:
+        """Whether an ephemeral key has another value by now; that of the old connection may still be there."""
+        ours = self.session.ephemeral[key].split(" ", 2)[2:]
+        return reply.error is None and "".join(reply.messages).split(" ", 2)[2:] not in (ours, [EMPTY_VALUE])
 
     def _take_missed(self, key: str, message: str) -> None:
         for watch in self._watches.get(key, ()):

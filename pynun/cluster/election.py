@@ -232,7 +232,7 @@ class Election:
             self._note_owner(ended.owner, ended.term, ended.revision)
         # What was seen may be newer than the answer: the lease could be gone again.
         has_won = ended.has_won and self.owner is not None and self._owner_term == ended.term
-        if not has_won or now >= self._ends_at:
+        if not has_won or not self._may_campaign or now >= self._ends_at:
             return self._give_up(now)
         self.deadline = self._ends_at
         self.term = ended.term
@@ -284,6 +284,11 @@ class Election:
         if self.role in (Role.CATCHING_UP, Role.OWNING, Role.STEPPING_DOWN):
             return self._lose(reason)
         return []
+
+    def hangs(self, now: float, reason: str) -> list[Action]:
+        """The own disk does not answer: the end of the term may take long, so another node goes on before it."""
+        actions = self.refused(now, reason)
+        return [*actions, Revoke(self._lease, self._lease_seconds)] if actions else []
 
     def hand_over(self, now: float, successor: str = "") -> list[Action]:
         """Let another node be owner: this one, or whichever is furthest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,10 +22,10 @@ from pynun.engine.overlay import Batch
 from pynun.errors import MapFullError, ReopenError, StartError, StorageError, TakenAwayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from pynun.cluster.etcd.client import Client
-    from pynun.cluster.etcd.gateway import Event, Pair
+    from pynun.cluster.etcd.gateway import Pair
     from pynun.cluster.keys import Keys, Owner
     from pynun.storage.store import LmdbStore
 
@@ -36,6 +37,9 @@ _BATCHES_AT_ONCE: Final = 16
 
 _BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """Batches of the log are put into the data together, up to about so much."""
+
+_TOLD_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Batches that wait in memory for the disk; beyond, they are read again."""
 
 _RETRY_SECONDS: Final = 0.5
 """After this node's disk had no room, or etcd refused."""
@@ -57,7 +61,10 @@ class Observer(Protocol):
 
 
 class Follower:
-    """Follows until cancelled. Meanwhile it is the only writer of the data."""
+    """Follows until cancelled. Meanwhile it is the only writer of the data.
+
+    One task watches the log, another writes it: who owns the engine is seen also while the disk is full or hangs.
+    """
 
     def __init__(self, client: Client, keys: Keys, data: LmdbStore, observer: Observer) -> None:
         self._client = client
@@ -65,8 +72,9 @@ class Follower:
         self._data = data
         self._observer = observer
         self._head = 0
-        self._gathered: Batch | None = None
-        self._operations = 0
+        self._told: deque[tuple[int, bytes]] = deque()  # batches that are not in the data yet, as read from the log
+        self._told_bytes = 0
+        self._has_more = trio.Event()
         self._is_failing = False
         self._writer = WriterThread()
         self._writing = trio.Lock()
@@ -75,77 +83,70 @@ class Follower:
 
     async def run(self) -> None:
         """Follow. Raises StartError if this node's data can't go on from the log; TakenAwayError and DamageError."""
-        self._gathered = None
+        self._forget_told()
         with self._writer:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._repeat, self._write_log)
                 nursery.start_soon(self._move_when_idle)
-                while True:
-                    try:
-                        revision = await self._catch_up()
-                        self._trouble = ""
-                        await self._watch(revision + 1)
-                    except (UnreachableError, CompactedError) as error:
-                        _log.debug("the log is read again: %s", error)
-                    except EtcdError as error:
-                        if str(error) != self._trouble:
-                            self._trouble = str(error)
-                            _log.error("the log can't be read: %s", error)
-                    await trio.sleep(_RETRY_SECONDS)
+                await self._repeat(self._watch_log)
 
-    async def _catch_up(self) -> int:
-        """Read who is owner, and then the log. Returns etcd's revision of the first."""
-        keys, client = self._keys, self._client
-        both = transaction((), (Range(keys.owner), Range(keys.head)))
-        answer = await client.call(both, _ANSWER_SECONDS)
+    async def _repeat(self, follow: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await follow()
+            except (UnreachableError, CompactedError) as error:
+                _log.debug("the log is read again: %s", error)
+            except EtcdError as error:
+                if str(error) != self._trouble:
+                    self._trouble = str(error)
+                    _log.error("the log can't be read: %s", error)
+            await trio.sleep(_RETRY_SECONDS)
+
+    # --- what etcd tells ---------------------------------------------------------------------------------------
+
+    async def _watch_log(self) -> None:
+        """Watch who is owner and what comes into the log. Raises CompactedError."""
+        revision = await self._read_owner()
+        self._trouble = ""
+        await self._watch(revision + 1)
+
+    async def _read_owner(self) -> int:
+        """Read who is owner, and then where the log ends. Returns etcd's revision of both."""
+        keys = self._keys
+        applied = self._data.revision
+        answer = await self._client.call(transaction((), (Range(keys.owner), Range(keys.head))), _ANSWER_SECONDS)
         owner, head = answer.answers
         assert owner is not None
         assert head is not None
         if head.first is None:
             raise StartError("etcd lost the data of this cluster: docs/cluster.md says what to do")
-        self._head = decode_number(head.first.value)
-        self._check_head()
-        self._note_owner(owner.first, answer.revision)
-        is_more = True
-        while is_more:
-            first = self._data.revision + 1
-            found = await client.call(read(keys.log(first), keys.log_end, count_max=_BATCHES_AT_ONCE), _ANSWER_SECONDS)
-            for pair in found.pairs:
-                await self._take(pair)
-            await self._apply()
-            is_more = found.has_more
-        if self._data.revision < self._head:
-            raise StartError(behind_log(self._data.revision))
-        self._observer.log_seen(self._data.revision, self._head)
-        return answer.revision
-
-    def _check_head(self) -> None:
-        if self._data.revision > self._head:
+        newest = decode_number(head.first.value)
+        if applied > newest:
             raise StartError(
-                f"this node's data has batch {self._data.revision}, and the log in etcd ends at {self._head}: etcd lost"
+                f"this node's data has batch {applied}, and the log in etcd ends at {newest}: etcd lost"
                 " data, or was set back; docs/cluster.md says what to do"
             )
+        self._note_owner(owner.first, answer.revision)
+        self._note_head(newest)
+        return answer.revision
 
     async def _watch(self, revision: int) -> None:
-        """Take what comes. Raises CompactedError."""
         keys = self._keys
         async with contextlib.aclosing(self._client.watch(keys.prefix, keys.end, revision)) as answers:
             async for answer in answers:
+                newest = self._head
                 for event in answer.events:
-                    await self._see(event)
-                await self._apply()
+                    pair = event.pair
+                    if pair.key == keys.owner:
+                        self._note_owner(None if event.is_removed else pair, pair.modified)
+                    elif event.is_removed:
+                        continue
+                    elif pair.key == keys.head:
+                        newest = max(newest, decode_number(pair.value))
+                    elif (number := keys.number_of(pair.key)) is not None:
+                        self._tell(number, pair.value)
                 if answer.events:
-                    self._observer.log_seen(self._data.revision, self._head)
-
-    async def _see(self, event: Event) -> None:
-        pair = event.pair
-        if pair.key == self._keys.owner:
-            self._note_owner(None if event.is_removed else pair, pair.modified)
-        elif event.is_removed:
-            return
-        elif pair.key == self._keys.head:
-            self._head = max(self._head, decode_number(pair.value))
-        elif self._keys.number_of(pair.key) is not None:
-            await self._take(pair)
+                    self._note_head(newest)
 
     def _note_owner(self, pair: Pair | None, revision: int) -> None:
         if pair is None:
@@ -153,30 +154,73 @@ class Follower:
         else:
             self._observer.owner_seen(decode_owner(pair.value), pair.created, revision)
 
+    def _note_head(self, newest: int) -> None:
+        """The log reaches so far, at least."""
+        self._head = max(self._head, newest)
+        if self._data.revision < self._head:
+            self._has_more.set()
+        self._observer.log_seen(self._data.revision, self._head)
+
+    def _tell(self, number: int, value: bytes) -> None:
+        """Keep a batch that was told. If it is too much, the log is read again from where the data ends."""
+        if self._told_bytes > _TOLD_BYTES_MAX:
+            self._forget_told()
+        self._told.append((number, value))
+        self._told_bytes += len(value)
+
+    def _forget_told(self) -> None:
+        self._told.clear()
+        self._told_bytes = 0
+
     # --- into the data -----------------------------------------------------------------------------------------
 
-    async def _take(self, pair: Pair) -> None:
-        """Gather a batch, if it is not in the data yet."""
-        number = self._keys.number_of(pair.key)
-        assert number is not None
-        newest = self._data.revision if self._gathered is None else self._gathered.revision
-        if number <= newest:
-            return
-        if number > newest + 1:
-            raise StartError(behind_log(newest))
-        record = await self._decode(number, pair.value)
-        if self._gathered is None:
-            self._gathered = Batch(number)
-        batch = self._gathered
-        batch.revision = number
-        batch.entries.update(record.entries)
-        batch.bytes_estimated += sum(
-            len(key) + 64 + (0 if entry is None else len(entry.text)) for key, entry in record.entries.items()
+    async def _write_log(self) -> None:
+        """Put the log into the data, as it grows."""
+        while True:
+            if self._data.revision >= self._head:
+                self._has_more = trio.Event()
+                await self._has_more.wait()
+            await self._apply(*await self._gather())
+            self._observer.log_seen(self._data.revision, self._head)
+
+    async def _gather(self) -> tuple[Batch, int]:
+        """The next batches of the log as one, of about `_BATCH_BYTES_MAX` at most; and the operations after it."""
+        applied = self._data.revision
+        if self._next_told(applied) is None:
+            await self._read_page(applied)
+        gathered, operations = Batch(applied), 0
+        while (
+            gathered.bytes_estimated <= _BATCH_BYTES_MAX and (value := self._next_told(gathered.revision)) is not None
+        ):
+            gathered.revision += 1
+            record = await self._decode(gathered.revision, value)
+            gathered.entries.update(record.entries)
+            gathered.bytes_estimated += sum(
+                len(key) + 64 + (0 if entry is None else len(entry.text)) for key, entry in record.entries.items()
+            )
+            operations = record.operations
+        return gathered, operations
+
+    def _next_told(self, newest: int) -> bytes | None:
+        """The batch after that one, if it was told; what was told before it is forgotten."""
+        while self._told and self._told[0][0] <= newest:
+            self._told_bytes -= len(self._told.popleft()[1])
+        return self._told[0][1] if self._told and self._told[0][0] == newest + 1 else None
+
+    async def _read_page(self, applied: int) -> None:
+        """Read batches from the log that were not told. Raises StartError if it begins later."""
+        keys = self._keys
+        found = await self._client.call(
+            read(keys.log(applied + 1), keys.log_end, count_max=_BATCHES_AT_ONCE), _ANSWER_SECONDS
         )
-        self._operations = record.operations
-        self._head = max(self._head, number)
-        if batch.bytes_estimated > _BATCH_BYTES_MAX:
-            await self._apply()
+        if not found.pairs or found.pairs[0].key != keys.log(applied + 1):
+            raise StartError(behind_log(applied))
+        page = [(keys.number_of(pair.key) or 0, pair.value) for pair in found.pairs]
+        newest = page[-1][0]
+        self._next_told(newest)  # not twice
+        self._told.extendleft(reversed(page))
+        self._told_bytes += sum(len(value) for _, value in page)
+        self._head = max(self._head, newest)
 
     async def _decode(self, number: int, value: bytes) -> records.Record:
         try:
@@ -189,20 +233,19 @@ class Follower:
                     found = await self._client.call(
                         read(self._keys.part(number, first), prefix_end(start), count_max=most), _ANSWER_SECONDS
                     )
+                    if len(found.pairs) < most:
+                        raise StartError(behind_log(number - 1))  # trimmed since it was told
                     parts += [pair.value for pair in found.pairs]
             return await trio.to_thread.run_sync(records.decode, value, parts) if parts else records.decode(value)
         except RecordError as error:
             raise StartError(f"batch {number} of the log in etcd can't be used: {error}") from error
 
-    async def _apply(self) -> None:
+    async def _apply(self, batch: Batch, operations: int) -> None:
         """Put what was gathered into the data; retried while there is no room."""
-        batch = self._gathered
-        if batch is None:
-            return
-        while self._gathered is not None:
+        while True:
             try:
                 async with self._writing:
-                    await self._growing(partial(self._data.log, batch, self._operations))
+                    await self._growing(partial(self._data.log, batch, operations))
                     self._data.logged(batch)
             except TakenAwayError:
                 raise
@@ -210,7 +253,7 @@ class Follower:
                 self._fail(str(error))
                 await trio.sleep(_RETRY_SECONDS)
             else:
-                self._gathered = None
+                break
         self._applied_at = trio.current_time()
         self._fail(None)
         if self._data.is_checkpoint_due:

@@ -7,7 +7,19 @@ import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.gateway import CreatedAt, Put, Range, grant, read, renew, revoke, transaction
+from pynun.cluster.etcd.gateway import (
+    CreatedAt,
+    Delete,
+    Put,
+    Range,
+    grant,
+    prefix_end,
+    put,
+    read,
+    renew,
+    revoke,
+    transaction,
+)
 from pynun.cluster.keys import decode_number, encode_number
 from pynun.cluster.note import cluster_of, write_note
 from pynun.errors import StartError
@@ -17,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.cluster.caller import Caller
+    from pynun.cluster.etcd.client import Client
     from pynun.cluster.etcd.gateway import AnswerT, RangeAnswer, Request
     from pynun.cluster.keys import Keys
     from pynun.storage.store import LmdbStore
@@ -98,11 +111,6 @@ def enter(data: LmdbStore, caller: PatientCaller, keys: Keys) -> str:
             f"the data in {folder} has batch {data.revision}, and the log in etcd ends at {state.head}: etcd lost data,"
             " or was set back; docs/cluster.md says what to do"
         )
-    if data.revision < state.head:
-        number = data.revision + 1
-        first = caller.ask(read(keys.log(number), keys.log_end, count_max=1, is_keys_only=True)).first
-        if first is None or keys.number_of(first.key) != number:
-            raise StartError(behind_log(data.revision))
     assert state.id is not None
     return state.id
 
@@ -110,8 +118,8 @@ def enter(data: LmdbStore, caller: PatientCaller, keys: Keys) -> str:
 def behind_log(newest: int) -> str:
     """What to do if the data ends at a batch, and the log begins later."""
     return (
-        f"this node's data ends at batch {newest}, and the log in etcd has not got batch {newest + 1} any more: give "
-        "this node a backup of another one (docs/cluster.md)"
+        f"this node's data ends at batch {newest}, and the log in etcd has not got batch {newest + 1} any more: start "
+        "this node again, so that it copies the data of another one"
     )
 
 
@@ -156,6 +164,18 @@ def hold_name(caller: PatientCaller, keys: Keys, node: str) -> int:
             return hold_name(caller, keys, node)
 
 
+async def keep_name(client: Client, keys: Keys, node: str, lease: int) -> int:
+    """Renew the lease of the key `live/NODE`; returns it, or that of a new key. Raises UnreachableError and EtcdError.
+
+    Call it about once a second.
+    """
+    if (await client.call(renew(lease), LIVE_SECONDS)).seconds > 0:
+        return lease
+    answer = await client.call(grant(LIVE_SECONDS), LIVE_SECONDS)
+    await client.call(put(keys.live(node), b"", answer.lease), LIVE_SECONDS)
+    return answer.lease
+
+
 # --- with a stopped server -------------------------------------------------------------------------------------
 
 
@@ -178,6 +198,17 @@ def begin_cluster(data: LmdbStore, caller: PatientCaller, keys: Keys) -> Cluster
             " empty folder to join that"
         )
     return state
+
+
+def remove_cluster(caller: PatientCaller, keys: Keys) -> bool:
+    """Remove all that etcd has of a cluster; False if it has nothing. Raises StartError if a node still runs."""
+    live = caller.ask(read(keys.live_prefix, prefix_end(keys.live_prefix), is_keys_only=True)).pairs
+    if live:
+        names = ", ".join(pair.key.removeprefix(keys.live_prefix).decode() for pair in live)
+        raise StartError(f"these nodes run, or ran until a moment ago: {names}; stop them, then run this again")
+    is_there = bool(caller.ask(read(keys.prefix, keys.end, count_max=1, is_keys_only=True)).pairs)
+    caller.ask(transaction((), (Delete(keys.prefix, keys.end),)))
+    return is_there
 
 
 def leave_cluster(data: LmdbStore) -> bool:

@@ -7,6 +7,7 @@ Below `/pynun/CLUSTER/`:
 - `head`: the number of the newest batch.
 - `log/NUMBER`: a batch (`pynun.cluster.records`); 16 hexadecimal digits, so the order of keys is that of batches.
 - `part/NUMBER/PLACE`: a part of a large batch; the place has 4 hexadecimal digits.
+- `check`: put by `nun-db cluster check` for a moment, to see how long that takes.
 - `member/NODE`: what a node says of itself; `live/NODE`: exists while it lives.
 """
 
@@ -32,6 +33,7 @@ class Keys:
         self.id = self.prefix + b"id"
         self.owner = self.prefix + b"owner"
         self.head = self.prefix + b"head"
+        self.check = self.prefix + b"check"
         self.log_prefix = self.prefix + b"log/"
         self.log_end = prefix_end(self.log_prefix)
         self.part_prefix = self.prefix + b"part/"

@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 LIFE: Final = "life"
 """The connection stays silent and shows by its end that the process at the other end is gone."""
 
+LINK: Final = "link"
+"""Records about clients follow, both ways (`link_records.py`), after the answer `READY`."""
+
 RELAY: Final = "relay"
-"""A client's bytes follow, both ways, after the answer `READY`."""
+"""The bytes of an HTTP client follow, both ways, after the answer `READY`."""
+
+COPY: Final = "copy"
+"""A copy of the node's data is asked for (`pynun.cluster.copying`)."""
 
 READY: Final = b"ok\n"
 
@@ -40,13 +46,11 @@ class Hello(NamedTuple):
     """The first line."""
 
     purpose: str
-    """`LIFE` or `RELAY`."""
+    """`LIFE`, `LINK`, `RELAY` or `COPY`."""
     node: str
     """Who connects."""
-    transport: str = ""
-    """Of a client: `websocket`, `http` or `tcp`."""
     address: str = ""
-    """Of the machine that the connection came from, a proxy or the client."""
+    """Of the machine that a client's connection came from, a proxy or the client."""
     system_user: str | None = None
     """Who is at the Unix socket there, if the connection came by that."""
 
@@ -60,7 +64,7 @@ def decode_hello(line: bytes) -> Hello:
         found = Hello(**json.loads(line))
     except (TypeError, ValueError):
         raise LinkError("the first line of a node's connection can't be read") from None
-    if found.purpose not in (LIFE, RELAY):
+    if found.purpose not in (LIFE, LINK, RELAY, COPY):
         raise LinkError(f"a node asked for {found.purpose!r}, which this version does not know")
     return found
 
@@ -102,7 +106,7 @@ async def dial(address: Address, tls: LinkTls | None, hello: Hello) -> socket.so
             assert isinstance(connected, ssl.SSLSocket)
             await complete_handshake(connected)
         await send(connected, hello.encode())
-        if hello.purpose == RELAY:
+        if hello.purpose in (LINK, RELAY):
             await _receive_ready(connected)
     except BaseException:
         connected.close()

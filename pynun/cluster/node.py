@@ -6,11 +6,11 @@ The nursery of `run` has everything that asks etcd. Either the follower writes t
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
+import math
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
@@ -20,11 +20,11 @@ from pynun.cluster.election import Begin, Campaign, Election, End, Grant, Renew,
 from pynun.cluster.etcd.blocking_client import BlockingClient
 from pynun.cluster.etcd.client import Client
 from pynun.cluster.etcd.errors import NOT_FOUND, EtcdError, UnreachableError
-from pynun.cluster.etcd.gateway import Put, grant, put, renew, revoke, transaction
+from pynun.cluster.etcd.gateway import grant, renew, revoke
 from pynun.cluster.follower import Follower
-from pynun.cluster.joining import LIVE_SECONDS
 from pynun.cluster.keys import Owner
 from pynun.cluster.link import LIFE, Hello, dial, is_refused
+from pynun.cluster.presence import SIGN_SECONDS, Presence
 from pynun.cluster.replicated_store import OwnershipLostError, ReplicatedStore
 from pynun.cluster.transactions import campaign, judge_campaign, name_successor
 from pynun.cluster.trimming import Trimmer
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from pynun.cluster.link import LinkTls
     from pynun.setting_values import Address
     from pynun.storage.store import LmdbStore
-
-_SIGN_SECONDS: Final = 1.0
-"""How often a node says that it lives, which keeps the watches of all nodes from falling silent."""
 
 _RETRY_SECONDS: Final = 0.3
 _TICK_SECONDS_MAX: Final = 0.5
@@ -92,6 +89,8 @@ class Place:
     has_fast_takeover: bool
     live_lease: int
     """Of its key `live/NODE`, which is there."""
+    client_address: str
+    """HOST:PORT of its TCP listener, which `cluster-state` shows."""
 
 
 class Node:
@@ -112,9 +111,7 @@ class Node:
         """While this node owns the engine and serves."""
         self._lease_owner: Owner | None = None  # this node, as it campaigns
         self._begun = 0  # the number of a term that is to begin
-        self._is_in_term = False
-        self._is_ending_clean = False
-        self._is_stopping = False
+        self._is_in_term = self._is_ending_clean = self._is_stopping = False
         self._following = trio.CancelScope()
         self._owning = trio.CancelScope()
         self._linked: tuple[Owner, trio.CancelScope] | None = None
@@ -124,8 +121,8 @@ class Node:
         self._data_failure: str | None = None
         self._answered_at = steady_seconds()
         self._applied = self._head = 0
-        self._behind_since: float | None = None
-        self._live_lease = place.live_lease
+        self._goal, self._goal_at = 0, math.inf  # the end of the log when this node had reached the one before
+        self.presence = Presence(place.keys, place.node, place.live_lease)
 
     # --- what others ask ---------------------------------------------------------------------------------------
 
@@ -148,9 +145,13 @@ class Node:
             return "no node owns the data now"
         if self._linked is None:
             return "the node that owns the data can't be reached"
-        if self._behind_since is not None and now - self._behind_since > _QUIET_SECONDS:
+        if self._is_late(now):
             return f"{self._head - self._applied} batches behind"
         return None
+
+    def _is_late(self, now: float) -> bool:
+        """Whether this node lacks batches that it has known of for long."""
+        return self._applied < self._goal and now - self._goal_at > _QUIET_SECONDS
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -162,7 +163,9 @@ class Node:
         async with Client(self._place.members) as self._client, trio.open_nursery() as self._nursery:
             self._follower = Follower(self._client, self._place.keys, self._data, self)
             self._nursery.start_soon(self._keep_time)
-            self._nursery.start_soon(self._show_life)
+            self._nursery.start_soon(
+                self.presence.run, self._client, self._describe, lambda: self.term is not None, self._note_answer
+            )
             self._nursery.start_soon(self._watch_owner)
             task_status.started()
             while not self._is_stopping:
@@ -182,11 +185,19 @@ class Node:
         self._do(self._election.stop(steady_seconds()))
         self._following.cancel()
 
+    def hand_over(self, node: str) -> None:
+        """Let another node own the engine, soon: the one of that name, or whichever is furthest if it is empty."""
+        self._do(self._election.hand_over(steady_seconds(), node))
+
+    def forget(self, node: str, then: Callable[[], None]) -> None:
+        """Remove what a node said of itself, for which the log is kept; call `then` at the end, whatever it is."""
+        self._nursery.start_soon(self.presence.forget, self._client, node, then)
+
     async def _leave(self) -> None:
         """Give up the leases that are left, after a stop."""
         if self._lease_owner is not None:
             await self._revoke(self._lease_owner.lease, _END_SECONDS)
-        await self._revoke(self._live_lease, _END_SECONDS)
+        await self._revoke(self.presence.live_lease, _END_SECONDS)
 
     async def _own(self, number: int) -> None:
         """Own the engine for a term."""
@@ -198,8 +209,9 @@ class Node:
             with BlockingClient(place.members) as client, trio.CancelScope() as self._owning:
                 store = ReplicatedStore(self._data, client, place.keys, number, lambda: election.deadline)
                 term = await self._make_term(store, self._is_owner)
-                async with trio.open_nursery() as trimming:
-                    trimming.start_soon(Trimmer(self._client, place.keys, number).run)
+                async with trio.open_nursery() as meanwhile:
+                    meanwhile.start_soon(Trimmer(self._client, place.keys, number).run)
+                    meanwhile.start_soon(self._watch_disk, store)
                     async with trio.open_nursery() as nursery:
                         await nursery.start(term.run)
                         if self._is_ending_clean:  # it ended before it served anybody
@@ -207,15 +219,20 @@ class Node:
                         else:
                             self.term = term
                             self._note_change()
-                    trimming.cancel_scope.cancel()
+                    meanwhile.cancel_scope.cancel()
         except* OwnershipLostError as group:
             lost = group
         finally:
-            self.term = None
+            self.term = self._data_failure = None
             self._is_in_term = False
         if lost is not None:
             self._do(election.refused(steady_seconds(), _first_text(lost)))
         self._do(election.ended(steady_seconds()))
+
+    async def _watch_disk(self, store: ReplicatedStore) -> None:
+        await store.wait_until_hanging(self._place.lease_seconds)
+        self._data_failure = "its disk does not answer"
+        self._do(self._election.hangs(steady_seconds(), self._data_failure))
 
     def _is_owner(self) -> bool:
         return self._election.may_send(steady_seconds())
@@ -229,15 +246,21 @@ class Node:
 
     def log_seen(self, applied: int, head: int) -> None:
         """See `Observer`."""
-        now = self._answered_at = steady_seconds()
+        now = steady_seconds()
         self._applied, self._head = applied, head
-        if applied >= head:
-            self._behind_since = None
+        if self._goal_at == math.inf:
+            self._goal, self._goal_at = head, now
+        if applied >= self._goal:
             self.has_caught_up.set()
-        elif self._behind_since is None:
-            self._behind_since = now
-        self._election.allow(now, may_campaign=self._data_failure is None)
+            self._goal, self._goal_at = head, now
+        self._allow(now)
+        if self._is_late(now):
+            self._do(self._election.refused(now, "its own data does not get further"))
         self._do(self._election.log_seen(now, applied, head))
+
+    def _allow(self, now: float) -> None:
+        may_campaign = self._data_failure is None and self.has_caught_up.is_set() and not self._is_late(now)
+        self._election.allow(now, may_campaign=may_campaign)
 
     def data_failed(self, reason: str | None) -> None:
         """See `Observer`. A node without room must not be owner."""
@@ -246,8 +269,9 @@ class Node:
         else:
             _log.warning("changes can be stored again")
         self._data_failure = reason
-        self._election.allow(steady_seconds(), may_campaign=reason is None)
-        self._do([])
+        now = steady_seconds()
+        self._allow(now)
+        self._do([] if reason is None else self._election.refused(now, f"its own data can't take a batch: {reason}"))
 
     # --- the election's actions --------------------------------------------------------------------------------
 
@@ -334,7 +358,7 @@ class Node:
         if successor and self._lease_owner is not None:
             owner = self._lease_owner._replace(successor=successor)
             try:
-                await self._client.call(name_successor(self._place.keys, term, owner), _SIGN_SECONDS)
+                await self._client.call(name_successor(self._place.keys, term, owner), SIGN_SECONDS)
             except (EtcdError, UnreachableError) as error:
                 _log.debug("the successor was not named: %s", error)
         await self._revoke(lease, self._place.lease_seconds)
@@ -361,28 +385,20 @@ class Node:
 
     # --- signs of life -----------------------------------------------------------------------------------------
 
-    async def _show_life(self) -> None:
-        """Say each second that this node lives, and how far it is."""
-        keys, node = self._place.keys, self._place.node
-        while True:
-            due = trio.current_time() + _SIGN_SECONDS
-            about = {
-                "address": str(self._place.address),
-                "version": __version__,
-                "format": records.FORMAT,
-                "applied": self._data.revision,
-                "synced": self._data.revision,
-            }
-            try:
-                await self._client.call(put(keys.member(node), json.dumps(about).encode()), LIVE_SECONDS)
-                if (await self._client.call(renew(self._live_lease), LIVE_SECONDS)).seconds <= 0:
-                    answer = await self._client.call(grant(LIVE_SECONDS), LIVE_SECONDS)
-                    await self._client.call(transaction((), (Put(keys.live(node), b"", answer.lease),)), LIVE_SECONDS)
-                    self._live_lease = answer.lease
-                self._answered_at = steady_seconds()
-            except (EtcdError, UnreachableError) as error:
-                _log.debug("no sign of life: %s", error)
-            await trio.sleep_until(due)
+    def _describe(self) -> dict[str, Any]:
+        """What the others should know of this node."""
+        return {
+            "address": str(self._place.address),
+            "version": __version__,
+            "format": records.FORMAT,
+            "applied": self._data.revision,
+            "synced": self._data.revision,
+            "trouble": self._data_failure or "",
+            "clients": self._place.client_address,
+        }
+
+    def _note_answer(self) -> None:
+        self._answered_at = steady_seconds()
 
     async def _watch_owner(self) -> None:
         """Hold a connection to another node that is owner, to notice at once when its process is gone."""

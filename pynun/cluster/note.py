@@ -13,6 +13,8 @@ from pynun.engine.overlay import Batch, Entry
 from pynun.errors import MapFullError, StartError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pynun.storage.store import LmdbStore
 
 
@@ -29,6 +31,21 @@ def refuse_member(data: LmdbStore) -> None:
             f"the data in {data.folder} belongs to a cluster: set NUN_ETCD, or, to run it alone from now on, stop all"
             " nodes and run nun-db cluster leave"
         )
+
+
+def refuse_change(data: LmdbStore) -> None:
+    """Raise StartError if the data belongs to a cluster: for what changes the data of a stopped server."""
+    if cluster_of(data) is not None:
+        raise change_refused(data.folder)
+
+
+def change_refused(folder: Path) -> StartError:
+    """What such a change is told in the folder of a node."""
+    return StartError(
+        f"the data in {folder} belongs to a cluster, whose other nodes would not get this change: use nun-db import"
+        " --online with a running node; or stop all nodes, and put a backup in place of all their data as"
+        " docs/cluster-operation.md says"
+    )
 
 
 def write_note(data: LmdbStore, cluster_id: str | None) -> None:

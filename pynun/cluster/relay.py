@@ -16,11 +16,11 @@ async def splice(client: socket.socket, owner: socket.socket) -> None:
 
     What the client does not read stays with the owner, whose outbox knows what to do with slow readers.
     """
-    with contextlib.suppress(OSError):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_pass_on_to_owner, client, owner, nursery.cancel_scope)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_pass_on_to_owner, client, owner, nursery.cancel_scope)
+        with contextlib.suppress(OSError):
             await _pass_on(owner, client)
-            nursery.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
     await linger(client)
 
 

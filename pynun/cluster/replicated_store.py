@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import math
+from typing import TYPE_CHECKING, Final
+
+import trio
 
 from pynun.cluster import records
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.transactions import Verdict, append, judge_append, put_part
 from pynun.errors import MapFullError, PynunError, ReopenError, StorageError
+from pynun.timestamps import steady_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pynun.cluster.caller import Caller
     from pynun.cluster.keys import Keys
     from pynun.engine.overlay import Batch
     from pynun.storage.store import LmdbStore
+
+_LOOK_SECONDS: Final = 0.5
 
 
 class OwnershipLostError(PynunError):
@@ -37,12 +44,12 @@ class ReplicatedStore:
         self._term = term
         self._deadline = deadline
         self._accepted = data.revision
+        self._writing_since = math.inf  # to the own disk
         self.get = data.get
         self.scan = data.scan
         self.read_long = data.read_long
         self.measure_database = data.measure_database
         self.logged = data.logged
-        self.move = data.move
         self.moved = data.moved
         self.retire_log = data.retire_log
         self.grow = data.grow
@@ -79,11 +86,31 @@ class ReplicatedStore:
             self._have_accepted(batch, operations)
             self._accepted = batch.revision
         try:
-            self._data.log(batch, operations, is_rescue=is_rescue)
+            with self._timed():
+                self._data.log(batch, operations, is_rescue=is_rescue)
         except (MapFullError, ReopenError):
             raise
         except StorageError as error:
             raise OwnershipLostError(f"its own data can't take a batch that is in the log: {error}") from error
+
+    def move(self, count_max: int, *, is_rescue: bool = False) -> None:
+        with self._timed():
+            self._data.move(count_max, is_rescue=is_rescue)
+
+    async def wait_until_hanging(self, lease_seconds: float) -> None:
+        """Return when a write to the own disk has taken twice the lease, and goes on. A busy disk answers sooner."""
+        while True:
+            await trio.sleep(_LOOK_SECONDS)
+            if steady_seconds() - self._writing_since > 2 * lease_seconds:
+                return
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        self._writing_since = steady_seconds()
+        try:
+            yield
+        finally:
+            self._writing_since = math.inf
 
     def _have_accepted(self, batch: Batch, operations: int) -> None:
         encoded = records.encode(self._term, operations, batch.entries)  # once: a repeated try is known by its bytes

@@ -27,7 +27,7 @@ KEEP_SECONDS: Final = 60.0
 """Batches stay at least so long, and so does all that was there at the beginning of a term."""
 
 PRESSED_BYTES: Final = 256 * 1024 * 1024
-"""When etcd uses more of its file, nobody waits for nodes that are away: they need a copy when they come back."""
+"""When etcd uses more of its file, nobody waits for nodes that are away or can't store: they need a copy then."""
 
 BATCHES_AT_ONCE: Final = 5000
 """So that etcd does nothing else for milliseconds at most."""
@@ -44,6 +44,7 @@ class Nodes(NamedTuple):
     synced: dict[str, int]
     """The newest batch on the disk of each."""
     live: set[str]
+    """Those that live, and whose data can take batches."""
 
 
 def trim_until(synced: Mapping[str, int], live: Set[str], newest_old: int, *, is_pressed: bool) -> int:
@@ -115,15 +116,18 @@ class Trimmer:
         status = await self._client.call(gateway.status(), _ANSWER_SECONDS)
         was_pressed, self._is_pressed = self._is_pressed, status.used_bytes > PRESSED_BYTES
         if self._is_pressed and not was_pressed:
-            _log.warning("etcd holds much: nodes that are away will need a copy of the data when they come back")
+            _log.warning("etcd holds much: nodes that are away, or can't store, will need a copy of the data to go on")
 
 
 def _nodes(keys: Keys, members: RangeAnswer, live: RangeAnswer) -> Nodes:
     """Raises ValueError if a node's key can't be read: then nothing must go."""
-    synced = {}
+    synced, failing = {}, set()
     for pair in members.pairs:
         try:
-            synced[pair.key.removeprefix(keys.member_prefix).decode()] = int(json.loads(pair.value)["synced"])
+            about, node = json.loads(pair.value), pair.key.removeprefix(keys.member_prefix).decode()
+            synced[node] = int(about["synced"])
+            if about.get("trouble"):
+                failing.add(node)
         except (KeyError, TypeError) as error:
             raise ValueError(f"a node's key can't be read: {error!r}") from None
-    return Nodes(synced, {pair.key.removeprefix(keys.live_prefix).decode() for pair in live.pairs})
+    return Nodes(synced, {pair.key.removeprefix(keys.live_prefix).decode() for pair in live.pairs} - failing)

@@ -47,8 +47,8 @@ PROBE_SECONDS: Final = 2.0
 
 BATCH_BYTES_MAX: Final = 32 * 1024 * 1024
 BATCH_ENTRIES_MAX: Final = 2048
-"""Beyond either bound, clients that fill the batch wait for the disk (`Committer.wait_for_room`). The bound on entries
-limits the memory that LMDB takes for changed pages and keeps: 4 KiB for each, if they are far apart."""
+"""Beyond either, clients that fill the batch wait for the disk (`Committer.wait_for_room`). That on entries limits what
+LMDB takes for changed pages and keeps: 4 KiB for each, if they are far apart."""
 
 MOVES_PER_CHANGE: Final = 2
 """Entries moved for each entry written, while a checkpoint is due. Must exceed one, or it never ends."""
@@ -70,8 +70,7 @@ IDLE_SLICE_ENTRIES: Final = 256
 
 DRAIN_SECONDS: Final = 1.0
 DRAIN_SLICE_ENTRIES: Final = 512
-"""A stop moves the log into the data for at most this long, in slices of this size: on a slow disk the whole log could
-take longer than a supervisor waits before it kills the server."""
+"""A stop moves the log into the data for so long, in such slices: a supervisor may kill a server that takes longer."""
 
 ENTRIES_BOUNDS: Final = (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 30_000)
 
@@ -89,16 +88,17 @@ class Committer:
         on_released: Callable[[], None] = lambda: None,
         *,
         may_use_loop: bool = True,
+        drain_seconds: float = DRAIN_SECONDS,
     ) -> None:
         """The engine and the store must ring `bell`. `on_released` is called after the waiters of a batch were told, to
-        send the replies they held. `may_use_loop` allows `commit_now` to write.
-        """
+        send the replies they held. `may_use_loop` allows `commit_now` to write; `drain_seconds` bounds `_drain`."""
         self._engine = engine
         self._view = engine.view
         self._store = store
         self._writer = WriterThread()
         self._speed = DiskSpeed()
         self._may_use_loop = may_use_loop and not engine.view.is_relaxed
+        self._drain_seconds = drain_seconds
         self._is_running = False
         self._is_asleep = False  # until the bell rings
         self._logged_at = 0.0  # the newest batch, in trio's time
@@ -286,7 +286,7 @@ class Committer:
 
     async def _drain(self) -> None:
         """Drain the log before the end, as far as time allows, so that the next start reads little."""
-        deadline = time.perf_counter() + DRAIN_SECONDS
+        deadline = time.perf_counter() + self._drain_seconds
         while not self._store.is_drained and (self.is_over or time.perf_counter() < deadline):
             if not await self._checkpoint(DRAIN_SLICE_ENTRIES):
                 break

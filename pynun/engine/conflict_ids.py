@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine.effects import Pause
-from pynun.engine.key_layout import CATALOGUE, CLOCK_ID_MAX, LAST_CONFLICT, RECORD_PREFIX, newest_of, prefixes
+from pynun.engine.key_layout import CATALOGUE, CLOCK_ID_MAX, ID_BYTES, LAST_CONFLICT, RECORD_PREFIX, newest_of, prefixes
 from pynun.engine.overlay import Entry
 from pynun.engine.scans import scan_slices
 
@@ -74,7 +74,7 @@ class ConflictIds:
             if catalogued is None:
                 continue
             start = prefixes(catalogued.version)[0] + RECORD_PREFIX.encode()
-            newest = newest_of((key[4:].decode() for key in self._view.unwritten(start)), newest)
+            newest = newest_of((key[ID_BYTES:].decode() for key in self._view.unwritten(start)), newest)
             position: bytes | None = b""
             while position is not None:
                 names, position, _ = self._view.store.scan(start, position, _SLICE_RECORDS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pynun.engine.effects import Pause
 from pynun.engine.events import Event
-from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, index_key, parse_record, record_key
+from pynun.engine.key_layout import ARBITER_KEY, CONNECTIONS_KEY, ID_BYTES, index_key, parse_record, record_key
 from pynun.engine.overlay import Entry
 from pynun.engine.permissions import is_security_key
 from pynun.engine.scans import scan_slices
@@ -105,7 +105,7 @@ def oldest_records(
                 del found[count:]
                 break
 
-    take(key[4:] for key, entry in unwritten.items() if entry is not None)
+    take(key[ID_BYTES:] for key, entry in unwritten.items() if entry is not None)
     position: bytes | None = b""
     while position is not None:
         names, position, _ = store.scan(prefix, position, _RECORDS_AT_ONCE)

@@ -17,6 +17,7 @@ from pynun.engine.database import Database, new_identifier
 from pynun.engine.key_layout import (
     ADMIN_DATABASE,
     CATALOGUE,
+    CONNECTIONS_KEY,
     HOUSEKEEPING,
     LAST_IDENTIFIER,
     Strategy,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pynun.engine.audit_events import Audit
+    from pynun.engine.cluster import Cluster
     from pynun.engine.counters import Counters
     from pynun.engine.database import Member
     from pynun.engine.effects import Credentials
@@ -89,6 +91,8 @@ class Context:
     is_disk_scarce: Callable[[], bool] = lambda: False
     """Whether imports and copies would take the room that clients need for their changes."""
     audit: Audit = field(default_factory=NoAudit)
+    cluster: Cluster | None = None
+    """None: this is a single node."""
     on_first_change: Callable[[], None] = lambda: None
     """Called when a batch got its first change: it is there to be written (`View`)."""
     on_drop: Callable[[], None] = lambda: None
@@ -194,7 +198,7 @@ class Engine:
         database.sessions.clear()
         for key in list(database.ephemeral):
             self.keyspace.forget_ephemeral(database, key)
-        self.view.volatile.pop(database.connections_key, None)
+        self.view.forget(database.connections_key)
         self._forget_name(database.name)
         self.context.on_drop()
 
@@ -257,14 +261,12 @@ class Engine:
 
     def _take_identifier(self, database: Database, identifier: int) -> None:
         """Have a database's data under another identifier, its count of sessions and its ephemeral keys too."""
-        volatile = self.view.volatile
-        count = volatile.pop(database.connections_key, None)
-        ephemeral = {key: volatile.pop(database.stored_key(key)) for key in database.ephemeral}
+        names = (CONNECTIONS_KEY, *database.ephemeral)
+        moved = {name: self.view.forget(database.stored_key(name)) for name in names}
         database.take_identifier(identifier)
-        if count is not None:
-            volatile[database.connections_key] = count
-        for key, entry in ephemeral.items():
-            volatile[database.stored_key(key)] = entry
+        for name, entry in moved.items():
+            if entry is not None:
+                self.view.keep(database.stored_key(name), entry)
 
     def database_names(self) -> list[str]:
         """The names of all databases, in order."""
@@ -412,7 +414,7 @@ class Engine:
                 continue
             for session in list(database.sessions):
                 session.leave()
-            self.view.volatile.pop(database.connections_key, None)  # the next one gets its identifier
+            self.view.forget(database.connections_key)  # the next one gets its identifier
 
     def _catalogued(self, name: str) -> int | None:
         """The identifier of the database of that name."""

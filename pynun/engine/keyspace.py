@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pynun import limits
 from pynun.engine.conflict_ids import ConflictIds
 from pynun.engine.key_layout import ADMIN_DATABASE, CONNECTIONS_KEY
 from pynun.engine.overlay import Entry
@@ -39,6 +40,8 @@ class Keyspace:
         self.conflict_ids = ConflictIds(view, time_ns)
         self.refused_changes: str | None = None
         """Set while the store can't take changes: why. Commands that change data are refused with it."""
+        self._ephemeral_bytes = 0
+        """Memory of the values of all ephemeral keys."""
         self._key_bytes_max = key_bytes_max
         self._on_admin_password = on_admin_password
         self._on_security_change = on_security_change
@@ -124,7 +127,7 @@ class Keyspace:
 
     def write_connections(self, database: Database, entry: Entry) -> None:
         """Write `$connections`, which is in memory only."""
-        self.view.volatile[database.connections_key] = entry
+        self.view.keep(database.connections_key, entry)
         if CONNECTIONS_KEY in database.watchers:
             database.notify(CONNECTIONS_KEY, messages.changed(CONNECTIONS_KEY, entry.version, entry.text), 0)
 
@@ -136,8 +139,22 @@ class Keyspace:
             database.notify(key, messages.changed(key, entry.version, entry.text), view.depends)
 
     def put_ephemeral(self, database: Database, key: str, entry: Entry) -> None:
-        """The change of a key that a session has made ephemeral, its watchers told."""
-        self.view.volatile[database.stored_key(key)] = entry
+        """The change of a key that a session has made ephemeral, its watchers told.
+
+        Raises Refusal if the value is too long, or longer than a short one while the memory for all is used up.
+        """
+        if len(entry.text.encode()) > limits.EPHEMERAL_BYTES_MAX:
+            raise messages.ephemeral_too_long(limits.EPHEMERAL_BYTES_MAX)
+        stored = database.stored_key(key)
+        more = _memory(entry.text)
+        is_short = more <= limits.EPHEMERAL_BYTES_SHORT
+        old = self.view.volatile.get(stored)
+        if old is not None:
+            more -= _memory(old.text)
+        if not is_short and more > 0 and self._ephemeral_bytes + more > limits.EPHEMERAL_BYTES_ALL:
+            raise messages.ephemeral_full(limits.EPHEMERAL_BYTES_ALL)
+        self._ephemeral_bytes += more
+        self.view.write_ephemeral(stored, entry)
         database.notify(key, messages.changed(key, entry.version, entry.text), 0)
 
     def remove_ephemeral(self, database: Database, key: str) -> None:
@@ -148,7 +165,9 @@ class Keyspace:
     def forget_ephemeral(self, database: Database, key: str) -> None:
         """The end of an ephemeral key of a database that is dropped."""
         del database.ephemeral.pop(key).ephemeral[key]
-        del self.view.volatile[database.stored_key(key)]
+        stored = database.stored_key(key)
+        self._ephemeral_bytes -= _memory(self.view.volatile[stored].text)
+        self.view.write_ephemeral(stored, None)
 
     def put_silently(self, stored: bytes, entry: Entry | None) -> None:
         """A change that nobody can watch: a key that goes into conflict, the index of conflicts."""
@@ -170,3 +189,8 @@ class Keyspace:
         database.notify(key, messages.removed(key), view.depends)
         if key.startswith("$$"):
             self._on_security_change(database, key)
+
+
+def _memory(text: str) -> int:
+    """The most bytes of memory that its characters take (PEP 393)."""
+    return len(text) if text.isascii() else 4 * len(text)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from pynun.engine.key_layout import ID_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -96,10 +98,12 @@ class View:
 
     __slots__ = (
         "_on_first_change",
+        "_volatile_keys",
         "batch",
         "depends",
         "is_relaxed",
         "losses",
+        "on_ephemeral",
         "on_taken",
         "operations",
         "store",
@@ -123,12 +127,17 @@ class View:
         self.writing: Batch | None = None
         self.operations = operations
         self.volatile: dict[bytes, Entry] = {}
-        """Entries that are never written (`$connections`, ephemeral keys): where there is one, it is the newest."""
+        """Entries that are never written (`$connections`, ephemeral keys): where there is one, it is the newest. They
+        are changed by `keep` and `forget`."""
+        self._volatile_keys: dict[bytes, set[bytes]] = {}
+        """Their keys, by the database's four bytes: a listing must not look at those of all databases."""
         self.depends = 0
         self.losses = 0
         """How often batches were lost or a database replaced: what was read over a longer time must not span it."""
         self.on_taken: list[Callable[[Batch], None]] = []
         """Told of each batch before it is written."""
+        self.on_ephemeral: list[Callable[[bytes, Entry | None], None]] = []
+        """Told of each change of an ephemeral key, which is in no batch; None: it has ended."""
         self._on_first_change = on_first_change
 
     def read(self, key: bytes) -> Entry | None:
@@ -158,13 +167,41 @@ class View:
         if not self.is_relaxed:
             self.depends = batch.revision
 
+    def keep(self, key: bytes, entry: Entry) -> None:
+        """Set a volatile entry."""
+        if key not in self.volatile:
+            self._volatile_keys.setdefault(key[:ID_BYTES], set()).add(key)
+        self.volatile[key] = entry
+
+    def forget(self, key: bytes) -> Entry | None:
+        """Remove a volatile entry; returns it."""
+        entry = self.volatile.pop(key, None)
+        if entry is not None:
+            keys = self._volatile_keys[key[:ID_BYTES]]
+            keys.discard(key)
+            if not keys:
+                del self._volatile_keys[key[:ID_BYTES]]
+        return entry
+
+    def write_ephemeral(self, key: bytes, entry: Entry | None) -> None:
+        """Change an ephemeral key, or end it."""
+        if entry is None:
+            self.forget(key)
+        else:
+            self.keep(key, entry)
+        for on_ephemeral in self.on_ephemeral:
+            on_ephemeral(key, entry)
+
     def count_operation(self) -> None:
         """One change as clients count them."""
         self.batch.operations += 1
         self.operations += 1
 
     def unwritten(self, prefix: bytes) -> dict[bytes, Entry | None]:
-        """The entries under `prefix` that the store does not have yet or never gets, the newest of each key."""
+        """The entries under `prefix` that the store does not have yet or never gets, the newest of each key.
+
+        `prefix` is four bytes of a database, then text.
+        """
         found: dict[bytes, Entry | None] = {}
         for batch in (self.writing, self.batch):
             if batch is not None:
@@ -172,7 +209,8 @@ class View:
                 if hits and not self.is_relaxed:
                     self.depends = max(self.depends, batch.revision)
                 found.update(hits)
-        found.update((k, e) for k, e in self.volatile.items() if k.startswith(prefix))
+        keys = self._volatile_keys.get(prefix[:ID_BYTES], ())
+        found.update((key, self.volatile[key]) for key in keys if key.startswith(prefix))
         return found
 
     def add_waiter(self, revision: int, waiter: Waiter) -> bool:

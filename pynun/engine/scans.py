@@ -6,6 +6,7 @@ from bisect import insort
 from typing import TYPE_CHECKING, Final
 
 from pynun.engine.effects import Pause
+from pynun.engine.key_layout import ID_BYTES
 from pynun.engine.patterns import EVERY_KEY
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def scan_slices(
     store = view.store
     keep = _filter(pattern, with_security=with_security)
     unwritten = view.unwritten(start)
-    added = keep(sorted(key[4:] for key, entry in unwritten.items() if entry is not None))
+    added = keep(sorted(key[ID_BYTES:] for key, entry in unwritten.items() if entry is not None))
     added_at = 0
     found: list[bytes] = []
     matched: list[LongName] = []
@@ -120,7 +121,7 @@ def scan_page(
     """
     start = prefix + (pattern.text.encode() if pattern.kind == "prefix" else b"")
     keep = _filter(pattern, with_security=with_security)
-    unwritten = {key[4:]: entry for key, entry in view.unwritten(start).items() if key[4:] > after}
+    unwritten = {key[ID_BYTES:]: entry for key, entry in view.unwritten(start).items() if key[ID_BYTES:] > after}
     waiting = {name for name, entry in unwritten.items() if entry is not None}
     found: list[bytes] = []
     last = b""

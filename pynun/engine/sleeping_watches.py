@@ -104,17 +104,24 @@ def review(session: Member, newest: News) -> None:
         is_asleep = sleeper is not None and key in sleeper.known
         if session.may_read(key) is not is_asleep:
             continue
-        if sleeper is None:
-            sleeper = session.sleeper = Sleeper()
-        if is_asleep:
+        if is_asleep and sleeper is not None:
             _wake(session, database, sleeper, key, newest)
         else:
-            database.replace_watcher(key, session, sleeper)
-            sleeper.known[key] = newest.hash(key)
-            if newest.is_after_loss:
-                sleeper.missed.add(key)
-            if key == ARBITER_KEY:
-                newest.note_conflicts(sleeper)
+            sleeper = put_to_sleep(session, key, newest)
+
+
+def put_to_sleep(session: Member, key: str, newest: News) -> Sleeper:
+    """Put a watch to sleep that the session may not have now; returns what stands in its place."""
+    sleeper = session.sleeper
+    if sleeper is None:
+        sleeper = session.sleeper = Sleeper()
+    session.selected.replace_watcher(key, session, sleeper)
+    sleeper.known[key] = newest.hash(key)
+    if newest.is_after_loss:
+        sleeper.missed.add(key)
+    if key == ARBITER_KEY:
+        newest.note_conflicts(sleeper)
+    return sleeper
 
 
 def _wake(session: Member, database: Database, sleeper: Sleeper, key: str, newest: News) -> None:

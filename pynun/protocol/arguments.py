@@ -173,6 +173,11 @@ def _parse_node(words: list[str]) -> tuple[()]:
     return ()
 
 
+def _parse_named_node(words: list[str]) -> tuple[str]:
+    _parse_node(words)
+    return (words[1].strip(),)
+
+
 def _parse_replicate_snapshot(words: list[str]) -> tuple[list[str]]:
     if len(words) < 2:
         raise Refusal("replicate-snapshot must contain a db name")
@@ -358,6 +363,7 @@ OPERATION = Shape("ID COMMAND", _parse_operation)
 ACKNOWLEDGEMENT = Shape("ID NODE", _parse_acknowledgement)
 ELECTION = Shape("[win|alive|candidate] [ID] [NODE]", _parse_election)
 NODE = Shape("NODE", _parse_node)
+NAMED_NODE = Shape("NODE", _parse_named_node)
 NODE_SINCE = Shape("NODE START", _parse_since)
 REPLICATE_SNAPSHOT = Shape("DATABASE|DATABASE… [true|false]", _parse_replicate_snapshot)
 REPLICATE = Shape("DATABASE KEY [VERSION] [VALUE]", _parse_replicate)

@@ -86,6 +86,9 @@ NOT_FOR_HTTP = "this port takes one command per line, not HTTP: use the HTTP por
 NOT_FOR_TLS = "this port does not speak TLS here"
 UNEXPECTED_PROXY_HEADER = "a PROXY header is accepted only from NUN_TRUSTED_PROXIES, and only as the first bytes"
 MESSAGE_TOO_BIG = "message too big"
+OWNER_LOST = "the node that owns the data is gone: the command may have been run, or not"
+OWNER_LOST_FRAME = f"error no-db-selected\n{OWNER_LOST}"
+"""The same over WebSocket. The public JavaScript client takes three errors as answers, and reads the first line."""
 TOO_MUCH_UNFINISHED = "too much unfinished input"
 INVALID_UTF8 = "invalid utf-8"
 
@@ -204,6 +207,11 @@ def too_many_ephemeral(most: int) -> Refusal:
     return Refusal(f"too many ephemeral keys: a session may have {most}")
 
 
+def ephemeral_full(most: int) -> Refusal:
+    """docs/protocol.md section 9."""
+    return Refusal(f"too many long values of ephemeral keys: at most {most} bytes of them, try again later")
+
+
 def key_too_long(most: int) -> Refusal:
     """docs/protocol.md section 9."""
     return Refusal(f"key too long: at most {most} bytes")
@@ -261,8 +269,24 @@ def snapshot_failed(name: str) -> Refusal:
     return Refusal(f"Error trying to snapshot database: Database {name} not found")
 
 
-def cluster_state(address: str) -> str:
-    return f"cluster-state  {address}(self):Primary ,\n"
+def cluster_state(nodes: Iterable[tuple[str, str, bool]]) -> str:
+    """Of address, state and whether it is the one that runs the commands."""
+    roles = sorted(
+        f"{address}({state}):{'Primary' if is_owner else 'Secoundary'}" for address, state, is_owner in nodes
+    )
+    return "cluster-state " + "".join(f" {role} ," for role in roles) + "\n"
+
+
+def no_node(name: str, names: Iterable[str]) -> Refusal:
+    return Refusal(f"the cluster has no node {name}; its nodes are: {', '.join(names)}")
+
+
+def node_is_away(name: str) -> Refusal:
+    return Refusal(f"the node {name} gives no sign of life, so it can't take over")
+
+
+def node_runs(name: str) -> Refusal:
+    return Refusal(f"the node {name} runs: stop it first")
 
 
 def metrics_state(operations: int, get_query_ms: float) -> str:

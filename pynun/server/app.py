@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 from functools import partial
@@ -51,7 +52,8 @@ from pynun.storage.store import LmdbStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pynun.server.member import Member, Membership
+    from pynun.server.joining import Membership
+    from pynun.server.member import Member
     from pynun.settings import Settings
 
 
@@ -131,16 +133,17 @@ def _run(settings: Settings) -> None:
         status_page = StatusPage(settings, listeners, certificate, acceptor, monitoring)
         take_over(store, passwords, trail, status_page)
         membership = None
+        address = settings.external_address or listeners.tcp.address
         if listeners.link is None:
             refuse_member(store)
         else:
-            from pynun.server.member import join  # a single node needs none of it
+            from pynun.server.joining import join  # a single node needs none of it
 
-            membership = status_page.run(partial(join, settings, store, listeners.link, status_page.tell))
+            membership = status_page.run(partial(join, settings, store, listeners.link, address, status_page.tell))
             stop_signals.check()
         lasting = Lasting(
             settings,
-            settings.external_address or listeners.tcp.address,
+            address,
             store,
             bell,
             passwords,
@@ -163,6 +166,13 @@ def _run(settings: Settings) -> None:
         if not server.is_started:
             stop_signals.check()
     logs.announce("stopped: all acknowledged changes are on disk")
+
+
+def _console_url(address: str, *, is_encrypted: bool) -> str:
+    """Where to open the console of a listener; over http only this machine's browsers may."""
+    scheme, anywhere = ("https", "SERVER") if is_encrypted else ("http", "127.0.0.1")
+    where = re.sub(r"^(0\.0\.0\.0|\[::\])(?=:)", anywhere, address)
+    return f"{scheme}://{where}/console"
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -307,6 +317,9 @@ class _Server:
                 f"on all addresses without TLS: {', '.join(names)}; passwords and data cross the network unencrypted: "
                 "set NUN_TLS_CERT and NUN_TLS_KEY, or listen on 127.0.0.1"
             )
+        console = listeners.console or (listeners.http if settings.console else None)
+        if console is not None:
+            logs.announce(f"console: {_console_url(console.address, is_encrypted=settings.tls_cert is not None)}")
         self.is_started = True
         self._audit_writer.note("start", OK, version=__version__, process_id=os.getpid(), durability=durability.value)
         logs.announce(f"ready; to stop it: {how_to_stop()}")

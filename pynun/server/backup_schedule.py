@@ -123,7 +123,7 @@ async def make_backups(settings: Settings, figures: BackupFigures) -> None:
 
 
 async def make_backup_now(settings: Settings, folder: Path, figures: BackupFigures, user: str) -> Path:
-    """Make a backup beside the schedule, for an administrator. Raises BackupError."""
+    """Make a backup beside the schedule, or without one, for an administrator. Raises BackupError."""
     try:
         async with figures.making:
             began = steady_seconds()
@@ -132,7 +132,8 @@ async def make_backup_now(settings: Settings, folder: Path, figures: BackupFigur
         raise BackupError(f"the folder {folder} can't be used: {error.strerror}; {_cure(error)}") from None
     if failure is not None:
         raise BackupError(failure)
-    figures.newest_steady = began
+    if settings.backup_dir is not None:
+        figures.newest_steady = began
     await _remove_oldest(folder, settings.backup_keep, file)
     return file
 
@@ -202,13 +203,13 @@ async def _make_new(settings: Settings, folder: Path, user: str | None = None) -
     OSError.
     """
     file = await trio.to_thread.run_sync(backup_folder.new_file, folder, time.time(), abandon_on_cancel=True)
-    failure = await _make(settings.data_dir, file)
+    failure = await make_in_child(settings.data_dir, file)
     with _shielded():
         await trio.to_thread.run_sync(_record, settings, file, failure, user, abandon_on_cancel=True)
     return file, failure
 
 
-async def _make(data_dir: Path, file: Path) -> str | None:
+async def make_in_child(data_dir: Path, file: Path) -> str | None:
     """Make a backup in a child process. Returns the reason if it failed."""
     process = await trio.lowlevel.open_process(
         command("pynun.backup.make", str(data_dir), str(file)),

@@ -1,6 +1,7 @@
-"""Clients of a node that does not own the engine: held until a node does, then passed on to it.
+"""Clients of a node that does not own the engine: held until a node does, then served with sessions at that one.
 
-The pages of health are this node's own. All else is answered by the owner, byte by byte.
+All connections to the WebSocket and the TCP port share one link to the owner. Those to the HTTP port are passed on byte
+by byte. The pages of health are this node's own.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import trio
 
 from pynun import limits
-from pynun.cluster.link import RELAY, Hello, dial
+from pynun.cluster.edge_connections import serve_tcp_at_edge, serve_websocket_at_edge
+from pynun.cluster.edge_link import EdgeHost, Link, NoRevisions
+from pynun.cluster.link import LINK, RELAY, Hello, dial
+from pynun.cluster.link_records import LinkRecordError
 from pynun.cluster.relay import splice
 from pynun.server.accepting.accept import HTTP, TCP
+from pynun.server.accepting.host_options import host_options
 from pynun.server.console.guard import AT_OWNER
-from pynun.transports.counters import Counters
+from pynun.transports.flusher import Flusher
 from pynun.transports.http.page_server import page_answer
 from pynun.transports.http.responses import refuse
-from pynun.transports.service import check_seconds
+from pynun.transports.service import check_peers, check_seconds
 from pynun.transports.sockets import is_machine_gone, linger, receive, send
 
 if TYPE_CHECKING:
@@ -35,61 +40,124 @@ if TYPE_CHECKING:
     from pynun.transports.client_address import Client
     from pynun.transports.pages import Pages
 
-HOLD_SECONDS: Final = 10.0
-"""How long clients wait for a node that owns the engine."""
-
 _DIAL_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.1
 _NOBODY: Final = "no node owns the data now: try again"
 
-_Serve: TypeAlias = "Callable[[socket.socket, Edge, trio.Event, Client], Awaitable[None]]"
+_Serve: TypeAlias = "Callable[[socket.socket, EdgeHost, trio.Event, Client], Awaitable[None]]"
 
 _log = logging.getLogger("nun_db")
 
 
 class Edge:
-    """The connections that this node passes on; the `Host` of the acceptor for them."""
+    """The connections of clients whose sessions are at the owner."""
 
-    def __init__(self, settings: Settings, acceptor: Acceptor, node: str, tls: LinkTls | None, pages: Pages) -> None:
+    def __init__(
+        self, settings: Settings, acceptor: Acceptor, node: str, address: Address, tls: LinkTls | None, pages: Pages
+    ) -> None:
+        """`address` is that of this node's own link; `pages` are those of health."""
+        self._settings = settings
         self._acceptor = acceptor
         self._node = node
+        self._own_address = address
         self._tls = tls
         self._pages = pages
-        self._idle_seconds = settings.idle_seconds
-        self._is_encrypted = settings.tls_cert is not None
-        self.handshake_seconds: float = settings.handshake_seconds
-        self.counters = Counters()
-        """Not in the metrics, which are those of the owner."""
-        self.waits_to_cancel: set[trio.CancelScope] = set()
         self._stopping = trio.Event()
         self._address: Address | None = None  # of the owner's link
+        self._waiting = 0  # connections that need a link
         self._changed = trio.Event()
+        self._linking: tuple[trio.CancelScope, Address] | None = None
+        self._holding: set[trio.CancelScope] = set()
         self._relays: dict[trio.CancelScope, tuple[socket.socket, Address]] = {}
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hold a link to the owner, and check the clients, for ever."""
+        settings = self._settings
+        async with trio.open_nursery() as nursery:
+            self.host = EdgeHost(Flusher(NoRevisions(), nursery), **host_options(settings))
+            self.host.handshake_pages = {**self.host.handshake_pages, **self._pages}
+            nursery.start_soon(check_peers, self.host)
+            nursery.start_soon(self._check_relays)
+            task_status.started()
+            while True:
+                changed, address = self._changed, self._address
+                is_needed = self._waiting or self.host.sessions
+                if address is None or (address == self._own_address and not is_needed):
+                    await changed.wait()
+                else:
+                    await self._hold_link(address)
+
+    def leave(self) -> None:
+        """The server stops: what clients have asked is answered, then their connections end."""
+        self._stopping.set()
+        for waits in (self._holding, self._relays, self.host.waits_to_cancel):
+            for scope in waits:
+                scope.cancel()
+        self.host.end_all()
+        self._note_change()
 
     def point_to(self, address: Address | None) -> None:
         """From now on the owner's link is there, which may be this node's own; None: there is no owner.
 
-        Connections that were passed on to another one end: it may have been cut off, and answers nothing any more.
+        A link to another one ends, and what is passed on there: it may have been cut off, and answers nothing any more.
         """
         self._address = address
-        self._changed.set()
-        self._changed = trio.Event()
+        self._note_change()
         if address is not None:
+            if self._linking is not None and self._linking[1] != address:
+                self._linking[0].cancel()
             for scope, (_, other) in self._relays.items():
                 if other != address:
                     scope.cancel()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def why_not_ready(self) -> str | None:
+        """Why clients can't be served by another owner now; None if they can."""
+        if self.host.link is None and self._address not in (None, self._own_address):
+            return "the node that owns the data can't be reached"
+        return None
+
+    async def _hold_link(self, address: Address) -> None:
+        """Have a link until it ends, or another node owns the engine."""
+        with trio.CancelScope() as scope:
+            self._linking = scope, address
+            try:
+                with trio.fail_after(_DIAL_SECONDS):
+                    connected = await dial(address, self._tls, Hello(LINK, self._node))
+            except (OSError, trio.TooSlowError) as error:
+                _log.debug("the owner at %s can't be reached: %s", address, error)
+                with trio.move_on_after(_RETRY_SECONDS):
+                    await self._changed.wait()
+                return
+            with connected:
+                link = Link(connected, self.host)
+                try:
+                    async with trio.open_nursery() as nursery:
+                        await nursery.start(link.run)
+                        self._note_change()
+                except* LinkRecordError as group:
+                    _log.warning("the link to the owner at %s ends: %s", address, group.exceptions[0])
+        self._linking = None
 
     # --- holding -----------------------------------------------------------------------------------------------
 
     async def hold(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
         """Wait until there is an owner, the client asks for a page, or until the deadline. Reads nothing."""
-        with trio.move_on_at(deadline):
-            async with trio.open_nursery() as nursery:
-                if transport.name != TCP.name and not (self._is_encrypted and connection.system_user is None):
-                    nursery.start_soon(self._wait_for_page, connection, nursery.cancel_scope)
-                while self._address is None:
-                    await self._changed.wait()
-                nursery.cancel_scope.cancel()
+        is_encrypted = self._settings.tls_cert is not None
+        with trio.move_on_at(deadline) as waiting:
+            self._holding.add(waiting)
+            try:
+                async with trio.open_nursery() as nursery:
+                    if transport.name != TCP.name and not (is_encrypted and connection.system_user is None):
+                        nursery.start_soon(self._wait_for_page, connection, nursery.cancel_scope)
+                    while self._address is None:
+                        await self._changed.wait()
+                    nursery.cancel_scope.cancel()
+            finally:
+                self._holding.discard(waiting)
 
     async def _wait_for_page(self, connection: Connection, scope: trio.CancelScope) -> None:
         with contextlib.suppress(OSError):
@@ -98,66 +166,101 @@ class Edge:
             if not head or await page_answer(self._pages, head) is not None:
                 scope.cancel()
 
-    # --- passing on --------------------------------------------------------------------------------------------
+    # --- serving -----------------------------------------------------------------------------------------------
 
     async def serve(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
-        """Pass a connection on, after what the acceptor does for every client; it waits for an owner until then."""
-        await self._handle(transport, partial(self._pass_on, transport.name, deadline), connection)
+        """Serve a connection, after what the acceptor does for every client; it waits for an owner until then."""
+        serve = {HTTP.name: self._pass_on, TCP.name: self._serve_tcp}.get(transport.name, self._serve_websocket)
+        await self._handle(transport, partial(serve, max(deadline, trio.current_time() + _DIAL_SECONDS)), connection)
 
     async def refuse_console(self, connection: Connection) -> None:
         """Tell a browser that the console is elsewhere."""
         await self._handle(HTTP, self._say_where_console_is, connection)
 
     async def _handle(self, of: Transport[Any], serve: _Serve, connection: Connection) -> None:
-        await self._acceptor.handle(of._replace(serve=serve), self, self._stopping, connection)
+        await self._acceptor.handle(of._replace(serve=serve), self.host, self._stopping, connection)
 
     async def _say_where_console_is(
-        self, connected: socket.socket, _host: Edge, _stopping: trio.Event, _client: Client
+        self, connected: socket.socket, host: EdgeHost, _stopping: trio.Event, _client: Client
     ) -> None:
-        with trio.move_on_after(self.handshake_seconds):
+        with trio.move_on_after(host.handshake_seconds):
             if await _read_head(connected):
                 await refuse(connected, 503, AT_OWNER.strip())
 
-    async def _pass_on(
-        self,
-        transport: str,
-        deadline: float,
-        connected: socket.socket,
-        _host: Edge,
-        _stopping: trio.Event,
-        client: Client,
+    async def _serve_tcp(
+        self, deadline: float, connected: socket.socket, host: EdgeHost, _stopping: trio.Event, client: Client
+    ) -> None:
+        if await self._find_link(deadline):
+            await serve_tcp_at_edge(connected, host, client)
+
+    async def _serve_websocket(
+        self, deadline: float, connected: socket.socket, host: EdgeHost, _stopping: trio.Event, client: Client
     ) -> None:
         head = b""
-        if transport != TCP.name:
-            with trio.move_on_after(self.handshake_seconds) as reading:
-                head = await _read_head(connected)
-            if reading.cancelled_caught or not head:
+        if not self._has_link:  # which a page does not need
+            head = await self._read_head_in_time(connected)
+            if not head or await self._answer_page(connected, head):
                 return
-            answer = await page_answer(self._pages, head)
-            if answer is not None:
-                await send(connected, answer)
-                await linger(connected)
-                return
-        hello = Hello(RELAY, self._node, transport, client.address, client.system_user)
-        owner = await self._reach_owner(hello, max(deadline, trio.current_time() + _DIAL_SECONDS))
-        if owner is None:
-            if transport != TCP.name:
+            if not await self._find_link(deadline):
                 await refuse(connected, 503, _NOBODY)
+                return
+        await serve_websocket_at_edge(connected, host, client, head)
+
+    async def _find_link(self, deadline: float) -> bool:
+        """Wait for a link to the owner; False if there was none until then."""
+        self._waiting += 1
+        try:
+            with trio.move_on_at(deadline):
+                if self._waiting == 1:
+                    self._note_change()
+                while not self._has_link and not self._stopping.is_set():
+                    await self._changed.wait()
+        finally:
+            self._waiting -= 1
+        return self._has_link and not self._stopping.is_set()
+
+    @property
+    def _has_link(self) -> bool:
+        link = self.host.link
+        return link is not None and not link.has_ended()
+
+    async def _pass_on(
+        self, deadline: float, connected: socket.socket, _host: EdgeHost, _stopping: trio.Event, client: Client
+    ) -> None:
+        head = await self._read_head_in_time(connected)
+        if not head or await self._answer_page(connected, head):
+            return
+        owner = await self._reach_owner(Hello(RELAY, self._node, client.address, client.system_user), deadline)
+        if owner is None:
+            await refuse(connected, 503, _NOBODY)
             return
         ours, address = owner
         with ours, trio.CancelScope() as scope, contextlib.suppress(OSError):
             self._relays[scope] = connected, address
             try:
-                if head:
-                    await send(ours, head)
+                await send(ours, head)
                 await splice(connected, ours)
             finally:
                 del self._relays[scope]
 
+    async def _read_head_in_time(self, connected: socket.socket) -> bytes:
+        with trio.move_on_after(self.host.handshake_seconds):
+            return await _read_head(connected)
+        return b""
+
+    async def _answer_page(self, connected: socket.socket, head: bytes) -> bool:
+        """Answer a request for one of this node's own pages; False if it is for something else."""
+        answer = await page_answer(self._pages, head)
+        if answer is None:
+            return False
+        await send(connected, answer)
+        await linger(connected)
+        return True
+
     async def _reach_owner(self, hello: Hello, deadline: float) -> tuple[socket.socket, Address] | None:
         """A connection to the owner; None if there was none until then."""
         with trio.move_on_at(deadline):
-            while True:
+            while not self._stopping.is_set():
                 changed, address = self._changed, self._address
                 if address is None:
                     await changed.wait()
@@ -171,12 +274,13 @@ class Edge:
                         await changed.wait()
         return None
 
-    async def check_clients(self) -> None:
+    async def _check_relays(self) -> None:
         """End connections whose client's machine is gone, for ever. (The owner pings their programs.)"""
+        idle_seconds = self._settings.idle_seconds
         while True:
-            await trio.sleep(check_seconds(self._idle_seconds))
+            await trio.sleep(check_seconds(idle_seconds))
             for scope, (connected, _) in list(self._relays.items()):
-                if is_machine_gone(connected, self._idle_seconds):
+                if is_machine_gone(connected, idle_seconds):
                     scope.cancel()
 
 

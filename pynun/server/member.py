@@ -3,129 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
-import socket
-import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from pynun import limits, stop_signals
-from pynun.cluster.etcd.blocking_client import BlockingClient
-from pynun.cluster.etcd.checks import check
-from pynun.cluster.etcd.client import Client
-from pynun.cluster.etcd.errors import EtcdError, UnreachableError
-from pynun.cluster.etcd.members import SETTINGS_FIELDS, etcd_members
+from pynun import limits
+from pynun.cluster.copy_source import CopySource
 from pynun.cluster.guarded_flusher import GuardedFlusher
-from pynun.cluster.joining import PatientCaller, enter, hold_name
-from pynun.cluster.keys import Keys
-from pynun.cluster.link import LIFE, READY, link_tls, welcome
-from pynun.cluster.node import Node, Place
+from pynun.cluster.link import COPY, LIFE, LINK, READY, welcome
+from pynun.cluster.node import Node
+from pynun.cluster.overview import AWAY
+from pynun.engine.cluster import ClusterNode
 from pynun.engine.effects import VerifySecret
 from pynun.engine.key_layout import ADMIN_DATABASE, CATALOGUE, prefixes
-from pynun.errors import StartError, TakenAwayError
-from pynun.server.accepting.accept import HTTP, TCP, WEBSOCKET
+from pynun.errors import TakenAwayError
+from pynun.server.accepting.accept import HTTP, WEBSOCKET
 from pynun.server.accepting.listeners import accept_all
 from pynun.server.accepting.local_listener import asks_for_websocket
-from pynun.server.edge import HOLD_SECONDS, Edge
+from pynun.server.backup_schedule import make_in_child
+from pynun.server.edge import Edge
 from pynun.server.term import Term
-from pynun.setting_values import Address
 from pynun.transports.sockets import receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pynun.cluster.etcd.members import Members
+    from pynun.cluster.overview import NodeState
     from pynun.cluster.replicated_store import ReplicatedStore
     from pynun.server.accepting.accept import Transport
     from pynun.server.accepting.listeners import Connection, SocketListener
+    from pynun.server.joining import Membership
     from pynun.server.term import Lasting
-    from pynun.settings import Settings
     from pynun.storage.store import LmdbStore
 
-_TRANSPORTS: Final[dict[str, Transport[Any]]] = {one.name: one for one in (WEBSOCKET, HTTP, TCP)}
-
-_CHECK_SECONDS: Final = 5.0
-_PAUSE_SECONDS: Final = 0.5
 
 _log = logging.getLogger("nun_db")
-
-
-class Membership(NamedTuple):
-    """A node's place in its cluster, found before it serves."""
-
-    cluster_id: str
-    place: Place
-
-
-def join(settings: Settings, data: LmdbStore, link: SocketListener, tell: Callable[[str], None]) -> Membership:
-    """Find this node's place. Waits for etcd; raises StartError, SettingsError, and Stopped for a signal.
-
-    `tell` is told what takes time. Runs in a thread.
-    """
-
-    def pause(seconds: float) -> None:
-        stop_signals.check()
-        time.sleep(seconds)
-
-    tls = None
-    if not settings.is_cluster_plain:
-        assert settings.cluster_ca is not None
-        assert settings.cluster_cert is not None
-        assert settings.cluster_key is not None
-        tls = link_tls(settings.cluster_ca, settings.cluster_cert, settings.cluster_key)
-    keys = Keys(settings.cluster_name)
-    name = settings.node_name or socket.gethostname()
-    members = etcd_members(*(getattr(settings, field) for field in SETTINGS_FIELDS))
-    tell("asking etcd")
-    with BlockingClient(members) as client:
-        caller = PatientCaller(client, pause)
-        _check_etcd(members, settings.lease_seconds, pause)
-        cluster_id = enter(data, caller, keys)
-        live_lease = hold_name(caller, keys, name)
-    return Membership(
-        cluster_id,
-        Place(
-            keys,
-            members,
-            name,
-            _own_address(settings, link),
-            tls,
-            settings.lease_seconds,
-            settings.has_fast_takeover,
-            live_lease,
-        ),
-    )
-
-
-def _check_etcd(members: Members, lease_seconds: int, pause: Callable[[float], None]) -> None:
-    """Wait for etcd, and refuse one that does not fit. Raises StartError."""
-
-    async def ask() -> None:
-        async with Client(members) as client:
-            await check(client, lease_seconds, _CHECK_SECONDS)
-
-    is_told = False
-    while True:
-        try:
-            trio.run(ask)
-        except UnreachableError as error:
-            if not is_told:
-                is_told = True
-                _log.warning("waiting for etcd: %s", error)
-        except EtcdError as error:
-            raise StartError(f"{error}; see NUN_ETCD and docs/cluster.md") from None
-        else:
-            return
-        pause(_PAUSE_SECONDS)
-
-
-def _own_address(settings: Settings, link: SocketListener) -> Address:
-    """How other nodes reach this one."""
-    if settings.cluster_external_address is not None:
-        return settings.cluster_external_address
-    return Address(socket.gethostname(), int(link.address.rpartition(":")[2]))
 
 
 def _admin_token_hash(data: LmdbStore) -> str | None:
@@ -145,12 +60,15 @@ class Member:
         self._link_acceptor = lasting.acceptor.behind()
         self._node = Node(self._place, lasting.data, self._make_term, self._on_change)
         monitoring = lasting.monitoring
+        place = self._place
         self._edge = Edge(
-            lasting.settings, lasting.acceptor, self._place.node, self._place.tls, monitoring.health_pages
+            lasting.settings, lasting.acceptor, place.node, place.address, place.tls, monitoring.health_pages
         )
-        monitoring.health.why_not_node = self._node.why_not_ready
+        monitoring.health.why_not_node = self._why_not_ready
+        monitoring.health.node_fields = self._node_fields
         self._stopping = trio.Event()
         self._ended = trio.Event()
+        self._copies = CopySource(lasting.data.folder, make_in_child)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve connections until `stop`, then let another node go on. Raises as `Node.run` does."""
@@ -158,12 +76,16 @@ class Member:
             await noding.start(self._run_node)
             async with trio.open_nursery() as self._linking:
                 self._linking.start_soon(accept_all, self._link, self._receive_link)
-                async with trio.open_nursery() as self._edges:
-                    self._edges.start_soon(self._edge.check_clients)
-                    self._edges.start_soon(self._check_password)
-                    task_status.started()
-                    await self._stopping.wait()
-                    self._edges.cancel_scope.cancel()
+                self._linking.start_soon(self._copies.run)
+                async with trio.open_nursery() as edging:
+                    await edging.start(self._edge.run)
+                    edging.start_soon(self._check_password)
+                    async with trio.open_nursery() as self._edges:
+                        task_status.started()
+                        await self._stopping.wait()
+                        self._edge.leave()
+                        self._edges.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+                    edging.cancel_scope.cancel()
                 self._node.stop()
                 await self._ended.wait()
                 self._linking.cancel_scope.cancel()
@@ -176,6 +98,15 @@ class Member:
         """Have `run` return."""
         self._stopping.set()
 
+    def _why_not_ready(self) -> str | None:
+        if self._node.presence.is_full:
+            return "etcd takes no changes: its space is used up (docs/cluster-operation.md)"
+        why = self._node.why_not_ready()
+        return self._edge.why_not_ready() if why is None else why
+
+    def _node_fields(self) -> bytes:
+        return b"Nun-Db-Node: %s\r\n" % json.dumps(self._node.presence.summary()).encode()
+
     async def watch_data(self) -> None:
         """Raise TakenAwayError if the data is not in its folder any more, or DamageError: another node goes on."""
         data, disk = self._lasting.data, self._lasting.monitoring.health.disk
@@ -183,6 +114,28 @@ class Member:
             await trio.sleep(limits.DATA_LOOK_SECONDS)
             if (why := await disk.ask(data.why_elsewhere)) is not None:
                 raise TakenAwayError(why)
+
+    # --- what commands ask -------------------------------------------------------------------------------------
+
+    def nodes(self) -> list[ClusterNode]:
+        """See `Cluster`."""
+        return [
+            ClusterNode(one.node, one.client_address, one.node == self._place.node, one.role != AWAY)
+            for one in self._node.presence.nodes
+        ]
+
+    @property
+    def states(self) -> list[NodeState]:
+        """All nodes, a second ago."""
+        return self._node.presence.nodes
+
+    def hand_over(self, node: str) -> None:
+        """See `Cluster`."""
+        self._node.hand_over(node)
+
+    def forget(self, node: str, then: Callable[[], None]) -> None:
+        """See `Cluster`."""
+        self._node.forget(node, then)
 
     # --- terms -------------------------------------------------------------------------------------------------
 
@@ -199,7 +152,8 @@ class Member:
             )
 
     async def _make_term(self, store: ReplicatedStore, is_owner: Callable[[], bool]) -> Term:
-        term = Term(self._lasting, store, partial(GuardedFlusher, is_owner=is_owner))
+        make_flusher = partial(GuardedFlusher, is_owner=is_owner)
+        term = Term(self._lasting, store, make_flusher, cluster=self, nodes=lambda: self.states)
         await term.prepare_in_cluster(self._cluster_id)
         return term
 
@@ -246,7 +200,7 @@ class Member:
             self._edges.start_soon(self._serve_local, connection)
 
     async def _serve_local(self, connection: Connection) -> None:
-        is_websocket = await asks_for_websocket(connection, self._edge)
+        is_websocket = await asks_for_websocket(connection, self._edge.host)
         if is_websocket is None:
             await trio.aclose_forcefully(connection)
         else:
@@ -255,7 +209,7 @@ class Member:
     async def _serve_elsewhere(self, transport: Transport[Any], connection: Connection) -> None:
         is_handed_on = False
         try:
-            deadline = trio.current_time() + HOLD_SECONDS
+            deadline = trio.current_time() + limits.HOLD_SECONDS
             await self._edge.hold(transport, connection, deadline)
             if (term := self._term) is not None:
                 is_handed_on = True
@@ -281,14 +235,21 @@ class Member:
                 while await receive(connection.socket):
                     pass
                 return
-            term, transport = self._term, _TRANSPORTS.get(hello.transport)
-            if term is None or transport is None:
+            if hello.purpose == COPY:
+                await self._copies.send(connection.socket)
                 return
-            connection.address, connection.system_user = hello.address, hello.system_user
+            term = self._term
+            if term is None:
+                return
             await send(connection.socket, READY)
-            if term is self._term:
-                is_handed_on = True
-                term.receive(transport, connection, self._link_acceptor)
+            if term is not self._term:
+                return
+            is_handed_on = True
+            if hello.purpose == LINK:
+                term.receive_link(connection, hello.node)
+            else:
+                connection.address, connection.system_user = hello.address, hello.system_user
+                term.receive(HTTP, connection, self._link_acceptor)
         except OSError:
             return  # it is gone, or no node
         finally:

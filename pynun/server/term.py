@@ -5,8 +5,10 @@ A single node has one term, which lasts from its start to its stop.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import socket
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from pynun import limits
-from pynun.commit.committer import Committer
+from pynun.commit.committer import DRAIN_SECONDS, Committer
 from pynun.commit.purger import Purger
 from pynun.engine.audit_events import FAILED
 from pynun.engine.commands.table import COMMANDS
@@ -27,6 +29,7 @@ from pynun.engine.overlay import Entry
 from pynun.errors import StartError, StorageError, TakenAwayError
 from pynun.server.accepting.accept import HTTP, WEBSOCKET
 from pynun.server.accepting.client_networks import client_network
+from pynun.server.accepting.host_options import host_options
 from pynun.server.accepting.local_listener import asks_for_websocket
 from pynun.server.console.console import Console, OwnConsole
 from pynun.server.database_measurer import DatabaseMeasurer
@@ -40,10 +43,13 @@ from pynun.transports.http.connection import serve_http
 from pynun.transports.service import Service, check_peers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from pynun.cluster.overview import NodeState
+    from pynun.cluster.owner_link import Sharing
     from pynun.commit.bell import Bell
     from pynun.commit.store import CommittedStore
+    from pynun.engine.cluster import Cluster
     from pynun.engine.overlay import View
     from pynun.server.accepting.accept import Acceptor, Transport
     from pynun.server.accepting.listeners import Connection
@@ -83,12 +89,16 @@ class Term:
         lasting: Lasting,
         store: CommittedStore,
         make_flusher: Callable[[View, trio.Nursery], Flusher] = Flusher,
+        cluster: Cluster | None = None,
+        nodes: Callable[[], Sequence[NodeState]] | None = None,
     ) -> None:
-        """`store` takes the changes; it reads from the data folder."""
+        """`store` takes the changes; it reads from the data folder. `cluster` is that of `Context`, with `nodes`."""
         settings, audit_writer = lasting.settings, lasting.audit_writer
         self._lasting = lasting
         self._store = store
         self._make_flusher = make_flusher
+        self._nodes = nodes
+        self._is_handed_over = cluster is not None  # another node goes on at the end
         self._login_throttle = LoginThrottle(
             lasting.passwords,
             burst=settings.login_burst,
@@ -113,6 +123,7 @@ class Term:
             is_disk_scarce=partial(is_scarce, settings.data_dir),
             system_users=lasting.system_users,
             audit=audit_writer,
+            cluster=cluster,
             on_first_change=lasting.bell.ring,
             on_drop=self._purger.ring,
             on_unmeasured=self._database_measurer.ring,
@@ -127,6 +138,8 @@ class Term:
         )
         audit_writer.follow(self._engine.view)
         self._stopping = trio.Event()
+        self._open: set[Connection] = set()
+        self._sharing: Sharing | None = None  # what the links of other nodes share
         self.is_accepting = False
         """Whether connections are served."""
 
@@ -178,28 +191,46 @@ class Term:
         """
         lasting = self._lasting
         async with trio.open_nursery() as committing:
-            async with trio.open_nursery() as self._connections:
-                flusher = self._make_flusher(self._engine.view, self._connections)
-                self.committer = Committer(
-                    self._engine,
-                    self._store,
-                    lasting.bell,
-                    flusher.flush,
-                    may_use_loop=lasting.settings.sync == "auto",
-                )
-                lasting.monitoring.health.committer = self.committer
-                committing.start_soon(self.committer.run)
-                self.service = self._make_service(flusher)
-                try:
-                    async with trio.open_nursery() as self._sweeping:
-                        self._start_sweepers()
-                        self.is_accepting = True
-                        task_status.started()
-                        await self._stopping.wait()
-                finally:
-                    self.is_accepting = False
+            async with trio.open_nursery() as hurrying:
+                hurrying.start_soon(self._hurry)
+                await self._run_connections(committing, task_status)
+                hurrying.cancel_scope.cancel()
             await look(lasting.data, self.committer, lasting.monitoring.health.disk)
             self.committer.stop()
+
+    async def _run_connections(self, committing: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        lasting = self._lasting
+        async with trio.open_nursery() as self._connections:
+            flusher = self._make_flusher(self._engine.view, self._connections)
+            self.committer = Committer(
+                self._engine,
+                self._store,
+                lasting.bell,
+                flusher.flush,
+                may_use_loop=lasting.settings.sync == "auto",
+                drain_seconds=0.0 if self._is_handed_over else DRAIN_SECONDS,
+            )
+            lasting.monitoring.health.committer = self.committer
+            committing.start_soon(self.committer.run)
+            self.service = self._make_service(flusher)
+            try:
+                async with trio.open_nursery() as self._sweeping:
+                    self._start_sweepers()
+                    self.is_accepting = True
+                    task_status.started()
+                    await self._stopping.wait()
+            finally:
+                self.is_accepting = False
+
+    async def _hurry(self) -> None:
+        """End connections whose clients do not answer a close: everybody else waits for another node meanwhile."""
+        if not self._is_handed_over:
+            return
+        await self._stopping.wait()
+        await trio.sleep(limits.HAND_OVER_SECONDS)
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
 
     def _make_service(self, flusher: Flusher) -> Service:
         settings = self._lasting.settings
@@ -208,17 +239,11 @@ class Term:
             self.committer,
             flusher,
             self._login_throttle,
-            message_bytes_max=settings.message_bytes_max,
-            outbox_bytes_max=settings.outbox_bytes_max,
-            unfinished_bytes_max=settings.unfinished_bytes_max,
-            network_of=client_network,
-            handshake_seconds=settings.handshake_seconds,
-            idle_seconds=settings.idle_seconds,
-            allowed_origins=settings.allowed_origins,
+            **host_options(settings),
         )
         self._lasting.monitoring.watch(service)
         service.console = self._console = Console(
-            settings, service, self._lasting.monitoring, self._lasting.audit_writer
+            settings, service, self._lasting.monitoring, self._lasting.audit_writer, self._nodes
         )
         return service
 
@@ -237,7 +262,19 @@ class Term:
 
     def receive(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor | None = None) -> None:
         """Serve an accepted connection; one that another node accepted, by the acceptor for those."""
-        self._start(connection, partial(self._serve, transport, connection, acceptor or self._lasting.acceptor))
+        handle = (acceptor or self._lasting.acceptor).handle
+        self._start(connection, lambda: handle(transport, self.service, self._stopping, connection))
+
+    def receive_link(self, connection: Connection, node: str) -> None:
+        """Serve a connection of another node, for the clients there."""
+        self._start(connection, partial(self._serve_link, connection, node))
+
+    async def _serve_link(self, connection: Connection, node: str) -> None:
+        from pynun.cluster.owner_link import Sharing  # a single node needs none of it
+
+        if self._sharing is None:
+            self._sharing = Sharing(self.service, self._stopping)
+        await self._sharing.serve(connection.socket, node)
 
     def receive_console(self, connection: Connection) -> None:
         """Serve an accepted connection to the console's own address."""
@@ -249,24 +286,23 @@ class Term:
 
     def _start(self, connection: Connection, serve: Callable[[], Awaitable[None]]) -> None:
         if self.is_accepting:
-            self._connections.start_soon(serve)
+            self._connections.start_soon(self._hold, connection, serve)
         else:
             connection.socket.close()
 
-    async def _serve(self, transport: Transport[Any], connection: Connection, acceptor: Acceptor) -> None:
+    async def _hold(self, connection: Connection, serve: Callable[[], Awaitable[None]]) -> None:
+        self._open.add(connection)
         try:
-            await acceptor.handle(transport, self.service, self._stopping, connection)
+            await serve()
         finally:
+            self._open.discard(connection)
             await trio.aclose_forcefully(connection)
 
     async def _serve_local(self, connection: Connection) -> None:
-        try:
-            is_websocket = await asks_for_websocket(connection, self.service)
-            if is_websocket is not None:
-                transport: Transport[Any] = WEBSOCKET if is_websocket else HTTP
-                await self._lasting.acceptor.handle(transport, self.service, self._stopping, connection)
-        finally:
-            await trio.aclose_forcefully(connection)
+        is_websocket = await asks_for_websocket(connection, self.service)
+        if is_websocket is not None:
+            transport: Transport[Any] = WEBSOCKET if is_websocket else HTTP
+            await self._lasting.acceptor.handle(transport, self.service, self._stopping, connection)
 
     def stop(self) -> None:
         """Have `run` return: the connections answer what has arrived, and end by a deadline."""
@@ -275,4 +311,5 @@ class Term:
         self._login_throttle.stop()
         for waiting in self.service.waits_to_cancel:
             waiting.cancel()
-        self._connections.cancel_scope.deadline = trio.current_time() + limits.STOP_SECONDS
+        seconds = limits.HAND_OVER_SECONDS if self._is_handed_over else limits.STOP_SECONDS
+        self._connections.cancel_scope.deadline = trio.current_time() + seconds

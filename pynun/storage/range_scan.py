@@ -46,7 +46,7 @@ def entries_under(
         pairs = takewhile(lambda pair: pair[0].startswith(prefix), found)
         for stored, value in merged(pairs, [pair for pair in logged if pair[0].startswith(prefix)]):
             key = schema.long_key(value) if schema.is_long(stored) else stored
-            yield key[4:], schema.decode_value(key, value)
+            yield key[ID_BYTES:], schema.decode_value(key, value)
 
 
 def data_slice(cursor: lmdb.Cursor, start: bytes, first: bytes, count_max: int) -> tuple[list[bytes], bytes | None]:
@@ -92,7 +92,7 @@ def full_names(
     for key in stored:
         if not schema.is_long(key):
             if key.startswith(start):
-                names.append(key[4:])
+                names.append(key[ID_BYTES:])
             continue
         if left <= 0:
             return names, key
@@ -111,7 +111,7 @@ def full_names(
             name = schema.long_key(value)
         left -= len(name)
         if name.startswith(start):
-            names.append(name[4:])
+            names.append(name[ID_BYTES:])
     return names, None
 
 
@@ -126,14 +126,14 @@ def totals_of(pairs: Iterable[AnyPair], behind: bytes | None, count_max: int) ->
             following = bytes(key)
             break
         left -= len(value)
-        prefix = int.from_bytes(key[:4], "big")
+        prefix = int.from_bytes(key[:ID_BYTES], "big")
         identifier = prefix & ~CONFLICT_BIT
         keys, size = totals.get(identifier, (0, 0))
         is_key = prefix == identifier  # not of the index of conflicts
         totals[identifier] = keys + is_key, size + (schema.text_bytes(key, value) if is_key else 0)
         if not prefix and len(key) > 4:
             whole = schema.long_key(bytes(value)) if schema.is_long(key) else bytes(key)
-            names[schema.decode_value(whole, bytes(value)).version] = whole[4:].decode()
+            names[schema.decode_value(whole, bytes(value)).version] = whole[ID_BYTES:].decode()
     return Slice(totals, names, following)
 
 
@@ -170,7 +170,7 @@ def scan_both(
                     first = following
                     continue
         if len(start) <= schema.PREFIX_BYTES and not any(map(schema.is_long, stored)):
-            return [name[4:] for name in stored], following, True
+            return [name[ID_BYTES:] for name in stored], following, True
         with environment.begin(db=data, buffers=True) as with_values:
             names, behind = full_names(with_values, start, stored, logged.full_keys, long_names)
         return names, behind or following, False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 
-from pynun.engine.key_layout import CATALOGUE, parse_strategy, prefixes
+from pynun.engine.key_layout import CATALOGUE, CLUSTER, ID_BYTES, parse_strategy, prefixes
 from pynun.errors import StorageError, TransferError
 from pynun.storage import schema
 from pynun.storage.environment import DAMAGE, open_to_read, reason
@@ -50,6 +50,11 @@ class Snapshot:
         """All databases by name, `$admin` among them."""
         entries = entries_under(self._transaction, CATALOGUE, self._logged)
         return {name.decode(): Found(entry.version, parse_strategy(entry.text)) for name, entry in entries if name}
+
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether the data belongs to a cluster (`pynun.engine.key_layout.CLUSTER`)."""
+        return any(name == CLUSTER[ID_BYTES:] for name, _ in entries_under(self._transaction, CLUSTER, self._logged))
 
     def entries(self, database: Found) -> Iterator[tuple[str, Entry]]:
         """All keys of a database."""

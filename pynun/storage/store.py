@@ -20,19 +20,10 @@ import lmdb
 
 from pynun.engine.key_layout import ID_BYTES
 from pynun.errors import DamageError, StartError, StorageError, TakenAwayError
-from pynun.storage import schema
+from pynun.storage import environment, schema
 from pynun.storage.data_file import DataFile
 from pynun.storage.data_write import put_batch
-from pynun.storage.environment import (
-    FATAL,
-    NO_ROOM,
-    damaged,
-    end_killed_restore,
-    end_killed_restore_of_lost_data,
-    reason,
-    unusable,
-    what_to_do,
-)
+from pynun.storage.environment import FATAL, NO_ROOM, damaged, reason, unusable, what_to_do
 from pynun.storage.first_store import make_store
 from pynun.storage.folder_lock import FolderLock
 from pynun.storage.memtable import NOT_LOGGED, Memtable, merged
@@ -86,13 +77,17 @@ class LmdbStore:
         """
         self.folder = folder
         self._on_damage = on_damage
+        self._open(keep_old)
+
+    def _open(self, keep_old: Callable[[Path, int], Path] | None = None) -> None:
+        folder = self.folder
         self._memtable = Memtable()
         self._appended: tuple[int, int] | None = None  # by `log`, for `logged`: revision and operations
         self._moved: Moved | None = None  # by `move`, for `moved`
         with contextlib.ExitStack() as stack:
             lock = FolderLock(folder)
             stack.callback(lock.close)
-            end_killed_restore(folder)
+            environment.end_killed_restore(folder)
             try:
                 if not os.path.lexists(folder / schema.DATA_FILE):
                     make_store(folder, lock)
@@ -108,7 +103,7 @@ class LmdbStore:
 
     def _open_log(self, folder: int) -> None:
         revision, operations, self._released, self._mark = self._file.read_notes()
-        end_killed_restore_of_lost_data(self.folder, self._mark.log_id)
+        environment.end_killed_restore_of_lost_data(self.folder, self._mark.log_id)
         try:
             self._log = WriteAheadLog(Disk(folder), self._mark.log_id, self._released, is_in_use=self._mark.is_in_use)
             for record in self._log.recovered:
@@ -438,6 +433,16 @@ class LmdbStore:
     def clear_dead_readers(self) -> None:
         """Clear killed readers of other processes (backups), which would make the file grow."""
         self._file.environment.reader_check()
+
+    def replace(self, put: Callable[[], None]) -> None:
+        """Have `put` put other data into the folder, which is closed and unlocked meanwhile. Only while nothing else
+        uses the store. Raises what `put` raises, with the folder open again, and StartError.
+        """
+        self._close()
+        try:
+            put()
+        finally:
+            self._open()
 
     def close(self) -> None:
         """Release the folder. All writes are on disk already."""

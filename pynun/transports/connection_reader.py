@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pynun.engine.effects import Suspension
     from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
-    from pynun.transports.service import Service
+    from pynun.transports.service import ConnectionHost
 
 
 class Outcome(enum.Enum):
@@ -62,7 +62,7 @@ class SocketReader(ABC):
     def __init__(
         self,
         connected: socket.socket,
-        service: Service,
+        service: ConnectionHost,
         client: Client | None = None,
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,
@@ -140,7 +140,7 @@ class ChunkReader(SocketReader):
         self,
         connected: socket.socket,
         outbox: Outbox,
-        service: Service,
+        service: ConnectionHost,
         client: Client | None = None,
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,

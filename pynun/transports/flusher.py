@@ -10,7 +10,7 @@ from pynun.transports.counters import Counters
 if TYPE_CHECKING:
     import trio
 
-    from pynun.engine.overlay import View
+    from pynun.engine.overlay import Waiter
 
 
 class Flushable(Protocol):
@@ -24,6 +24,13 @@ class Flushable(Protocol):
         """Send ready output, as far as the kernel accepts it."""
 
 
+class Revisions(Protocol):
+    """Which batches are on disk: the view."""
+
+    def add_waiter(self, revision: int, waiter: Waiter) -> bool:
+        """Have `waiter` told when the batch is on disk or lost; False if it is on disk (or lost) already."""
+
+
 _HAS_REPLY: Final = attrgetter("has_reply")
 
 
@@ -32,7 +39,7 @@ class Flusher:
 
     __slots__ = ("_dirty", "counters", "nursery", "view")
 
-    def __init__(self, view: View, nursery: trio.Nursery) -> None:
+    def __init__(self, view: Revisions, nursery: trio.Nursery) -> None:
         self.view = view
         self.nursery = nursery
         """Where the tasks of stalled outboxes run."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Final, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Protocol, Required, TypedDict, Unpack, runtime_checkable
 
 import trio
 
@@ -24,8 +25,7 @@ from pynun.protocol.messages import WHAT_PROXIES_FORWARD
 from pynun.transports.allowed_origins import AllowedOrigins
 from pynun.transports.extension_pages import EXTENSION_PAGES
 from pynun.transports.input_budget import InputBudget
-from pynun.transports.outbox import Outbox
-from pynun.transports.reactor import Reactor
+from pynun.transports.reactor import Batches, Reactor
 from pynun.transports.sockets import CHECKS
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from pynun.engine.engine import Engine
     from pynun.engine.peer import Peer
     from pynun.transports.flusher import Flusher
+    from pynun.transports.outbox import Outbox
     from pynun.transports.pages import Console, Pages
+    from pynun.transports.send_queue import SendQueue
 
 _log = logging.getLogger("nun_db")
 
@@ -62,6 +64,14 @@ class Receiver(Protocol):
         """Run one command; a suspension is driven before the next."""
 
 
+@runtime_checkable
+class Drainable(Protocol):
+    """An outbox that can be waited for."""
+
+    async def wait_for_room(self) -> None:
+        """Return when less waits for the client than may."""
+
+
 class CheckedPeer(Protocol):
     """The client of a connection with a session that lasts."""
 
@@ -73,17 +83,47 @@ class CheckedPeer(Protocol):
         """Called every `check_seconds`: end the connection if the client is gone."""
 
 
-class Service:
-    """One server, as its transports see it."""
+class ClientSession(Receiver, Protocol):
+    """The session of a connection."""
+
+    def has_logged_in(self) -> bool:
+        """Whether the client has shown a secret that is still valid."""
+
+    def close(self) -> None:
+        """The client has left. Safe to call twice."""
+
+
+class Backlog(Batches, Protocol):
+    """What commands put their changes into: the committer."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that readers must wait too."""
+
+    async def wait_for_room(self) -> None:
+        """Return when it is not full any more."""
+
+
+class HostOptions(TypedDict, total=False):
+    """Limits of connections; the settings of the same names."""
+
+    message_bytes_max: Required[int]
+    outbox_bytes_max: Required[int]
+    unfinished_bytes_max: int | None
+    network_of: Callable[[str], str]
+    handshake_seconds: float
+    idle_seconds: float
+    allowed_origins: Iterable[str]
+
+
+class ConnectionHost(ABC):
+    """What the transports of connections with a session need, wherever the sessions are."""
 
     __slots__ = (
         "_complains_at",
-        "admin_pages",
         "allowed_origins",
         "committer",
-        "console",
         "counters",
-        "engine",
         "flusher",
         "handshake_pages",
         "handshake_seconds",
@@ -91,19 +131,18 @@ class Service:
         "input_budget",
         "message_bytes_max",
         "outbox_bytes_max",
-        "pages",
         "peers",
         "reactor",
-        "resolver",
         "waits_to_cancel",
     )
 
+    committer: Backlog
+
     def __init__(
         self,
-        engine: Engine,
-        committer: Committer,
+        committer: Backlog,
         flusher: Flusher,
-        resolver: Resolver,
+        may_linger: Callable[[], bool],
         *,
         message_bytes_max: int,
         outbox_bytes_max: int,
@@ -113,12 +152,11 @@ class Service:
         idle_seconds: float = 45.0,
         allowed_origins: Iterable[str] = (),
     ) -> None:
-        self.engine = engine
+        """`may_linger` is that of `Reactor`."""
         self.committer = committer
         self.flusher = flusher
         self.counters = flusher.counters
-        self.reactor = Reactor(flusher, committer, self._may_linger)
-        self.resolver = resolver
+        self.reactor = Reactor(flusher, committer, may_linger)
         self.message_bytes_max = message_bytes_max
         self.outbox_bytes_max = outbox_bytes_max
         self.input_budget = InputBudget(
@@ -127,24 +165,21 @@ class Service:
         self.handshake_seconds = handshake_seconds
         self.idle_seconds = idle_seconds
         self.allowed_origins = AllowedOrigins(allowed_origins)
-        self.pages: Pages = dict(EXTENSION_PAGES)
-        """The HTTP port's own pages."""
-        self.admin_pages: Pages = {}
-        """Those in whose place the administrator, who has logged in, gets another one."""
-        self.handshake_pages = self.pages
-        """Those that the WebSocket port answers too."""
-        self.console: Console | None = None
-        """The HTTP port's web console."""
+        self.handshake_pages: Pages = dict(EXTENSION_PAGES)
+        """Those that the WebSocket port answers."""
         self._complains_at = -math.inf
         self.peers: set[CheckedPeer] = set()
         """Of the open connections, for `check_peers`."""
         self.waits_to_cancel: set[trio.CancelScope] = set()
         """The waits of connections that have asked for nothing yet: cancelled when the server stops."""
 
-    def _may_linger(self) -> bool:
-        """Whether no answer waits for the committer, which needs trio's loop to go on."""
-        view = self.engine.view
-        return view.is_relaxed or not view.newest_unwritten
+    @abstractmethod
+    def open_session(self, outbox: Any, peer: Any = None) -> ClientSession:  # noqa: ANN401 - each host its own
+        """The session of a new connection."""
+
+    @abstractmethod
+    async def answer(self, need: Need) -> Answer:
+        """The answer to what a command waits for."""
 
     def note_missing(self, missing: str, address: str) -> None:
         """A WebSocket handshake lacked something that a proxy has most likely taken out; nothing if empty."""
@@ -157,10 +192,7 @@ class Service:
                 WHAT_PROXIES_FORWARD,
             )
 
-    def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> CommandSession:
-        return CommandSession(self.engine, outbox, peer)
-
-    def is_behind(self, outbox: Outbox) -> bool:
+    def is_behind(self, outbox: SendQueue) -> bool:
         """Send what has gathered; True if so much is left, for client or disk, that its sender must wait."""
         self.flusher.flush()
         return outbox.is_full or self.committer.is_full
@@ -187,17 +219,51 @@ class Service:
         try:
             need = next(suspension)
             while True:
-                need = suspension.send(await self._answer(need))
+                need = suspension.send(await self.answer(need))
         except StopIteration:
             return
         finally:
             suspension.close()
 
-    async def _answer(self, need: Need) -> Answer:
+
+class Service(ConnectionHost):
+    """One server, as its transports see it: the engine is here."""
+
+    __slots__ = ("admin_pages", "console", "engine", "pages", "resolver")
+
+    committer: Committer
+
+    def __init__(
+        self,
+        engine: Engine,
+        committer: Committer,
+        flusher: Flusher,
+        resolver: Resolver,
+        **options: Unpack[HostOptions],
+    ) -> None:
+        super().__init__(committer, flusher, self._may_linger, **options)
+        self.engine = engine
+        self.resolver = resolver
+        self.pages: Pages = self.handshake_pages
+        """The HTTP port's own pages."""
+        self.admin_pages: Pages = {}
+        """Those in whose place the administrator, who has logged in, gets another one."""
+        self.console: Console | None = None
+        """The HTTP port's web console."""
+
+    def _may_linger(self) -> bool:
+        """Whether no answer waits for the committer, which needs trio's loop to go on."""
+        view = self.engine.view
+        return view.is_relaxed or not view.newest_unwritten
+
+    def open_session(self, outbox: events.Outbox, peer: Peer | None = None) -> CommandSession:
+        return CommandSession(self.engine, outbox, peer)
+
+    async def answer(self, need: Need) -> Answer:
         if not isinstance(need, Drain):
             return await self.resolver.answer(need)
         await trio.lowlevel.checkpoint()
-        if isinstance(need.outbox, Outbox):
+        if isinstance(need.outbox, Drainable):
             await need.outbox.wait_for_room()
         return None
 
@@ -207,7 +273,7 @@ def check_seconds(idle_seconds: float) -> float:
     return min(idle_seconds / CHECKS, limits.PING_SECONDS / 2)
 
 
-async def check_peers(service: Service) -> None:
+async def check_peers(service: ConnectionHost) -> None:
     """Check all open connections, for ever."""
     while True:
         await trio.sleep(check_seconds(service.idle_seconds))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from pynun.client import (
     AsyncioClient,
@@ -22,7 +23,8 @@ from pynun.client import (
     SyncClient,
 )
 from tests.client.conftest import make_database
-from tests.client.peer import TEST_TIMEOUT_S, trio_test
+from tests.client.peer import TEST_TIMEOUT_S, scripted_server, trio_test
+from tests.support.relay import Relay
 from tools.clients.exact_clients import http_post
 from tools.clients.server import ADMIN_PASSWORD, ADMIN_USER, Server, new_folder
 
@@ -82,6 +84,37 @@ async def test_an_ephemeral_key_is_set_again(server: Server) -> None:
         assert await other.get("here-ana") == "in room 3"
         assert await other.get("here-ben") is None
         assert await other.get("here-before") is None
+
+
+@trio_test
+async def test_an_ephemeral_key_that_somebody_else_took_stays_theirs(server: Server) -> None:
+    database = make_database(server)
+    with Relay(server.websocket) as network:
+        there = Client(f"ws://{network.address}", database=database.name, token=database.token)
+        async with there as client, open_database(database) as other:
+            await client.set_ephemeral("leads", "ana")
+            await client.set_ephemeral("here", "ana")
+            await other.set_ephemeral("leads", "ben")
+            events = client.events()
+            network.cut()
+            await wait_for(events, ConnectionRestored)
+            assert [await other.get("leads"), await other.get("here")] == ["ben", "ana"]
+        async with open_database(database) as later:
+            assert await later.get("leads") is None
+
+
+@trio_test
+async def test_an_ephemeral_key_that_its_old_connection_still_holds_is_set_again() -> None:
+    """The server may notice the end of that connection later, and would then remove the key."""
+    async with scripted_server() as server, trio.open_nursery() as nursery, Client(server.url) as client:
+        peer = await server.accept()
+        nursery.start_soon(client.set_ephemeral, "here", "ana")
+        await peer.answer("set-ephemeral here ana", "ok \n")
+        await trio.testing.wait_all_tasks_blocked()
+        await peer.cut()
+        peer = await server.accept()
+        await peer.answer("get-safe here", "value-version 0 ana\n", "ok \n")
+        await peer.answer("set-ephemeral here ana", "ok \n")
 
 
 @trio_test

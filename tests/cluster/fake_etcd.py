@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import trio
 
 from pynun.cluster.etcd import gateway
-from pynun.cluster.etcd.gateway import Event, Pair
+from pynun.cluster.etcd.gateway import Event, Pair, WatchAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
-    from pynun.cluster.etcd.gateway import AnswerT, Request, WatchAnswer
+    from pynun.cluster.etcd.gateway import AnswerT, Request
 
 _INVALID, _NOT_FOUND = 3, 5
 _HTTP: Final = {_INVALID: 400, _NOT_FOUND: 404}
@@ -81,6 +81,7 @@ class FakeEtcd:
         self.pairs: dict[bytes, Pair] = {}
         self.next_lease = 1001
         self.version = "3.6.16"
+        self.errors: list[str] = []
         self.used_bytes = 16384
         self._lease_seconds_min = lease_seconds_min
         self._leases: dict[int, _Lease] = {}
@@ -130,7 +131,7 @@ class FakeEtcd:
 
     def _status(self, _asked: dict[str, Any]) -> dict[str, Any]:
         sizes = {"dbSize": str(self.used_bytes), "dbSizeInUse": str(self.used_bytes)}
-        return {"header": self._header(), "version": self.version, "leader": "1", **sizes}
+        return {"header": self._header(), "version": self.version, "leader": "1", "errors": self.errors, **sizes}
 
     # --- requests ----------------------------------------------------------------------------------------------
 
@@ -224,6 +225,11 @@ class FakeEtcd:
             answer["TTL"] = str(found.seconds)
         return {"result": answer}
 
+    def _remaining(self, asked: dict[str, Any]) -> dict[str, Any]:
+        found = self._leases.get(int(asked["ID"]))
+        left = -1 if found is None else max(0, int(found.ends_at - self._now))
+        return {"header": self._header(), "ID": asked["ID"], "TTL": str(left)}
+
     def _revoke_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
         lease = int(asked["ID"])
         if lease not in self._leases:
@@ -244,6 +250,7 @@ _HANDLERS: Final[dict[str, Callable[[FakeEtcd, dict[str, Any]], dict[str, Any]]]
     "/v3/lease/grant": FakeEtcd._grant,
     "/v3/lease/keepalive": FakeEtcd._renew,
     "/v3/lease/revoke": FakeEtcd._revoke_asked,
+    "/v3/lease/timetolive": FakeEtcd._remaining,
 }
 
 
@@ -285,7 +292,7 @@ def _text(data: bytes) -> str:
 
 
 class FakeClient:
-    """The fake etcd as the client of the loop, without watches."""
+    """The fake etcd as the client of the loop; a watch tells nothing."""
 
     def __init__(self, etcd: FakeEtcd) -> None:
         self._etcd = etcd
@@ -294,3 +301,9 @@ class FakeClient:
         """Answer at once. Raises EtcdError."""
         await trio.lowlevel.checkpoint()
         return self._etcd.call(request)
+
+    async def watch(self, _key: bytes, _end: bytes, _revision: int) -> AsyncGenerator[WatchAnswer, None]:
+        """Tell nothing."""
+        while True:
+            yield WatchAnswer([], None, 0)
+            await trio.sleep(1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,8 @@ class FakeMember(ThreadingHTTPServer):
         self.member = Member("127.0.0.1", self.server_port, is_tls=False)
         self.asked: list[str] = []
         """The paths of all requests so far."""
+        self.clock_ahead_seconds = 0.0
+        self.delay_seconds = 0.0
         self.closes_after = 0
         """Not 0: closes each connection after so many requests, without saying so."""
 
@@ -38,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer as the gateway does."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(self.server.delay_seconds)
         with self.server.lock:
             self.server.asked.append(self.path)
             status, answer = self.server.etcd.answer(self.path, body)
@@ -48,6 +53,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.requests += 1
         if self.requests == self.server.closes_after:
             self.close_connection = True
+
+    def do_GET(self) -> None:
+        """Tell the version, as a page."""
+        answer = json.dumps({"etcdserver": self.server.etcd.version}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The time in the head of each answer."""
+        now = time.time() if timestamp is None else timestamp
+        return super().date_time_string(now + self.server.clock_ahead_seconds)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -67,6 +67,14 @@ def ended(election: Election, now: float, lease: int = LEASE, successor: str = "
     return others
 
 
+def test_a_campaign_that_a_node_wins_when_its_data_has_failed_is_given_up(election: Election) -> None:
+    began = candidate(election)
+    election.granted(began + 0.1, began, LEASE, TTL)
+    election.allow(began + 0.15, may_campaign=False)
+    assert election.campaigned(began + 0.2, Campaigned(20, True, OWN, 4, 20)) == [Revoke(LEASE, TTL)]
+    assert election.role is Role.FOLLOWING
+
+
 def test_it_campaigns_only_when_it_knows_that_there_is_no_owner(election: Election) -> None:
     assert election.wake_at == math.inf
     election.owner_seen(1.0, OTHER, 3, 3)
@@ -165,6 +173,15 @@ def test_the_term_ends_at_once(election: Election, how: str) -> None:
     assert election.refused(now, "again") == []
     ended(election, now)
     assert (election.wake_at < math.inf) == (how == "key")
+
+
+def test_a_disk_that_hangs_does_not_keep_the_lease(election: Election) -> None:
+    now = won(election)
+    end, revoke = election.hangs(now, "its disk does not answer")
+    assert isinstance(end, End)
+    assert isinstance(revoke, Revoke)
+    assert not election.may_send(now)
+    assert election.hangs(now, "again") == []
 
 
 def test_old_news_is_not_believed(election: Election) -> None:

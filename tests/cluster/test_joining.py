@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.cluster.copying import needs_copy
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.etcd.gateway import Delete, grant, put, read, transaction
 from pynun.cluster.joining import (
@@ -150,16 +151,19 @@ def test_a_single_node_does_not_start_on_the_data_of_a_cluster_before_it_has_lef
     assert data.get(KEY) == Entry(0, "v")
 
 
-def test_who_is_behind_the_beginning_of_the_log_needs_a_backup(data: LmdbStore, etcd: _Etcd, disk_folder: Path) -> None:
+def test_who_is_behind_the_beginning_of_the_log_needs_a_copy(data: LmdbStore, etcd: _Etcd, disk_folder: Path) -> None:
     write(data)
     write(data)
     begin_cluster(data, etcd.caller, KEYS)
     with contextlib.closing(LmdbStore(disk_folder / "other")) as other:
-        assert "the log in etcd has not got batch 1 any more" in refused(other, etcd)
-        etcd.call(put(KEYS.log(2), b""))
-        assert "the log in etcd has not got batch 1 any more" in refused(other, etcd)
-        etcd.call(put(KEYS.log(1), b""))
         enter(other, etcd.caller, KEYS)
+        assert needs_copy(other.revision, etcd.caller, KEYS)
+        etcd.call(put(KEYS.log(2), b""))
+        assert needs_copy(other.revision, etcd.caller, KEYS)
+        etcd.call(put(KEYS.log(1), b""))
+        assert not needs_copy(other.revision, etcd.caller, KEYS)
+    etcd.call(transaction((), (Delete(KEYS.log_prefix, KEYS.log_end),)))
+    assert not needs_copy(data.revision, etcd.caller, KEYS)
 
 
 # --- names -----------------------------------------------------------------------------------------------------

@@ -106,6 +106,19 @@ def test_a_node_that_is_away_is_waited_for_until_etcd_holds_much() -> None:
     assert owned.log() == []
 
 
+def test_a_node_that_cannot_store_is_as_one_that_is_away() -> None:
+    owned = Owned(10)
+    owned.show({"a": 10, "b": 10, "c": 4}, "abc")
+    about = {"synced": 4, "trouble": "No space left on device"}
+    owned.etcd.call(gateway.put(KEYS.member("c"), json.dumps(about).encode()))
+    owned.trim(0.0)
+    owned.trim(KEEP_SECONDS)
+    assert owned.log() == [5, 6, 7, 8, 9, 10]
+    owned.etcd.used_bytes = PRESSED_BYTES + 1
+    owned.trim(KEEP_SECONDS + 5)
+    assert owned.log() == []
+
+
 def test_much_goes_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trimming, "BATCHES_AT_ONCE", 3)
     owned = Owned(10)

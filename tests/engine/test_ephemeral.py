@@ -123,6 +123,36 @@ def test_a_session_has_a_bounded_number_of_bounded_size(client: Client) -> None:
     assert client.ask("set-ephemeral one-more x") == OK
 
 
+def test_no_other_command_makes_it_longer(client: Client) -> None:
+    client.ask("set-ephemeral k x")
+    most = limits.EPHEMERAL_BYTES_MAX
+    too_long = [f"error value too long: an ephemeral key holds at most {most} bytes \n"]
+    assert client.ask(f"set k {'x' * (most + 1)}") == too_long
+    assert client.ask(f"set k {'é' * (most // 2 + 1)}") == too_long
+    assert client.ask("get-safe k") == ["value-version 0 x\n", *OK]
+
+
+def test_all_together_have_bounded_memory(world: World, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "x" * 10_000
+    monkeypatch.setattr(limits, "EPHEMERAL_BYTES_ALL", 2 * len(long))
+    other = world.connect("use-db e pwd")
+    most = limits.EPHEMERAL_BYTES_ALL
+    refusal = [f"error too many long values of ephemeral keys: at most {most} bytes of them, try again later \n"]
+    assert client.ask(f"set-ephemeral a {long}") == OK
+    assert other.ask(f"set-ephemeral b {'é' * 4000}") == refusal, "its characters may take four bytes"
+    assert other.ask(f"set-ephemeral b {long}") == OK
+    assert other.ask(f"set-ephemeral c {long}") == refusal
+    assert other.ask("set-ephemeral c here") == OK, "who is here is always told"
+    assert other.ask(f"set c {long}") == refusal
+    assert other.ask(f"set b {long}") == OK, "no longer than before"
+    client.session.close()
+    assert other.ask(f"set c {long}") == OK
+    world.admin("drop-db e")
+    again = world.connect("use-db d pwd")
+    for key in ("a", "b"):
+        assert again.ask(f"set-ephemeral {key} {long}") == OK
+
+
 def test_no_arbiter_decides_about_it(world: World) -> None:
     arbiter = world.connect("use-db arb pwd", "arbiter")
     client = world.connect("use-db arb pwd", "set-ephemeral k 0", "set k 1")

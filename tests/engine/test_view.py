@@ -70,7 +70,7 @@ def test_a_removal_hides_what_is_below() -> None:
 
 def test_a_volatile_entry_hides_the_store_and_waits_for_nothing() -> None:
     view = new_view()
-    view.volatile[KEY] = TWO
+    view.keep(KEY, TWO)
     assert read(view) == (TWO, 0)
 
 
@@ -149,7 +149,7 @@ def test_the_newest_unwritten_revision() -> None:
 
 def test_what_the_store_lacks_of_a_prefix() -> None:
     view = new_view()
-    view.volatile[b"\0\0\0\1v"] = ONE
+    view.keep(b"\0\0\0\1v", ONE)
     view.write(b"\0\0\0\1a", TWO)
     view.write(b"\0\0\0\2a", TWO)
     view.take_batch()
@@ -157,6 +157,13 @@ def test_what_the_store_lacks_of_a_prefix() -> None:
     view.write(b"\0\0\0\1b", THREE)
     assert view.unwritten(b"\0\0\0\1") == {b"\0\0\0\1v": ONE, b"\0\0\0\1a": None, b"\0\0\0\1b": THREE}
     assert view.unwritten(b"\0\0\0\3") == {}
+    view.keep(b"\0\0\0\3v", ONE)
+    view.keep(b"\0\0\0\3v", TWO)
+    assert view.unwritten(b"\0\0\0\3") == {b"\0\0\0\3v": TWO}
+    assert view.unwritten(b"\0\0\0\3w") == {}
+    assert view.forget(b"\0\0\0\3v") == TWO
+    assert view.unwritten(b"\0\0\0\3") == {}
+    assert view.forget(b"\0\0\0\3v") is None
 
 
 def test_looking_through_a_prefix_never_makes_a_reply_wait_for_less() -> None:

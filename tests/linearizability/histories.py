@@ -7,15 +7,21 @@ connects again. All times are of one monotonic clock, taken before the command i
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from pynun.protocol import messages
 from tools.clients.exact_clients import Connection, EndOfConnectionError, HttpClient, TcpClient, WebSocketClient
 from tools.clients.sessions import OK, TOKEN, select
+
+LOST = ([messages.error(messages.OWNER_LOST)], [messages.error(messages.OWNER_LOST_FRAME)])
+"""What a node answers while it looks for the next owner: as good as no answer."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,13 +104,34 @@ def understand(operation: Operation, answer: Sequence[str]) -> None:
 
 
 class HistoryClient(threading.Thread):
-    """One client: draws commands, sends them, notes the answers; connects again when the connection ends."""
+    """One client: draws commands, sends them, notes the answers; connects again when the connection ends.
+
+    `rest_seconds` is how long it does nothing before a command, at most and at least. Several servers are the nodes of
+    a cluster: each connection is to any of them. `on_answer` is called after each answer.
+    """
 
     def __init__(
-        self, server: Server, database: str, keys: Sequence[str], *, number: int, transport: str, seed: int
+        self,
+        servers: Sequence[Server],
+        database: str,
+        keys: Sequence[str],
+        *,
+        number: int,
+        transport: str,
+        seed: int,
+        kinds: Sequence[Kind] = KINDS,
+        rest_seconds: tuple[float, float] = (0.0, 0.0),
+        on_answer: Callable[[Operation], None] = lambda _: None,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
-        self._server = server
+        self._servers = servers
+        self._server = servers[0]
+        self._kinds = kinds
+        self._weights = [_WEIGHTS[KINDS.index(kind)] for kind in kinds]
+        self._rest_seconds = rest_seconds
+        self._on_answer = on_answer
+        self._socket: socket.socket | None = None
+        self._roused = threading.Event()
         self._database = database
         self._keys = keys
         self._number = number
@@ -120,18 +147,38 @@ class HistoryClient(threading.Thread):
         """Work until told to stop."""
         try:
             while not self.is_told_to_stop.is_set():
+                self._server = self._random.choice(self._servers)
                 try:
                     if self._transport == "http":
                         with HttpClient(self._server.http) as http:
+                            self._socket = http.socket
                             self._work(lambda text: self._post(http, text))
                     else:
                         with self._connect() as connection:
+                            self._socket = connection.socket
                             select(connection, self._database)
                             self._work(connection.ask)
                 except (OSError, EndOfConnectionError):
                     self.is_told_to_stop.wait(_RECONNECT_SECONDS)
         except BaseException as error:
             self.trouble = error
+
+    def _is_over_after_rest(self) -> bool:
+        if any(self._rest_seconds):
+            self._roused.clear()
+            if not self.is_told_to_stop.is_set():
+                self._roused.wait(self._random.uniform(*self._rest_seconds))
+        return self.is_told_to_stop.is_set()
+
+    def rouse(self) -> None:
+        """End its rest."""
+        self._roused.set()
+
+    def hurry(self) -> None:
+        """End its connection, if it still waits for an answer after it was told to stop."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _connect(self) -> Connection:
         if self._transport == "websocket":
@@ -141,6 +188,8 @@ class HistoryClient(threading.Thread):
     def _post(self, http: HttpClient, text: str) -> list[str]:
         """The answer of a request with one command, as the other transports give it."""
         response = http.request(f"use-db {self._database} {TOKEN};{text}")
+        if response.status == 503:
+            raise EndOfConnectionError("no node owns the data now")
         assert response.status == 200, response
         selected, _, result = response.text.partition(";")
         assert selected == "empty", response
@@ -149,16 +198,20 @@ class HistoryClient(threading.Thread):
         return [OK] if result == "empty" else [f"error {result} \n"]
 
     def _work(self, ask: Callable[[str], list[str]]) -> None:
-        while not self.is_told_to_stop.is_set():
+        while not self._is_over_after_rest():
             operation = self._next()
             self.operations.append(operation)
-            understand(operation, ask(operation.command))
+            answer = ask(operation.command)
+            if answer in LOST:
+                continue  # it has happened or not, or will
+            understand(operation, answer)
             operation.returned_ns = time.monotonic_ns()
             if operation.kind == "get-safe" and operation.found is not None:
                 self._seen[operation.key] = operation.found.version
+            self._on_answer(operation)
 
     def _next(self) -> Operation:
-        kind = self._random.choices(KINDS, _WEIGHTS)[0]
+        kind = self._random.choices(self._kinds, self._weights)[0]
         key = self._random.choice(self._keys)
         self._count += 1
         version, value = 0, ""
@@ -189,7 +242,9 @@ def record(
     keys = [f"{database}-k{number}" for number in range(keys_count)]
     transports = ("websocket", "tcp", "http")
     workers = [
-        HistoryClient(server, database, keys, number=number, transport=transports[number % len(transports)], seed=seed)
+        HistoryClient(
+            [server], database, keys, number=number, transport=transports[number % len(transports)], seed=seed
+        )
         for number in range(clients)
     ]
     for worker in workers:

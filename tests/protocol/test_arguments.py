@@ -22,6 +22,7 @@ READ: dict[str, list[tuple[str, tuple[Any, ...]]]] = {
     "ACKNOWLEDGEMENT": [("x 7 n", ()), ("x 007 n more", ()), ("x 18446744073709551615 n", ())],
     "ELECTION": [("x", ()), ("x win", ()), ("x candidate 7", ()), ("x candidate 7 n", ()), ("x anything a b", ())],
     "NODE": [("x n", ()), ("x n more", ()), ("x ", ())],
+    "NAMED_NODE": [("x n", ("n",)), ("x n more", ("n",)), ("x ", ("",))],
     "NODE_SINCE": [("x n 1", ()), ("x  0", ())],
     "REPLICATE_SNAPSHOT": [("x d", (["d"],)), ("x d|e true", (["d", "e"],)), ("x ", ([""],))],
     "KEY": [("x k", ("k",)), ("x k and more", ("k",)), ("x k ", ("k",)), ("x ключ", ("ключ",))],
@@ -183,6 +184,7 @@ REFUSED: dict[str, list[tuple[str, str]]] = {
         for text in ("", " ", " n", " -7 n", "  n")
     ],
     "NODE": [("x", "x must contain a name")],
+    "NAMED_NODE": [("x", "x must contain a name")],
     "NODE_SINCE": [
         ("x", "replicate-since must contain a node name"),
         *((text, "replicate-since must contain a start at") for text in ("x n", "x ")),

@@ -30,7 +30,11 @@ def test_the_two_ends_have_a_space_before_the_newline() -> None:
         (messages.VALUE_VERSION_ABSENT, "value-version 1 <Empty>\n"),
         (messages.resolve(7, "d", 3, "k", "old", "new words"), "resolve 7 d 3 k old new words"),
         (messages.resolved("new words"), "resolved new words"),
-        (messages.cluster_state("h:1"), "cluster-state  h:1(self):Primary ,\n"),
+        (messages.cluster_state([("h:1", "self", True)]), "cluster-state  h:1(self):Primary ,\n"),
+        (
+            messages.cluster_state([("h:2", "Connected", False), ("h:1", "self", True)]),
+            "cluster-state  h:1(self):Primary , h:2(Connected):Secoundary ,\n",
+        ),
         (messages.databases_list([("a", "none"), ("b", "newer")]), "dbs-list \na : none\nb : newer\n"),
         (messages.databases_list([]), "dbs-list \n"),
         (messages.PENDING_OPERATIONS, "pending-ops \n"),

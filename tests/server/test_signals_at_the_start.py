@@ -22,6 +22,7 @@ from tests.support.watched import request, wait_until
 from tools.clients.server import (
     ADMIN_PASSWORD,
     ADMIN_USER,
+    ANY_ADDRESSES,
     CHEAP_PASSWORDS,
     REPOSITORY,
     Address,
@@ -68,6 +69,7 @@ class Starting:
             env=clean_environment(
                 {
                     **CHEAP_PASSWORDS,
+                    **ANY_ADDRESSES,
                     **{"NUN_USER": ADMIN_USER, "NUN_PWD": ADMIN_PASSWORD, "NUN_DBS_DIR": str(folder)},
                     **(environment or {}),
                 }

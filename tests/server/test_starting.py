@@ -32,7 +32,16 @@ from tests.support.data_pages import PAGE_BYTES, pages_in_use
 from tests.support.watched import small_disk
 from tools.clients.exact_clients import EndOfConnectionError, HttpClient, TcpClient, WebSocketClient, http_post
 from tools.clients.load import read_states
-from tools.clients.server import CHEAP_PASSWORDS, REPOSITORY, Address, Server, clean_environment, new_folder, nun_db
+from tools.clients.server import (
+    ANY_ADDRESSES,
+    CHEAP_PASSWORDS,
+    REPOSITORY,
+    Address,
+    Server,
+    clean_environment,
+    new_folder,
+    nun_db,
+)
 from tools.clients.sessions import OK, create_database
 
 if TYPE_CHECKING:
@@ -42,7 +51,6 @@ if TYPE_CHECKING:
 
 ANY_PORT = "127.0.0.1:0"
 CREDENTIALS = {"NUN_USER": "user-name", "NUN_PWD": "user-pwd"}
-ADDRESSES = {"NUN_WS_ADDR": ANY_PORT, "NUN_HTTP_ADDR": ANY_PORT, "NUN_TCP_ADDR": ANY_PORT}
 UNUSED = {"NUN_S3_BUCKET": "images", "NUN_S3_SECRET_KEY": "s3-hidden-secret", "NUN_ELECTION_TIMEOUT": "500"}
 KEYS = [f"k{number}" for number in range(500)]
 
@@ -52,7 +60,7 @@ def _refusal(data_dir: Path, *options: str, **environment: str) -> str:
     try:
         result = nun_db(
             *("-u", "user-name", "-p", "user-pwd", "start", *options),
-            environment={**CHEAP_PASSWORDS, **ADDRESSES, "NUN_DBS_DIR": str(data_dir), **environment},
+            environment={**CHEAP_PASSWORDS, **ANY_ADDRESSES, "NUN_DBS_DIR": str(data_dir), **environment},
         )
     except subprocess.TimeoutExpired as error:
         raise AssertionError(f"it started: {error.stdout!r}") from error
@@ -123,9 +131,10 @@ def test_options_of_the_command_line(disk_folder: Path) -> None:
 
 def test_at_a_terminal_the_audit_trail_is_in_the_file_alone(disk_folder: Path) -> None:
     """And an address that everybody can reach, without TLS, is told."""
-    environment = {**CHEAP_PASSWORDS, **ADDRESSES, **CREDENTIALS, "NUN_TCP_ADDR": ":0"}
+    environment = {**CHEAP_PASSWORDS, **ANY_ADDRESSES, **CREDENTIALS, "NUN_TCP_ADDR": ":0", "NUN_HTTP_ADDR": ":0"}
     with Terminal("start", "--data-dir", str(disk_folder), environment=environment) as terminal:
-        terminal.expect("on all addresses without TLS: tcp; ")
+        terminal.expect("on all addresses without TLS: http, tcp; ")
+        terminal.expect("console: http://127.0.0.1:")
         terminal.expect("ready; to stop it: Ctrl-C, or kill ")
         terminal.type("\x03")
         assert terminal.wait() == 0
@@ -172,7 +181,7 @@ def test_what_is_refused_is_one_line_and_nothing_is_made(fresh: Server, disk_fol
     assert str(fresh.data_dir) in in_use
     assert f"(process {fresh.pid})" in in_use
     assert list(disk_folder.iterdir()) == []
-    result = nun_db("-u", "user-name", "start", environment={"NUN_DBS_DIR": str(data_dir), **ADDRESSES})
+    result = nun_db("-u", "user-name", "start", environment={"NUN_DBS_DIR": str(data_dir), **ANY_ADDRESSES})
     assert result.returncode == 1
     assert result.stderr.startswith("nun-db: NUN_USER and NUN_PWD must be provided, and NUN_PWD is missing")
     assert list(disk_folder.iterdir()) == []
@@ -205,7 +214,7 @@ def test_an_address_that_is_not_this_machines(address: str) -> None:
 def _assert_no_listening(**addresses: str) -> None:
     name, address = list(addresses.items())[-1]
     with pytest.raises(StartError, match=rf"can't listen for \w+ on {re.escape(address)}: .* with {name}"):
-        Listeners(load({**CREDENTIALS, **ADDRESSES, **addresses}, {}))
+        Listeners(load({**CREDENTIALS, **ANY_ADDRESSES, **addresses}, {}))
 
 
 # --- data that can't be used -----------------------------------------------------------------------------------

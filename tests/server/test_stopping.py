@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.storage.store import LmdbStore
 from tools.clients.exact_clients import HttpClient, TcpClient, WebSocketClient, http_post, text_frames
 from tools.clients.load import PipeliningWriter, check_writer, read_states, start_writers
 from tools.clients.sessions import OK, create_database, reading, tcp_session, websocket_session
@@ -67,6 +68,13 @@ def test_idle_clients_are_told(server: Server) -> None:
         assert without_database.close_code == GOING_AWAY
         assert tcp.is_ended
         assert http.is_ended()
+
+
+def test_it_leaves_nothing_in_the_log_for_the_next_start(server: Server) -> None:
+    create_database(server, DATABASE)
+    _stop(server)
+    with contextlib.closing(LmdbStore(server.data_dir)) as store:
+        assert store.logged_entries == 0
 
 
 def test_clients_that_are_not_there_do_not_delay_it_for_ever(server: Server) -> None:

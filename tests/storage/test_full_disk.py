@@ -16,13 +16,11 @@ from pynun.errors import StorageError
 from pynun.storage.store import LmdbStore
 from tests.backup.data import make_folder
 from tests.storage.steps import checkpoint
-from tools.clients.server import nun_db
+from tools.clients.server import ANY_ADDRESSES, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-ADDRESSES = [part for option in ("-w", "-h", "-t") for part in (option, "127.0.0.1:0")]
 
 
 @pytest.fixture(name="new_disk")
@@ -48,7 +46,7 @@ def _new_disk(disk_folder: Path) -> Iterator[Callable[[int], Path]]:
 @pytest.mark.parametrize("room_kib", [4, 8, 16])
 def test_no_room_for_the_first_files(new_disk: Callable[[int], Path], room_kib: int) -> None:
     disk = new_disk(room_kib)
-    ended = nun_db("-u", "u", "-p", "p", "start", *ADDRESSES, environment={"NUN_DBS_DIR": str(disk)})
+    ended = nun_db("-u", "u", "-p", "p", "start", environment={"NUN_DBS_DIR": str(disk), **ANY_ADDRESSES})
     assert ended.returncode == 1, ended
     assert ended.stderr == (
         f"nun-db: the data folder {disk} can't be used: No space left on device; free up space there, or choose "
@@ -80,7 +78,7 @@ def _fill(disk: Path, room_bytes: int) -> None:
     (disk / "filler").write_bytes(bytes(max(0, status.f_bfree * status.f_frsize - room_bytes)))
 
 
-@pytest.mark.parametrize("batch_keys", [10, 1000])
+@pytest.mark.parametrize("batch_keys", [10, pytest.param(1000, marks=pytest.mark.system)])
 def test_on_a_full_disk_what_is_there_can_be_changed_for_ever(new_disk: Callable[[int], Path], batch_keys: int) -> None:
     """The log has its files already, and moves into the data by as few pages at a time as there are."""
     disk = new_disk(40 * 1024)

@@ -8,7 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from pynun.protocol import messages
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tools.clients.server import Address
@@ -17,13 +20,18 @@ DATABASE = "load"
 TOKEN = "pwd"
 
 _ANSWER_SECONDS_MAX = 30.0
+_LOST = messages.error(messages.OWNER_LOST)
 
 
 class Writer(threading.Thread):
     """Counts up one key."""
 
-    def __init__(self, key: str, addresses: list[Address]) -> None:
+    def __init__(
+        self, key: str, addresses: list[Address], answer_seconds: float, on_answer: Callable[[], None]
+    ) -> None:
         super().__init__(daemon=True)
+        self._answer_seconds = answer_seconds
+        self._on_answer = on_answer
         self._key = key
         self._addresses = itertools.cycle(addresses)
         self._is_over = threading.Event()
@@ -41,7 +49,7 @@ class Writer(threading.Thread):
         while not self._is_over.is_set():
             try:
                 with (
-                    socket.create_connection(next(self._addresses), _ANSWER_SECONDS_MAX) as connected,
+                    socket.create_connection(next(self._addresses), self._answer_seconds) as connected,
                     connected.makefile("rw", encoding="utf-8", newline="\n") as file,
                 ):
                     assert file.readline() == "ok \n"
@@ -52,7 +60,10 @@ class Writer(threading.Thread):
                         number += 1
                         file.write(f"set {self._key} {number}\n")
                         file.flush()
-                        assert file.readline() == "ok \n"
+                        answer = file.readline()
+                        if answer == _LOST:
+                            continue  # it may be there or not; this connection goes on
+                        assert answer == "ok \n"
                         self.acknowledged = number
                         self._note_answer()
             except (OSError, AssertionError, UnicodeDecodeError):
@@ -63,6 +74,7 @@ class Writer(threading.Thread):
         self.longest_seconds = max(self.longest_seconds, now - self._answered_at)
         self._answered_at = now
         self.answers += 1
+        self._on_answer()
 
     def end(self) -> None:
         """Stop after the answer that is waited for."""
@@ -70,11 +82,23 @@ class Writer(threading.Thread):
 
 
 class Load:
-    """So many writers on each of these addresses, running within the block."""
+    """So many writers on each of these addresses, running within the block; `on_answer` is called after each answer.
 
-    def __init__(self, addresses: list[Address], *, each: int = 2) -> None:
+    Without an answer for `answer_seconds`, a writer goes on at the next address.
+    """
+
+    def __init__(
+        self,
+        addresses: list[Address],
+        *,
+        each: int = 2,
+        answer_seconds: float = _ANSWER_SECONDS_MAX,
+        on_answer: Callable[[], None] = lambda: None,
+    ) -> None:
         self.writers = {
-            f"k-{place}-{number}": Writer(f"k-{place}-{number}", addresses[place:] + addresses[:place])
+            f"k-{place}-{number}": Writer(
+                f"k-{place}-{number}", addresses[place:] + addresses[:place], answer_seconds, on_answer
+            )
             for place in range(len(addresses))
             for number in range(each)
         }
@@ -101,3 +125,10 @@ class Load:
     def longest_seconds(self) -> float:
         """The longest time that a writer was without an answer."""
         return max(writer.longest_seconds for writer in self.writers.values())
+
+    def take_longest(self) -> float:
+        """The longest time that a writer was without an answer since the last call."""
+        longest = self.longest_seconds
+        for writer in self.writers.values():
+            writer.longest_seconds = 0.0
+        return longest

@@ -10,6 +10,7 @@ import trustme
 from tools.clients.exact_clients import SERVER_NAME
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterable
     from pathlib import Path
 
@@ -23,9 +24,14 @@ class Authority:
         self.file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.file))
 
-    def issue(self, name: str = "server", hosts: Iterable[str] = (SERVER_NAME, "127.0.0.1")) -> tuple[Path, Path]:
+    def issue(
+        self,
+        name: str = "server",
+        hosts: Iterable[str] = (SERVER_NAME, "127.0.0.1"),
+        not_after: datetime.datetime | None = None,
+    ) -> tuple[Path, Path]:
         """Write a new certificate for the hosts, and its key; over the files of that name, if there are any."""
-        issued = self._authority.issue_cert(*hosts)
+        issued = self._authority.issue_cert(*hosts, not_after=not_after)
         certificate, key = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
         certificate.write_bytes(b"".join(part.bytes() for part in issued.cert_chain_pems))
         key.write_bytes(issued.private_key_pem.bytes())

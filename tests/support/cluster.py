@@ -15,15 +15,16 @@ from pynun.storage.store import LmdbStore
 from pynun.timestamps import steady_seconds
 from tests.support.etcd import members_of
 from tools.clients.server import Server, free_ports
+from tools.etcd.cluster import LOCAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pynun.cluster.keys import Owner
     from pynun.engine.overlay import Entry
     from pynun.setting_values import Address
-    from tools.etcd.cluster import EtcdCluster
+    from tools.etcd.cluster import EtcdCluster, Host
 
 WAIT_SECONDS_MAX = 60.0
 
@@ -31,25 +32,35 @@ WAIT_SECONDS_MAX = 60.0
 class Nodes:
     """Servers named `a`, `b`, …, each with a folder of its own below `folder`; none is started yet."""
 
-    def __init__(self, etcd: EtcdCluster, folder: Path, count: int = 3, *, name: str = "test", **settings: str) -> None:
+    def __init__(
+        self,
+        etcd: EtcdCluster,
+        folder: Path,
+        count: int = 3,
+        *,
+        name: str = "test",
+        hosts: Sequence[Host] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """On these hosts, each of which has a member of etcd, or all here."""
         self.etcd = etcd
         self.keys = Keys(name)
         ports = free_ports(count)
         self.environment = {
-            "NUN_ETCD": etcd.urls, "NUN_CLUSTER_NAME": name, "NUN_CLUSTER_PLAIN": "1", **settings,
+            "NUN_ETCD": etcd.urls, "NUN_CLUSTER_NAME": name, "NUN_CLUSTER_PLAIN": "1", **(settings or {}),
         }  # fmt: skip
-        self.servers = {
-            node: Server(
-                folder / node,
-                environment={
-                    **self.environment,
-                    "NUN_NODE_NAME": node,
-                    "NUN_CLUSTER_ADDR": f"127.0.0.1:{port}",
-                    "NUN_CLUSTER_EXTERNAL_ADDR": f"127.0.0.1:{port}",
-                },
+        self.servers = {}
+        for place, port in enumerate(ports):
+            node, host = "abcdefgh"[place], hosts[place] if hosts else LOCAL
+            address = f"{host.address}:{port}"
+            own = {"NUN_NODE_NAME": node, "NUN_CLUSTER_ADDR": address, "NUN_CLUSTER_EXTERNAL_ADDR": address}
+            if hosts:
+                own["NUN_ETCD"] = ",".join(one.url for one in (*etcd.members[place:], *etcd.members[:place]))
+            server = Server(folder / node, environment={**self.environment, **own}, wrapper=host.before)
+            server.websocket, server.http, server.tcp = (
+                one._replace(host=host.address) for one in (server.websocket, server.http, server.tcp)
             )
-            for node, port in zip("abcdefgh", ports, strict=False)
-        }
+            self.servers[node] = server
 
     def start(self, *names: str) -> None:
         """Start some nodes, all of them if none is named, one after another."""
@@ -157,7 +168,7 @@ def running_nodes(
     etcd: EtcdCluster, folder: Path, count: int = 3, *, settings: Mapping[str, str] | None = None, name: str = "test"
 ) -> Iterator[Nodes]:
     """Nodes that run, of a cluster that begins empty; one of them owns the engine."""
-    nodes = Nodes(etcd, folder, count, name=name, **(settings or {}))
+    nodes = Nodes(etcd, folder, count, name=name, settings=settings)
     try:
         nodes.start()
         nodes.wait_for_owner()

@@ -12,17 +12,17 @@ from tools.etcd.cluster import EtcdCluster
 from tools.etcd.program import MissingEtcdError, find_etcd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 @contextlib.contextmanager
-def running_etcd(count: int = 1, *, election_ms: int = 500) -> Iterator[EtcdCluster]:
-    """A running etcd with so many members, ended afterwards."""
+def running_etcd(count: int = 1, *, election_ms: int = 500, options: Sequence[str] = ()) -> Iterator[EtcdCluster]:
+    """A running etcd with so many members, ended afterwards; `options` are more options of etcd."""
     try:
         find_etcd()
     except MissingEtcdError as error:
         leave_out(str(error))
-    with new_folder() as folder, EtcdCluster(folder, count, election_ms=election_ms) as etcd:
+    with new_folder() as folder, EtcdCluster(folder, count, election_ms=election_ms, options=options) as etcd:
         yield etcd
 
 

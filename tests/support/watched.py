@@ -129,6 +129,17 @@ class FailingDisk:
         """Go on after `hang`."""
         subprocess.run(["fsfreeze", "--unfreeze", str(self.folder)], capture_output=True, check=False)
 
+    @contextlib.contextmanager
+    def holding(self, *files: Path) -> Iterator[None]:
+        """Move some files to it, seen where they were."""
+        with contextlib.ExitStack() as mounted:
+            for file in files:
+                shutil.copy2(file, self.folder)
+                subprocess.run(["mount", "--bind", str(self.folder / file.name), str(file)], check=True)
+                mounted.callback(subprocess.run, ["umount", "-l", str(file)], check=False)
+            mounted.callback(self.answer)  # or who writes to them can't be killed
+            yield
+
     def fail(self) -> None:
         """Make it read-only, as ext4 does it after a disk error."""
         subprocess.run(["mount", "-o", "remount,abort", str(self.folder)], check=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pynun.transports.tcp.connection import serve_tcp
 from pynun.transports.websocket.connection import serve_websocket
+from tests.cluster.edge_bench import serve_tcp_elsewhere, serve_websocket_elsewhere
 from tests.engine.answers import DATABASES
 from tests.engine.world import ADMIN_PASSWORD, ADMIN_USER, Client, World
 from tests.properties.command_texts import commands, token
@@ -109,6 +110,7 @@ def test_lines_are_answered_alike_however_they_are_cut(
     whole, pieces = answers(serve_tcp, [stream], cut(stream, places), message_bytes_max=LINE_BYTES_MAX)
     assert whole == expected_lines(stream)
     assert pieces == whole
+    assert answers(serve_tcp_elsewhere, cut(stream, places), message_bytes_max=LINE_BYTES_MAX) == [whole]
 
 
 LINES = (
@@ -134,6 +136,7 @@ def test_lines_cut_at_each_place_and_byte_by_byte() -> None:
     assert whole.count(b"error invalid utf-8 \n") == 1
     assert bytewise == whole
     assert set(pieces) == {whole}
+    assert answers(serve_tcp_elsewhere, [LINES]) == [whole]
 
 
 @pytest.mark.parametrize("length", [LINE_BYTES_MAX, LINE_BYTES_MAX + 1])
@@ -171,6 +174,7 @@ def test_messages_cut_at_each_place_and_byte_by_byte() -> None:
     behind_handshake = [MESSAGES], [MESSAGES[place : place + 1] for place in range(len(MESSAGES))]
     cuts = [[MESSAGES[:place], MESSAGES[place:]] for place in range(1, len(MESSAGES), 3)]
     received = answers(serve_websocket, *([HANDSHAKE, *pieces] for pieces in (*behind_handshake, *cuts)))
+    received += answers(serve_websocket_elsewhere, [HANDSHAKE, MESSAGES], [HANDSHAKE, MESSAGES[:50], MESSAGES[50:]])
     head, _, first = received[0].partition(b"\r\n\r\n")
     assert {answer.partition(b"\r\n\r\n")[2] for answer in received} == {first}
     ok, denied = "ok \n", ("permission denied\n", "error permission denied\n \n")

@@ -5,6 +5,7 @@ They work on the data folder itself, so they need no server, no network and no p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -96,9 +97,15 @@ def restore(
     """
     from pynun.backup.restore import restore_backup
     from pynun.cli.offline.audited import recorded
+    from pynun.cluster.note import change_refused
+    from pynun.errors import TransferError
+    from pynun.storage.snapshot import snapshot
 
     folder = folder_to_change(data_dir)
     with recorded(folder, "restore", file=file) as more, Progress() as progress:
+        with contextlib.suppress(TransferError), snapshot(folder) as now:  # what can't be read is to be replaced
+            if now.is_of_cluster:
+                raise change_refused(folder)
         restored = restore_backup(Path(file), folder, progress.show, is_replacing=replace)
         more.update(keys=restored.verified.contents.keys, sha256=restored.verified.sha256)
     if as_json:

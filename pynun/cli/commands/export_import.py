@@ -166,10 +166,12 @@ def import_(
 @contextlib.contextmanager
 def _stopped_servers_store(folder: Path) -> Iterator[LmdbStore]:
     """The data of a stopped server. Raises StartError, also if the server runs."""
+    from pynun.cluster.note import refuse_change
     from pynun.errors import FolderInUseError
 
     try:
         with opened_store(folder) as store:
+            refuse_change(store)
             yield store
     except FolderInUseError as error:
         raise FolderInUseError(f"{error}; to import into the running server: --online") from None

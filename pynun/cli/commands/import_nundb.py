@@ -98,10 +98,12 @@ def _import(
     is_replacing: bool,
     is_accepting_damage: bool,
 ) -> Summary:
+    from pynun.cluster.note import refuse_change
     from pynun.transfer.nundb_import import import_folder
 
     passwords = load_passwords(target)
     with opened_store(target) as store:
+        refuse_change(store)
         return import_folder(
             store,
             source,

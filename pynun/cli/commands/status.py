@@ -83,7 +83,8 @@ def as_object(url: str, health: Health, metrics: Metrics | str) -> str:
             name: [{"labels": sample.labels, "value": _number(sample.value)} for sample in samples]
             for name, samples in metrics.samples.items()
         }
-    return json.dumps({"url": url, "ready": health.is_ready, "reason": health.reason or None, "metrics": samples_of})
+    found = {"url": url, "ready": health.is_ready, "reason": health.reason or None, "metrics": samples_of}
+    return json.dumps(found if health.node is None else found | {"node": health.node})
 
 
 def _number(value: float) -> float | int | None:
@@ -97,11 +98,12 @@ def as_lines(url: str, health: Health, metrics: Metrics | str) -> list[str]:
     """The lines for a person."""
     state = "ready" if health.is_ready else f"NOT READY: {health.reason}"
     if isinstance(metrics, str):
-        return [f"{url}: {state}", f"no figures: {metrics}"]
+        return [f"{url}: {state}", *_cluster(health), f"no figures: {metrics}"]
     version = metrics.label("nun_db_build_info", "version")
     return [
         f"{url}: {state}, version {version}{_age(metrics)}",
         "",
+        *_cluster(health),
         *summary(metrics),
         "",
         *database_lines(metrics),
@@ -166,6 +168,28 @@ def summary(metrics: Metrics) -> list[str]:
             f" {count(total('process_max_fds'))} files",
         ),
     ]
+
+
+def _cluster(health: Health) -> list[str]:
+    """A node's place in its cluster; nothing for a single server."""
+    node = health.node
+    if node is None:
+        return []
+    own = f"{node['node']}, {node['role'] or 'starting'}{_since(node['since'])}"
+    if node["behind"]:
+        own += f", {count(node['behind'])} batches behind"
+    owner = (
+        "no node owns the data" if node["owner"] is None else f"owned by {node['owner']}{_since(node['owner_since'])}"
+    )
+    return [
+        _line("node", own),
+        _line("cluster", f"{owner}; {count(node['following'])} following, {count(node['away'])} away"),
+        _line("etcd", f"answered {duration(node['etcd_answered_seconds_ago'])} ago"),
+    ]
+
+
+def _since(seconds: float | None) -> str:
+    return "" if seconds is None else f" for {duration(max(0.0, time.time() - seconds))}"
 
 
 def keys_of(metrics: Metrics) -> str:

@@ -57,6 +57,8 @@ class Response(NamedTuple):
     status: int
     reason: str
     text: str
+    node: str = ""
+    """What a node of a cluster says of itself on its pages of health, as JSON."""
 
 
 class _DeadlineError(Exception):
@@ -122,7 +124,8 @@ def _exchange(
                 raise http.client.IncompleteRead(b"", response.length)
         finally:
             connection.close()
-    return Response(response.status, response.reason, content.decode(errors="replace"))
+    node = response.getheader("Nun-Db-Node", "")
+    return Response(response.status, response.reason, content.decode(errors="replace"), node)
 
 
 def _connection(target: Target) -> http.client.HTTPConnection:

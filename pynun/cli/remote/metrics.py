@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pynun.cli.errors import CommandError, ExitCode, NoConnectionError
 from pynun.cli.remote.http_request import get
@@ -13,7 +14,7 @@ from pynun.protocol.messages import NEEDS_TLS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pynun.cli.remote.http_request import Login, Target
+    from pynun.cli.remote.http_request import Login, Response, Target
 
 _NOT_READY = "not ready: "
 
@@ -24,6 +25,8 @@ class Health(NamedTuple):
     is_ready: bool
     reason: str
     """Why not; empty when it is."""
+    node: Mapping[str, Any] | None = None
+    """In a cluster: what `pynun.cluster.presence.Presence.summary` says."""
 
 
 class LoginRefusedError(CommandError):
@@ -76,15 +79,23 @@ def ask_health(target: Target, timeout_seconds: int) -> Health:
     """Ask whether the server is ready. Raises NoConnectionError."""
     answer = get(target, "/healthz", timeout_seconds)
     if answer.status == 200 and answer.text == "ok\n":
-        return Health(True, "")
+        return Health(True, "", _node(answer))
     if answer.status == 503 and answer.text.startswith(_NOT_READY):
-        return Health(False, answer.text.removeprefix(_NOT_READY).strip())
+        return Health(False, answer.text.removeprefix(_NOT_READY).strip(), _node(answer))
     if answer.text.strip() == NEEDS_TLS:
         raise NoConnectionError(f"{target.url} refused the request: {NEEDS_TLS}")
     raise NoConnectionError(
         f"{target.url} does not report its health (HTTP status {answer.status} for /healthz):"
         " is it the HTTP address of this server, or the one of NUN_METRICS?"
     )
+
+
+def _node(answer: Response) -> Mapping[str, Any] | None:
+    try:
+        found = json.loads(answer.node or "null")
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def ask_metrics(target: Target, timeout_seconds: int, login: Login | None) -> Metrics | str:

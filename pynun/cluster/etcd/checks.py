@@ -62,18 +62,26 @@ async def check(client: Client, lease_seconds: int, seconds: float) -> None:
             raise StartError(f"etcd at {one.member} has version {one.status.version}, and a cluster needs {VERSION}")
     shortest = await client.call(gateway.grant(1), seconds)
     await client.call(gateway.revoke(shortest.lease), seconds)
-    seconds_min = lease_seconds_min(shortest.seconds)
-    if lease_seconds < seconds_min:
-        raise StartError(
-            f"NUN_LEASE_SECONDS={lease_seconds} is too short for etcd's election timeout, which must be less than half"
-            f" of it: start etcd with --election-timeout 500 --heartbeat-interval 100, or set NUN_LEASE_SECONDS to"
-            f" {seconds_min} or more"
-        )
+    trouble = why_lease_is_short(lease_seconds, shortest.seconds)
+    if trouble is not None:
+        raise StartError(trouble)
 
 
 def is_supported(version: str) -> bool:
     """Whether a cluster can use an etcd of this version."""
     return version.split(".")[:2] == VERSION.split(".")
+
+
+def why_lease_is_short(lease_seconds: int, shortest: int) -> str | None:
+    """What to do about an owner's lease that etcd's elections outlast; None if it fits. For `shortest`, see below."""
+    seconds_min = lease_seconds_min(shortest)
+    if lease_seconds >= seconds_min:
+        return None
+    return (
+        f"NUN_LEASE_SECONDS={lease_seconds} is too short for etcd's election timeout, which must be less than half"
+        f" of it: start etcd with --election-timeout 500 --heartbeat-interval 100, or set NUN_LEASE_SECONDS to"
+        f" {seconds_min} or more"
+    )
 
 
 def lease_seconds_min(shortest: int) -> int:

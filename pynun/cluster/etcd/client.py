@@ -244,8 +244,7 @@ class Client:
         is_late = isinstance(error, trio.TooSlowError)
         if self.trouble is None or not (is_late and is_cut_short):  # which tells less than the try before
             self.trouble = f"{member}: {'timed out' if is_late else reason(error)}"
-        for connection in [one for one in self._idle if one.member == member]:
-            self._idle.remove(connection)
+        while (connection := self._take(member)) is not None:  # other tasks may do the same meanwhile
             await connection.close()
         if self._turn.failed(member):
             await trio.sleep(PAUSE_SECONDS)

@@ -185,6 +185,14 @@ class StatusAnswer(NamedTuple):
     version: str
     used_bytes: int
     """Of its file; the rest is free for new entries."""
+    cluster: int = 0
+    """The id of the etcd that it belongs to."""
+    member: int = 0
+    """Its own id."""
+    leader: int = 0
+    """The id of the member that leads; 0 if it knows none."""
+    errors: tuple[str, ...] = ()
+    """What is wrong, such as `alarm:NOSPACE`: its quota is used up."""
 
 
 # --- requests --------------------------------------------------------------------------------------------------------
@@ -225,6 +233,11 @@ def renew(lease: int) -> Request[LeaseAnswer]:
 def revoke(lease: int) -> Request[int]:
     """End a lease and remove its keys; answers with etcd's revision. EtcdError with NOT_FOUND: it is gone already."""
     return _request("/v3/lease/revoke", {"ID": str(lease)}, _revision)
+
+
+def remaining(lease: int) -> Request[LeaseAnswer]:
+    """How long a lease still lasts."""
+    return _request("/v3/lease/timetolive", {"ID": str(lease)}, _lease)
 
 
 def watch(key: bytes, end: bytes, revision: int) -> Request[WatchAnswer]:
@@ -304,6 +317,11 @@ def cancellation(cause: str) -> EtcdError:
     return error_of({"code": code, "message": cause or "the watch was cancelled"})
 
 
+def _without_member(error: object) -> str:
+    """`alarm:NOSPACE` of `memberID:10276657743932975437 alarm:NOSPACE `: the member is known."""
+    return " ".join(word for word in str(error).split() if not word.startswith("memberID:"))
+
+
 def _not_json(http_status: int, body: bytes) -> EtcdError:
     said = f"answered {http_status} with text that is not JSON: {_short(body)}"
     if b"CommonName" in body:
@@ -373,4 +391,12 @@ def _watch(found: dict[str, Any]) -> WatchAnswer:
 
 
 def _status(found: dict[str, Any]) -> StatusAnswer:
-    return StatusAnswer(str(found["version"]), _number(found, "dbSizeInUse"))
+    header = found["header"]
+    return StatusAnswer(
+        str(found["version"]),
+        _number(found, "dbSizeInUse"),
+        _number(header, "cluster_id"),
+        _number(header, "member_id"),
+        _number(found, "leader"),
+        tuple(map(_without_member, found.get("errors", ()))),
+    )

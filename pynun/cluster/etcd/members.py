@@ -60,8 +60,8 @@ def etcd_members(
 
 
 def parse_urls(urls: Iterable[str]) -> tuple[Member, ...]:
-    """The members at these URLs, as `pynun.setting_values.etcd_urls` lets them pass."""
-    return tuple(_member(urlsplit(url)) for url in urls)
+    """The members at these URLs, each once, as `pynun.setting_values.etcd_urls` lets them pass."""
+    return tuple(dict.fromkeys(_member(urlsplit(url)) for url in urls))
 
 
 def _member(split: SplitResult) -> Member:

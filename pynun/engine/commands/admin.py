@@ -32,7 +32,13 @@ def wait_for_disk(session: Session) -> None:
 
 
 def cluster_state(session: Session) -> str:
-    return messages.cluster_state(session.engine.context.address)
+    context = session.engine.context
+    if context.cluster is None:
+        return messages.cluster_state([(context.address, "self", True)])
+    return messages.cluster_state(
+        (one.address, "self" if one.is_owner else "Connected" if one.is_live else "Disconnected", one.is_owner)
+        for one in context.cluster.nodes()
+    )
 
 
 def metrics_state(session: Session) -> str:
@@ -66,5 +72,9 @@ def debug(session: Session, command: str) -> str | Steps | None:
             return _pending_conflicts(session, command)
         case "process-info":
             return messages.process_info(engine.context.process_id)
+        case "force-election":
+            if engine.context.cluster is not None:
+                engine.context.cluster.hand_over("")
+            return None
         case _:
             return None

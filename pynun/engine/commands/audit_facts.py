@@ -38,6 +38,8 @@ CREATE_USER: Final = "create-user"
 REMOVE_USER: Final = "remove-user"
 CHANGE_TOKEN: Final = "change-token"
 SET_PERMISSIONS: Final = "set-permissions"
+HAND_OVER: Final = "hand-over"
+REMOVE_NODE: Final = "remove-node"
 ADD_ADMIN: Final = "add-admin"
 REMOVE_ADMIN: Final = "remove-admin"
 CHANGE_SECURITY_KEY: Final = "change-security-key"
@@ -214,6 +216,31 @@ def disconnect(session: Session, arguments: tuple[Any, ...]) -> Fact:
     """Ending the connection of a session."""
     shown = arguments[0] if arguments[0] in session.engine.sessions else HIDDEN
     return Fact(DISCONNECT, None, actor(session), f"disconnect {shown}")
+
+
+def set_primary(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """In a cluster, having that node own the data."""
+    return _of_node(session, HAND_OVER, "set-primary", arguments[0])
+
+
+def leave(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """In a cluster, taking a node off the list, or having another one own the data."""
+    return _of_node(session, REMOVE_NODE, "leave", arguments[0])
+
+
+def debug(session: Session, arguments: tuple[Any, ...]) -> Fact | None:
+    """In a cluster, having another node own the data; everything else only shows something."""
+    if session.engine.context.cluster is None or arguments[0] != "force-election":
+        return None
+    return Fact(HAND_OVER, None, actor(session), "debug force-election")
+
+
+def _of_node(session: Session, event: str, command: str, name: str) -> Fact | None:
+    cluster = session.engine.context.cluster
+    if cluster is None:
+        return None
+    is_there = any(name in (node.name, node.address) for node in cluster.nodes())
+    return Fact(event, None, actor(session), f"{command} {name if is_there else HIDDEN}")
 
 
 def add_admin(session: Session, arguments: tuple[Any, ...]) -> Fact:

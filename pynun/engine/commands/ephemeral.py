@@ -23,8 +23,6 @@ def set_ephemeral(session: Session, key: str, text: str) -> None:
         session.count_change(session.change_bucket)
     if key[:1] == "$":
         raise messages.NEVER_EPHEMERAL
-    if len(text.encode()) > limits.EPHEMERAL_BYTES_MAX:
-        raise messages.ephemeral_too_long(limits.EPHEMERAL_BYTES_MAX)
     database, keyspace = session.selected, session.keyspace
     old = keyspace.read(database, key)
     owner = database.ephemeral.get(key)
@@ -32,12 +30,12 @@ def set_ephemeral(session: Session, key: str, text: str) -> None:
         if old is not None:
             raise messages.NOT_EPHEMERAL
         keyspace.check_new_key(key)
+    if owner is not session and len(session.ephemeral) >= limits.EPHEMERAL_KEYS_MAX:
+        raise messages.too_many_ephemeral(limits.EPHEMERAL_KEYS_MAX)
+    version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
+    keyspace.put_ephemeral(database, key, Entry(version, text))
     if owner is not session:
-        if len(session.ephemeral) >= limits.EPHEMERAL_KEYS_MAX:
-            raise messages.too_many_ephemeral(limits.EPHEMERAL_KEYS_MAX)
         if owner is not None:
             del owner.ephemeral[key]
         database.ephemeral[key] = session
         session.ephemeral[key] = None
-    version = 0 if old is None or old.version >= VERSION_MAX else old.version + 1
-    keyspace.put_ephemeral(database, key, Entry(version, text))

@@ -1,16 +1,19 @@
-"""The original's cluster commands, as far as they make sense on one node."""
+"""The original's cluster commands, as far as they make sense on one node, or in a cluster on etcd."""
 
 from __future__ import annotations
 
+from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING
 
 from pynun.engine.commands import keys
 from pynun.engine.commands.admin import wait_for_disk
+from pynun.engine.effects import Turn
 from pynun.protocol import messages
 from pynun.protocol.messages import Refusal
 
 if TYPE_CHECKING:
+    from pynun.engine.cluster import Cluster, ClusterNode
     from pynun.engine.commands.command import Perform
     from pynun.engine.effects import Steps
     from pynun.engine.events import Result
@@ -18,7 +21,47 @@ if TYPE_CHECKING:
 
 
 def accept(_session: Session) -> None:
-    """Cluster membership and elections: accepted from an admin, without effect on one node."""
+    """Of the original's way to replicate: accepted from an admin, without effect."""
+
+
+def set_primary(session: Session, name: str) -> None:
+    """In a cluster, have that node run the commands from now on; on one node, without effect."""
+    cluster = session.engine.context.cluster
+    if cluster is None:
+        return
+    node = _node(cluster, name)
+    if not node.is_live:
+        raise messages.node_is_away(node.name)
+    if not node.is_owner:
+        cluster.hand_over(node.name)
+
+
+def leave(session: Session, name: str) -> Steps | None:
+    """In a cluster, let another node run the commands, or take one that is away off the list."""
+    cluster = session.engine.context.cluster
+    if cluster is None:
+        return None
+    node = _node(cluster, name)
+    if node.is_owner:
+        cluster.hand_over("")
+        return None
+    if node.is_live:
+        raise messages.node_runs(node.name)
+    return _forget(cluster, node.name)
+
+
+def _forget(cluster: Cluster, name: str) -> Steps:
+    yield Turn(partial(cluster.forget, name))
+    return None
+
+
+def _node(cluster: Cluster, name: str) -> ClusterNode:
+    """A node by its name or its address. Raises Refusal."""
+    nodes = cluster.nodes()
+    for node in nodes:
+        if name in (node.name, node.address):
+            return node
+    raise messages.no_node(name, [node.name for node in nodes])
 
 
 def operation(session: Session, identifier: int, text: str, perform: Perform) -> Steps:

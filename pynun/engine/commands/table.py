@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pynun.engine.session import Session
 
 
-_NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect on one node."
+_NO_EFFECT = "Of the original's cluster protocol: accepted from an admin, without effect."
 
 
 def _list_commands(_session: Session) -> str:
@@ -194,7 +194,8 @@ COMMANDS: tuple[Command, ...] = (
         "cluster-state",
         shapes.NOTHING,
         admin.cluster_state,
-        "Show this node, as the only and primary member.",
+        "Show this node, as the only and primary member; in a cluster, all nodes (`self` is the one that runs the "
+        "commands).",
         admin=True,
     ),
     row(
@@ -209,8 +210,9 @@ COMMANDS: tuple[Command, ...] = (
         shapes.DEBUG,
         admin.debug,
         "Show databases, pending operations, unresolved conflicts or the process id. The conflicts are those of the "
-        "selected database, else of all.",
+        "selected database, else of all. In a cluster, `force-election` has another node run the commands.",
         admin=True,
+        audit=audit_facts.debug,
         differs="`pending-conflicts` (and the original's spelling `pendding-conflitcts`) lists the "
         "unresolved records; the original lists nothing.",
     ),
@@ -257,7 +259,24 @@ COMMANDS: tuple[Command, ...] = (
     row("replicate-since", shapes.NODE_SINCE, replication.accept, _NO_EFFECT, admin=True),
     *(
         row(name, shapes.NODE, replication.accept, _NO_EFFECT, admin=True)
-        for name in ("join", "leave", "replicate-join", "replicate-leave", "set-primary", "set-secoundary")
+        for name in ("join", "replicate-join", "replicate-leave", "set-secoundary")
+    ),
+    row(
+        "leave",
+        shapes.NAMED_NODE,
+        replication.leave,
+        "In a cluster, take a node that is away off the list, or let another node run the commands. Without effect on "
+        "one node.",
+        admin=True,
+        audit=audit_facts.leave,
+    ),
+    row(
+        "set-primary",
+        shapes.NAMED_NODE,
+        replication.set_primary,
+        "In a cluster, have that node run the commands. Without effect on one node.",
+        admin=True,
+        audit=audit_facts.set_primary,
     ),
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
 import trio
 
 from pynun import limits
-from pynun.errors import DamageError
+from pynun.errors import is_damage
 from pynun.protocol import messages
 from pynun.server.accepting.connection_limits import ConnectionLimits
 from pynun.server.accepting.proxies import ProxiedClient
@@ -128,7 +128,7 @@ class Acceptor:
             finally:
                 service.counters.open[transport.name] -= 1
         except Exception as error:
-            if _is_damage(error):
+            if is_damage(error):
                 return  # the server stops, and says why
             service.counters.dropped["internal_error"] += 1
             _log.exception("a connection was closed after an internal error; please report this")
@@ -230,8 +230,3 @@ class Acceptor:
                 await linger(connected)
         finally:
             self._refusing -= 1
-
-
-def _is_damage(error: Exception) -> bool:
-    """Whether every failure in the group is a damaged data file."""
-    return isinstance(error, DamageError) or (isinstance(error, ExceptionGroup) and error.split(DamageError)[1] is None)

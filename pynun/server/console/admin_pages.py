@@ -17,9 +17,10 @@ from pynun.server.console.asked import NO_LOGIN, Asked, error_page, json_page
 from pynun.transports.pages import FilePage, Page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pynun.cluster.overview import NodeState
     from pynun.server.audit_writer import AuditWriter
     from pynun.server.console.history import History
     from pynun.server.console.logins import Logins
@@ -41,19 +42,23 @@ class AdminPages:
         audit_writer: AuditWriter,
         history: History,
         logins: Logins,
+        nodes: Callable[[], Sequence[NodeState]] | None,
     ) -> None:
+        """`nodes` are those of the cluster, None without one."""
         self._settings = settings
         self._service = service
         self._monitoring = monitoring
         self._audit_writer = audit_writer
         self._history = history
         self._logins = logins
+        self._nodes = nodes
         self._backing_up = trio.Lock()
         self._pages: Mapping[str, Callable[[Asked], Awaitable[Page | FilePage]]] = {
             "overview": self._overview,
             "settings": self._say_settings,
             "audit": self._audit,
             "backups": self._backups,
+            "cluster": self._cluster,
             "backup-make": self._make_backup,
             "backup-verify": self._verify_backup,
             "backup-download": self._download_backup,
@@ -111,9 +116,16 @@ class AdminPages:
                     "newest_at": monitoring.backups.newest_at,
                     "failures": monitoring.backups.failures,
                 },
+                "nodes_not_ready": [one.node for one in self._states() if not one.is_ready],
                 "history": self._history.since(after),
             }
         )
+
+    def _states(self) -> Sequence[NodeState]:
+        return () if self._nodes is None else self._nodes()
+
+    async def _cluster(self, _asked: Asked) -> Page:
+        return json_page({"nodes": [one._asdict() for one in self._states()]})
 
     async def _say_settings(self, _asked: Asked) -> Page:
         rows = reports.settings_in_force(self._settings)
@@ -126,33 +138,35 @@ class AdminPages:
         return json_page(await trio.to_thread.run_sync(reports.audit_tail, path, asked.query))
 
     async def _backups(self, _asked: Asked) -> Page:
-        folder = self._settings.backup_dir
-        found = [] if folder is None else await trio.to_thread.run_sync(reports.backups_of, folder)
-        return json_page({"folder": None if folder is None else str(folder), "backups": found})
+        found = await trio.to_thread.run_sync(reports.backups_of, self._backup_folder)
+        is_scheduled = self._settings.backup_dir is not None
+        return json_page({"folder": str(self._backup_folder), "is_scheduled": is_scheduled, "backups": found})
 
     async def _make_backup(self, asked: Asked) -> Page:
         async with self._backing_up:
-            figures = self._monitoring.backups
-            file = await make_backup_now(self._settings, self._backup_folder(), figures, _user_of(asked))
+            figures, folder = self._monitoring.backups, self._backup_folder
+            if self._settings.backup_dir is None:
+                await trio.to_thread.run_sync(partial(folder.mkdir, mode=0o700, exist_ok=True))
+            file = await make_backup_now(self._settings, folder, figures, _user_of(asked))
         return json_page({"name": file.name})
 
     async def _verify_backup(self, asked: Asked) -> Page:
         name = asked.query.get("name", "")
         async with self._backing_up:
-            verified = partial(reports.verified, self._backup_folder(), name)
+            verified = partial(reports.verified, self._backup_folder, name)
             return json_page(await trio.to_thread.run_sync(verified, abandon_on_cancel=True))  # a stop doesn't wait
 
     async def _download_backup(self, asked: Asked) -> FilePage:
-        file = await trio.to_thread.run_sync(reports.backup_file, self._backup_folder(), asked.query.get("name", ""))
+        file = await trio.to_thread.run_sync(reports.backup_file, self._backup_folder, asked.query.get("name", ""))
         address, user = asked.client.address, _user_of(asked)
         self._audit_writer.note("backup-download", OK, address=address, user=user, file=str(file))
         fields = b'Content-Type: application/octet-stream\r\nContent-Disposition: attachment; filename="%b"\r\n'
         return FilePage(file, fields % file.name.encode())
 
+    @property
     def _backup_folder(self) -> Path:
-        if self._settings.backup_dir is None:
-            raise BackupError("there is no folder for backups: set NUN_BACKUP_DIR")
-        return self._settings.backup_dir
+        """That of the schedule; without one, backups are made here only, and stay with the data."""
+        return self._settings.backup_dir or self._settings.data_dir / "backups"
 
 
 def _user_of(asked: Asked) -> str:

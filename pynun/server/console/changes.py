@@ -1,7 +1,8 @@
 """Tells the console's pages what changes in a database: of each write to disk, the last change of each key.
 
 `watch` tells of one key; a page shows all that match a pattern. So it looks through the batches that are written
-anyway, and only while such a page is open: clients' commands and events cost the same with and without it.
+anyway, and only while such a page is open: clients' commands and events cost the same with and without it. Ephemeral
+keys are in no batch: of these it tells a few times a second.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 from itertools import islice
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from pynun import limits
 from pynun.engine.events import Event
@@ -20,6 +23,8 @@ from pynun.protocol.numbers import parse_unsigned
 from pynun.server.console.asked import MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from pynun.engine.dispatch import CommandSession
     from pynun.engine.effects import Suspension
     from pynun.engine.overlay import Batch, Entry, View
@@ -41,6 +46,18 @@ class ConsoleReceiver:
         self._session = session
         self._outbox = outbox
         self._pattern: Pattern | None = None
+        self._ephemeral: dict[bytes, Entry | None] = {}
+        self._has_ephemeral = trio.Event()
+
+    async def run(self, flush: Callable[[], None]) -> None:
+        """Tell of ephemeral keys, until cancelled. `flush` sends what was told."""
+        while True:
+            await self._has_ephemeral.wait()
+            self._has_ephemeral = trio.Event()
+            changed, self._ephemeral = self._ephemeral, {}
+            self._tell(changed.items(), 0)
+            flush()
+            await trio.sleep(limits.CONSOLE_EPHEMERAL_SECONDS)
 
     def execute(self, text: str) -> Suspension | None:
         """Run one command."""
@@ -69,6 +86,7 @@ class ConsoleReceiver:
         if self._pattern is not None:
             self._pattern = None
             self._view.on_taken.remove(self._take)
+            self._view.on_ephemeral.remove(self._note)
 
     @property
     def _view(self) -> View:
@@ -77,19 +95,29 @@ class ConsoleReceiver:
     def _follow(self, pattern: Pattern) -> None:
         if self._pattern is None:
             self._view.on_taken.append(self._take)
+            self._view.on_ephemeral.append(self._note)
         self._pattern = pattern
 
     def _take(self, batch: Batch) -> None:
         """Tell of a batch that is about to be written; the message leaves once it is on disk."""
+        self._tell(batch.entries.items(), 0 if self._view.is_relaxed else batch.revision)
+
+    def _note(self, stored: bytes, entry: Entry | None) -> None:
+        """Keep a change of an ephemeral key, until it is told."""
+        self._ephemeral[stored] = entry
+        self._has_ephemeral.set()
+
+    def _tell(self, entries: Iterable[tuple[bytes, Entry | None]], revision: int) -> None:
+        """Tell of the changes that match."""
         session, pattern = self._session, self._pattern
         database = session.database
-        if database is None or pattern is None or session.is_closed:
+        if database is None or pattern is None:
             return
         prefix = database.prefix
         changes: list[list[object]] = []
         size = left_out = 0
         has_room = self._outbox.waiting_bytes < limits.CONFLATE_BYTES
-        for stored, entry in batch.entries.items():
+        for stored, entry in entries:
             if not stored.startswith(prefix):
                 continue
             key = stored[ID_BYTES:].decode()
@@ -103,7 +131,6 @@ class ConsoleReceiver:
             size += len(key) + len(str(change[2]))
         if changes or left_out:
             told = {"database": database.name, "changes": changes, "left_out": left_out}
-            revision = 0 if self._view.is_relaxed else batch.revision
             self._outbox.event(Event(None, (f"console-changes {json.dumps(told, ensure_ascii=False)}\n",), revision))
 
 

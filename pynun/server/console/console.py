@@ -34,8 +34,9 @@ from pynun.transports.websocket.frames import FrameOutbox
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from pynun.cluster.overview import NodeState
     from pynun.server.audit_writer import AuditWriter
     from pynun.server.monitoring.endpoint import Monitoring
     from pynun.settings import Settings
@@ -79,8 +80,17 @@ class _ConsolePeer(ConnectionPeer):
 class Console:
     """The console of one server: one object for all its listeners."""
 
-    def __init__(self, settings: Settings, service: Service, monitoring: Monitoring, audit_writer: AuditWriter) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        monitoring: Monitoring,
+        audit_writer: AuditWriter,
+        nodes: Callable[[], Sequence[NodeState]] | None,
+    ) -> None:
+        """`nodes` are those of the cluster, None without one."""
         self._settings = settings
+        self._is_in_cluster = nodes is not None
         self._service = service
         self._logins = Logins(service.engine, steady_seconds)
         self._history = History(settings.data_dir, monitoring)
@@ -89,7 +99,7 @@ class Console:
             "logout": self._log_out,
             "session": self._say_session,
         }
-        self._admin_pages = AdminPages(settings, service, monitoring, audit_writer, self._history, self._logins)
+        self._admin_pages = AdminPages(settings, service, monitoring, audit_writer, self._history, self._logins, nodes)
 
     async def run(self) -> None:
         """Note figures, and end logins whose time is over, until cancelled."""
@@ -211,6 +221,7 @@ class Console:
                 "admin": login.admin,
                 "database": None if login.database is None else login.database.name,
                 "user": login.user,
+                "is_in_cluster": self._is_in_cluster,
                 "seconds_left": round(self._logins.seconds_left(login)),
             }
         return json_page(told, fields)
@@ -260,19 +271,22 @@ class Console:
             if login.is_ended:
                 return
             login.enter(session)
-            await serve_receiver(
-                connected,
-                service,
-                stopping,
-                outbox,
-                receiver,
-                _one_command,
-                leave,
-                peer=peer,
-                is_authenticated=session.has_logged_in,
-                client=client,
-                head=head,
-            )
+            async with trio.open_nursery() as telling:
+                telling.start_soon(receiver.run, service.flusher.flush)
+                await serve_receiver(
+                    connected,
+                    service,
+                    stopping,
+                    outbox,
+                    receiver,
+                    _one_command,
+                    leave,
+                    peer=peer,
+                    is_authenticated=session.has_logged_in,
+                    client=client,
+                    head=head,
+                )
+                telling.cancel_scope.cancel()
         finally:
             login.connections.discard(end)
             leave()

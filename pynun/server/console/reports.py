@@ -18,7 +18,7 @@ from pynun.backup import folder as backup_folder
 from pynun.backup.file_format import verify_backup
 from pynun.errors import BackupError
 from pynun.server.console.asked import MASK
-from pynun.setting_values import Identity, format_size
+from pynun.setting_values import Address, Identity, format_size
 from pynun.settings import SETTINGS
 from pynun.timestamps import timestamp
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pynun.setting import Setting
     from pynun.settings import Settings
 
 VENDORED: Final = (
@@ -45,7 +46,7 @@ def settings_in_force(settings: Settings) -> list[dict[str, object]]:
             continue
         value = getattr(settings, setting.field)
         is_default = bool(setting.default) and value == setting.parse(setting.default)
-        text = setting.default if is_default else _text_of(value, setting.unit)
+        text = setting.default if is_default else _text_of(value, setting)
         rows.append(
             {
                 "name": setting.name,
@@ -59,19 +60,22 @@ def settings_in_force(settings: Settings) -> list[dict[str, object]]:
     return rows
 
 
-def _text_of(value: object, unit: str) -> str:
+def _text_of(value: object, setting: Setting) -> str:
+    """The text that gives this value."""
     match value:
         case None:
             return ""
+        case bool() if setting.default in ("0", "1"):
+            return "1" if value else "0"
         case bool():
             return "on" if value else "off"
         case enum.Enum():
             return str(value.value)
-        case Identity():
+        case Address() | Identity():  # tuples too
             return str(value)
         case tuple():
             return ",".join(map(str, value))
-        case int() if unit == "bytes":
+        case int() if setting.unit == "bytes":
             return format_size(value)
     return str(value)
 
@@ -107,8 +111,8 @@ def _licence(name: str) -> str:
 def audit_tail(path: Path | None, asked: Mapping[str, str]) -> dict[str, object]:
     """The newest lines of the audit trail that match what was asked for, newest first.
 
-    `asked` may name `event`, `outcome`, `address`, `database` and `user`, which must be equal, and `text`, which must
-    be in the line. Raises OSError.
+    `asked` may have texts that must be in the `event`, `outcome`, `address`, `database` and `user`, in any case, and a
+    `text` that must be in the line. Raises OSError.
     """
     if path is None:
         return {"lines": [], "is_off": True, "is_cut": False}
@@ -122,7 +126,7 @@ def audit_tail(path: Path | None, asked: Mapping[str, str]) -> dict[str, object]
         return {"lines": [], "is_off": False, "is_cut": False}
     found: list[dict[str, object]] = []
     text = asked.get("text", "").lower()
-    wanted = {name: asked[name] for name in _AUDIT_FILTERS if asked.get(name)}
+    wanted = {name: asked[name].lower() for name in _AUDIT_FILTERS if asked.get(name)}
     for line in reversed(raw[1:] if begin else raw):
         if len(found) >= limits.CONSOLE_AUDIT_LINES_MAX:
             break
@@ -130,7 +134,9 @@ def audit_tail(path: Path | None, asked: Mapping[str, str]) -> dict[str, object]
             fields = json.loads(line)
         except ValueError:
             continue  # the end of the file, or a line that the machine did not finish
-        if not isinstance(fields, dict) or any(fields.get(name) != value for name, value in wanted.items()):
+        if not isinstance(fields, dict) or any(
+            value not in str(fields.get(name) or "").lower() for name, value in wanted.items()
+        ):
             continue
         if text and text not in json.dumps(fields, ensure_ascii=False).lower():
             continue
@@ -139,8 +145,10 @@ def audit_tail(path: Path | None, asked: Mapping[str, str]) -> dict[str, object]
 
 
 def backups_of(folder: Path) -> list[dict[str, object]]:
-    """The backups in the folder of the schedule, newest first. Raises OSError."""
+    """The backups in the folder, newest first; none if it is missing. Raises OSError."""
     rows: list[dict[str, object]] = []
+    if not folder.exists():
+        return rows
     for path in backup_folder.backups(folder):
         if path.is_file():
             about = path.stat()

@@ -56,6 +56,8 @@ class Health:
         """Set while this process decides about the data."""
         self.why_not_node: Callable[[], str | None] = lambda: None
         """Why this server does not serve clients as a node of its cluster; None if it does, or is of none."""
+        self.node_fields: Callable[[], bytes] = lambda: b""
+        """A header line about this server as a node of its cluster; nothing if it is of none."""
         self.disk = DiskProbe()
 
     def begin_serving(self) -> None:
@@ -92,7 +94,8 @@ class Health:
     async def page(self) -> Page:
         """The pages /readyz and /healthz: 200 when ready, else 503."""
         reason = await self.reason()
-        return _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
+        page = _OK if reason is None else Page(503, f"not ready: {reason}\n".encode())
+        return page._replace(fields=self.node_fields())
 
     async def live_page(self) -> Page:
         """The page /livez: 200 whenever the loop can answer.

@@ -11,8 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +22,7 @@ _CRASHES: Final = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGFPE, -signal.SIGA
 _LOWEST_PRIORITY: Final = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a process ended."""
 
     code: int

@@ -6,12 +6,10 @@ The child prints one line of JSON: its counts, or what is wrong.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import struct
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import lmdb
 
@@ -29,8 +27,7 @@ if TYPE_CHECKING:
     from pynun.engine.overlay import Entry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Counts(NamedTuple):
     """What is in a data file."""
 
     format: int
@@ -112,7 +109,7 @@ def _decoded_key(stored: bytes, value: bytes) -> bytes:
 
 def _main(path: str) -> None:
     try:
-        told: dict[str, object] = dataclasses.asdict(count(path))
+        told: dict[str, object] = count(path)._asdict()
     except _FindingError as finding:
         told = {"wrong": str(finding)}
     except (lmdb.Error, struct.error, UnicodeDecodeError, OverflowError) as error:

@@ -75,6 +75,7 @@ class _Requests(SocketReader):
     """The requests of one connection and their answers."""
 
     has_reply = True
+    _service: Service
 
     def __init__(
         self, connected: socket.socket, service: Service, client: Client, own_console: Console | None = None

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pynun.engine.dispatch import CommandSession
     from pynun.transports.client_address import Client
-    from pynun.transports.service import Service
+    from pynun.transports.flusher import Flusher
+    from pynun.transports.service import ClientSession, ConnectionHost
 
 TCP_REFUSAL: Final = messages.error(messages.TOO_MANY_CONNECTIONS).encode()
 """Text for a connection beyond the limits, before it is closed."""
@@ -33,11 +33,16 @@ _GREETING: Final = messages.TCP_GREETING.encode()
 
 
 async def serve_tcp(
-    connected: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+    connected: socket.socket,
+    service: ConnectionHost,
+    stopping: trio.Event,
+    client: Client | None = None,
+    *,
+    make_outbox: Callable[[socket.socket, Flusher, int], LineOutbox] = LineOutbox,
 ) -> None:
     """One connection, from its greeting to its end."""
     client = client or client_of(connected)
-    outbox = LineOutbox(connected, service.flusher, service.outbox_bytes_max)
+    outbox = make_outbox(connected, service.flusher, service.outbox_bytes_max)
     peer = ConnectionPeer("tcp", connected, outbox, client)
     session = service.open_session(outbox, peer)
     scope = trio.CancelScope()
@@ -74,14 +79,14 @@ async def serve_tcp(
         service.flusher.flush()
 
 
-def _end(session: CommandSession, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
+def _end(session: ClientSession, scope: trio.CancelScope, tell: Callable[[bytes], None], why: str) -> None:
     """End the session at once, and tell the client why."""
     session.close()
     tell(messages.error(why).encode())
     scope.cancel()
 
 
-def _disconnect(session: CommandSession, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
+def _disconnect(session: ClientSession, reader: LineReader, outbox: LineOutbox, scope: trio.CancelScope) -> None:
     """End it on request of the administrator."""
     reader.forget()
     _end(session, scope, outbox.complete, messages.DISCONNECTED)
@@ -90,7 +95,9 @@ def _disconnect(session: CommandSession, reader: LineReader, outbox: LineOutbox,
 class _CheckedPeer:
     """The client of one connection, for `check_peers`. The protocol has no ping, so only its machine is checked."""
 
-    def __init__(self, connected: socket.socket, outbox: LineOutbox, service: Service, scope: trio.CancelScope) -> None:
+    def __init__(
+        self, connected: socket.socket, outbox: LineOutbox, service: ConnectionHost, scope: trio.CancelScope
+    ) -> None:
         self._socket = connected
         self.outbox = outbox
         self._counters = service.counters
@@ -107,7 +114,7 @@ async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-async def _run_lines(reader: LineReader, service: Service, outbox: LineOutbox) -> None:
+async def _run_lines(reader: LineReader, service: ConnectionHost, outbox: LineOutbox) -> None:
     """Run lines until the client closes or sends one that is too long."""
     match await reader.read_on():
         case Outcome.END | Outcome.ENDED:

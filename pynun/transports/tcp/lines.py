@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pynun.engine.events import Event, Result
     from pynun.transports.client_address import Client
-    from pynun.transports.service import Receiver, Service
+    from pynun.transports.service import ConnectionHost, Receiver
 
 
 class LineOutbox(Outbox):
@@ -73,7 +73,7 @@ class LineReader(ChunkReader):
         connected: socket.socket,
         outbox: LineOutbox,
         receiver: Receiver,
-        service: Service,
+        service: ConnectionHost,
         client: Client | None = None,
         is_authenticated: Callable[[], bool] = lambda: False,
         on_end: Callable[[], None] = lambda: None,

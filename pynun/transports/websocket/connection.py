@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pynun.transports.client_address import Client
-    from pynun.transports.service import Receiver, Service
+    from pynun.transports.flusher import Flusher
+    from pynun.transports.service import ConnectionHost, Receiver
 
 GOING_AWAY: Final = 1001
 INVALID_TEXT: Final = 1007
@@ -41,11 +42,17 @@ TRY_AGAIN_LATER: Final = 1013
 
 
 async def serve_websocket(
-    socket: socket.socket, service: Service, stopping: trio.Event, client: Client | None = None
+    socket: socket.socket,
+    service: ConnectionHost,
+    stopping: trio.Event,
+    client: Client | None = None,
+    *,
+    make_outbox: Callable[[socket.socket, Flusher, int], FrameOutbox] = FrameOutbox,
+    head: bytes = b"",
 ) -> None:
-    """One connection, from its handshake to its end."""
+    """One connection, from its handshake to its end; `head` is what was read of that already."""
     client = client or client_of(socket)
-    outbox = FrameOutbox(socket, service.flusher, service.outbox_bytes_max)
+    outbox = make_outbox(socket, service.flusher, service.outbox_bytes_max)
     peer = ConnectionPeer("websocket", socket, outbox, client)
     session = service.open_session(outbox, peer)
     try:
@@ -60,6 +67,7 @@ async def serve_websocket(
             peer=peer,
             is_authenticated=session.has_logged_in,
             client=client,
+            head=head,
         )
     finally:
         session.close()
@@ -68,7 +76,7 @@ async def serve_websocket(
 
 async def serve_receiver(
     socket: socket.socket,
-    service: Service,
+    service: ConnectionHost,
     stopping: trio.Event,
     outbox: FrameOutbox,
     receiver: Receiver,
@@ -117,7 +125,9 @@ async def serve_receiver(
         fast_path.connection = None  # break the cycle with the fast path, which would keep fragments
 
 
-async def _shake_hands(nursery: trio.Nursery, fast_path: FastPath, service: Service) -> WebSocketConnection | None:
+async def _shake_hands(
+    nursery: trio.Nursery, fast_path: FastPath, service: ConnectionHost
+) -> WebSocketConnection | None:
     """The accepted connection, or None if the client did not speak the protocol or took too long."""
     with fast_path.handshake as scope:
         scope.deadline = trio.current_time() + service.handshake_seconds
@@ -149,7 +159,7 @@ async def _pass_messages(
     connection: WebSocketConnection,
     fast_path: FastPath,
     receiver: Receiver,
-    service: Service,
+    service: ConnectionHost,
     outbox: FrameOutbox,
     commands_of: Callable[[str], Iterable[str]],
     text_of: Callable[[bytes], str],

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
-    from pynun.transports.service import Receiver, Service
+    from pynun.transports.service import ConnectionHost, Receiver
 
 _HEAD_END: Final = b"\r\n\r\n"
 _CLOSE: Final = 0x88  # FIN and the opcode of a close frame
@@ -61,7 +61,7 @@ class FastPath(trio.abc.Stream):
         socket: socket.socket,
         outbox: Outbox,
         receiver: Receiver,
-        service: Service,
+        service: ConnectionHost,
         commands_of: Callable[[str], Iterable[str]],
         client: Client,
         scope: trio.CancelScope,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pynun.transports.client_address import Client
     from pynun.transports.outbox import Outbox
-    from pynun.transports.service import Receiver, Service
+    from pynun.transports.service import ConnectionHost, Receiver
 
 _TEXT: Final = 0x81  # FIN and the opcode of a text frame
 _CLOSE: Final = 0x88  # FIN and the lowest opcode of control frames
@@ -33,7 +33,7 @@ class FrameReader(ChunkReader):
         connected: socket.socket,
         outbox: Outbox,
         receiver: Receiver,
-        service: Service,
+        service: ConnectionHost,
         commands_of: Callable[[str], Iterable[str]],
         client: Client | None = None,
         is_authenticated: Callable[[], bool] = lambda: False,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.benchmark import machine, plots, report, servers
+from tools.benchmark.cluster import measure_cluster
 from tools.benchmark.load import raise_descriptor_limit
 from tools.benchmark.measure import Timing
 from tools.benchmark.profile import profile_scenario
@@ -23,6 +24,7 @@ from tools.benchmark.scale import PARTS, SLOW_READER, ScalePlan, run_scale
 from tools.benchmark.scenarios import COMMIT_SCENARIO, IDLE_SCENARIO, KEYS_SCENARIO, SCENARIOS
 from tools.benchmark.viewers import measure_viewers, summary
 from tools.clients.server import REPOSITORY, file_system_type
+from tools.etcd.program import MissingEtcdError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     what(
         "--viewers", action="store_true",
         help="only from camera to camera between two released OHIF viewers; takes minutes, and needs npm and Chromium",
+    )  # fmt: skip
+    what(
+        "--cluster", action="store_true",
+        help="clusters of 1, 2, 3 nodes beside a single server instead; needs Go, for etcd; exit 1 when a target is not"
+        " reached",
     )  # fmt: skip
     what("--calibrate", action="store_true", help="only the load generator's own limit")
     what("--profile", action="store_true", help="only where the server's time goes, by py-spy")
@@ -179,6 +186,13 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
         except FAILURES as error:
             sys.exit(str(error))
         found, texts, failed = {"viewers": figures}, [summary(figures)], False
+    elif options.cluster:
+        try:
+            sections, holds = measure_cluster(plan)
+        except (*FAILURES, MissingEtcdError) as error:
+            sys.exit(str(error))
+        found = {"cluster": [asdict(section) for section in sections]}
+        texts, failed = [section.table() + "\n" for section in sections], not holds
     elif options.scale or options.slow_reader:
         found, texts, failed = _measure_scale(options, plan)
     else:

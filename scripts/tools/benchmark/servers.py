@@ -21,7 +21,7 @@ from tools.benchmark.wire import DATABASE, LOGIN, TOKEN, Control, WireError, key
 from tools.clients.server import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tools.benchmark.load import Result
@@ -50,12 +50,14 @@ class Server:
 
 
 @contextlib.contextmanager
-def run_pynun(folder: Path, durability: str, prefix: Sequence[str] = ()) -> Iterator[Server]:
+def run_pynun(
+    folder: Path, durability: str, prefix: Sequence[str] = (), settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """The server of this checkout on its data in `folder`/dbs; `prefix` may be a profiler's command."""
     additions = {
         "NUN_USER": ADMIN_USER, "NUN_PWD": ADMIN_PASSWORD, "NUN_DBS_DIR": str(folder / "dbs"),
         "NUN_WS_ADDR": "127.0.0.1:0", "NUN_HTTP_ADDR": "127.0.0.1:0", "NUN_TCP_ADDR": "127.0.0.1:0",
-        "NUN_DURABILITY": durability,
+        "NUN_DURABILITY": durability, **(settings or {}),
     }  # fmt: skip
     command = [*prefix, sys.executable, "-P", "-m", "pynun", "start"]
     with _run_own("pynun", command, folder, additions, durability) as server:

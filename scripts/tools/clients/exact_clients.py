@@ -340,7 +340,8 @@ class WebSocketClient(Connection):
                 raise EndOfConnectionError(f"the server ended the connection in the handshake: {answer!r}")
             answer += data
         head, _, rest = answer.partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 101 "), head
+        if not head.startswith(b"HTTP/1.1 101 "):
+            raise EndOfConnectionError(f"the server refused the handshake: {head!r}")
         if rest:
             self.feed(rest)
 

@@ -7,7 +7,9 @@ started here is ever signalled. Everything it prints is kept.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import random
@@ -21,7 +23,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self
+from typing import IO, TYPE_CHECKING, ClassVar, Final, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,6 +44,9 @@ START_SECONDS_MAX = 120.0
 STOP_SECONDS_MAX = 30.0
 """Generous, as START_SECONDS_MAX is: how fast a stop is, is what test_stopping.py is about."""
 
+_BLOCK_PORTS: Final = 200
+"""More than a test has at a time; there are over a hundred blocks."""
+
 PORT_ATTEMPTS = 10
 _PORT_IS_TAKEN = "Address already in use"
 _LISTENING = re.compile(r"listening: (websocket|http|tcp|metrics|console) (\S+):([0-9]+)")
@@ -59,17 +64,37 @@ class Address(NamedTuple):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free now, below those that the system gives to connections."""
-    first_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    """Ports of 127.0.0.1 that are free now, and that no other process that asks here is given meanwhile."""
+    _, ports = _own_ports()
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(10_000, first_of_system)
+        port = next(ports)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            if port not in found:
-                found.append(port)
+            found.append(port)
     return found
+
+
+@functools.cache
+def _own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """The ports of a block that is this process's own, over and over, and the socket on its first one, which says so.
+
+    They are below those that the system gives to connections.
+    """
+    first_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    blocks = list(range(10_000, first_of_system - _BLOCK_PORTS, _BLOCK_PORTS))
+    random.shuffle(blocks)
+    for block in blocks:
+        holder = socket.socket()
+        try:
+            holder.bind(("127.0.0.1", block))
+        except OSError:
+            holder.close()
+        else:
+            atexit.register(holder.close)
+            return holder, itertools.cycle(range(block + 1, block + _BLOCK_PORTS))
+    raise RuntimeError("all ports of servers are taken: end the tests and servers that still run")
 
 
 class ServerDiedError(AssertionError):
@@ -118,6 +143,10 @@ def clean_environment(additions: Mapping[str, str]) -> dict[str, str]:
     environment["PYTHONUNBUFFERED"] = "1"
     environment.update(additions)
     return environment
+
+
+ANY_ADDRESSES: Final = dict.fromkeys(("NUN_WS_ADDR", "NUN_HTTP_ADDR", "NUN_TCP_ADDR"), "127.0.0.1:0")
+"""Settings of a server that only tries to start: free ports, of this machine only."""
 
 
 def nun_db(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 START_SECONDS_MAX: Final = 60.0
 _PORT_ATTEMPTS: Final = 5
+_LEVEL_ENTRIES: Final = 20
 _PORT_IS_TAKEN: Final = "address already in use"
 
 
@@ -33,6 +34,17 @@ class Certificates(NamedTuple):
     key: Path
 
 
+class Host(NamedTuple):
+    """Where a process runs."""
+
+    address: str
+    before: tuple[str, ...] = ()
+    """Put before its command."""
+
+
+LOCAL: Final = Host("127.0.0.1")
+
+
 class EtcdDiedError(AssertionError):
     """A member ended although it should have run; the text holds what it printed."""
 
@@ -40,11 +52,12 @@ class EtcdDiedError(AssertionError):
 class EtcdMember:
     """One member, which keeps its folder and its ports over a restart."""
 
-    def __init__(self, name: str, folder: Path, client_port: int, peer_port: int, scheme: str) -> None:
+    def __init__(self, name: str, folder: Path, client_port: int, peer_port: int, scheme: str, host: Host) -> None:
         self.name = name
         self.folder = folder
-        self.url = f"{scheme}://127.0.0.1:{client_port}"
-        self.peer_url = f"http://127.0.0.1:{peer_port}"
+        self.url = f"{scheme}://{host.address}:{client_port}"
+        self.peer_url = f"http://{host.address}:{peer_port}"
+        self._before = host.before
         self._log = folder.with_suffix(".log")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +69,7 @@ class EtcdMember:
         before = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*before, find_etcd(), *self._own_options(), *options],
+                [*self._before, *before, find_etcd(), *self._own_options(), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -120,8 +133,12 @@ class EtcdCluster:
         election_ms: int = 500,
         certificates: Certificates | None = None,
         options: Sequence[str] = (),
+        hosts: Sequence[Host] = (),
     ) -> None:
-        """`options` are more options of etcd. It does not sync: entries survive a kill, but no loss of power."""
+        """`options` are more options of etcd. It does not sync: entries survive a kill, but no loss of power. Without
+        `hosts`, one for each member, all run here.
+        """
+        self._hosts = hosts or [LOCAL] * count
         self._folder = folder
         self._count = count
         self._certificates = certificates
@@ -174,6 +191,12 @@ class EtcdCluster:
                     raise EtcdDiedError(f"{member.name} knows no leader:\n{member.printed()[-3000:]}")
                 time.sleep(0.02)
 
+    def is_level(self) -> bool:
+        """Whether all members answer, know a leader, and have nearly all that any has."""
+        said = [self._status(member) for member in self.members]
+        found = [int(one["raftIndex"]) for one in said if one is not None and one.get("leader", "0") != "0"]
+        return len(found) == len(said) and min(found) > max(found) - _LEVEL_ENTRIES
+
     def leader(self) -> EtcdMember:
         """The member that leads now."""
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -189,8 +212,10 @@ class EtcdCluster:
         scheme = "http" if self._certificates is None else "https"
         ports = free_ports(2 * self._count)
         self.members = [
-            EtcdMember(f"etcd-{place}", self._folder / f"{attempt}-{place}", client_port, peer_port, scheme)
-            for place, (client_port, peer_port) in enumerate(zip(ports[::2], ports[1::2], strict=True))
+            EtcdMember(f"etcd-{place}", self._folder / f"{attempt}-{place}", client_port, peer_port, scheme, host)
+            for place, (client_port, peer_port, host) in enumerate(
+                zip(ports[::2], ports[1::2], self._hosts, strict=True)
+            )
         ]
         for member in self.members:
             self.start(member)

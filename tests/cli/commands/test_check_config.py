@@ -11,15 +11,14 @@ import pytest
 
 from tests.cli.command import run
 from tests.support.certificates import Authority
+from tools.clients.server import ANY_ADDRESSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ADDRESSES = {name: "127.0.0.1:0" for name in ("NUN_WS_ADDR", "NUN_HTTP_ADDR", "NUN_TCP_ADDR")}
-
 
 def _environment(folder: Path, **more: str) -> dict[str, str]:
-    return {"NUN_USER": "ana", "NUN_PWD": "secret", "NUN_DBS_DIR": str(folder / "dbs"), **ADDRESSES, **more}
+    return {"NUN_USER": "ana", "NUN_PWD": "secret", "NUN_DBS_DIR": str(folder / "dbs"), **ANY_ADDRESSES, **more}
 
 
 def test_good_settings_are_told_and_nothing_is_made(disk_folder: Path) -> None:

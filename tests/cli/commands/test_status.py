@@ -73,6 +73,20 @@ def test_backups_on_a_schedule_are_shown() -> None:
     assert shown(0, 0) == []
 
 
+def test_a_node_shows_its_place_in_the_cluster() -> None:
+    node = {"node": "b", "role": "following", "since": time.time() - 125, "behind": 1200, "owner": "a",
+            "owner_since": time.time() - 7300, "following": 1, "away": 1, "etcd_answered_seconds_ago": 1.5}  # fmt: skip
+    lines = as_lines("URL", Health(True, "", node), Metrics(""))
+    assert lines[2:5] == [
+        "node         b, following for 2 min, 1,200 batches behind",
+        "cluster      owned by a for 2 h 1 min; 1 following, 1 away",
+        "etcd         answered 1.5 s ago",
+    ]
+    unknown = dict.fromkeys(("role", "since", "behind", "owner", "owner_since"))
+    lines = as_lines("URL", Health(False, "no node owns the data now", node | unknown), "not ready: starting")
+    assert lines[1:3] == ["node         b, starting", "cluster      no node owns the data; 1 following, 1 away"]
+
+
 def first_line(age_seconds: float, start_seconds: float) -> str:
     """What is said of a server that has served for so long, after a start that took so long."""
     since = time.time() - age_seconds

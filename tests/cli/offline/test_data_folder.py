@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,24 +14,31 @@ from tests.backup.data import NAMES, back_up, contents, make_folder
 from tests.cli.command import run
 from tests.cli.terminal import run_at_terminal
 from tests.support.nundb_files import REFERENCE_FOLDER
-from tools.clients.server import CHEAP_PASSWORDS, Server
+from tools.clients.server import CHEAP_PASSWORDS, Server, new_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 QUESTION = "Is that the server's data folder? [y/N] "
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """What the commands put into data folders."""
+    with new_folder() as folder:
+        made = folder / "made"
+        made.mkdir()
+        back_up(make_folder(folder / "elsewhere"), made / "the.backup")
+        shutil.copytree(REFERENCE_FOLDER, made / "original")
+        exported = run("export", NAMES[0], str(made / "the.jsonl"), "--data-dir", str(folder / "elsewhere"))
+        assert (exported.code, exported.errors) == (0, "")
+        yield made
+
+
 @pytest.fixture(name="here")
-def _here(disk_folder: Path) -> Path:
-    """A directory with what the commands put into data folders, and without one."""
-    here = disk_folder / "here"
-    here.mkdir()
-    back_up(make_folder(disk_folder / "elsewhere"), here / "the.backup")
-    shutil.copytree(REFERENCE_FOLDER, here / "original")
-    exported = run("export", NAMES[0], str(here / "the.jsonl"), "--data-dir", str(disk_folder / "elsewhere"))
-    assert (exported.code, exported.errors) == (0, "")
-    return here
+def _here(disk_folder: Path, made: Path) -> Path:
+    """A directory with that, and without a data folder."""
+    return Path(shutil.copytree(made, disk_folder / "here"))
 
 
 CHANGING = (
@@ -121,7 +129,7 @@ def test_the_settings_of_an_installation_name_it(here: Path, disk_folder: Path) 
 
 
 def test_options_and_the_environment_take_precedence_over_it(here: Path, disk_folder: Path) -> None:
-    settings, elsewhere = disk_folder / "pynun.env", disk_folder / "elsewhere"
+    settings, elsewhere = disk_folder / "pynun.env", make_folder(disk_folder / "elsewhere")
     settings.write_text(f"NUN_DBS_DIR={disk_folder / 'none'}\nNUN_AUDIT_FILE=/nowhere/audit.jsonl\n", encoding="utf-8")
     environment = {"NUN_ENV_FILE": str(settings)}
     by_option = run("backup", "1.backup", "--data-dir", str(elsewhere), cwd=str(here), environment=environment)

@@ -206,6 +206,7 @@ def test_none_is_imported_under_such_a_name(odd: Server, tmp_path: Path) -> None
     assert run("import", "a-b", str(file), "--data-dir", other, "-t", "t").code == 0
 
 
+@pytest.mark.system
 def test_they_are_listed_page_by_page(server: Server) -> None:
     """The last name of a page is sent back to the server, which must not take a part of it for a command."""
     endings = (";drop-db", "\t", "%41", "\u2028")

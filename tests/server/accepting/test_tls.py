@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pynun.errors import StartError
 from pynun.limits import STALLED_SECONDS, STOP_SECONDS
+from pynun.server.accepting.tls import Certificate
 from tests.support.certificates import Authority
 from tools.clients.exact_clients import (
     SERVER_NAME,
@@ -358,8 +360,6 @@ def test_files_that_do_not_fit_stop_the_start_with_one_line(disk_folder: Path) -
     text = disk_folder / "text.pem"
     text.write_text("not a certificate")
     cases = [
-        (certificate, None, "NUN_TLS_CERT is set, but NUN_TLS_KEY is not"),
-        (None, key, "NUN_TLS_KEY is set, but NUN_TLS_CERT is not"),
         (nothing, key, f"the TLS file {nothing} can't be read: No such file or directory"),
         (certificate, nothing, f"the TLS file {nothing} can't be read: No such file or directory"),
         (disk_folder, key, f"the TLS file {disk_folder} can't be read: Is a directory"),
@@ -369,7 +369,16 @@ def test_files_that_do_not_fit_stop_the_start_with_one_line(disk_folder: Path) -
         (certificate, encrypted, f"{certificate} and {encrypted} are not a PEM certificate"),
     ]
     for given_certificate, given_key, expected in cases:
-        environment = {"NUN_TLS_CERT": given_certificate, "NUN_TLS_KEY": given_key}
+        with pytest.raises(StartError) as refused:
+            Certificate(given_certificate, given_key)
+        assert expected in str(refused.value)
+    starts = [
+        (certificate, None, "NUN_TLS_CERT is set, but NUN_TLS_KEY is not"),
+        (None, key, "NUN_TLS_KEY is set, but NUN_TLS_CERT is not"),
+        (certificate, other_key, "KEY_VALUES_MISMATCH"),
+    ]
+    for start_certificate, start_key, expected in starts:
+        environment = {"NUN_TLS_CERT": start_certificate, "NUN_TLS_KEY": start_key}
         lines = start_with(disk_folder / "dbs", **{name: str(path) for name, path in environment.items() if path})
         assert len(lines) == 1, lines
         assert expected in lines[0]

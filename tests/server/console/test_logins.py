@@ -11,6 +11,7 @@ from pynun import limits
 from pynun.server.console.logins import Logins
 from tests.engine.world import World
 from tests.server.console.browser import Browser
+from tests.support.watched import wait_until
 from tools.clients.exact_clients import TcpClient
 from tools.clients.sessions import TOKEN, create_database
 
@@ -28,7 +29,8 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(shared_server: S
     assert name.startswith(f"nun-console-{shared_server.http.port}=")
     assert len(name) > 60
     assert attributes == ["HttpOnly", "SameSite=Strict"], "and so is gone with the browser"
-    assert browser.login() == {"admin": "user-name", "database": None, "user": "all", "seconds_left": 1800}
+    told = {"admin": "user-name", "database": None, "user": "all", "is_in_cluster": False, "seconds_left": 1800}
+    assert browser.login() == told
 
 
 def test_a_wrong_password_is_no_login(shared_server: Server) -> None:
@@ -48,8 +50,14 @@ def test_guessers_wait_as_everywhere(server: Server) -> None:
     for number in range(2):
         assert browser.log_in("user-name", f"wrong-{number}").status == 401
     assert browser.log_in(*ADMIN).status == 200
-    events = [line["event"] for line in browser.json("audit")["lines"]]
-    assert "login-delay" in events
+    wait_until(lambda: bool(browser.json("audit?event=login-delay")["lines"]))
+
+
+def test_only_use_prolongs_it(shared_server: Server) -> None:
+    browser = Browser(shared_server.http)
+    browser.log_in(*ADMIN)
+    wait_until(lambda: browser.json("session")["login"]["seconds_left"] < limits.CONSOLE_IDLE_SECONDS)
+    assert browser.json("session?used=1")["login"]["seconds_left"] == limits.CONSOLE_IDLE_SECONDS
 
 
 def test_logging_out_ends_it_for_every_copy_of_the_cookie(shared_server: Server) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pynun import limits
 from tests.server.console.browser import Browser, changes_in
+from tests.support.watched import wait_until
 from tools.clients.exact_clients import EndOfConnectionError, TcpClient
 from tools.clients.sessions import OK, create_database, websocket_session
 
@@ -107,6 +108,24 @@ def test_changes_come_as_they_are_stored(shared_server: Server, browser: Browser
         assert page.quiet() == []
 
 
+def test_ephemeral_keys_are_told(shared_server: Server, browser: Browser) -> None:
+    create_database(shared_server, "passing")
+    with browser.socket() as page:
+        page.ask("open-db passing")
+        page.ask("console-watch *")
+        with websocket_session(shared_server, "passing") as client:
+            client.ask("set-ephemeral here ana")
+            assert changes_in(*page.take())["changes"] == [["here", 0, "ana", 3]]
+            for number in range(300):
+                client.ask(f"set-ephemeral pointer {number}")
+            seen: list[Any] = []
+            while not seen or seen[-1] != ["pointer", 299, "299", 3]:
+                seen += changes_in(*page.take())["changes"]
+            assert {key for key, *_ in seen} == {"pointer"}, "only what has changed"
+            assert len(seen) < 150, "a few messages a second, however often it changes"
+        assert sorted(changes_in(*page.take())["changes"]) == [["here", None, "", 0], ["pointer", None, "", 0]]
+
+
 def test_no_secret_is_told(shared_server: Server, browser: Browser) -> None:
     create_database(shared_server, "secrets")
     with browser.socket() as page, TcpClient(shared_server.tcp) as admin:
@@ -130,6 +149,26 @@ def test_a_flood_is_counted_and_not_sent(shared_server: Server, browser: Browser
             assert len(told["changes"]) <= limits.CONSOLE_CHANGES_MAX
             seen += len(told["changes"]) + told["left_out"]
         assert seen == count
+
+
+def test_nothing_piles_up_for_a_page_that_does_not_read(shared_server: Server, browser: Browser) -> None:
+    create_database(shared_server, "slow")
+    count, value = 20_000, "x" * limits.CONSOLE_VALUE_CHARACTERS_MAX
+    with browser.socket() as page, websocket_session(shared_server, "slow") as client:
+        page.ask("open-db slow")
+        page.ask("console-watch *")
+        for first in range(0, count, 100):  # 40 MB, more than the sockets hold
+            client.ask(";".join(f"set key-{number} {value}" for number in range(first, first + 100)))
+        with TcpClient(shared_server.tcp) as admin:
+            admin.ask(f"auth {shared_server.credentials}")
+            sessions = json.loads(admin.ask("list-sessions")[0].partition(" ")[2])["sessions"]
+            (waiting,) = [row["outbox_bytes"] for row in sessions if row["admin"] and row["database"] == "slow"]
+        assert waiting < 2 * (limits.CONFLATE_BYTES + limits.FLUSH_BYTES)
+        seen = left_out = 0
+        while seen + left_out < count:
+            told = changes_in(*page.take())
+            seen, left_out = seen + len(told["changes"]), left_out + told["left_out"]
+        assert left_out > 0
 
 
 def test_what_a_session_watches_is_told(shared_server: Server, browser: Browser) -> None:
@@ -169,8 +208,7 @@ def test_closed_pages_leave_nothing(shared_server: Server, browser: Browser) -> 
             page.ask("console-watch *")
     with websocket_session(shared_server, "gone") as client:
         assert client.ask("set after 1") == [OK]
-        client.pump_until(lambda: False, timeout_seconds=0.1)
-        assert client.ask("get $connections") == ["value 1\n", OK]
+        wait_until(lambda: client.ask("get $connections") == ["value 1\n", OK])
 
 
 def test_the_server_s_stop_is_told(server: Server) -> None:

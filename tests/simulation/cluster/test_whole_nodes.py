@@ -9,8 +9,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from pynun.cluster import trimming
+from pynun.cluster.etcd.gateway import Range, transaction
 from pynun.cluster.follower import Follower
 from pynun.cluster.replicated_store import ReplicatedStore
 from tests.simulation.cluster.whole_nodes import simulate
@@ -56,9 +58,11 @@ def _own_data_first(store: ReplicatedStore, batch: Batch, operations: int, *, is
     store._have_accepted(batch, operations)
 
 
-async def _watch_from_later(follower: Follower, revision: int) -> None:
-    """What happened while the log was read is missed."""
-    await _WATCH(follower, revision + 5)
+async def _watch_from_later(follower: Follower, _revision: int) -> None:
+    """What happened after the owner was read is missed."""
+    await trio.sleep(1.0)
+    answer = await follower._client.call(transaction((), (Range(follower._keys.head),)), 60.0)
+    await _WATCH(follower, answer.revision + 1)
 
 
 _WATCH = Follower._watch

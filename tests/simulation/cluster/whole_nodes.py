@@ -115,7 +115,7 @@ class Machine:
         lease = world.etcd.call(gateway.grant(joining.LIVE_SECONDS)).lease
         world.etcd.call(gateway.put(world.keys.live(self.name), b"", lease))
         members = cast("Any", self)  # all that the clients of `world` need
-        place = Place(world.keys, members, self.name, self.address, None, LEASE_SECONDS, True, lease)
+        place = Place(world.keys, members, self.name, self.address, None, LEASE_SECONDS, True, lease, "h:1")
         self.ended = trio.Event()
         with trio.CancelScope() as self.scope:
             self.node = Node(place, cast("LmdbStore", self.data), partial(self._make_term), lambda: None)
@@ -385,7 +385,7 @@ class World:
     async def _fill(self, machine: Machine) -> None:
         """Its disk has no room for a while."""
         machine.data.is_full = True
-        await trio.sleep(self.random.uniform(0.0, 4.0))
+        await trio.sleep(self.random.uniform(0.0, 2.5 * LEASE_SECONDS))
         machine.data.is_full = False
 
     async def _elect(self, _machine: Machine) -> None:

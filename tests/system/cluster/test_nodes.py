@@ -114,7 +114,14 @@ def _sessions(admin: WebSocketClient) -> int:
 def test_the_owner_knows_the_address_of_a_client_of_another_node(owner: Server, followers: list[Server]) -> None:
     with socket.create_connection(followers[0].tcp, 20, ("127.0.0.7", 0)) as client, admin_session(owner) as admin:
         assert client.recv(100) == b"ok \n"
+        client.sendall(b"auth somebody wrong\n")
+        assert client.recv(100) == b"invalid auth\nok \n"
         assert "127.0.0.7" in "".join(admin.ask("list-sessions"))
+    trail = owner.data_dir / "audit.jsonl"
+    wait_until(
+        lambda: any('"127.0.0.7"' in line and '"login"' in line for line in trail.read_text().splitlines()),
+        "the audit trail does not have it",
+    )
 
 
 def test_root_needs_no_password_at_the_unix_socket_of_any_node(nodes: Nodes) -> None:
@@ -158,7 +165,7 @@ def test_status_shows_the_nodes(nodes: Nodes, etcd: EtcdCluster) -> None:
     nodes.wait_for_all()
     done = nun_db("cluster", "status", "--json", environment=nodes.environment)
     assert done.returncode == 0, done.stderr
-    rows = {row["node"]: row for row in json.loads(done.stdout)}
+    rows = {row["node"]: row for row in json.loads(done.stdout)["nodes"]}
     assert {name: row["role"] for name, row in rows.items()} == {
         name: "owner" if name == owner else "following" for name in nodes.servers
     }

@@ -1,0 +1,48 @@
+"""etcd has no space left: changes wait, and every node says why."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.acknowledged import DATABASE
+from tests.support.cluster import running_nodes, wait_until
+from tests.support.etcd import running_etcd
+from tests.support.watched import request
+from tools.clients.server import nun_db
+from tools.clients.sessions import create_database, tcp_session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tools.clients.server import Server
+
+FULL = "not ready: etcd takes no changes: its space is used up (docs/cluster-operation.md)\n"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_every_node_says_that_etcd_is_full(disk_folder: Path) -> None:
+    with (
+        running_etcd(options=("--quota-backend-bytes", str(2 * 1024 * 1024))) as etcd,
+        running_nodes(etcd, disk_folder, 2) as nodes,
+    ):
+        a, b = nodes.servers.values()
+        create_database(a, DATABASE)
+        with tcp_session(a, DATABASE) as client:
+            for number in range(100):
+                client.send(f"set k{number} {random.randbytes(40_000).hex()}")
+            for server in (a, b):
+                wait_until(lambda server=server: health(server) == FULL, "it does not say so")  # type: ignore[misc]
+        shown = json.loads(nun_db("cluster", "status", "--json", environment=nodes.environment).stdout)
+        assert {row["role"] for row in shown["nodes"]} == {"owner", "following"}, "they live"
+        assert shown["etcd"][0]["state"] == "leader; alarm:NOSPACE"
+        a.kill()  # its stop would wait for etcd
+
+
+def health(server: Server) -> str:
+    """What a node says of itself."""
+    return request(server.http, "/readyz").text
