@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pynun.transfer.jsonl import FORMAT
 from tests.support.node import NodeScript, require_node
 from tools.clients.exact_clients import TcpClient
 from tools.clients.server import REPOSITORY, Server
@@ -83,6 +84,14 @@ def changing(server: Server, database: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def make_conflict(server: Server, database: str, token: str = TOKEN) -> None:
+    """A change that waits for an arbiter, who is gone."""
+    with tcp_session(server, database, token) as arbiter, tcp_session(server, database, token) as client:
+        assert arbiter.ask("arbiter") == [OK]
+        assert client.ask("set-safe slot 5 free") == [OK]
+        assert client.ask("set-safe slot 1 taken by ana")[-1].startswith("error $$conflitct unresolved")
+
+
 def test_every_screen_and_every_write(run: Run, console: Server) -> None:
     with contextlib.ExitStack() as stack:
 
@@ -100,35 +109,34 @@ def test_every_screen_and_every_write(run: Run, console: Server) -> None:
                 assert client.ask(f"set {report['key']} other") == [OK]
 
         def conflict(_report: dict[str, Any]) -> None:
-            arbiter = stack.enter_context(tcp_session(console, "plan", "plan-token"))
-            client = stack.enter_context(tcp_session(console, "plan", "plan-token"))
-            assert arbiter.ask("arbiter") == [OK]
-            assert client.ask("set-safe slot 5 free") == [OK]
-            assert client.ask("set-safe slot 1 taken by ana")[-1].startswith("error $$conflitct unresolved")
-            arbiter.abandon()
+            make_conflict(console, "plan", "plan-token")
 
-        def rooms(_report: dict[str, Any]) -> None:
-            with tcp_session(console, "plan", "plan-token") as client:
-                said = {"from": "a1", "seq": 1, "at": 1_700_000_000_000}
-                client.ask(f"set client-lesson-1-person-a1 {json.dumps({**said, 'value': {'name': 'Ana'}})}")
-                client.ask(f"set client-lesson-1-lead {json.dumps({**said, 'value': {'leader': 'a1'}})}")
-
-        orders = {"guess": guess, "connect": connect, "change": change, "conflict": conflict, "rooms": rooms}
+        orders = {"guess": guess, "connect": connect, "change": change, "conflict": conflict}
         found = run("everything", orders)
     assert "Wrong passwords and tokens since the start: 2" in found["warnings"]
     assert found["isHeld"], "a database is dropped only with its name typed"
     assert found["pretty"] == '{\n  "zoom": 1,\n  "big": 12345678901234567890\n}', "as it was written"
     assert found["history"] >= 3
+    header, *exported, end = map(json.loads, found["exported"].splitlines())
+    assert (header["format"], header["database"], header["strategy"], end["keys"]) == (FORMAT, "plan", "arbiter", 250)
+    assert {line["key"]: line["value"] for line in exported}["many-7"] == "a;b 7"
+    assert len(found["token"]) == 32
     assert [json.loads(line)["key"] for line in found["lines"].splitlines()] == ["client-1", "client-2"]
     assert "Yes." in found["may"]
     assert "wx client-*" in found["may"]
-    assert "Ana leads" in found["room"]
     assert found["backup"] > 10_000
     with TcpClient(console.tcp) as client:
         client.ask(f"auth {console.credentials}")
         client.ask("open-db plan")
         assert client.ask("get room-1-state") == ["value mine\n", OK]
         assert client.ask("get slot") == ["value taken by ana\n", OK]
+
+
+def test_who_follows_whom_in_a_viewer_s_room(run: Run, console: Server) -> None:
+    create_database(console, "lessons", then="create-user ana ana-pwd; set-permissions ana rwx *")
+    login = {"db": "lessons", "user": "ana", "token": "ana-pwd"}
+    room = {"url": f"ws://{console.websocket}", "login": login, "key": "client-lesson"}
+    run("rooms", database="lessons", room=room)
 
 
 def test_every_screen_at_every_size(run: Run, console: Server) -> None:
@@ -141,6 +149,8 @@ def test_every_screen_at_every_size(run: Run, console: Server) -> None:
         client.ask(f"set client-lesson-1-person-a1 {json.dumps({**state, 'value': {'name': 'Ana'}})}")
         for number in range(40):
             client.ask(f"set featureToggle-{number} true")
+    create_database(console, "undecided", strategy="arbiter")
+    make_conflict(console, "undecided")
     pictures = REPOSITORY / "build" / "artifacts"
     pictures.mkdir(parents=True, exist_ok=True)
     orders = {"change": changing(console, "features-of-db")}

@@ -2,9 +2,10 @@
 import { html, nothing } from './lit-html.js';
 import { ask } from './connection.js';
 import { t } from './texts.js';
-import { empty, icon, timeTag } from './ui.js';
+import { empty, icon, Polling, timeTag } from './ui.js';
 
-const EVERY_MS = 4000;
+const REST_MS = 4000;
+const SEEN_MAX = 200; // words that a filter proposes
 const FILTERS = ['event', 'user', 'database', 'address'];
 const OUTCOMES = ['', 'ok', 'failed', 'refused'];
 const SHOWN = new Set(['time', 'event', 'outcome', 'address', 'database', 'user', 'command']);
@@ -13,34 +14,36 @@ export class Audit {
   #app;
   #wanted = { event: '', outcome: '', user: '', database: '', address: '', text: '' };
   #found = null;
-  #timer;
+  #seen = new Map(FILTERS.map((name) => [name, new Set()]));
+  #polling;
   #typing = null;
 
   constructor(app) {
     this.#app = app;
-    this.#look();
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
+  }
+
+  connected() {
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#polling.close();
     clearTimeout(this.#typing);
   }
 
   async #look() {
     const wanted = Object.fromEntries(Object.entries(this.#wanted).filter(([, text]) => text));
-    try {
-      this.#found = await ask('audit', wanted);
-      this.#app.draw();
-    } catch (error) {
-      this.#app.fail(error);
+    this.#found = await ask('audit', wanted);
+    for (const line of this.#found.lines) {
+      for (const [name, values] of this.#seen) if (line[name] && values.size < SEEN_MAX) values.add(line[name]);
     }
   }
 
   #set(name, value) {
     this.#wanted[name] = value.trim();
     clearTimeout(this.#typing);
-    this.#typing = setTimeout(() => this.#look(), 250);
+    this.#typing = setTimeout(() => this.#polling.now(), 250);
   }
 
   view() {
@@ -50,7 +53,8 @@ export class Audit {
         ${FILTERS.map(
           (name) =>
             html`<label class="inline-field"><span>${t(`audit_${name}`)}</span><input spellcheck="false" autocomplete="off"
-              @input=${(event) => this.#set(name, event.target.value)} /></label>`,
+              autocapitalize="off" list=${`audit-${name}`} @input=${(event) => this.#set(name, event.target.value)} />
+              <datalist id=${`audit-${name}`}>${[...this.#seen.get(name)].sort().map((one) => html`<option value=${one}></option>`)}</datalist></label>`,
         )}
         <label class="inline-field"><span>${t('audit_outcome')}</span><select @change=${(event) => this.#set('outcome', event.target.value)}>
           ${OUTCOMES.map((outcome) => html`<option value=${outcome}>${t(`outcome_${outcome || 'any'}`)}</option>`)}</select></label>

@@ -1,35 +1,32 @@
-// The backups in the folder of the schedule: made, downloaded, verified.
+// The backups: made, downloaded, verified.
 import { html, nothing } from './lit-html.js';
 import { ask } from './connection.js';
 import { t } from './texts.js';
-import { empty, icon, number, size, timeTag } from './ui.js';
+import { empty, icon, number, Polling, size, timeTag } from './ui.js';
 
-const EVERY_MS = 10_000;
+const REST_MS = 10_000;
+const REFUSED = 409;
 
 export class Backups {
   #app;
   #found = null;
   #checks = new Map();
   #isMaking = false;
-  #timer;
+  #polling;
 
   constructor(app) {
     this.#app = app;
-    this.#look();
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, async () => {
+      this.#found = await ask('backups');
+    });
+  }
+
+  connected() {
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
-  }
-
-  async #look() {
-    try {
-      this.#found = await ask('backups');
-      this.#app.draw();
-    } catch (error) {
-      this.#app.fail(error);
-    }
+    this.#polling.close();
   }
 
   async #make() {
@@ -38,7 +35,7 @@ export class Backups {
     await this.#app.try(async () => {
       const { name } = await ask('backup-make');
       this.#app.notices.tell(t('backupMade', name));
-      await this.#look();
+      await this.#polling.now();
     });
     this.#isMaking = false;
     this.#app.draw();
@@ -50,8 +47,9 @@ export class Backups {
     try {
       this.#checks.set(name, await ask('backup-verify', { name }));
     } catch (error) {
-      this.#checks.set(name, { error: error.message || t('lost') });
-      if (error.status === 401) this.#app.fail(error);
+      this.#checks.delete(name);
+      if (error.status === REFUSED) this.#checks.set(name, { error: error.message });
+      else this.#app.fail(error);
     }
     this.#app.draw();
   }
@@ -59,15 +57,14 @@ export class Backups {
   view() {
     const found = this.#found;
     return html`<div class="head"><h1>${t('backups')}</h1>
-        <button class="button primary" ?disabled=${!found?.folder || this.#isMaking} @click=${() => this.#make()}>
+        <button class="button primary" ?disabled=${found === null || this.#isMaking} @click=${() => this.#make()}>
           ${icon('plus')}<span>${this.#isMaking ? t('busy') : t('makeBackup')}</span></button></div>
       ${
         found === null
           ? html`<p class="muted">${t('loading')}</p>`
-          : found.folder === null
-            ? empty(t('help_noBackups'))
-            : html`<p class="muted">${t('folder')} <code>${found.folder}</code></p>
-                ${found.backups.length ? this.#table(found.backups) : empty(t('noBackupsYet'))}`
+          : html`<p class="muted">${t('folder')} <code>${found.folder}</code></p>
+              ${found.is_scheduled ? nothing : html`<p class="warn-text">${t('sameDisk')} ${t('help_noBackups')}</p>`}
+              ${found.backups.length ? this.#table(found.backups) : empty(t('noBackupsYet'))}`
       }
       <p class="muted">${t('restoreNote')}</p>`;
   }

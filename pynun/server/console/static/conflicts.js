@@ -1,46 +1,38 @@
 // Changes that wait for an arbiter: both sides, and one is chosen by hand.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { empty, number, timeTag } from './ui.js';
+import { empty, number, Polling, timeTag } from './ui.js';
+import { oneLine } from './words.js';
 
-const EVERY_MS = 5000;
+const REST_MS = 5000;
+const SEVERAL_REST_MS = 60_000; // each change of the database is a line in the audit trail
 const READ_MAX = 500;
 
 export class Conflicts {
   #app;
   #found = null;
-  #timer;
-  #isAsking = false;
+  #polling;
 
   constructor(app) {
     this.#app = app;
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
   }
 
   connected() {
-    this.#look();
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#polling.close();
   }
 
   async #look() {
-    const { connection, isConnected } = this.#app;
-    if (!isConnected || this.#isAsking) return;
-    this.#isAsking = true;
-    try {
-      const databases = await connection.rows('list-dbs', 'databases');
-      const found = [];
-      for (const { name, strategy } of databases) {
-        if (strategy === 'arbiter') found.push(...(await this.#conflictsOf(name)));
-      }
-      this.#found = found;
-    } catch (error) {
-      this.#app.fail(error);
-    }
-    this.#isAsking = false;
-    this.#app.draw();
+    const databases = await this.#app.connection.rows('list-dbs', 'databases');
+    const found = [];
+    const arbitrated = databases.filter(({ strategy }) => strategy === 'arbiter');
+    for (const { name } of arbitrated) found.push(...(await this.#conflictsOf(name)));
+    this.#found = found;
+    return arbitrated.length > 1 ? SEVERAL_REST_MS : REST_MS;
   }
 
   async #conflictsOf(database) {
@@ -58,13 +50,14 @@ export class Conflicts {
     return found;
   }
 
+  async #decide({ database, id, key, version }, value) {
+    await this.#app.connection.command(`resolve ${id} ${database} ${key} ${version} ${value}`);
+    this.#app.notices.tell(t('resolved', key));
+    await this.#polling.now();
+  }
+
   #resolve(conflict, value) {
-    const { database, id, key, version } = conflict;
-    return this.#app.try(async () => {
-      await this.#app.connection.command(`resolve ${id} ${database} ${key} ${version} ${value}`);
-      this.#app.notices.tell(t('resolved', key));
-      await this.#look();
-    });
+    return this.#app.try(() => this.#decide(conflict, value));
   }
 
   #resolveOtherwise(conflict) {
@@ -72,12 +65,7 @@ export class Conflicts {
       title: t('resolveKey', conflict.key),
       action: t('resolve'),
       fields: [{ name: 'value', label: t('value'), value: conflict.other, rows: 6, optional: true }],
-      onSubmit: async ({ value }) => {
-        await this.#app.connection.command(
-          `resolve ${conflict.id} ${conflict.database} ${conflict.key} ${conflict.version} ${value.replaceAll(/[\r\n]+/g, ' ')}`,
-        );
-        await this.#look();
-      },
+      onSubmit: ({ value }) => this.#decide(conflict, oneLine(value)),
     });
   }
 
@@ -94,10 +82,10 @@ export class Conflicts {
     const { key, database, mine, other, id } = conflict;
     return html`<section class="panel conflict"><h2>${key} <span class="muted">${database}</span></h2>
       <p class="muted">${timeTag(Math.floor(Number(id) / 1e6))}</p>
-      <div class="sides">
-        <div class="side"><h3>${t('storedSide')}</h3><pre class="value-text" tabindex="0" aria-label=${t('storedSide')}>${mine}</pre>
+      <div class="choices">
+        <div class="choice"><h3>${t('storedSide')}</h3><pre class="value-text" tabindex="0" aria-label=${t('storedSide')}>${mine}</pre>
           <button class="button" @click=${() => this.#resolve(conflict, mine)}>${t('keepStored')}</button></div>
-        <div class="side"><h3>${t('newSide')}</h3><pre class="value-text" tabindex="0" aria-label=${t('newSide')}>${other}</pre>
+        <div class="choice"><h3>${t('newSide')}</h3><pre class="value-text" tabindex="0" aria-label=${t('newSide')}>${other}</pre>
           <button class="button" @click=${() => this.#resolve(conflict, other)}>${t('takeNew')}</button></div>
       </div>
       <button class="button small" @click=${() => this.#resolveOtherwise(conflict)}>${t('otherValue')}</button></section>`;

@@ -2,7 +2,7 @@
 
 const RETRY_MS = [500, 1000, 2000, 4000];
 
-export class ServerError extends Error {
+class ServerError extends Error {
   constructor(text, status = 0) {
     super(text);
     this.status = status;

@@ -1,9 +1,10 @@
 // All databases: made, renamed, copied, dropped; how large they are.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { empty, icon, number, size } from './ui.js';
+import { empty, filterField, icon, number, Polling, size } from './ui.js';
+import { checkName, checkSecret } from './words.js';
 
-const EVERY_MS = 5000;
+const REST_MS = 5000;
 const MEASURED_AT_ONCE = 20;
 
 export class Databases {
@@ -11,31 +12,26 @@ export class Databases {
   #rows = null;
   #sizes = new Map();
   #filter = '';
-  #timer;
+  #polling;
   #isMeasuring = false;
 
   constructor(app) {
     this.#app = app;
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
   }
 
   connected() {
-    this.#look(true);
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#polling.close();
   }
 
-  async #look(isFirst = false) {
-    if (!this.#app.isConnected) return;
-    try {
-      this.#rows = await this.#app.connection.rows('list-dbs', 'databases');
-      this.#app.draw();
-      if (isFirst) await this.#measure(this.#rows.slice(0, MEASURED_AT_ONCE));
-    } catch (error) {
-      this.#app.fail(error);
-    }
+  async #look() {
+    this.#rows = await this.#app.connection.rows('list-dbs', 'databases');
+    const isNew = ({ name }) => !this.#sizes.has(name);
+    this.#measure(this.#rows.slice(0, MEASURED_AT_ONCE).filter(isNew));
   }
 
   async #measure(rows) {
@@ -58,7 +54,7 @@ export class Databases {
       action: t('create'),
       fields: [
         { name: 'name', label: t('name') },
-        { name: 'token', label: t('token'), type: 'password', hint: t('tokenHint') },
+        { name: 'token', label: t('token'), type: 'secret', hint: `${t('tokenHint')} ${t('secretHint')}` },
         {
           name: 'strategy',
           label: t('strategy'),
@@ -70,7 +66,7 @@ export class Databases {
         checkName(name);
         await this.#app.connection.command(`create-db ${name} ${checkSecret(token)} ${strategy}`);
         this.#app.notices.tell(t('created', name));
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -86,7 +82,7 @@ export class Databases {
         await this.#app.connection.command(`rename-db ${name} ${values.name}`);
         this.#app.connection.forget(name);
         this.#app.notices.tell(t('renamed', name, values.name));
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -100,7 +96,7 @@ export class Databases {
         checkName(values.name);
         const { keys } = await this.#app.connection.json(`copy-db ${name} ${values.name}`);
         this.#app.notices.tell(t('copiedDatabase', values.name, number(keys)));
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -116,7 +112,7 @@ export class Databases {
         await this.#app.connection.command(`drop-db ${name}`);
         this.#app.connection.forget(name);
         this.#app.notices.tell(t('dropped', name));
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -126,11 +122,10 @@ export class Databases {
     return html`<div class="head"><h1>${t('databases')}</h1>
         <button class="button primary" @click=${() => this.#create()}>${icon('plus')}<span>${t('createDatabase')}</span></button></div>
       <div class="tools">
-        <label class="inline-field grow"><span class="hidden">${t('filter')}</span>
-          <input type="search" placeholder=${t('filter')} .value=${this.#filter} @input=${(event) => {
-            this.#filter = event.target.value;
-            this.#app.draw();
-          }} /></label>
+        ${filterField(this.#filter, (text) => {
+          this.#filter = text;
+          this.#app.draw();
+        })}
         <button class="button" @click=${() => this.#measure(rows)}>${icon('refresh')}<span>${t('measure')}</span></button>
       </div>
       ${
@@ -169,15 +164,4 @@ export class Databases {
         }
       </td></tr>`;
   }
-}
-
-/** Names and keys are words of a command: without blanks. */
-export function checkName(name) {
-  if (!name || /[\s;]/.test(name)) throw new Error(t('noBlanks'));
-  return name;
-}
-
-export function checkSecret(secret) {
-  if (!secret || /\s/.test(secret)) throw new Error(t('noBlanksSecret'));
-  return secret;
 }

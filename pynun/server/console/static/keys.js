@@ -1,10 +1,11 @@
-// The keys of a database as a tree, live, and one key's value with what became of it since the page is open.
+// The keys of a database as a tree, live, and one key's value with its changes since the page was opened.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
 import { KeyTree } from './tree.js';
-import { copyText, databaseChoice, empty, icon, LongList, number, size, time } from './ui.js';
-import { checkName } from './databases.js';
-import { compact, isJson, pretty } from './json.js';
+import { copyText, databaseChoice, empty, filterField, icon, LongList, number, saveFile, size, time } from './ui.js';
+import { isJson, pretty } from './json.js';
+import { exported, readLines, removeAll, setAll, withoutOwn } from './several.js';
+import { checkKey, oneLine } from './words.js';
 
 const ROW_HEIGHT = 32;
 const FLASH_MS = 1500;
@@ -12,6 +13,7 @@ const HISTORY_MAX = 50;
 const HISTORY_KEYS_MAX = 500; // a change has 2,000 characters at most: 100 MB in all
 const SHOWN_CHARACTERS_MAX = 1_000_000;
 const IN_CONFLICT = -2;
+const NAMED_MAX = 5;
 
 export class Keys {
   #app;
@@ -247,6 +249,64 @@ export class Keys {
     });
   }
 
+  // --- several keys ------------------------------------------------------------------------------------------------
+
+  /** Saves the keys that are found as a file. */
+  #export() {
+    const { connection } = this.#app;
+    const database = this.#database;
+    return this.#app.try(async () => {
+      const rows = this.#app.isAdmin ? await connection.rows('list-dbs', 'databases') : [];
+      const strategy = rows.find(({ name }) => name === database)?.strategy ?? 'none';
+      const keys = withoutOwn(this.#tree.found);
+      if (!keys.length) throw new Error(t('onlyOwn'));
+      const text = await exported(connection, database, strategy, keys, (key) => this.#tree.has(key));
+      saveFile(`${database}.jsonl`, text, 'application/jsonl');
+    });
+  }
+
+  async #import(event) {
+    const [file] = event.target.files;
+    event.target.value = '';
+    await this.#app.try(async () => {
+      const values = readLines(await file.text());
+      const replaced = [...values.keys()].filter((key) => this.#tree.has(key)).length;
+      const database = this.#database;
+      this.#app.dialogs.open({
+        title: t('importInto', database),
+        body: html`<p>${t('importNote', number(values.size), number(replaced))}</p>`,
+        action: t('import'),
+        isDangerous: replaced > 0,
+        onSubmit: async () => {
+          await setAll(this.#app.connection, database, values);
+          this.#app.notices.tell(t('imported', number(values.size)));
+        },
+      });
+    });
+  }
+
+  #removeFound() {
+    const keys = withoutOwn(this.#tree.found);
+    if (!keys.length) {
+      this.#app.notices.tell(t('onlyOwn'), 'bad');
+      return;
+    }
+    const count = String(keys.length);
+    const database = this.#database;
+    this.#app.dialogs.open({
+      title: t('removeFound', number(keys.length), database),
+      body: html`<ul class="plain-list">${keys.slice(0, NAMED_MAX).map((key) => html`<li><code>${key}</code></li>`)}</ul>
+        ${keys.length > NAMED_MAX ? html`<p class="muted">${t('andMore', number(keys.length - NAMED_MAX))}</p>` : nothing}`,
+      action: t('remove'),
+      isDangerous: true,
+      fields: [{ name: 'count', label: t('typeName', count), mustBe: count }],
+      onSubmit: async () => {
+        await removeAll(this.#app.connection, database, keys);
+        this.#app.notices.tell(t('removedFound', number(keys.length)));
+      },
+    });
+  }
+
   // --- the tree ----------------------------------------------------------------------------------------------------
 
   #pick(row) {
@@ -315,12 +375,15 @@ export class Keys {
           ${icon('plus')}<span>${t('newKey')}</span></button></div>
       <div class="split ${this.#chosen === null ? '' : 'has-chosen'}">
         <section class="panel tree-panel" aria-label=${t('keys')}>
-          <label class="inline-field"><span class="hidden">${t('search')}</span>
-            <input type="search" placeholder=${t('searchKeys')} .value=${this.#tree.filter} @input=${(event) => {
-              this.#tree.filter = event.target.value;
+          ${filterField(
+            this.#tree.filter,
+            (text) => {
+              this.#tree.filter = text;
               this.#focused = 0;
               this.#app.draw();
-            }} /></label>
+            },
+            t('searchKeys'),
+          )}
           <div id="key-tree" class="tree" role="tree" tabindex="0" aria-label=${t('keyTree')}
             aria-activedescendant=${rows.length ? `key-${this.#focused}` : nothing}
             @keydown=${(event) => this.#onTreeKey(event)}></div>
@@ -329,11 +392,23 @@ export class Keys {
               ? t('keysFound', number(rows.length), number(this.#tree.size))
               : t('keysCount', number(this.#tree.size))
           }${this.#isLoading ? ` · ${t('loading')}` : ''}${this.#leftOut ? ` · ${t('leftOut', number(this.#leftOut))}` : ''}</p>
+          ${this.#severalView(rows)}
         </section>
         <section class="panel value-panel" aria-label=${t('value')}>${
           this.#chosen === null ? empty(t('chooseKey')) : this.#valueView()
         }</section>
       </div>`;
+  }
+
+  /** What can be done with the keys that are found. */
+  #severalView(rows) {
+    const isReady = rows.length > 0 && !this.#isLoading;
+    return html`<div class="tools" role="group" aria-label=${t('several')}>
+      <button class="button small" ?disabled=${!isReady} @click=${() => this.#export()}>${t('export')}</button>
+      <label class="button small">${t('import')}<input class="hidden" type="file" accept=".jsonl,.json,.txt"
+        ?disabled=${this.#database === null} @change=${(event) => this.#import(event)} /></label>
+      <button class="button small danger-text" ?disabled=${!isReady} @click=${() => this.#removeFound()}>
+        ${t('removeThese')}</button></div>`;
   }
 
   #valueView() {
@@ -430,14 +505,4 @@ function parentOf(rows, place) {
   const { level } = rows[place];
   for (let before = place - 1; before >= 0; before -= 1) if (rows[before].level < level) return before;
   return place;
-}
-
-/** A value is one line: JSON is written without line breaks, other text loses them. */
-function oneLine(text) {
-  return /[\r\n]/.test(text) ? compact(text).replaceAll(/\s*[\r\n]+\s*/g, ' ') : text;
-}
-
-export function checkKey(key) {
-  checkName(key.replaceAll(';', ''));
-  return key;
 }

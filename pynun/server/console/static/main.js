@@ -3,6 +3,7 @@ import { html, nothing, render } from './lit-html.js';
 import { ask, Connection, logIn } from './connection.js';
 import { Audit } from './audit.js';
 import { Backups } from './backups.js';
+import { Cluster } from './cluster.js';
 import { Conflicts } from './conflicts.js';
 import { Databases } from './databases.js';
 import { Keys } from './keys.js';
@@ -25,6 +26,7 @@ const SCREENS = {
   rooms: Rooms,
   conflicts: Conflicts,
   backups: Backups,
+  cluster: Cluster,
   audit: Audit,
   settings: Settings,
 };
@@ -69,6 +71,12 @@ class App {
 
   get isAdmin() {
     return Boolean(this.session?.admin);
+  }
+
+  /** The names of the screens for who is logged in. */
+  get #names() {
+    if (!this.isAdmin) return FOR_USERS;
+    return Object.keys(SCREENS).filter((name) => name !== 'cluster' || this.session.is_in_cluster);
   }
 
   /** Draws in the next frame, once for many calls. */
@@ -187,8 +195,9 @@ class App {
     try {
       const { login } = await ask('session', used ? { used } : {});
       if (!login) this.#leave(t('sessionEnded'));
-    } catch {
-      // not to be reached: the bar above says so
+    } catch (error) {
+      if (error.status === 403) this.#leave(reasonOf(error)); // another node of the cluster has the console now
+      // else not to be reached: the bar above says so
     }
   }
 
@@ -249,7 +258,7 @@ class App {
   #route() {
     if (!this.session) return;
     const [wanted, ...words] = location.hash.slice(1).split('/').map(decode);
-    const allowed = this.isAdmin ? Object.keys(SCREENS) : FOR_USERS;
+    const allowed = this.#names;
     const name = allowed.includes(wanted) ? wanted : allowed[0];
     this.#isMenuOpen = false;
     if (name !== this.#screenName) {
@@ -264,7 +273,6 @@ class App {
   }
 
   #shell() {
-    const names = this.isAdmin ? Object.keys(SCREENS) : FOR_USERS;
     const who = this.session.admin ?? `${this.session.user}@${this.session.database}`;
     return html`<a class="skip" href="#main" @click=${skip}>${t('skip')}</a>
       <div class="shell ${this.#isMenuOpen ? 'menu-open' : ''}">
@@ -280,7 +288,7 @@ class App {
           <button class="button small" aria-label=${t('logOut')} @click=${() => this.#logOut()}>${icon('logout')}<span>${t('logOut')}</span></button>
         </header>
         <nav class="side" aria-label=${t('screens')}>
-          ${names.map(
+          ${this.#names.map(
             (name) =>
               html`<a href="#${name}" aria-current=${name === this.#screenName ? 'page' : 'false'}>
                 ${icon(name)}<span>${t(name)}</span></a>`,

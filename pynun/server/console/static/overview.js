@@ -2,11 +2,11 @@
 import { html, nothing } from './lit-html.js';
 import { ask } from './connection.js';
 import { language, t } from './texts.js';
-import { duration, icon, number, preferences, size, timeTag } from './ui.js';
+import { duration, icon, number, Polling, preferences, size, timeTag } from './ui.js';
 
 const { uPlot } = window; // published minified only as a classic script, which index.html loads first
 
-const EVERY_MS = 5000;
+const REST_MS = 5000;
 const HOUR_SECONDS = 3600;
 const SHORTEST_SECONDS = 300;
 const LEGEND_REM = 3.6;
@@ -23,7 +23,8 @@ const CHARTS = [
     ],
   },
   { id: 'commit', lines: [['chartCommit', commitMs], ['chartDelay', (h) => rates(h, h.loop_delay_seconds, 1000)]] },
-  { id: 'memory', lines: [['chartMemory', (h) => h.memory_bytes.map((bytes) => bytes / 1048576)]] },
+  { id: 'memory', lines: [['chartMemory', (h) => h.memory_bytes.map((bytes) => bytes / 2 ** 20)]] },
+  { id: 'disk', lines: [['chartDisk', (h) => h.disk_free_bytes.map((bytes) => bytes / 2 ** 30)]] },
 ];
 
 /** The last hour; less, if the server has not run for so long. */
@@ -52,18 +53,21 @@ export class Overview {
   #app;
   #now = null;
   #history = null;
-  #timer = null;
+  #polling;
   #plots = new Map();
   #observer = new ResizeObserver(() => this.#resize());
 
   constructor(app) {
     this.#app = app;
-    this.#look();
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
+  }
+
+  connected() {
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#polling.close();
     this.#forgetPlots();
   }
 
@@ -72,14 +76,7 @@ export class Overview {
   }
 
   async #look() {
-    try {
-      const after = this.#history?.time.at(-1) ?? 0;
-      const now = await ask('overview', { after });
-      this.#take(now);
-      this.#app.draw();
-    } catch (error) {
-      this.#app.fail(error);
-    }
+    this.#take(await ask('overview', { after: this.#history?.time.at(-1) ?? 0 }));
   }
 
   #take(now) {
@@ -120,6 +117,7 @@ export class Overview {
     if (now.stalled_clients) warn('stalled', number(now.stalled_clients));
     const failed = now.failed_logins.admin + now.failed_logins.database;
     if (failed >= 20) warn('logins', number(failed));
+    if (now.nodes_not_ready.length) warn('nodes', now.nodes_not_ready.join(', '));
     if (now.refused.limit) warn('limit', number(now.refused.limit));
     return found;
   }

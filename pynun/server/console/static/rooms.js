@@ -1,12 +1,12 @@
 // The rooms of viewers that share what they show: who is there, who leads, what was shared last.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { databaseChoice, empty, icon, number, timeTag } from './ui.js';
+import { databaseChoice, empty, icon, number, Polling, timeTag } from './ui.js';
 
-const EVERY_MS = 3000;
+const REST_MS = 1000;
 const MS_PER_KEY = 0.5; // looking through 100,000 keys is worth a minute's rest
 /** Keys of a room, below its own: those of the viewer's extension, and of the first one (docs/console.md). */
-const PARTS = /^(.+)-(person-[^-]+|people|lead|layout|tool|cine|pane-\d+|camera|currentImageIdIndex)$/;
+const PARTS = /^(.+)-(person-[^-]+|people|lead|bring|layout|tool|cine|pane-\d+|camera|currentImageIdIndex)$/;
 const KEYS_MAX = 2000;
 
 export class Rooms {
@@ -14,12 +14,11 @@ export class Rooms {
   #names = [];
   #rooms = null;
   #wanted = null;
-  #timer = null;
-  #isAsking = false;
-  #isClosed = false;
+  #polling;
 
   constructor(app) {
     this.#app = app;
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
   }
 
   open(database = null) {
@@ -30,41 +29,32 @@ export class Rooms {
     try {
       this.#names = (await this.#app.chosenDatabase(this.#wanted)).names;
       this.#rooms = null;
-      await this.#look();
+      await this.#polling.now();
     } catch (error) {
       this.#app.fail(error);
     }
   }
 
   close() {
-    this.#isClosed = true;
-    clearTimeout(this.#timer);
+    this.#polling.close();
   }
 
   async #look() {
-    const { connection, isConnected, database } = this.#app;
-    if (!isConnected || this.#isAsking || database === null) return;
-    this.#isAsking = true;
+    const { connection, database } = this.#app;
+    if (database === null) return REST_MS;
     let all = 0;
-    try {
-      const rooms = new Map();
-      const keys = [];
-      await connection.rows('list-keys *', 'keys', database, (page) => {
-        all += page.length;
-        keys.push(...page.filter((key) => PARTS.test(key)));
-      });
-      const values = await Promise.all(
-        keys.slice(0, KEYS_MAX).map((key) => connection.inDatabase(database, `get-safe ${key}`).catch(() => [])),
-      );
-      for (const [place, [message = '']] of values.entries()) note(rooms, keys[place], message);
-      if (database === this.#app.database) this.#rooms = [...rooms.values()];
-    } catch (error) {
-      this.#app.fail(error);
-    }
-    this.#isAsking = false;
-    clearTimeout(this.#timer);
-    if (!this.#isClosed) this.#timer = setTimeout(() => this.#look(), Math.max(EVERY_MS, all * MS_PER_KEY));
-    this.#app.draw();
+    const rooms = new Map();
+    const keys = [];
+    await connection.rows('list-keys *', 'keys', database, (page) => {
+      all += page.length;
+      keys.push(...page.filter((key) => PARTS.test(key)));
+    });
+    const values = await Promise.all(
+      keys.slice(0, KEYS_MAX).map((key) => connection.inDatabase(database, `get-safe ${key}`).catch(() => [])),
+    );
+    for (const [place, [message = '']] of values.entries()) note(rooms, keys[place], message);
+    if (database === this.#app.database) this.#rooms = [...rooms.values()];
+    return Math.max(REST_MS, all * MS_PER_KEY);
   }
 
   view() {
@@ -89,14 +79,21 @@ export class Rooms {
       ${
         room.people.length
           ? html`<ul class="plain-list">${room.people.map(
-              ({ id, name }) =>
-                html`<li><span class="strong">${name}</span>${id === room.lead ? html`<span class="badge good">${t('leader')}</span>` : leader ? html`<span class="badge">${t('follows')}</span>` : nothing}</li>`,
+              (person) =>
+                html`<li><span class="strong">${person.name}</span>${roleOf(person, leader)}</li>`,
             )}</ul>`
           : nothing
       }
       <p class="muted">${room.at ? html`${t('lastShared')} ${timeTag(room.at)}` : t('sharedNothing')}</p>
       <a href="#watch/${encodeURIComponent(this.#app.database)}/${encodeURIComponent(`${room.name}-*`)}">${t('watchRoom')}</a></section>`;
   }
+}
+
+/** What a person does in a room. */
+function roleOf({ id, isFollowing }, leader) {
+  if (id === leader?.id) return html`<span class="badge good">${t('leader')}</span>`;
+  if (!isFollowing) return html`<span class="badge warn">${t('alone')}</span>`;
+  return leader ? html`<span class="badge">${t('follows', leader.name)}</span>` : nothing;
 }
 
 /** Notes what a key says of its room. */
@@ -115,7 +112,8 @@ function note(rooms, key, message) {
   const { value } = given ?? {};
   if (part.startsWith('person-')) {
     const id = part.slice('person-'.length);
-    if (value !== null) room.people.push({ id, name: String(value?.name ?? given?.name ?? id).slice(0, 64) });
+    const name = String(value?.name ?? given?.name ?? id).slice(0, 64);
+    if (value !== null) room.people.push({ id, name, isFollowing: value?.isFollowing !== false });
   } else if (part === 'lead') {
     room.lead = typeof value?.leader === 'string' ? value.leader : null;
   }

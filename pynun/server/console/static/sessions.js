@@ -1,41 +1,30 @@
 // Who is connected: from where, since when, what is watched, what waits; ends one.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { empty, icon, number, size, timeTag } from './ui.js';
+import { empty, filterField, icon, number, Polling, size, timeTag } from './ui.js';
 
-const EVERY_MS = 3000;
+const REST_MS = 3000;
 const SHOWN_MAX = 1000;
 
 export class Sessions {
   #app;
   #rows = null;
   #filter = '';
-  #timer;
-  #isAsking = false;
+  #polling;
 
   constructor(app) {
     this.#app = app;
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, async () => {
+      this.#rows = await app.connection.rows('list-sessions', 'sessions');
+    });
   }
 
   connected() {
-    this.#look();
+    this.#polling.now();
   }
 
   close() {
-    clearInterval(this.#timer);
-  }
-
-  async #look() {
-    if (!this.#app.isConnected || this.#isAsking) return;
-    this.#isAsking = true;
-    try {
-      this.#rows = await this.#app.connection.rows('list-sessions', 'sessions');
-    } catch (error) {
-      this.#app.fail(error);
-    }
-    this.#isAsking = false;
-    this.#app.draw();
+    this.#polling.close();
   }
 
   #end(row) {
@@ -46,7 +35,7 @@ export class Sessions {
       isDangerous: true,
       onSubmit: async () => {
         await this.#app.connection.command(`disconnect ${row.id}`);
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -76,11 +65,10 @@ export class Sessions {
     );
     return html`<div class="head"><h1>${t('sessions')}</h1>
         <span class="muted" role="status">${this.#rows === null ? t('loading') : t('sessionsCount', number(rows.length))}</span></div>
-      <div class="tools"><label class="inline-field grow"><span class="hidden">${t('filter')}</span>
-        <input type="search" placeholder=${t('filter')} .value=${this.#filter} @input=${(event) => {
-          this.#filter = event.target.value;
-          this.#app.draw();
-        }} /></label></div>
+      <div class="tools">${filterField(this.#filter, (text) => {
+        this.#filter = text;
+        this.#app.draw();
+      })}</div>
       ${this.#rows !== null && !rows.length ? empty(t('nothingFound')) : nothing}
       ${
         rows.length

@@ -2,6 +2,7 @@
 import { html, nothing } from './lit-html.js';
 import { ask } from './connection.js';
 import { t } from './texts.js';
+import { filterField } from './ui.js';
 
 export class Settings {
   #app;
@@ -33,11 +34,10 @@ export class Settings {
     );
     return html`<div class="head"><h1>${t('settings')}</h1><span class="muted">${t('versionIs', this.#app.version)}</span></div>
       <p class="muted">${t('settingsNote')}</p>
-      <div class="tools"><label class="inline-field grow"><span class="hidden">${t('filter')}</span>
-          <input type="search" placeholder=${t('filter')} .value=${this.#filter} @input=${(event) => {
-            this.#filter = event.target.value;
-            this.#app.draw();
-          }} /></label>
+      <div class="tools">${filterField(this.#filter, (text) => {
+          this.#filter = text;
+          this.#app.draw();
+        })}
         <label class="check"><input type="checkbox" .checked=${this.#isOnlyChanged} @change=${(event) => {
           this.#isOnlyChanged = event.target.checked;
           this.#app.draw();
@@ -46,7 +46,7 @@ export class Settings {
         <thead><tr><th>${t('setting')}</th><th>${t('value')}</th><th>${t('meaning')}</th></tr></thead>
         <tbody>${rows.map(
           (row) => html`<tr><td class="nowrap"><code class="strong">${row.name}</code></td>
-            <td>${row.value === '' ? html`<span class="muted">${t('notSet')}</span>` : html`<code>${row.value}</code>`}
+            <td class="setting-value">${row.value === '' ? html`<span class="muted">${t('notSet')}</span>` : html`<code>${row.value}</code>`}
               ${row.is_default ? nothing : html`<span class="badge">${t('changed')}</span>`}</td>
             <td class="muted wide-text">${row.help}</td></tr>`,
         )}</tbody></table></div>

@@ -74,13 +74,13 @@ const TEXTS = {
   warn_commits: ['Writes that failed since the start: {0}', 'Seit dem Start fehlgeschlagene Schreibvorgänge: {0}'],
   help_commits: ['Usually the disk was full. Their clients got an error. Check the disk and the log.', 'Meist war der Datenträger voll. Die Clients erhielten einen Fehler. Prüfen Sie Datenträger und Log.'],
   warn_noBackups: ['No backups are scheduled', 'Es sind keine Sicherungen geplant'],
-  help_noBackups: ['Set NUN_BACKUP_DIR to a folder on another disk, and restart the server.', 'Setzen Sie NUN_BACKUP_DIR auf einen Ordner eines anderen Datenträgers und starten Sie den Server neu.'],
+  help_noBackups: ['Set NUN_BACKUP_DIR to a folder on another disk that the server’s user may write, and restart the server. As a service, its unit needs ReadWritePaths= for it too.', 'Setzen Sie NUN_BACKUP_DIR auf einen Ordner eines anderen Datenträgers, in den der Benutzer des Servers schreiben darf, und starten Sie den Server neu. Als Dienst braucht seine Unit dafür auch ReadWritePaths=.'],
   warn_noBackupYet: ['There is no backup in {0} yet', 'In {0} liegt noch keine Sicherung'],
   help_noBackupYet: ['Make one on the screen Backups, or wait for the schedule.', 'Erstellen Sie eine auf der Seite Sicherungen oder warten Sie auf den Zeitplan.'],
   warn_oldBackup: ['The newest backup is {0} old', 'Die neueste Sicherung ist {0} alt'],
   help_oldBackup: ['The schedule should have made one meanwhile: look at the log, and at the folder’s disk.', 'Der Zeitplan hätte inzwischen eine erstellen sollen: Prüfen Sie das Log und den Datenträger des Ordners.'],
   warn_backupFailures: ['Backups that failed: {0}', 'Fehlgeschlagene Sicherungen: {0}'],
-  help_backupFailures: ['The log says why. The next try follows by itself.', 'Den Grund nennt das Log. Der nächste Versuch folgt von selbst.'],
+  help_backupFailures: ['The log says why. The server tries again by itself.', 'Den Grund nennt das Log. Der Server versucht es von selbst erneut.'],
   warn_noTls: ['Ports are open to the network without TLS', 'Ports sind ohne TLS im Netz erreichbar'],
   help_noTls: ['Passwords and data cross the network unencrypted. Set NUN_TLS_CERT and NUN_TLS_KEY, or listen on 127.0.0.1 behind a proxy.', 'Passwörter und Daten laufen unverschlüsselt durchs Netz. Setzen Sie NUN_TLS_CERT und NUN_TLS_KEY oder lauschen Sie auf 127.0.0.1 hinter einem Proxy.'],
   warn_relaxed: ['A crash can lose the last 100 ms of changes', 'Ein Absturz kann die letzten 100 ms an Änderungen verlieren'],
@@ -111,6 +111,7 @@ const TEXTS = {
   chart_rates: ['Commands, changes and messages a second', 'Befehle, Änderungen und Nachrichten pro Sekunde'],
   chart_commit: ['Write to disk and delay, in ms', 'Schreiben und Verzögerung, in ms'],
   chart_memory: ['Memory in MB', 'Arbeitsspeicher in MB'],
+  chart_disk: ['Free disk space in GB', 'Freier Speicherplatz in GB'],
   chartConnections: ['Connections', 'Verbindungen'],
   chartWatches: ['Watches', 'Beobachtungen'],
   chartCommands: ['Commands', 'Befehle'],
@@ -119,6 +120,7 @@ const TEXTS = {
   chartCommit: ['Write to disk', 'Schreiben'],
   chartDelay: ['Delay of the server', 'Verzögerung des Servers'],
   chartMemory: ['Memory', 'Arbeitsspeicher'],
+  chartDisk: ['Free', 'Frei'],
   chartText: ['{0}: now {1}, at most {2} in the last hour', '{0}: jetzt {1}, höchstens {2} in der letzten Stunde'],
   dataFolder: ['Data folder', 'Datenordner'],
 
@@ -127,6 +129,9 @@ const TEXTS = {
   createDatabase: ['New database', 'Neue Datenbank'],
   create: ['Create', 'Anlegen'],
   created: ['Database {0} created.', 'Datenbank {0} angelegt.'],
+  show: ['Show', 'Zeigen'],
+  generate: ['Generate', 'Erzeugen'],
+  secretHint: ['The server keeps only its hash: note it down now.', 'Der Server speichert nur den Hash: Notieren Sie es jetzt.'],
   tokenHint: ['Clients need it to use the database.', 'Clients brauchen es, um die Datenbank zu benutzen.'],
   strategy: ['On conflict', 'Bei Konflikten'],
   strategy_none: ['none: refuse old versions', 'none: alte Versionen ablehnen'],
@@ -150,8 +155,8 @@ const TEXTS = {
   noDatabases: ['No database matches.', 'Keine passende Datenbank.'],
   usersOf: ['Users of {0}', 'Benutzer von {0}'],
   usersShort: ['Users', 'Benutzer'],
-  noBlanks: ['A name has no blanks and no semicolon.', 'Ein Name hat keine Leerzeichen und kein Semikolon.'],
-  noBlanksSecret: ['This has no blanks and is not empty.', 'Hier sind keine Leerzeichen erlaubt, und leer darf es nicht sein.'],
+  noBlanks: ['A name can’t have blanks or semicolons.', 'Ein Name darf keine Leerzeichen und kein Semikolon haben.'],
+  noBlanksSecret: ['Enter at least one character, without blanks.', 'Geben Sie mindestens ein Zeichen ein, ohne Leerzeichen.'],
 
   // keys
   key: ['Key', 'Schlüssel'],
@@ -159,8 +164,21 @@ const TEXTS = {
   version: ['Version', 'Version'],
   newKey: ['New key', 'Neuer Schlüssel'],
   keyExists: ['This key exists already.', 'Diesen Schlüssel gibt es schon.'],
-  search: ['Search', 'Suchen'],
-  searchKeys: ['Search keys', 'Schlüssel suchen'],
+  searchKeys: ['Search keys: text, text* or *text', 'Schlüssel suchen: Text, Text* oder *Text'],
+  several: ['With the keys found', 'Mit den gefundenen Schlüsseln'],
+  export: ['Export', 'Exportieren'],
+  import: ['Import', 'Importieren'],
+  importInto: ['Import keys into {0}', 'Schlüssel in {0} importieren'],
+  importNote: ['Keys in the file: {0}. Of these, {1} exist already and get the values of the file.', 'Schlüssel in der Datei: {0}. Davon gibt es {1} schon; sie bekommen die Werte der Datei.'],
+  imported: ['Keys imported: {0}.', 'Importierte Schlüssel: {0}.'],
+  removeThese: ['Remove these', 'Diese entfernen'],
+  removeFound: ['Remove {0} keys from {1}', '{0} Schlüssel aus {1} entfernen'],
+  removedFound: ['Keys removed: {0}.', 'Entfernte Schlüssel: {0}.'],
+  onlyOwn: ['Only keys that begin with $ were found: these are the server’s own.', 'Nur Schlüssel gefunden, die mit $ beginnen: Sie gehören dem Server.'],
+  andMore: ['and {0} more', 'und {0} weitere'],
+  firstDone: ['the first {0} are done', 'die ersten {0} sind erledigt'],
+  badLine: ['Line {0}: {1}', 'Zeile {0}: {1}'],
+  noKeyValue: ['it needs a key and a value, both text', 'sie braucht key und value, beides Text'],
   keyTree: ['Keys by prefix', 'Schlüssel nach Präfix'],
   keysCount: ['{0} keys', '{0} Schlüssel'],
   keysFound: ['{0} of {1} keys', '{0} von {1} Schlüsseln'],
@@ -188,8 +206,8 @@ const TEXTS = {
   invalidJson: ['This is not valid JSON.', 'Das ist kein gültiges JSON.'],
   tooLong: ['Only the beginning is shown. Copy takes the whole value.', 'Nur der Anfang wird gezeigt. Kopieren nimmt den ganzen Wert.'],
   newlinesNote: ['A value is stored as one line: line breaks outside of JSON become blanks.', 'Ein Wert ist eine Zeile: Zeilenumbrüche außerhalb von JSON werden zu Leerzeichen.'],
-  history: ['Changes since this page is open', 'Änderungen, seit diese Seite offen ist'],
-  noHistory: ['No change since this page is open.', 'Keine Änderung, seit diese Seite offen ist.'],
+  history: ['Changes since this page was opened', 'Änderungen, seit diese Seite offen ist'],
+  noHistory: ['No change since this page was opened.', 'Keine Änderung, seit diese Seite offen ist.'],
 
   // watch
   pattern: ['Pattern', 'Muster'],
@@ -217,7 +235,6 @@ const TEXTS = {
   sessionsCount: ['Sessions: {0}', 'Sitzungen: {0}'],
   kind: ['Permission', 'Recht'],
   kinds: ['Permissions', 'Rechte'],
-  kindsHint: ['Letters of r (read), w (write), i (increment), x (remove)', 'Buchstaben aus r (lesen), w (schreiben), i (erhöhen), x (entfernen)'],
   kindsOf: ['{0} on {1}', '{0} bei {1}'],
   kind_r: ['read', 'lesen'],
   kind_w: ['write', 'schreiben'],
@@ -250,7 +267,7 @@ const TEXTS = {
   passwordOf: ['Change password of {0}', 'Passwort ändern: {0}'],
   newPassword: ['New password', 'Neues Passwort'],
   passwordNote: ['The administrator’s other sessions lose their rights at once.', 'Die anderen Sitzungen dieses Administrators verlieren sofort ihre Rechte.'],
-  ownPasswordNote: ['This is your own. You log in again with the new one.', 'Das ist Ihr eigenes. Danach melden Sie sich mit dem neuen an.'],
+  ownPasswordNote: ['This is your own password. Afterwards, log in again with the new one.', 'Das ist Ihr eigenes Passwort. Danach melden Sie sich mit dem neuen an.'],
   passwordChanged: ['Password of {0} changed.', 'Passwort von {0} geändert.'],
 
   // sessions
@@ -265,7 +282,7 @@ const TEXTS = {
   nobodyYet: ['not logged in', 'nicht angemeldet'],
   end: ['End', 'Beenden'],
   endSession: ['End the session of {0} from {1}', 'Sitzung von {0} aus {1} beenden'],
-  endNote: ['Its connection is closed. The client may connect again. The login of a console ends too.', 'Die Verbindung wird geschlossen. Der Client darf sich neu verbinden. Die Anmeldung einer Konsole endet mit.'],
+  endNote: ['Its connection is closed. The client may connect again. If it is a console, its login ends.', 'Die Verbindung wird geschlossen. Der Client darf sich neu verbinden. Ist es eine Konsole, endet ihre Anmeldung.'],
   endThisNote: ['This is your own page: you will be logged out.', 'Das ist Ihre eigene Seite: Sie werden abgemeldet.'],
 
   // rooms
@@ -276,7 +293,8 @@ const TEXTS = {
   nobodyLeads: ['nobody leads: all move together', 'niemand führt: alle bewegen gemeinsam'],
   leaderAway: ['the leader is away', 'wer führt, ist nicht da'],
   leader: ['leads', 'führt'],
-  follows: ['follows', 'folgt'],
+  follows: ['follows {0}', 'folgt {0}'],
+  alone: ['on their own', 'für sich'],
   lastShared: ['Last shared', 'Zuletzt geteilt'],
   sharedNothing: ['Nothing shared yet', 'Noch nichts geteilt'],
   watchRoom: ['Watch this room', 'Diesen Raum mitlesen'],
@@ -309,14 +327,31 @@ const TEXTS = {
   whole: ['whole', 'unversehrt'],
   backupHolds: ['databases: {0}, keys: {1}', 'Datenbanken: {0}, Schlüssel: {1}'],
   noBackupsYet: ['No backup yet.', 'Noch keine Sicherung.'],
+  sameDisk: ['These backups are made only when you ask, and are on the same disk as the data. Download a copy, or schedule backups:', 'Diese Sicherungen entstehen nur auf Ihren Wunsch und liegen auf dem Datenträger der Daten. Laden Sie eine Kopie herunter, oder planen Sie Sicherungen:'],
   restoreNote: ['To restore one, stop the server and run: nun-db restore FILE --replace', 'Zum Wiederherstellen den Server anhalten und ausführen: nun-db restore DATEI --replace'],
+
+  // cluster
+  cluster: ['Cluster', 'Cluster'],
+  clusterNote: ['One node runs all commands. The others follow it, and one of them takes over when it stops.', 'Ein Knoten führt alle Befehle aus. Die anderen folgen ihm, und einer von ihnen übernimmt, wenn er ausfällt.'],
+  noNodes: ['The nodes are not known yet.', 'Die Knoten sind noch nicht bekannt.'],
+  node: ['Node', 'Knoten'],
+  role: ['Role', 'Rolle'],
+  role_owner: ['runs commands', 'führt Befehle aus'],
+  role_following: ['follows', 'folgt'],
+  role_away: ['away', 'nicht da'],
+  behind: ['Batches behind', 'Stapel zurück'],
+  handOver: ['Hand over', 'Übergeben'],
+  handOverTo: ['Hand over to {0}', 'An {0} übergeben'],
+  handOverNote: ['{0} then runs the commands. Clients wait for a moment. This console closes: log in at the other node.', '{0} führt dann die Befehle aus. Clients warten einen Moment. Diese Konsole schließt sich: Melden Sie sich am anderen Knoten an.'],
+  warn_nodes: ['Nodes of the cluster that can’t take over: {0}', 'Knoten des Clusters, die nicht übernehmen können: {0}'],
+  help_nodes: ['Look at the screen Cluster, and at these nodes’ logs.', 'Sehen Sie die Seite Cluster und die Logs dieser Knoten an.'],
 
   // audit
   audit_event: ['Event', 'Ereignis'],
   audit_user: ['User', 'Benutzer'],
   audit_database: ['Database', 'Datenbank'],
   audit_address: ['Address', 'Adresse'],
-  audit_outcome: ['Outcome', 'Ausgang'],
+  audit_outcome: ['Outcome', 'Ergebnis'],
   outcome_any: ['any', 'alle'],
   outcome_ok: ['ok', 'ok'],
   outcome_failed: ['failed', 'fehlgeschlagen'],
@@ -327,7 +362,7 @@ const TEXTS = {
   auditCut: ['Only the newest lines are shown. The file has more.', 'Nur die neuesten Zeilen werden gezeigt. Die Datei enthält mehr.'],
 
   // settings
-  settingsNote: ['Settings are environment variables. They are read at the start; secrets are never shown.', 'Einstellungen sind Umgebungsvariablen. Sie werden beim Start gelesen; Geheimnisse werden nie gezeigt.'],
+  settingsNote: ['Settings are environment variables, read at the start; after install.sh they are in /etc/pynun/pynun.env. Secrets are never shown.', 'Einstellungen sind Umgebungsvariablen und werden beim Start gelesen; nach install.sh stehen sie in /etc/pynun/pynun.env. Geheimnisse werden nie gezeigt.'],
   setting: ['Setting', 'Einstellung'],
   meaning: ['Meaning', 'Bedeutung'],
   notSet: ['not set', 'nicht gesetzt'],
@@ -372,5 +407,3 @@ export function t(name, ...words) {
   const text = TEXTS[name]?.[LANGUAGES.indexOf(language())] ?? name;
   return text.replaceAll(/\{(\d)\}/g, (_match, place) => String(words[Number(place)] ?? ''));
 }
-
-export const NAMES = Object.keys(TEXTS);

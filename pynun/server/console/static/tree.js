@@ -69,15 +69,20 @@ export class KeyTree {
     if (this.#rows === null) {
       this.#rows = [];
       if (this.#filter) {
-        const wanted = this.#filter.toLowerCase();
+        const matches = matcher(this.#filter);
         for (const key of this.#keys) {
-          if (key.toLowerCase().includes(wanted)) this.#rows.push({ key, label: key, level: 1 });
+          if (matches(key)) this.#rows.push({ key, label: key, level: 1 });
         }
       } else {
         this.#collect(0, this.#keys.length, 0, 1);
       }
     }
     return this.#rows;
+  }
+
+  /** The keys that the filter finds; all of them without one. */
+  get found() {
+    return this.#filter ? this.rows.map(({ key }) => key) : [...this.#keys];
   }
 
   #collect(from, to, start, level) {
@@ -122,6 +127,15 @@ export class KeyTree {
     }
     return low;
   }
+}
+
+/** Tells whether a key matches: `text*` at its beginning, `*text` at its end, other text anywhere, in any case. */
+function matcher(filter) {
+  const text = filter.toLowerCase();
+  const wanted = text.replaceAll('*', '');
+  if (text.endsWith('*')) return (key) => key.toLowerCase().startsWith(wanted);
+  if (text.startsWith('*')) return (key) => key.toLowerCase().endsWith(wanted);
+  return (key) => key.toLowerCase().includes(wanted);
 }
 
 /** The part of a key up to its next separator, or null; a separator at the very start belongs to the name. */

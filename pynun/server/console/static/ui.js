@@ -36,10 +36,10 @@ export function write(name, value) {
   }
 }
 
+const DARK_MEDIA = { system: '(prefers-color-scheme: dark)', dark: 'all', light: 'not all' };
+
 export function applyTheme() {
-  const { theme } = preferences;
-  if (theme === 'system') document.documentElement.removeAttribute('data-theme');
-  else document.documentElement.setAttribute('data-theme', theme);
+  document.querySelector('#dark').media = DARK_MEDIA[preferences.theme] ?? DARK_MEDIA.system;
 }
 
 // --- words for numbers and times ---------------------------------------------------------------------------------
@@ -98,6 +98,7 @@ const ICONS = {
   settings: 'M4 6h10M18 6h2M4 12h2M10 12h10M4 18h8M16 18h4M16 4v4M8 10v4M14 16v4',
   backups: 'M12 3v11M7 9l5 5 5-5M4 17v4h16v-4',
   conflicts: 'M12 3l10 18H2zM12 10v5M12 18v0',
+  cluster: 'M9 3h6v5H9zM2 16h6v5H2zM16 16h6v5h-6zM12 8v4M5 16v-4h14v4',
   menu: 'M4 6h16M4 12h16M4 18h16',
   close: 'M5 5l14 14M19 5L5 19',
   plus: 'M12 5v14M5 12h14',
@@ -178,8 +179,9 @@ export class Dialogs {
   }
 
   /**
-   * Asks for `fields` ({name, label, value, type, options, hint, optional, mustBe}); `onSubmit(values)` may be async
-   * and may raise: then the dialog stays, with the reason. `body` is a template above the fields.
+   * Asks for `fields` ({name, label, value, type, options, rows, hint, optional, mustBe}); `onSubmit(values)` may be
+   * async and may raise: then the dialog stays, with the reason. `body` is a template above the fields. A field of type
+   * `secret` can be shown and generated; one of type `checks` has the values of the options that are checked, joined.
    */
   open({ title, body = nothing, fields = [], action, isDangerous = false, onSubmit }) {
     this.#now = { title, body, fields, action, isDangerous, onSubmit, error: '', isBusy: false, values: {} };
@@ -236,7 +238,10 @@ export class Dialogs {
     };
     const id = `field-${name}`;
     let input;
-    if (options) {
+    if (type === 'checks') return this.#checks(now, field);
+    if (type === 'secret') {
+      input = this.#secret(now, name, id, set);
+    } else if (options) {
       input = html`<select id=${id} @change=${set}>
         ${options.map(
           ({ value, text }) => html`<option value=${value} .selected=${value === now.values[name]}>${text}</option>`,
@@ -245,13 +250,42 @@ export class Dialogs {
     } else if (rows) {
       input = html`<textarea id=${id} rows=${rows} spellcheck="false" .value=${now.values[name]} @input=${set}></textarea>`;
     } else {
-      const completes = type === 'password' ? 'new-password' : 'off';
-      input = html`<input id=${id} type=${type} autocomplete=${completes} spellcheck="false" autocapitalize="off"
+      input = html`<input id=${id} type=${type} autocomplete="off" spellcheck="false" autocapitalize="off"
         .value=${now.values[name]} @input=${set} />`;
     }
     return html`<div class="field"><label for=${id}>${label}</label>${input}${
       hint ? html`<p class="hint">${hint}</p>` : nothing
     }</div>`;
+  }
+
+  #secret(now, name, id, set) {
+    const generate = () => {
+      now.values[name] = newSecret();
+      now.isShown = true;
+      this.#draw();
+    };
+    const show = () => {
+      now.isShown = !now.isShown;
+      this.#draw();
+    };
+    return html`<div class="secret">
+      <input id=${id} type=${now.isShown ? 'text' : 'password'} autocomplete="new-password" spellcheck="false"
+        autocapitalize="off" .value=${now.values[name]} @input=${set} />
+      <button type="button" class="button" aria-pressed=${Boolean(now.isShown)} @click=${show}>${t('show')}</button>
+      <button type="button" class="button" @click=${generate}>${t('generate')}</button></div>`;
+  }
+
+  #checks(now, { name, label, options }) {
+    const set = (value, isChecked) => {
+      const chosen = options.filter((one) => (one.value === value ? isChecked : now.values[name].includes(one.value)));
+      now.values[name] = chosen.map((one) => one.value).join('');
+      this.#draw();
+    };
+    return html`<fieldset class="field checks"><legend>${label}</legend>
+      ${options.map(
+        ({ value, text }) => html`<label class="check"><input type="checkbox" .checked=${now.values[name].includes(value)}
+          @change=${(event) => set(value, event.target.checked)} /> ${text}</label>`,
+      )}</fieldset>`;
   }
 
   view() {
@@ -269,6 +303,49 @@ export class Dialogs {
         </div>
       </form>
     </dialog>`;
+  }
+}
+
+// --- looking again and again -------------------------------------------------------------------------------------
+
+/** Looks at something while a screen is open: again after a rest, and never twice at once. */
+export class Polling {
+  #app;
+  #look;
+  #restMs;
+  #timer = null;
+  #last = Promise.resolve();
+  #isClosed = false;
+
+  /** `look()` may be async, may raise, and may return how long to rest after it. */
+  constructor(app, restMs, look) {
+    this.#app = app;
+    this.#restMs = restMs;
+    this.#look = look;
+  }
+
+  /** Looks now, or after the look under way; resolves when that is done. */
+  now() {
+    this.#last = this.#last.then(() => this.#lookOnce());
+    return this.#last;
+  }
+
+  close() {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #lookOnce() {
+    clearTimeout(this.#timer);
+    if (this.#isClosed || !this.#app.isConnected) return; // the screen looks when it is connected again
+    let restMs;
+    try {
+      restMs = await this.#look();
+    } catch (error) {
+      this.#app.fail(error);
+    }
+    this.#app.draw();
+    if (!this.#isClosed) this.#timer = setTimeout(() => this.now(), restMs ?? this.#restMs);
   }
 }
 
@@ -330,6 +407,12 @@ export class LongList {
 
 // --- small things ------------------------------------------------------------------------------------------------
 
+/** A random password or token of 32 characters, with 192 bits. */
+function newSecret() {
+  const bytes = crypto.getRandomValues(new Uint8Array(24));
+  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_');
+}
+
 export async function copyText(text, notices) {
   try {
     await navigator.clipboard.writeText(text);
@@ -349,6 +432,13 @@ export function saveFile(name, text, type) {
 
 export function empty(text) {
   return html`<p class="empty">${text}</p>`;
+}
+
+/** A field for a text that is looked for. */
+export function filterField(text, onInput, label = t('filter')) {
+  return html`<label class="inline-field grow"><span class="hidden">${label}</span>
+    <input type="search" placeholder=${label} spellcheck="false" autocapitalize="off" .value=${text}
+      @input=${(event) => onInput(event.target.value)} /></label>`;
 }
 
 /** A choice of databases. */

@@ -1,11 +1,10 @@
 // Who may do what: the users of a database with their permissions as a matrix, and the administrators.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { checkKey } from './keys.js';
-import { checkName, checkSecret } from './databases.js';
-import { databaseChoice, empty, icon, number } from './ui.js';
+import { databaseChoice, empty, icon, number, Polling } from './ui.js';
+import { checkKey, checkName, checkSecret } from './words.js';
 
-const EVERY_MS = 5000;
+const REST_MS = 5000;
 const KINDS = ['r', 'w', 'i', 'x'];
 const EVERYONE = 'all';
 
@@ -17,11 +16,11 @@ export class Users {
   #question = { user: '', kind: 'w', key: '' };
   #answer = null;
   #wanted = null;
-  #timer;
+  #polling;
 
   constructor(app) {
     this.#app = app;
-    this.#timer = setInterval(() => this.#look(), EVERY_MS);
+    this.#polling = new Polling(app, REST_MS, () => this.#look());
   }
 
   open(database = null) {
@@ -34,14 +33,14 @@ export class Users {
       this.#names = names;
       this.#users = null;
       this.#answer = null;
-      await this.#look();
+      await this.#polling.now();
     } catch (error) {
       this.#app.fail(error);
     }
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#polling.close();
   }
 
   get #database() {
@@ -49,17 +48,12 @@ export class Users {
   }
 
   async #look() {
-    const { connection, isConnected } = this.#app;
-    if (!isConnected || this.#database === null) return;
-    try {
-      const database = this.#database;
-      const users = await connection.rows(`list-users ${database}`, 'users');
-      if (database === this.#database) this.#users = withEveryone(users);
-      this.#admins = await connection.rows('list-admins', 'admins');
-      this.#app.draw();
-    } catch (error) {
-      this.#app.fail(error);
-    }
+    const { connection } = this.#app;
+    const database = this.#database;
+    if (database === null) return;
+    const users = await connection.rows(`list-users ${database}`, 'users');
+    if (database === this.#database) this.#users = withEveryone(users);
+    this.#admins = await connection.rows('list-admins', 'admins');
   }
 
   // --- users -------------------------------------------------------------------------------------------------------
@@ -70,7 +64,7 @@ export class Users {
       action: t('add'),
       fields: [
         { name: 'user', label: t('name') },
-        { name: 'token', label: t('token'), type: 'password' },
+        { name: 'token', label: t('token'), type: 'secret', hint: t('secretHint') },
       ],
       onSubmit: async ({ user, token }) => {
         await this.#run(`add-user ${this.#database} ${checkName(user)} ${checkSecret(token)}`);
@@ -83,7 +77,7 @@ export class Users {
       title: t('changeTokenOf', this.#nameOf(user)),
       body: html`<p class="muted">${t('tokenNote')}</p>`,
       action: t('changeToken'),
-      fields: [{ name: 'token', label: t('newToken'), type: 'password' }],
+      fields: [{ name: 'token', label: t('newToken'), type: 'secret', hint: t('secretHint') }],
       onSubmit: async ({ token }) => {
         await this.#run(`set-token ${this.#database} ${user} ${checkSecret(token)}`);
         this.#app.notices.tell(t('tokenChanged', this.#nameOf(user)));
@@ -107,14 +101,19 @@ export class Users {
       action: t('grant'),
       fields: [
         { name: 'pattern', label: t('pattern') },
-        { name: 'kinds', label: t('kinds'), value: 'r', hint: t('kindsHint') },
+        {
+          name: 'kinds',
+          label: t('kinds'),
+          type: 'checks',
+          value: 'r',
+          options: KINDS.map((value) => ({ value, text: `${value} ${t(`kind_${value}`)}` })),
+        },
       ],
       onSubmit: async ({ pattern, kinds }) => {
         checkName(pattern);
-        if (!/^[rwix]+$/.test(kinds)) throw new Error(t('kindsHint'));
         const reply = await this.#app.connection.json(`grant ${this.#database} ${user} ${kinds} ${pattern}`);
         if (reply.is_first && user === EVERYONE) this.#app.notices.tell(t('firstRule'), 'warn');
-        await this.#look();
+        await this.#polling.now();
       },
     });
   }
@@ -125,13 +124,13 @@ export class Users {
         `${has ? 'revoke' : 'grant'} ${this.#database} ${user} ${kind} ${pattern}`,
       );
       if (reply.still_allowed.length) this.#app.notices.tell(t('stillAllowed', reply.still_allowed.join(', ')), 'warn');
-      await this.#look();
+      await this.#polling.now();
     });
   }
 
   async #run(command) {
     await this.#app.connection.command(command);
-    await this.#look();
+    await this.#polling.now();
   }
 
   #nameOf(user) {
@@ -223,7 +222,7 @@ export class Users {
       action: t('add'),
       fields: [
         { name: 'name', label: t('name') },
-        { name: 'password', label: t('password'), type: 'password' },
+        { name: 'password', label: t('password'), type: 'secret', hint: t('secretHint') },
       ],
       onSubmit: ({ name, password }) => this.#run(`add-admin ${checkName(name)} ${checkPassword(password)}`),
     });
@@ -235,7 +234,7 @@ export class Users {
       title: t('passwordOf', name),
       body: html`<p class="muted">${isSelf ? t('ownPasswordNote') : t('passwordNote')}</p>`,
       action: t('changePassword'),
-      fields: [{ name: 'password', label: t('newPassword'), type: 'password' }],
+      fields: [{ name: 'password', label: t('newPassword'), type: 'secret', hint: t('secretHint') }],
       onSubmit: async ({ password }) => {
         await this.#run(`set-admin-password ${name} ${checkPassword(password)}`);
         this.#app.notices.tell(t('passwordChanged', name));

@@ -1,7 +1,7 @@
 // What changes in a database, as it happens: any pattern, paused, filtered, copied, saved.
 import { html, nothing } from './lit-html.js';
 import { t } from './texts.js';
-import { copyText, databaseChoice, empty, icon, LongList, number, saveFile, time } from './ui.js';
+import { copyText, databaseChoice, empty, filterField, icon, LongList, number, saveFile, time } from './ui.js';
 
 const KEPT_MAX = 5000;
 const ROW_HEIGHT = 34;
@@ -119,11 +119,10 @@ export class Watch {
           }} /><button class="button primary">${t('watchIt')}</button></form></div>
       <p class="muted">${t('patternHint')}</p>
       <div class="tools">
-        <label class="inline-field grow"><span class="hidden">${t('filter')}</span>
-          <input type="search" placeholder=${t('filter')} .value=${this.#filter} @input=${(event) => {
-            this.#filter = event.target.value;
-            this.#app.draw();
-          }} /></label>
+        ${filterField(this.#filter, (text) => {
+          this.#filter = text;
+          this.#app.draw();
+        })}
         <button class="button" aria-pressed=${this.#isPaused} @click=${() => this.#pause()}>
           ${icon(this.#isPaused ? 'play' : 'pause')}<span>${
             this.#isPaused ? t('goOn', number(this.#held.length)) : t('pause')
