@@ -30,6 +30,12 @@ Installs pynun, or does again what is missing of an installation. Settings and d
   --python FILE     the Python to use, 3.11 to 3.13; default: the first that is found
   --no-systemd      for a machine without systemd: no unit; says how to start the server
   --no-start        don't start the server
+
+  --cluster         make this machine a node of a cluster: installs etcd too, and asks for what the next four don't say
+  --nodes LIST      all nodes, the same on each machine: NAME=ADDRESS,NAME=ADDRESS,NAME=ADDRESS
+  --node NAME       which of them this machine is
+  --certificates DIR    this node's ca.pem, node.pem and node-key.pem; cluster_certificates.sh makes them
+  --password-file FILE  the administrator's password, the same on each machine; without it, a new one
 TEXT
 }
 
@@ -81,11 +87,17 @@ python=
 systemd=yes
 start=yes
 user_made=no
+cluster=no
+joining=
+nodes=
+node=
+certificates=
+password_file=
 given=
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --prefix | --data-dir | --config-dir | --unit-dir | --bin-dir | --user | --python)
+        --prefix | --data-dir | --config-dir | --unit-dir | --bin-dir | --user | --python | --nodes | --node | --certificates | --password-file)
             [ $# -ge 2 ] || fail "$1 needs a value; see sh install.sh --help"
             case $1 in
                 --prefix) prefix=$2 ;;
@@ -95,6 +107,10 @@ while [ $# -gt 0 ]; do
                 --bin-dir) bin_dir=$2 given="$given $1" ;;
                 --user) user=$2 given="$given $1" ;;
                 --python) python=$2 ;;
+                --nodes) nodes=$2 ;;
+                --node) node=$2 ;;
+                --certificates) certificates=$2 ;;
+                --password-file) password_file=$2 ;;
             esac
             shift
             ;;
@@ -103,6 +119,7 @@ while [ $# -gt 0 ]; do
         --dry-run) dry_run=yes ;;
         --no-systemd) systemd=no given="$given $1" ;;
         --no-start) start=no ;;
+        --cluster) joining=yes ;;
         --help)
             usage
             exit 0
@@ -132,7 +149,11 @@ esac
 here=$(cd "$(dirname "$0")" 2>/dev/null && pwd -P) ||
     fail "this user can't enter the folder that install.sh is in: run it as root, or unpack the bundle where this user may go"
 settings=$config_dir/pynun.env
+etcd_settings=$config_dir/etcd.env
+etcd_dir=$data_dir-etcd
 conf=$prefix/install.conf
+[ -n "$joining" ] || [ -z "$nodes$node$certificates$password_file" ] ||
+    fail "--nodes, --node, --certificates and --password-file go with --cluster"
 
 # --- what is there
 
@@ -161,6 +182,10 @@ read_conf() {
     systemd=$(conf_value systemd)
     user_made=$(conf_value user_made)
     settings=$config_dir/pynun.env
+    etcd_settings=$config_dir/etcd.env
+    etcd_dir=$data_dir-etcd
+    cluster=$(conf_value cluster)
+    cluster=${cluster:-no}
 }
 is_same() {
     chosen=$(conf_value "$3")
@@ -253,6 +278,147 @@ check_link() {
     fi
 }
 
+# --- a cluster: what is needed, by the options or from the terminal
+
+ask() {
+    [ -t 0 ] || fail "--$2 is missing, and there is no terminal to ask on; see sh install.sh --help"
+    printf '%s ' "$1"
+    read -r answer || answer=
+}
+
+ask_for_cluster() {
+    cluster=yes
+    [ -x "$here/docker/etcd/etcd" ] || fail "this bundle was made without etcd, which a cluster needs: make it with scripts/bundle where Go is installed"
+    [ "$systemd" = yes ] || fail "--cluster needs systemd: without it, run etcd and the server as docs/cluster-setup.md says"
+    if [ -e "$settings" ] && [ -n "$(setting NUN_ETCD)" ]; then
+        step "$settings has the settings of a cluster already; they stay"
+        return
+    fi
+    if [ -z "$nodes" ]; then
+        ask "All nodes, the same on each machine (a=10.0.0.1,b=10.0.0.2,c=10.0.0.3):" nodes
+        nodes=$answer
+    fi
+    for one in $(printf '%s' "$nodes" | tr ',' ' '); do
+        case $one in
+            =* | *= | *[!A-Za-z0-9._=-]* | *=*=*) fail "--nodes: $one is not accepted; accepted: NAME=ADDRESS, an IPv4 address or a host name" ;;
+            *=*) ;;
+            *) fail "--nodes: $one is not accepted; accepted: NAME=ADDRESS" ;;
+        esac
+    done
+    if [ -z "$node" ]; then
+        ask "Which of them is this machine ($(printf '%s' "$nodes" | sed "s/=[^,]*//g; s/,/, /g"))?" node
+        node=$answer
+    fi
+    address=
+    for one in $(printf '%s' "$nodes" | tr ',' ' '); do
+        [ "${one%%=*}" != "$node" ] || address=${one#*=}
+    done
+    [ -n "$address" ] || fail "--node: $node is none of $nodes"
+    if [ -z "$certificates" ]; then
+        ask "The folder with this node's ca.pem, node.pem and node-key.pem:" certificates
+        certificates=$answer
+    fi
+    for name in ca.pem node.pem node-key.pem; do
+        [ -r "$certificates/$name" ] || fail "--certificates: $certificates/$name is missing; cluster_certificates.sh makes it"
+    done
+    if [ -e "$settings" ]; then
+        [ -z "$password_file" ] || fail "--password-file: $settings has a password already, which stays"
+    elif [ -n "$password_file" ]; then
+        [ -r "$password_file" ] || fail "--password-file: $password_file can't be read"
+    elif [ -t 0 ]; then
+        say "The administrator's password must be the same on all nodes: --password-file FILE names a file with it."
+        say "Without, this makes a new one: copy it from $settings to the other nodes."
+    fi
+}
+
+# The settings of etcd, and those of the cluster behind the server's others.
+make_cluster_settings() {
+    tls=$config_dir/cluster
+    if [ ! -e "$tls" ]; then
+        mkdir -p "$tls"
+        on_failure "rm -rf $tls"
+    fi
+    for name in ca.pem node.pem node-key.pem; do
+        [ "$certificates" = "$tls" ] || cp "$certificates/$name" "$tls/$name"
+    done
+    chmod 0750 "$tls"
+    chmod 0640 "$tls"/*
+    chown -R "root:$(id -gn "$user")" "$tls"
+    peers=
+    clients=https://$address:2379
+    for one in $(printf '%s' "$nodes" | tr ',' ' '); do
+        peers=$peers${peers:+,}${one%%=*}=https://${one#*=}:2380
+        [ "${one#*=}" = "$address" ] || clients=$clients,https://${one#*=}:2379
+    done
+    case $address in
+        *[!0-9.]*) listen=0.0.0.0 ;;
+        *) listen=$address ;;
+    esac
+    on_failure "rm -f $etcd_settings"
+    cat >"$etcd_settings" <<TEXT
+# The settings of etcd for pynun's cluster, made by install.sh --cluster.
+ETCD_NAME=$node
+ETCD_DATA_DIR=$etcd_dir
+ETCD_LISTEN_CLIENT_URLS=https://$listen:2379
+ETCD_LISTEN_PEER_URLS=https://$listen:2380
+ETCD_ADVERTISE_CLIENT_URLS=https://$address:2379
+ETCD_INITIAL_ADVERTISE_PEER_URLS=https://$address:2380
+ETCD_INITIAL_CLUSTER=$peers
+ETCD_CLIENT_CERT_AUTH=true
+ETCD_TRUSTED_CA_FILE=$tls/ca.pem
+ETCD_CERT_FILE=$tls/node.pem
+ETCD_KEY_FILE=$tls/node-key.pem
+ETCD_PEER_CLIENT_CERT_AUTH=true
+ETCD_PEER_TRUSTED_CA_FILE=$tls/ca.pem
+ETCD_PEER_CERT_FILE=$tls/node.pem
+ETCD_PEER_KEY_FILE=$tls/node-key.pem
+ETCD_ELECTION_TIMEOUT=500
+ETCD_HEARTBEAT_INTERVAL=100
+ETCD_AUTO_COMPACTION_MODE=periodic
+ETCD_AUTO_COMPACTION_RETENTION=10s
+ETCD_QUOTA_BACKEND_BYTES=4294967296
+ETCD_LOG_LEVEL=warn
+TEXT
+    cp -p "$settings" "$scratch/pynun.env.before"
+    on_failure "cp -p $scratch/pynun.env.before $settings"
+    cat >>"$settings" <<TEXT
+# The cluster; docs/cluster-setup.md explains it.
+NUN_ETCD=$clients
+NUN_ETCD_CA=$tls/ca.pem
+NUN_ETCD_CERT=$tls/node.pem
+NUN_ETCD_KEY=$tls/node-key.pem
+NUN_NODE_NAME=$node
+NUN_CLUSTER_EXTERNAL_ADDR=$address:3015
+TEXT
+    if [ ! -e "$etcd_dir" ]; then
+        mkdir -p "$etcd_dir"
+        on_failure "rm -rf $etcd_dir"
+        chmod 0700 "$etcd_dir"
+        chown "$user:$(id -gn "$user")" "$etcd_dir"
+    fi
+    step "the settings of etcd are in $etcd_settings, its data in $etcd_dir"
+}
+
+start_etcd() {
+    if ! has_systemd; then
+        warn "systemd does not run here: the units are installed, and nothing was started"
+    elif [ "$start" = yes ]; then
+        systemctl --quiet enable pynun-etcd pynun
+        # It is ready when a majority of all runs, so this does not wait for it.
+        systemctl --no-block start pynun-etcd || fail "systemd could not start pynun-etcd; journalctl -u pynun-etcd says why"
+        step "etcd starts, and waits for those of the other machines: systemctl status pynun-etcd"
+    fi
+}
+
+say_next_steps() {
+    say ""
+    say "When this is done on all machines, check each, then start the servers one after another:"
+    say "  sudo nun-db cluster check"
+    say "  sudo systemctl start pynun"
+    say "  sudo nun-db cluster status"
+    say "If one of them has data that the cluster should begin with: docs/cluster-setup.md"
+}
+
 # One at a time.
 take_lock() {
     made_prefix=$(missing_top "$prefix")
@@ -301,9 +467,11 @@ make_version() {
         fail "the packages could not be installed (see above)"
     "$target/bin/python" -I -m compileall -q "$target/lib" || fail "the packages could not be compiled (see above)"
     mkdir -p "$target/share/pynun"
-    for name in SHA256SUMS README.txt LICENSE CHANGELOG.md sbom.json docs install.sh uninstall.sh pynun.service data_folder.py; do
+    for name in SHA256SUMS README.txt LICENSE CHANGELOG.md sbom.json docs install.sh uninstall.sh pynun.service data_folder.py \
+        pynun-etcd.service cluster_certificates.sh; do
         [ ! -e "$here/$name" ] || cp -R "$here/$name" "$target/share/pynun/"
     done
+    [ ! -e "$here/docker/etcd/etcd" ] || cp "$here/docker/etcd/etcd" "$target/bin/etcd"
     "$target/bin/nun-db" version >/dev/null || fail "the installed program does not run (see above)"
     touch "$target/.complete"
     rm -rf "$target.replaced"
@@ -344,7 +512,11 @@ make_settings() {
     made=$(missing_top "$config_dir")
     mkdir -p "$config_dir"
     [ -z "$made" ] || on_failure "rm -rf $made"
-    password=$("$python" -I -c 'import secrets; print(secrets.token_urlsafe(18))')
+    if [ -n "$password_file" ]; then
+        password=$(cat "$password_file")
+    else
+        password=$("$python" -I -c 'import secrets; print(secrets.token_urlsafe(18))')
+    fi
     on_failure "rm -f $settings $settings.new"
     (
         umask 077
@@ -363,37 +535,44 @@ TEXT
     step "the settings are in $settings"
 }
 
-show_password() {
+show_login() {
     [ -n "$password" ] || return 0
+    say ""
+    say "The console: http://127.0.0.1:3013/console, in a browser on this machine."
+    say "From another one, first: ssh -L 3013:127.0.0.1:3013 THIS-MACHINE"
     # On a terminal only: everything else may be kept somewhere.
     if [ -t 1 ]; then
-        say ""
         say "The administrator's user is admin, the password (shown this once): $password"
         say "It is also in $settings, which only root can read."
     else
-        say ""
         say "The administrator's user is admin; the password is in $settings, which only root can read."
     fi
 }
 
+# Write the units of a version.
 make_unit() {
     [ "$systemd" = yes ] || return 0
-    template=$prefix/versions/$1/share/pynun/pynun.service
-    unit=$unit_dir/pynun.service
+    write_unit "$1" pynun
+    [ "$cluster" = no ] || write_unit "$1" pynun-etcd
+}
+
+write_unit() {
+    template=$prefix/versions/$1/share/pynun/$2.service
+    unit=$unit_dir/$2.service
     made=$(missing_top "$unit_dir")
     mkdir -p "$unit_dir"
     [ -z "$made" ] || on_failure "rm -rf $made"
     sed -e "s#@PREFIX@#$prefix#g" -e "s#@DATA_DIR@#$data_dir#g" -e "s#@CONFIG_DIR@#$config_dir#g" -e "s#@USER@#$user#g" \
-        -e "s#@GROUP@#$(id -gn "$user")#g" "$template" >"$scratch/pynun.service"
+        -e "s#@GROUP@#$(id -gn "$user")#g" "$template" >"$scratch/$2.service"
     if has_systemd; then on_failure "systemctl daemon-reload"; fi
     if [ -e "$unit" ]; then
-        if cmp -s "$scratch/pynun.service" "$unit"; then return 0; fi
-        cp "$unit" "$scratch/pynun.service.before"
-        on_failure "cp $scratch/pynun.service.before $unit"
+        if cmp -s "$scratch/$2.service" "$unit"; then return 0; fi
+        cp "$unit" "$scratch/$2.service.before"
+        on_failure "cp $scratch/$2.service.before $unit"
     else
         on_failure "rm -f $unit"
     fi
-    cp "$scratch/pynun.service" "$unit"
+    cp "$scratch/$2.service" "$unit"
     chmod 0644 "$unit"
     if has_systemd; then
         systemctl daemon-reload
@@ -454,6 +633,7 @@ bin_dir=$bin_dir
 user=$user
 user_made=$user_made
 systemd=$systemd
+cluster=$cluster
 TEXT
     mv -f "$conf.new" "$conf"
 }
@@ -540,6 +720,12 @@ stop_server() {
     data_folder "$1" unused || fail "a server still runs on $in_use: stop it, then run this again"
 }
 
+# etcd of another version than that of the folder $1, if this machine has one.
+restart_etcd() {
+    if [ "$cluster" = no ] || ! has_systemd; then return 0; fi
+    cmp -s "$prefix/versions/$1/bin/etcd" "$prefix/current/bin/etcd" || systemctl --no-block try-restart pynun-etcd
+}
+
 restart_server() {
     if [ "$was_active" = yes ]; then
         run_server
@@ -587,6 +773,7 @@ upgrade() {
     point previous "$old"
     link_share
     make_unit "$version"
+    restart_etcd "$old"
     restart_server
     make_conf
     remove_others
@@ -621,6 +808,7 @@ rollback() {
     point previous "$old"
     link_share
     make_unit "$version"
+    restart_etcd "$old"
     restart_server
     undo=
     say "pynun $version is in use again in place of $old; the data is as it is. To undo this: sh $prefix/install.sh --rollback"
@@ -651,6 +839,8 @@ fi
 choose_python
 check_room
 check_link
+address=
+[ -z "$joining" ] || ask_for_cluster
 if [ -n "$dry_run" ]; then
     say "Nothing was changed. Without --dry-run: $mode of pynun $version to $prefix, data in $data_dir, settings in $settings, user $user."
     exit 0
@@ -664,13 +854,16 @@ make_version
 make_user
 make_data_dir
 make_settings
+[ -z "$address" ] || make_cluster_settings
 point current "$version"
 make_link
 link_share
 make_unit "$version"
 make_conf
-start_server
+[ "$cluster" = no ] || start_etcd
+[ -n "$joining" ] || start_server
 undo=
 say ""
 say "pynun $version is installed in $prefix. What to do next: $prefix/current/share/pynun/docs"
-show_password
+show_login
+[ -z "$joining" ] || say_next_steps

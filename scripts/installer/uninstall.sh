@@ -46,6 +46,7 @@ conf_value() { sed -n "s/^$1=//p" "$conf"; }
 data_dir=$(conf_value data_dir)
 config_dir=$(conf_value config_dir)
 unit=$(conf_value unit_dir)/pynun.service
+etcd_unit=$(conf_value unit_dir)/pynun-etcd.service
 link=$(conf_value bin_dir)/nun-db
 user=$(conf_value user)
 # Where the data is: somebody may have moved it since, and said so in the settings.
@@ -81,6 +82,7 @@ fi
 
 if [ "$(conf_value systemd)" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
     systemctl --quiet disable --now pynun || fail "systemd could not stop pynun, nothing was removed; journalctl -u pynun says why"
+    if [ -e "$etcd_unit" ]; then systemctl --quiet disable --now pynun-etcd || fail "systemd could not stop pynun-etcd"; fi
 fi
 # A server run by hand must be stopped first: its files must not disappear under it.
 helper=$prefix/current/share/pynun/data_folder.py
@@ -90,7 +92,7 @@ if [ -x "$prefix/current/bin/python" ] && [ -r "$helper" ]; then
 fi
 
 if [ -e "$unit" ]; then
-    rm -f "$unit"
+    rm -f "$unit" "$etcd_unit"
     [ ! -d /run/systemd/system ] || systemctl daemon-reload || :
 fi
 if [ -L "$link" ] && [ "$(readlink "$link")" = "$prefix/current/bin/nun-db" ]; then rm -f "$link"; fi
@@ -107,8 +109,8 @@ if [ -z "$purge" ]; then
     say "Kept: the data in $in_use, the settings in $config_dir, the user $user. A new installation takes them up again."
     exit 0
 fi
-rm -rf "$data_dir" "$data_dir-backups"
-rm -f "$config_dir/pynun.env"
+rm -rf "$data_dir" "$data_dir-backups" "$data_dir-etcd" "$config_dir/cluster"
+rm -f "$config_dir/pynun.env" "$config_dir/etcd.env"
 say "The data, its backups and the settings are removed."
 case $in_use/ in
     "$data_dir"/*) ;;

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -23,12 +24,20 @@ from typing import TYPE_CHECKING, Final
 from tools.bundle import image
 from tools.bundle.source import ARCHITECTURES, PYTHONS, REPOSITORY, BundleError, run, say, source_seconds, version
 from tools.bundle.wheels import make_wheels
+from tools.etcd.parts import components, copy_with_licences
+from tools.etcd.program import MissingEtcdError, find_etcd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_INSTALLER: Final = ("README.txt", "install.sh", "uninstall.sh", "pynun.service", "data_folder.py")
-_IMAGE_SOURCES: Final = ("Dockerfile", "compose.yaml", "compose.tls.yaml")
+_INSTALLER: Final = (
+    *("README.txt", "install.sh", "uninstall.sh", "pynun.service", "data_folder.py"),
+    *("pynun-etcd.service", "cluster_certificates.sh"),
+)
+_IMAGE_SOURCES: Final = (
+    *("Dockerfile", "compose.yaml", "compose.tls.yaml", "compose.cluster.yaml", "compose.cluster-demo.yaml"),
+    *("etcd/Dockerfile",),
+)
 
 
 def make_bundle(output: Path, architecture: str, *, packages: Path | None, base: str | None, wants_image: bool) -> Path:
@@ -48,6 +57,7 @@ def make_bundle(output: Path, architecture: str, *, packages: Path | None, base:
         (folder / "ARCHITECTURE").write_text(f"{architecture}\n", encoding="ascii")
         _add_documentation(folder)
         _add_parts_list(folder)
+        _add_etcd(folder, architecture)
         _add_image(folder, architecture, base if wants_image else None)
         _write_sums(folder)
         output.mkdir(parents=True, exist_ok=True)
@@ -64,6 +74,20 @@ def _add_parts_list(folder: Path) -> None:
     _run_tool("tools.sbom", folder / "sbom.json", "listing the parts")
 
 
+def _add_etcd(folder: Path, architecture: str) -> None:
+    """etcd for clusters, with its licences, and in the list of parts; beside what its image is built from."""
+    try:
+        program = find_etcd(architecture)
+    except MissingEtcdError as error:
+        say(f"without etcd, so install.sh --cluster can't work: {error}")
+        return
+    copy_with_licences(program, folder / "docker" / "etcd")
+    listed = folder / "sbom.json"
+    found = json.loads(listed.read_text(encoding="utf-8"))
+    found["components"] += components()
+    listed.write_text(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def _run_tool(module: str, output: Path, what: str) -> None:
     """Run another tool of the checkout, in the environment that this one runs in. Raises BundleError."""
     scripts = REPOSITORY / "scripts"
@@ -76,9 +100,10 @@ def _run_tool(module: str, output: Path, what: str) -> None:
 
 def _add_image(folder: Path, architecture: str, base: str | None) -> None:
     """The image, and what it is built from: the unpacked bundle is the folder to build it in, without any network."""
-    (folder / "docker").mkdir()
     for file in _IMAGE_SOURCES:
-        shutil.copy2(REPOSITORY / "docker" / file, folder / "docker")
+        place = folder / "docker" / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / "docker" / file, place)
     shutil.copy2(REPOSITORY / ".dockerignore", folder)
     reason = image.why_not(architecture) if base is not None else "it was not asked for"
     if reason is not None or base is None:
@@ -107,7 +132,7 @@ def _pack(folder: Path, archive: Path) -> Path:
         entry.uid = entry.gid = 0
         entry.uname = entry.gname = "root"
         entry.mtime = seconds
-        entry.mode = 0o755 if entry.isdir() or entry.name.endswith(".sh") else 0o644
+        entry.mode = 0o755 if entry.isdir() or entry.name.endswith((".sh", "/docker/etcd/etcd")) else 0o644
         return entry
 
     try:

@@ -7,6 +7,7 @@ which this machine shares. Its control groups are below those of the tests, and 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.system.installer.machine import Machine, require_programs, started_ma
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_NUMBERS: Final = itertools.count()
 _PROGRAM: Final = Path("/lib/systemd/systemd")
 _START_SECONDS_MAX: Final = 120.0
 
@@ -74,7 +76,7 @@ def running_systemd(files: Path | None = None) -> Iterator[Machine]:
         leave_out("systemd is not installed (apt-get install systemd)")
     groups = []
     try:
-        for group in _control_groups(f"pynun-machine-{os.getpid()}"):
+        for group in _control_groups(f"pynun-machine-{os.getpid()}-{next(_NUMBERS)}"):
             with contextlib.suppress(OSError):
                 group.mkdir()
                 groups.append(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bill_of_materials import check_bill
 from tests.support.node import leave_out
 from tests.support.packages import PYTHONS, copy_checkout, make_bundle, make_packages, unpack
 from tools.clients.server import REPOSITORY, clean_environment
@@ -48,6 +50,8 @@ def test_what_is_in_it(archive: Path) -> None:
         "install.sh",
         "uninstall.sh",
         "pynun.service",
+        "pynun-etcd.service",
+        "cluster_certificates.sh",
         "data_folder.py",
         "SHA256SUMS",
         "sbom.json",
@@ -58,6 +62,11 @@ def test_what_is_in_it(archive: Path) -> None:
         "docker/Dockerfile",
         "docker/compose.yaml",
         "docker/compose.tls.yaml",
+        "docker/compose.cluster.yaml",
+        "docker/etcd/Dockerfile",
+        "docker/etcd/etcd",
+        "docker/etcd/LICENSE",
+        "docker/etcd/licences/go.etcd.io/raft/v3/LICENSE",
         ".dockerignore",
     } <= set(names)
     assert any(name.startswith("docs/") for name in names)
@@ -78,6 +87,17 @@ def test_the_sums_cover_all_of_it(bundle: Path) -> None:
     assert listed.keys() == files
     for name, digest in listed.items():
         assert hashlib.sha256((bundle / name).read_bytes()).hexdigest() == digest
+
+
+def test_etcd_and_its_modules_are_in_the_list_of_parts(bundle: Path) -> None:
+    text = (bundle / "sbom.json").read_text(encoding="utf-8")
+    check_bill(text)
+    (etcd,) = [part for part in json.loads(text)["components"] if part["name"] == "etcd"]
+    assert {module["name"] for module in etcd["components"]} == {
+        path.parent.relative_to(bundle / "docker" / "etcd" / "licences").as_posix()
+        for path in (bundle / "docker" / "etcd" / "licences").rglob("LICENSE*")
+        if path.is_file()
+    }
 
 
 def test_the_same_source_gives_the_same_bundle(bundle: Path, packages: Path, tmp_path: Path) -> None:
@@ -120,7 +140,7 @@ def test_the_commands_in_the_readme_are_those_of_the_pages(archive: Path) -> Non
     assert [command for command in typed if command not in pages] == []
 
 
-@pytest.mark.parametrize("script", ["install.sh", "uninstall.sh"])
+@pytest.mark.parametrize("script", ["install.sh", "uninstall.sh", "cluster_certificates.sh"])
 def test_the_scripts_are_for_every_shell(script: str) -> None:
     if shutil.which("shellcheck") is None:
         leave_out("shellcheck is not installed (apt-get install shellcheck)")
