@@ -8,7 +8,9 @@ import json
 import os
 import random
 import re
+import shutil
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import lmdb
@@ -24,9 +26,10 @@ from pynun.storage.snapshot import snapshot
 from pynun.storage.store import LmdbStore
 from tests.backup.data import KEYS_EACH, LONG_KEY, NAMES, back_up, changed_batch, contents, make_folder, silent
 from tests.cli.command import run
+from tools.clients.server import new_folder
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 FLIPS = 300
 
@@ -36,11 +39,17 @@ def _folder(disk_folder: Path) -> Path:
     return make_folder(disk_folder / "dbs")
 
 
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """A backup that is made once: each test gets a copy of it."""
+    with new_folder() as folder:
+        back_up(make_folder(folder / "dbs"), folder / "the.backup")
+        yield folder / "the.backup"
+
+
 @pytest.fixture(name="file")
-def _file(disk_folder: Path, folder: Path) -> Path:
-    file = disk_folder / "the.backup"
-    back_up(folder, file)
-    return file
+def _file(disk_folder: Path, folder: Path, made: Path) -> Path:  # beside the folder
+    return Path(shutil.copy2(made, disk_folder))
 
 
 def refused(file: Path) -> str:

@@ -32,7 +32,7 @@ from tests.support.traces import why_no_trace
 from tests.support.watched import fill, small_disk, wait_until
 from tests.transfer.folders import Content, content
 from tools.clients.exact_clients import http_post
-from tools.clients.server import REPOSITORY, Server, clean_environment, nun_db
+from tools.clients.server import ANY_ADDRESSES, REPOSITORY, Server, clean_environment, nun_db
 from tools.clients.sessions import OK, create_database, tcp_session
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def test_a_server_s_data_file_copied_alone_is_refused_with_what_to_use(disk_fold
         " beside it, or, if you copied it from a running server, use nun-db backup and nun-db restore instead"
     )
     refusals = {
-        "start": nun_db("-u", "u", "-p", "p", "start", environment={"NUN_DBS_DIR": str(alone)}),
+        "start": nun_db("-u", "u", "-p", "p", "start", environment={"NUN_DBS_DIR": str(alone), **ANY_ADDRESSES}),
         "export": nun_db("export", "d", "-", "--data-dir", str(alone)),
         "backup": nun_db("backup", "--data-dir", str(alone), str(disk_folder / "a.backup")),
     }

@@ -155,7 +155,7 @@ def test_a_stop_does_not_wait_for_a_process_that_can_t_be_killed(
 
     async def make_and_give_up() -> float:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(backup_schedule._make, disk_folder, disk_folder / "x.backup")
+            nursery.start_soon(backup_schedule.make_in_child, disk_folder, disk_folder / "x.backup")
             while not begun.exists():  # noqa: ASYNC110 - what is waited for is in another process
                 await trio.sleep(0.01)
             began = trio.current_time()

@@ -67,14 +67,11 @@ def _run(folder: Path, *command: str, python: tuple[str, ...] = ("-m", "pynun"))
     return unsynced(calls, folder, there, NOT_DATA)
 
 
-def test_a_backup_is_on_disk(folder: Path) -> None:
-    assert _run(folder, "backup", str(folder / "new-backup")) == []
-
-
 @pytest.mark.system
 @pytest.mark.parametrize(
     "command",
     [
+        "backup {}/new-backup",
         "backup {}/backup --replace",
         "export one {}/new-export",
         "export one {}/exported --replace",

@@ -12,6 +12,18 @@ from tools.clients.server import REPOSITORY
 RUN_BY: Final = {
     "container": "tests/system/container/test_page.py",
     "compose": "tests/system/container/test_page.py",
+    "cluster-demo": "tests/system/container/test_cluster_demo.py",
+    **dict.fromkeys(
+        (
+            "cluster-certificates",
+            "cluster-install",
+            "cluster-grow",
+            "cluster-start",
+            "cluster-hand-over",
+            "cluster-ask",
+        ),
+        "tests/system/installer/test_cluster.py",
+    ),
     "original": "tests/system/container/test_page.py",
     "tutorial": "tests/system/container/test_page.py",
     "machine": "tests/system/installer/test_pages.py",
@@ -33,6 +45,10 @@ NOT_RUN: Final = {
     ("docs/export.md", "nun-db import features-copy"): "the page's commands run on folders of stopped servers;"
     " tests/transfer/test_online.py does the same with a running one",
     ("docs/export.md", "nun-db copy-db"): "as the one before",
+    (
+        "docs/ohif.md",
+        "nun-db -u user-name -p user-pwd exec - <<",
+    ): "tests/system/ohif/rooms.py gives these permissions to the viewers of its tests",
     ("docs/tutorial.md", "scripts/run watch"): "it prints what two viewers of OHIF change, which"
     " tests/system/ohif opens; the same command on other keys is run with docs/shell-and-watch.md",
 }

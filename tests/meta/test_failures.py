@@ -28,7 +28,7 @@ def test_lines_and_their_ends_are_left_out() -> None:
     assert shortened("x" * 1000, 1, 1) == f"{'x' * 400}… (1000 characters)"
 
 
-@pytest.mark.parametrize(("option", "is_short"), [("-q", True), ("-vv", False)])
+@pytest.mark.parametrize(("option", "is_short"), [("-q", True), pytest.param("-vv", False, marks=pytest.mark.system)])
 def test_a_failure_prints_a_screenful(tmp_path: Path, option: str, is_short: bool) -> None:
     (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_makereport\n")
     (tmp_path / "test_long.py").write_text(_TEST)

@@ -10,7 +10,7 @@ import pytest
 
 from pynun.server.process import logs
 from tools.clients.exact_clients import TcpClient, WebSocketClient, http_post
-from tools.clients.server import Server, nun_db
+from tools.clients.server import ANY_ADDRESSES, Server, nun_db
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,6 +102,6 @@ def test_at_the_default_level_commands_leave_no_line(new_server: Callable[..., S
 
 
 def test_another_format_is_refused() -> None:
-    done = nun_db("-u", "u", "-p", "p", "start", environment={"NUN_LOG_FORMAT": "xml"})
+    done = nun_db("-u", "u", "-p", "p", "start", environment={"NUN_LOG_FORMAT": "xml", **ANY_ADDRESSES})
     assert done.returncode == 1
     assert "NUN_LOG_FORMAT: 'xml' is not accepted; accepted: text or json" in done.stderr
