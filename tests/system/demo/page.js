@@ -261,6 +261,7 @@ const scenarios = {
 
     await first.locator('#slice').fill('7');
     await first.locator('#zoom-in').click();
+    await showsSlice(first, 7);
     const here = await view(first);
     const late = await open(browser, DESKTOP, alike);
     await shows(late, 'slice-text', await text(first, 'slice-text'));
@@ -468,6 +469,7 @@ const scenarios = {
     for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y]);
     await touch('touchEnd');
     await phone.locator('#slice-on').tap();
+    await showsSlice(phone, 13);
     const last = await view(phone);
     quiet(desktop, phone);
     return { layout, touching, start, moved, movedThere, pinched, pinchedThere, last, lastThere: await viewLike(desktop, last) };
