@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     how("--data-dir", type=Path, help="the folder, on the disk to measure, for all data; default /var/tmp")
     out = parser.add_argument_group("what comes out").add_argument
     out("--json", type=Path, metavar="FILE", help="also write all figures, of each round, as JSON")
-    out("--plot", type=Path, metavar="DIR", help="also draw what --scale gave, as SVG")
+    out("--plot", type=Path, metavar="DIR", help="also draw what --scale or --cluster gave, as SVG")
     out("--check", action="store_true", help="exit 1 when a target is not reached")
     return parser
 
@@ -201,8 +201,8 @@ def _measure(options: argparse.Namespace, plan: Plan) -> int:
     print("\n".join([f"commit {about['commit']}, {about['started']}", *heading, "", *texts]))
     if options.json:
         options.json.write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
-    if options.plot and "scale" in found:
-        print("\n".join(map(str, plots.draw(found["scale"], options.plot))))
+    if options.plot and (drawn := found.get("scale") or found.get("cluster")):
+        print("\n".join(map(str, plots.draw(drawn, options.plot))))
     return int(failed)
 
 

@@ -1,4 +1,4 @@
-"""Draws what `scripts/bench --scale` wrote with --json, as one SVG file for each section.
+"""Draws what `scripts/bench --scale` or `--cluster` wrote with --json, as one SVG file for each section.
 
 Needs matplotlib, which is neither a dependency of the server nor of its tests. So that any Python that has it can draw
 (`PYTHONPATH=scripts python3 -m tools.benchmark.plots FILE… DIR`), nothing else of the benchmark is imported here.
@@ -29,6 +29,7 @@ PANELS = {
     "watches": ("bytes_per_watch", "unwatched_set_per_second watched_set_per_second"),
     "presence": ("seconds", "cpu_us_per_session"),
     "values": ("set_p50_ms get_safe_p50_ms", "set_mb_per_second get_safe_mb_per_second"),
+    "cluster-fan-out": ("owner_cpu_us_per_event",),
     "databases": ("create_p50_ms create_p99_ms", "use_p50_ms use_all_p50_ms", "rss_anon_mib rss_anon_restarted_mib"),
 }  # fmt: skip
 """The figures of each section that share a panel, over the section's size (the first figure of a point)."""
@@ -89,7 +90,7 @@ def _draw_section(pyplot: Any, panels: tuple[str, ...], points: list[dict[str, A
                 label = name.replace("_", " ") + (f", {durability}" if len(durabilities) > 1 else "")
                 axes.plot([one[size] for one in known], [one[name] for one in known], style, markersize=4, label=label)
         drawn = [point[name] for point in points for name in panel.split() if name in point]
-        axes.set(xlabel=size.replace("_", " "), xscale="log")
+        axes.set(xlabel=size.replace("_", " "), xscale="linear" if isinstance(points[0][size], str) else "log")
         if min(drawn) > 0 and max(drawn) / min(drawn) > _LOG_RANGE:
             axes.set_yscale("log")
         else:
@@ -104,7 +105,8 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: PYTHONPATH=scripts python3 -m tools.benchmark.plots FILE… DIR")
     *files, folder = map(Path, arguments)
     try:
-        read = [json.loads(file.read_text(encoding="utf-8")).get("scale", []) for file in files]
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        read = [one.get("scale") or one.get("cluster", []) for one in found]
         sections = {section["name"]: section for part in read for section in part}
         print("\n".join(map(str, draw(list(sections.values()), folder))))
     except (PlotError, OSError, ValueError) as error:
