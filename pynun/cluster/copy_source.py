@@ -42,6 +42,8 @@ class CopySource:
         self._make = make
         self._turn = trio.Lock()
         self._copy: BinaryIO | None = None
+        self.sent = 0
+        """Copies that arrived."""
         self._until = 0.0
 
     async def run(self) -> None:
@@ -65,6 +67,7 @@ class CopySource:
                     copy = await self._have_one()
                     signs.cancel()
                     if await _send(connected, copy):
+                        self.sent += 1
                         self._drop()
                 except OSError as error:
                     gone = error

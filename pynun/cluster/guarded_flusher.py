@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import trio
 
     from pynun.engine.overlay import View
+    from pynun.transports.counters import Counters
 
 
 class GuardedFlusher(Flusher):
@@ -21,9 +22,11 @@ class GuardedFlusher(Flusher):
 
     __slots__ = ("_is_owner",)
 
-    def __init__(self, view: View, nursery: trio.Nursery, is_owner: Callable[[], bool]) -> None:
-        """`is_owner` reads the clock."""
-        super().__init__(view, nursery)
+    def __init__(
+        self, view: View, nursery: trio.Nursery, is_owner: Callable[[], bool], counters: Counters | None = None
+    ) -> None:
+        """`is_owner` reads the clock; `counters` are those of `Flusher`."""
+        super().__init__(view, nursery, counters)
         self._is_owner = is_owner
 
     def may_send(self) -> bool:

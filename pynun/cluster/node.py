@@ -5,9 +5,7 @@ The nursery of `run` has everything that asks etcd. Either the follower writes t
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,13 +21,14 @@ from pynun.cluster.etcd.errors import NOT_FOUND, EtcdError, UnreachableError
 from pynun.cluster.etcd.gateway import grant, renew, revoke
 from pynun.cluster.follower import Follower
 from pynun.cluster.keys import Owner
-from pynun.cluster.link import LIFE, Hello, dial, is_refused
+from pynun.cluster.owner_watch import OwnerWatch
 from pynun.cluster.presence import SIGN_SECONDS, Presence
+from pynun.cluster.progress import Progress
 from pynun.cluster.replicated_store import OwnershipLostError, ReplicatedStore
 from pynun.cluster.transactions import campaign, judge_campaign, name_successor
 from pynun.cluster.trimming import Trimmer
+from pynun.histogram import Histogram
 from pynun.timestamps import steady_seconds
-from pynun.transports.sockets import receive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,11 +44,6 @@ _RETRY_SECONDS: Final = 0.3
 _TICK_SECONDS_MAX: Final = 0.5
 """The clock of the election may jump ahead of trio's, when a machine was asleep: look at least so often."""
 
-_CONNECT_SECONDS: Final = 1.0
-_REFUSALS: Final = 2
-"""After its connection has ended, the owner's process is gone if so many further ones are refused."""
-
-_REFUSAL_PAUSE_SECONDS: Final = 0.02
 _QUIET_SECONDS: Final = 3.0
 """etcd may be without an answer for so long before this node counts as not ready."""
 
@@ -114,14 +108,16 @@ class Node:
         self._is_in_term = self._is_ending_clean = self._is_stopping = False
         self._following = trio.CancelScope()
         self._owning = trio.CancelScope()
-        self._linked: tuple[Owner, trio.CancelScope] | None = None
         self._changed = trio.Event()
-        self._owner_changed = trio.Event()
+        self._owner_watch = OwnerWatch(lambda: self.owner, place.tls, place.node, self._owner_gone)
         self._shown: tuple[object, ...] = ()
         self._data_failure: str | None = None
         self._answered_at = steady_seconds()
-        self._applied = self._head = 0
-        self._goal, self._goal_at = 0, math.inf  # the end of the log when this node had reached the one before
+        self._progress = Progress()
+        self.terms = self.lost_terms = 0
+        """Of which this node was owner so far; those that ended although it wanted to go on."""
+        self.accept_seconds = Histogram()
+        """How long etcd took to accept batches."""
         self.presence = Presence(place.keys, place.node, place.live_lease)
 
     # --- what others ask ---------------------------------------------------------------------------------------
@@ -143,15 +139,26 @@ class Node:
             return "no quorum: etcd does not answer"
         if self.owner is None:
             return "no node owns the data now"
-        if self._linked is None:
+        if not self._owner_watch.is_linked:
             return "the node that owns the data can't be reached"
         if self._is_late(now):
-            return f"{self._head - self._applied} batches behind"
+            return f"{self._progress.behind} batches behind"
         return None
 
     def _is_late(self, now: float) -> bool:
         """Whether this node lacks batches that it has known of for long."""
-        return self._applied < self._goal and now - self._goal_at > _QUIET_SECONDS
+        return self._progress.behind_seconds(now) > _QUIET_SECONDS
+
+    def behind(self) -> tuple[int, float]:
+        """How many batches this node knows of and lacks, and for how long; the owner lacks none."""
+        if self.term is not None:
+            return 0, 0.0
+        return self._progress.behind, self._progress.behind_seconds(steady_seconds())
+
+    @property
+    def answered_at(self) -> float:
+        """When etcd last answered, in `steady_seconds`."""
+        return self._answered_at
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -166,7 +173,7 @@ class Node:
             self._nursery.start_soon(
                 self.presence.run, self._client, self._describe, lambda: self.term is not None, self._note_answer
             )
-            self._nursery.start_soon(self._watch_owner)
+            self._nursery.start_soon(self._owner_watch.run)
             task_status.started()
             while not self._is_stopping:
                 if not self._begun:
@@ -203,11 +210,14 @@ class Node:
         """Own the engine for a term."""
         place, election = self._place, self._election
         self._is_in_term, self._is_ending_clean = True, False
+        self.terms += 1
         lost: BaseExceptionGroup[OwnershipLostError] | None = None
         _log.info("this node (%s) owns the data now (term %d, batch %d)", place.node, number, self._data.revision)
         try:
             with BlockingClient(place.members) as client, trio.CancelScope() as self._owning:
-                store = ReplicatedStore(self._data, client, place.keys, number, lambda: election.deadline)
+                store = ReplicatedStore(
+                    self._data, client, place.keys, number, lambda: election.deadline, self.accept_seconds
+                )
                 term = await self._make_term(store, self._is_owner)
                 async with trio.open_nursery() as meanwhile:
                     meanwhile.start_soon(Trimmer(self._client, place.keys, number).run)
@@ -225,6 +235,7 @@ class Node:
         finally:
             self.term = self._data_failure = None
             self._is_in_term = False
+            self.lost_terms += not self._is_ending_clean
         if lost is not None:
             self._do(election.refused(steady_seconds(), _first_text(lost)))
         self._do(election.ended(steady_seconds()))
@@ -247,12 +258,8 @@ class Node:
     def log_seen(self, applied: int, head: int) -> None:
         """See `Observer`."""
         now = steady_seconds()
-        self._applied, self._head = applied, head
-        if self._goal_at == math.inf:
-            self._goal, self._goal_at = head, now
-        if applied >= self._goal:
+        if self._progress.note(now, applied, head):
             self.has_caught_up.set()
-            self._goal, self._goal_at = head, now
         self._allow(now)
         if self._is_late(now):
             self._do(self._election.refused(now, "its own data does not get further"))
@@ -302,11 +309,11 @@ class Node:
         shown = (self.owner, self.term)
         if shown != self._shown:
             self._shown = shown
-            self._owner_changed.set()
-            self._owner_changed = trio.Event()
-            if self._linked is not None and self._linked[0] != self.owner:
-                self._linked[1].cancel()
+            self._owner_watch.note_change()
             self._on_change()
+
+    def _owner_gone(self, owner: Owner) -> None:
+        self._do(self._election.owner_gone(steady_seconds(), owner.lease))
 
     async def _grant(self, seconds: int) -> None:
         sent_at = steady_seconds()
@@ -399,47 +406,6 @@ class Node:
 
     def _note_answer(self) -> None:
         self._answered_at = steady_seconds()
-
-    async def _watch_owner(self) -> None:
-        """Hold a connection to another node that is owner, to notice at once when its process is gone."""
-        gone = 0  # the lease of such an owner, until another is seen
-        while True:
-            owner = self.owner
-            if owner is None or owner.lease == gone:
-                await self._owner_changed.wait()
-            elif await self._is_gone(owner):
-                gone = owner.lease
-                _log.warning("the process of the owner %s is gone", owner.node)
-                self._do(self._election.owner_gone(steady_seconds(), owner.lease))
-
-    async def _is_gone(self, owner: Owner) -> bool:
-        """Whether, after a connection to the owner has ended, nobody listens there any more; False at any other end."""
-        refusals = 0
-        while refusals < _REFUSALS:
-            try:
-                with trio.fail_after(_CONNECT_SECONDS):
-                    connected = await dial(owner.link, self._place.tls, Hello(LIFE, self._place.node))
-            except (OSError, trio.TooSlowError) as error:
-                if not isinstance(error, OSError) or not is_refused(error):
-                    _log.debug("the owner %s can't be reached: %s", owner.node, error)
-                    await trio.sleep(_RETRY_SECONDS)
-                    return False
-                refusals += 1
-                await trio.sleep(_REFUSAL_PAUSE_SECONDS)
-                continue
-            refusals = 0
-            with trio.CancelScope() as scope:
-                self._linked = owner, scope
-                try:
-                    with contextlib.suppress(OSError):
-                        while await receive(connected):
-                            pass
-                finally:
-                    self._linked = None
-                    connected.close()
-            if self.owner != owner:
-                return False
-        return True
 
 
 def _first_text(group: BaseExceptionGroup[OwnershipLostError]) -> str:

@@ -175,6 +175,8 @@ class Sharing:
         self.stopping = stopping
         self.absences = Absences(service.engine)
         self.remembered: dict[Member, LinkedClient] = {}
+        self.links: set[OwnerLink] = set()
+        """That there are now."""
         self._databases: dict[bytes, Database] = {}  # by the prefixes of their stored keys
         service.engine.view.on_ephemeral.append(self._note_ephemeral)
         service.flusher.nursery.start_soon(self._end_absences)
@@ -202,6 +204,7 @@ class Sharing:
         service = self.service
         _log.debug("serving the clients of node %s", node)
         link = OwnerLink(connected, self, node)
+        self.links.add(link)
         try:
             await link.serve(self.stopping)
         except* LinkRecordError as group:
@@ -211,6 +214,7 @@ class Sharing:
                 _log.exception("the link to node %s was closed after an internal error; please report this", node)
         finally:
             service.reactor.forget(connected)
+            self.links.discard(link)
             link.close()
             service.flusher.flush()
             _log.debug("the link to node %s has ended", node)

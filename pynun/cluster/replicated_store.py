@@ -12,6 +12,7 @@ from pynun.cluster import records
 from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.transactions import Verdict, append, judge_append, put_part
 from pynun.errors import MapFullError, PynunError, ReopenError, StorageError
+from pynun.histogram import Histogram
 from pynun.timestamps import steady_seconds
 
 if TYPE_CHECKING:
@@ -34,15 +35,24 @@ class ReplicatedStore:
 
     can_log_at_once = staticmethod(lambda _batch: False)
 
-    def __init__(self, data: LmdbStore, client: Caller, keys: Keys, term: int, deadline: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        data: LmdbStore,
+        client: Caller,
+        keys: Keys,
+        term: int,
+        deadline: Callable[[], float],
+        accept_seconds: Histogram | None = None,
+    ) -> None:
         """`deadline` tells until when this node may try, in `steady_seconds`; it moves. Called in the thread that
-        writes.
+        writes. `accept_seconds` counts how long etcd took.
         """
         self._data = data
         self._client = client
         self._keys = keys
         self._term = term
         self._deadline = deadline
+        self._accept_seconds = accept_seconds or Histogram()
         self._accepted = data.revision
         self._writing_since = math.inf  # to the own disk
         self.get = data.get
@@ -83,7 +93,9 @@ class ReplicatedStore:
         which the batch would count as not stored.
         """
         if self._accepted != batch.revision:
+            began = steady_seconds()
             self._have_accepted(batch, operations)
+            self._accept_seconds.observe(steady_seconds() - began)
             self._accepted = batch.revision
         try:
             with self._timed():

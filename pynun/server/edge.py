@@ -1,7 +1,7 @@
 """Clients of a node that does not own the engine: held until a node does, then served with sessions at that one.
 
 All connections to the WebSocket and the TCP port share one link to the owner. Those to the HTTP port are passed on byte
-by byte. The pages of health are this node's own.
+by byte. The pages for monitoring are this node's own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pynun.server.accepting.accept import HTTP, TCP
 from pynun.server.accepting.host_options import host_options
 from pynun.server.console.guard import AT_OWNER
 from pynun.transports.flusher import Flusher
-from pynun.transports.http.page_server import page_answer
+from pynun.transports.http.page_server import page_answer, page_asked_for
 from pynun.transports.http.responses import refuse
 from pynun.transports.service import check_peers, check_seconds
 from pynun.transports.sockets import is_machine_gone, linger, receive, send
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pynun.setting_values import Address
     from pynun.settings import Settings
     from pynun.transports.client_address import Client
+    from pynun.transports.counters import Counters
     from pynun.transports.pages import Pages
 
 _DIAL_SECONDS: Final = 2.0
@@ -53,15 +54,27 @@ class Edge:
     """The connections of clients whose sessions are at the owner."""
 
     def __init__(
-        self, settings: Settings, acceptor: Acceptor, node: str, address: Address, tls: LinkTls | None, pages: Pages
+        self,
+        settings: Settings,
+        acceptor: Acceptor,
+        counters: Counters,
+        node: str,
+        address: Address,
+        tls: LinkTls | None,
+        pages: Pages,
+        handshake_pages: Pages,
     ) -> None:
-        """`address` is that of this node's own link; `pages` are those of health."""
+        """`address` is that of this node's own link; `pages` are this node's own on the HTTP port, and
+        `handshake_pages` those on the WebSocket port.
+        """
         self._settings = settings
         self._acceptor = acceptor
+        self._counters = counters
         self._node = node
         self._own_address = address
         self._tls = tls
         self._pages = pages
+        self._handshake_pages = handshake_pages
         self._stopping = trio.Event()
         self._address: Address | None = None  # of the owner's link
         self._waiting = 0  # connections that need a link
@@ -74,8 +87,8 @@ class Edge:
         """Hold a link to the owner, and check the clients, for ever."""
         settings = self._settings
         async with trio.open_nursery() as nursery:
-            self.host = EdgeHost(Flusher(NoRevisions(), nursery), **host_options(settings))
-            self.host.handshake_pages = {**self.host.handshake_pages, **self._pages}
+            self.host = EdgeHost(Flusher(NoRevisions(), nursery, self._counters), **host_options(settings))
+            self.host.handshake_pages = {**self.host.handshake_pages, **self._handshake_pages}
             nursery.start_soon(check_peers, self.host)
             nursery.start_soon(self._check_relays)
             task_status.started()
@@ -146,24 +159,27 @@ class Edge:
 
     async def hold(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
         """Wait until there is an owner, the client asks for a page, or until the deadline. Reads nothing."""
-        is_encrypted = self._settings.tls_cert is not None
+        is_encrypted = self._settings.tls_cert is not None and connection.system_user is None
+        if is_encrypted and transport.name == HTTP.name:
+            return  # what it asks for is read first
         with trio.move_on_at(deadline) as waiting:
             self._holding.add(waiting)
             try:
                 async with trio.open_nursery() as nursery:
-                    if transport.name != TCP.name and not (is_encrypted and connection.system_user is None):
-                        nursery.start_soon(self._wait_for_page, connection, nursery.cancel_scope)
+                    if transport.name != TCP.name and not is_encrypted:
+                        pages = self._pages if transport.name == HTTP.name else self._handshake_pages
+                        nursery.start_soon(self._wait_for_page, pages, connection, nursery.cancel_scope)
                     while self._address is None:
                         await self._changed.wait()
                     nursery.cancel_scope.cancel()
             finally:
                 self._holding.discard(waiting)
 
-    async def _wait_for_page(self, connection: Connection, scope: trio.CancelScope) -> None:
+    async def _wait_for_page(self, pages: Pages, connection: Connection, scope: trio.CancelScope) -> None:
         with contextlib.suppress(OSError):
             await trio.lowlevel.wait_readable(connection.socket)
             head = connection.socket.recv(limits.HANDSHAKE_BYTES_MAX, socket.MSG_PEEK)
-            if not head or await page_answer(self._pages, head) is not None:
+            if not head or page_asked_for(pages, head) is not None:
                 scope.cancel()
 
     # --- serving -----------------------------------------------------------------------------------------------
@@ -199,7 +215,7 @@ class Edge:
         head = b""
         if not self._has_link:  # which a page does not need
             head = await self._read_head_in_time(connected)
-            if not head or await self._answer_page(connected, head):
+            if not head or await self._answer_page(self._handshake_pages, connected, head):
                 return
             if not await self._find_link(deadline):
                 await refuse(connected, 503, _NOBODY)
@@ -228,7 +244,7 @@ class Edge:
         self, deadline: float, connected: socket.socket, _host: EdgeHost, _stopping: trio.Event, client: Client
     ) -> None:
         head = await self._read_head_in_time(connected)
-        if not head or await self._answer_page(connected, head):
+        if not head or await self._answer_page(self._pages, connected, head):
             return
         owner = await self._reach_owner(Hello(RELAY, self._node, client.address, client.system_user), deadline)
         if owner is None:
@@ -248,9 +264,9 @@ class Edge:
             return await _read_head(connected)
         return b""
 
-    async def _answer_page(self, connected: socket.socket, head: bytes) -> bool:
+    async def _answer_page(self, pages: Pages, connected: socket.socket, head: bytes) -> bool:
         """Answer a request for one of this node's own pages; False if it is for something else."""
-        answer = await page_answer(self._pages, head)
+        answer = await page_answer(pages, head)
         if answer is None:
             return False
         await send(connected, answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from pynun.cluster.copy_source import CopySource
 from pynun.cluster.guarded_flusher import GuardedFlusher
 from pynun.cluster.link import COPY, LIFE, LINK, READY, welcome
 from pynun.cluster.node import Node
-from pynun.cluster.overview import AWAY
+from pynun.cluster.overview import AWAY, FOLLOWING, OWNER
 from pynun.engine.cluster import ClusterNode
 from pynun.engine.effects import VerifySecret
 from pynun.engine.key_layout import ADMIN_DATABASE, CATALOGUE, prefixes
@@ -25,7 +26,10 @@ from pynun.server.accepting.listeners import accept_all
 from pynun.server.accepting.local_listener import asks_for_websocket
 from pynun.server.backup_schedule import make_in_child
 from pynun.server.edge import Edge
+from pynun.server.monitoring.cluster_figures import ClusterFigures
 from pynun.server.term import Term
+from pynun.timestamps import time_of_day
+from pynun.transports.counters import Counters
 from pynun.transports.sockets import receive, send
 
 if TYPE_CHECKING:
@@ -61,8 +65,16 @@ class Member:
         self._node = Node(self._place, lasting.data, self._make_term, self._on_change)
         monitoring = lasting.monitoring
         place = self._place
+        self._counters = Counters()
         self._edge = Edge(
-            lasting.settings, lasting.acceptor, place.node, place.address, place.tls, monitoring.health_pages
+            lasting.settings,
+            lasting.acceptor,
+            self._counters,
+            place.node,
+            place.address,
+            place.tls,
+            monitoring.pages,
+            monitoring.health_pages,
         )
         monitoring.health.why_not_node = self._why_not_ready
         monitoring.health.node_fields = self._node_fields
@@ -79,6 +91,7 @@ class Member:
                 self._linking.start_soon(self._copies.run)
                 async with trio.open_nursery() as edging:
                     await edging.start(self._edge.run)
+                    self._lasting.monitoring.watch_edge(self._edge.host, self._figures)
                     edging.start_soon(self._check_password)
                     async with trio.open_nursery() as self._edges:
                         task_status.started()
@@ -106,6 +119,25 @@ class Member:
 
     def _node_fields(self) -> bytes:
         return b"Nun-Db-Node: %s\r\n" % json.dumps(self._node.presence.summary()).encode()
+
+    def _figures(self) -> ClusterFigures:
+        node, term = self._node, self._term
+        roles = Counter(one.role for one in node.presence.nodes)
+        batches, seconds = node.behind()
+        return ClusterFigures(
+            is_owner=term is not None,
+            nodes={role: roles[role] for role in (OWNER, FOLLOWING, AWAY)},
+            batch=self._lasting.data.revision,
+            batches_behind=batches,
+            behind_seconds=seconds,
+            etcd_answered_at=time_of_day(node.answered_at),
+            edge_clients=len(self._edge.host.sessions),
+            linked_clients={} if term is None else term.linked_clients(),
+            terms=node.terms,
+            lost_terms=node.lost_terms,
+            accept_seconds=node.accept_seconds,
+            copies=self._copies.sent,
+        )
 
     async def watch_data(self) -> None:
         """Raise TakenAwayError if the data is not in its folder any more, or DamageError: another node goes on."""
@@ -152,7 +184,7 @@ class Member:
             )
 
     async def _make_term(self, store: ReplicatedStore, is_owner: Callable[[], bool]) -> Term:
-        make_flusher = partial(GuardedFlusher, is_owner=is_owner)
+        make_flusher = partial(GuardedFlusher, is_owner=is_owner, counters=self._counters)
         term = Term(self._lasting, store, make_flusher, cluster=self, nodes=lambda: self.states)
         await term.prepare_in_cluster(self._cluster_id)
         return term

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -275,6 +276,14 @@ class Term:
         if self._sharing is None:
             self._sharing = Sharing(self.service, self._stopping)
         await self._sharing.serve(connection.socket, node)
+
+    def linked_clients(self) -> Counter[str]:
+        """How many sessions there are of clients of other nodes, by node."""
+        links = () if self._sharing is None else self._sharing.links
+        found: Counter[str] = Counter()
+        for link in links:
+            found[link.node] += len(link.clients)
+        return found
 
     def receive_console(self, connection: Connection) -> None:
         """Serve an accepted connection to the console's own address."""

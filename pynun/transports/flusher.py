@@ -39,11 +39,12 @@ class Flusher:
 
     __slots__ = ("_dirty", "counters", "nursery", "view")
 
-    def __init__(self, view: Revisions, nursery: trio.Nursery) -> None:
+    def __init__(self, view: Revisions, nursery: trio.Nursery, counters: Counters | None = None) -> None:
+        """`counters`: those of the process, if another flusher counts there too."""
         self.view = view
         self.nursery = nursery
         """Where the tasks of stalled outboxes run."""
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self._dirty: list[Flushable] = []
 
     def may_send(self) -> bool:

@@ -127,28 +127,16 @@ def summary(metrics: Metrics) -> list[str]:
     connections = "  ".join(
         f"{transport} {count(number)}" for transport, number in metrics.by("nun_db_connections", "transport").items()
     )
-    commits = total("nun_db_commit_seconds_count")
-    entries = total("nun_db_commit_entries_sum") / commits if commits else 0.0
-    refused = total("nun_db_commands_total", outcome="refused")
     return [
         _line("connections", f"{connections}; {count(total('nun_db_connections_refused_total'))} refused so far"),
-        _line("sessions", f"{count(total('nun_db_sessions'))}, {count(total('nun_db_watches'))} keys watched"),
-        _line(
-            "commands",
-            f"{count(total('nun_db_commands_total'))}, of which {count(refused)} refused;"
-            f" {count(total('nun_db_failed_logins_total'))} failed logins",
-        ),
+        *(_engine(metrics) if has_engine(metrics) else [_line("sessions", at_owner(metrics))]),
         _line(
             "slow clients",
             f"{count(total('nun_db_stalled_clients'))}, {size(total('nun_db_outbox_bytes'))} wait;"
             f" {count(total('nun_db_conflated_events_total'))} events conflated,"
             f" {count(total('nun_db_dropped_sessions_total'))} sessions dropped",
         ),
-        _line(
-            "commits",
-            f"{count(commits)} of {entries:.1f} keys in {_mean(metrics, 'commit')} on average;"
-            f" {count(total('nun_db_commit_failures_total'))} failed",
-        ),
+        *(_commits(metrics) if has_engine(metrics) else []),
         _line(
             "mean times",
             f"turn {_mean(metrics, 'turn')}, HTTP {_mean(metrics, 'http_request')},"
@@ -167,6 +155,42 @@ def summary(metrics: Metrics) -> list[str]:
             f" {duration(total('process_cpu_seconds_total'))} CPU, {count(total('process_open_fds'))} of"
             f" {count(total('process_max_fds'))} files",
         ),
+    ]
+
+
+def has_engine(metrics: Metrics) -> bool:
+    """Whether the server runs the commands itself; a node of a cluster that follows does not."""
+    return "nun_db_commands_total" in metrics.samples
+
+
+def at_owner(metrics: Metrics) -> str:
+    """What stands in the place of sessions then."""
+    return f"{count(metrics.total('nun_db_cluster_edge_clients'))} at the node that owns the data"
+
+
+def _engine(metrics: Metrics) -> list[str]:
+    total = metrics.total
+    refused = total("nun_db_commands_total", outcome="refused")
+    return [
+        _line("sessions", f"{count(total('nun_db_sessions'))}, {count(total('nun_db_watches'))} keys watched"),
+        _line(
+            "commands",
+            f"{count(total('nun_db_commands_total'))}, of which {count(refused)} refused;"
+            f" {count(total('nun_db_failed_logins_total'))} failed logins",
+        ),
+    ]
+
+
+def _commits(metrics: Metrics) -> list[str]:
+    total = metrics.total
+    commits = total("nun_db_commit_seconds_count")
+    entries = total("nun_db_commit_entries_sum") / commits if commits else 0.0
+    return [
+        _line(
+            "commits",
+            f"{count(commits)} of {entries:.1f} keys in {_mean(metrics, 'commit')} on average;"
+            f" {count(total('nun_db_commit_failures_total'))} failed",
+        )
     ]
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
-from pynun.cli.commands.status import database_lines, keys_of
+from pynun.cli.commands.status import at_owner, database_lines, has_engine, keys_of
 from pynun.cli.errors import NoConnectionError, UsageError
 from pynun.cli.output.escape import printable
 from pynun.cli.output.numbers import count, duration, rate, size
@@ -123,12 +123,13 @@ def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[s
     connections = "  ".join(
         f"{transport} {count(number)}" for transport, number in metrics.by("nun_db_connections", "transport").items()
     )
-    lines = [
-        f"nun-db {metrics.label('nun_db_build_info', 'version')} at {url}   {time.strftime('%H:%M:%S')}   q quits",
-        state,
-        "",
-        f"connections  {connections}   sessions {count(total('nun_db_sessions'))}"
-        f"   watches {count(total('nun_db_watches'))}",
+    is_engine = has_engine(metrics)
+    sessions = (
+        f"sessions {count(total('nun_db_sessions'))}   watches {count(total('nun_db_watches'))}"
+        if is_engine
+        else f"sessions {at_owner(metrics)}"
+    )
+    commands = [
         f"commands/s   {rate(a_second('nun_db_commands_total'))}"
         f"   refused {rate(a_second('nun_db_commands_total', outcome='refused'))}"
         f"   failed logins {rate(a_second('nun_db_failed_logins_total'))}"
@@ -136,6 +137,18 @@ def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[s
         f"commits/s    {rate(a_second('nun_db_commit_seconds_count'))}"
         f"   keys/s {rate(a_second('nun_db_commit_entries_sum'))}   time {mean('nun_db_commit_seconds')}"
         f"   to disk {mean('nun_db_durable_seconds')}   waiting {count(total('nun_db_commit_queue_entries'))}",
+    ]
+    busiest = [
+        f"{'command':<24} {'a second':>10} {'so far':>15}",
+        *_command_lines(before.metrics, metrics, seconds),
+        "",
+    ]
+    lines = [
+        f"nun-db {metrics.label('nun_db_build_info', 'version')} at {url}   {time.strftime('%H:%M:%S')}   q quits",
+        state,
+        "",
+        f"connections  {connections}   {sessions}",
+        *(commands if is_engine else []),
         f"clients      waiting {size(total('nun_db_outbox_bytes'))}"
         f"   slow {count(total('nun_db_stalled_clients'))}"
         f"   conflated/s {rate(a_second('nun_db_conflated_events_total'))}"
@@ -145,9 +158,7 @@ def screen(url: str, before: Look, now: Look, trouble: str, rows: int) -> list[s
         f"data         {keys_of(metrics)}   file {size(total('nun_db_data_file_bytes'))}"
         f"   free {size(total('nun_db_disk_free_bytes'))} of {size(total('nun_db_disk_bytes'))}",
         "",
-        f"{'command':<24} {'a second':>10} {'so far':>15}",
-        *_command_lines(before.metrics, metrics, seconds),
-        "",
+        *(busiest if is_engine else []),
     ]
     return lines + database_lines(metrics, max(1, rows - 3 - len(lines)))
 

@@ -23,16 +23,17 @@ from pynun.transports.http.page_server import serve_pages
 from pynun.transports.pages import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pynun.server.accepting.listeners import Connection, SocketListener
     from pynun.server.accepting.tls import Certificate
     from pynun.server.login.passwords import Passwords
+    from pynun.server.monitoring.cluster_figures import ClusterFigures
     from pynun.server.monitoring.metrics import Metrics
     from pynun.settings import Settings
     from pynun.storage.store import LmdbStore
     from pynun.transports.pages import Pages
-    from pynun.transports.service import Service
+    from pynun.transports.service import ConnectionHost, Service
 
 _log = logging.getLogger("nun_db")
 
@@ -58,6 +59,7 @@ class Monitoring:
         self.loop_delay_seconds = Histogram()
         self.backups = BackupFigures()
         self._service: Service | None = None
+        self._edge: tuple[ConnectionHost, Callable[[], ClusterFigures]] | None = None
         self._metrics: Metrics | None = None
         self.health = Health(settings.data_dir)
         ready = self.health.page
@@ -74,13 +76,17 @@ class Monitoring:
 
     def watch(self, service: Service) -> None:
         """Start measuring: the server has its data."""
-        self._service, self._metrics = service, None
+        self._service = service
         service.pages, service.admin_pages = {**service.pages, **self.pages}, self._admin_pages
         service.handshake_pages = {**service.handshake_pages, **self.health_pages}
 
     def rest(self) -> None:
         """No clients are served by this process any more, for now."""
-        self._service = self._metrics = self.health.committer = None
+        self._service = self.health.committer = None
+
+    def watch_edge(self, host: ConnectionHost, figures: Callable[[], ClusterFigures]) -> None:
+        """Of a node of a cluster: what serves clients whose sessions are at the owner, and what else to tell."""
+        self._edge = host, figures
 
     async def run(self) -> None:
         """Measure the loop's delay and the databases, until cancelled."""
@@ -98,29 +104,31 @@ class Monitoring:
             await trio.serve_listeners(handler, [listener], handler_nursery=nursery)
 
     async def _metrics_page(self, *, with_names: bool) -> Page:
-        service = self._service
-        if service is None or self.health.committer is None:
+        if self._edge is None and (self._service is None or self.health.committer is None):
             return _NOT_YET
         if self._metrics is None:
-            self._metrics = await trio.to_thread.run_sync(self._make_metrics, service)
+            self._metrics = await trio.to_thread.run_sync(self._make_metrics)
         return await self._metrics.page(self.health, with_names=with_names)
 
-    def _make_metrics(self, service: Service) -> Metrics:
+    def _make_metrics(self) -> Metrics:
         """Import the library at the first scrape, in a thread: unmonitored servers save its memory."""
         from pynun.server.monitoring.metrics import Metrics, Sources
 
-        assert self.health.committer is not None
-        return Metrics(
-            Sources(
+        def sources() -> Sources:
+            edge, figures = self._edge or (None, None)
+            return Sources(
                 self._store,
-                self.health.committer,
-                service,
                 self._passwords,
                 self._sizes,
                 self.loop_delay_seconds,
                 self.backups,
+                [host for host in (self._service, edge) if host is not None],
+                self._service,
+                self.health.committer,
+                None if figures is None else figures(),
             )
-        )
+
+        return Metrics(self._sizes, sources)
 
     async def _handle(self, certificate: Certificate | None, connection: Connection) -> None:
         if self._connections >= limits.MONITORS_MAX:

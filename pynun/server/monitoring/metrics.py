@@ -7,13 +7,14 @@ Only the administrator sees the names of databases; without a login all count as
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import math
 import os
 import platform
 import shutil
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -32,21 +33,23 @@ from pynun.transports.tcp.lines import LineOutbox
 from pynun.transports.websocket.frames import FrameOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from prometheus_client.core import Metric
 
     from pynun.commit.committer import Committer
+    from pynun.engine.engine import Engine
     from pynun.engine.overlay import Batch
     from pynun.histogram import Histogram
     from pynun.server.backup_schedule import BackupFigures
     from pynun.server.login.passwords import Passwords
+    from pynun.server.monitoring.cluster_figures import ClusterFigures
     from pynun.server.monitoring.database_sizes import DatabaseSizes
     from pynun.server.monitoring.health import Health
     from pynun.storage.store import LmdbStore
     from pynun.transports.outbox import Outbox
-    from pynun.transports.service import Service
+    from pynun.transports.service import ConnectionHost, Service
 
 CONTENT_TYPE: Final = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -59,19 +62,30 @@ UNKNOWN_COMMAND: Final = "unknown"
 _PAUSES: Final = 5
 """A pause after each page: this many times as long as making the page blocked the loop."""
 
+_Source = TypeVar("_Source")
+
 _TRANSPORT_OF: Final = {FrameOutbox: "websocket", LineOutbox: "tcp", ResultsOutbox: "http"}
 
 
 class Sources(NamedTuple):
-    """The parts of the server that metrics are read from."""
+    """The parts of the server that metrics are read from, as they are now."""
 
     store: LmdbStore
-    committer: Committer
-    service: Service
     passwords: Passwords
     sizes: DatabaseSizes
     loop_delay_seconds: Histogram
     backups: BackupFigures
+    hosts: Sequence[ConnectionHost]
+    """What serves clients, at least one. They count together."""
+    service: Service | None
+    """The one of them that has the engine, while this process decides about the data."""
+    committer: Committer | None
+    cluster: ClusterFigures | None
+    """Of a node of a cluster."""
+
+
+class _AbsentError(Exception):
+    """This process has nothing now that the metric tells of: it is left out."""
 
 
 class System(NamedTuple):
@@ -99,17 +113,29 @@ class _Reading(Collector):
     """The values of one page: the sources, and values that several metrics share."""
 
     def __init__(self, sources: Sources, system: System, serving_since: float, *, with_names: bool) -> None:
+        self._sources = sources
         self.system = system
         self.serving_since = serving_since
-        self.store, self.committer, self.service, self.passwords, self.sizes, self.loop_delay_seconds, self.backups = (
-            sources
-        )
-        self.commands = self.service.engine.counters
-        self.counters = self.service.counters
+        self.store, self.passwords, self.sizes, self.loop_delay_seconds, self.backups, self.hosts, *_ = sources
+        self.counters = self.hosts[0].counters
         self._names_max = limits.METRICS_DATABASES_MAX if with_names else 0
 
     def collect(self) -> Iterator[Metric]:
-        return (row.metric(self) for row in _METRICS)
+        for row in (*_METRICS, *CLUSTER_METRICS):
+            with contextlib.suppress(_AbsentError):
+                yield row.metric(self)
+
+    @property
+    def engine(self) -> Engine:
+        return _present(self._sources.service).engine
+
+    @property
+    def committer(self) -> Committer:
+        return _present(self._sources.committer)
+
+    @property
+    def cluster(self) -> ClusterFigures:
+        return _present(self._sources.cluster)
 
     def _named(self, sizes: Mapping[str, int]) -> list[str]:
         """The names of the largest databases, sorted; each gets its own series."""
@@ -118,24 +144,25 @@ class _Reading(Collector):
     @cached_property
     def batches(self) -> list[Batch]:
         """The changes that are not on disk."""
-        view = self.service.engine.view
+        view = self.engine.view
         return [batch for batch in (view.batch, view.writing) if batch is not None]
 
     @cached_property
     def outboxes(self) -> list[Outbox]:
         """Of all WebSocket and TCP sessions."""
-        return [peer.outbox for peer in self.service.peers]
+        return [peer.outbox for host in self.hosts for peer in host.peers]
 
     def answered(self) -> Iterator[tuple[tuple[str, str], int]]:
         """By name and outcome."""
+        counters = self.engine.counters
         for row in COMMANDS:
-            yield (row.name, "ok"), self.commands.done[row.place]
-            yield (row.name, "refused"), self.commands.refused[row.place]
-        yield (UNKNOWN_COMMAND, "refused"), self.commands.unknown
+            yield (row.name, "ok"), counters.done[row.place]
+            yield (row.name, "refused"), counters.refused[row.place]
+        yield (UNKNOWN_COMMAND, "refused"), counters.unknown
 
     def sessions(self) -> Iterable[tuple[tuple[str, str], int]]:
         """By database and transport."""
-        databases = self.service.engine.databases_in_use()
+        databases = self.engine.databases_in_use()
         named = self._named({database.name: len(database.sessions) for database in databases})
         numbers = {(name, transport): 0 for name in (*named, OTHER_DATABASES) for transport in TRANSPORTS}
         for database in databases:
@@ -148,7 +175,7 @@ class _Reading(Collector):
 
     def watches(self) -> int:
         """Of all sessions."""
-        databases = self.service.engine.databases_in_use()
+        databases = self.engine.databases_in_use()
         return sum(len(session.watches) for database in databases for session in database.sessions)
 
     @cached_property
@@ -161,7 +188,13 @@ class _Reading(Collector):
         return {**{name: sizes[name] for name in named}, OTHER_DATABASES: rest}
 
 
-class _Row(NamedTuple):
+def _present(source: _Source | None) -> _Source:
+    if source is None:
+        raise _AbsentError
+    return source
+
+
+class Row(NamedTuple):
     """One metric."""
 
     family: type[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]
@@ -185,16 +218,16 @@ class _Row(NamedTuple):
         return family
 
 
-def _counter(name: str, help: str, get: Callable[[_Reading], Any], *labels: str) -> _Row:
-    return _Row(CounterMetricFamily, name, help, get, labels)
+def _counter(name: str, help: str, get: Callable[[_Reading], Any], *labels: str) -> Row:
+    return Row(CounterMetricFamily, name, help, get, labels)
 
 
-def _gauge(name: str, help: str, get: Callable[[_Reading], Any], *labels: str) -> _Row:
-    return _Row(GaugeMetricFamily, name, help, get, labels)
+def _gauge(name: str, help: str, get: Callable[[_Reading], Any], *labels: str) -> Row:
+    return Row(GaugeMetricFamily, name, help, get, labels)
 
 
-def _histogram(name: str, help: str, get: Callable[[_Reading], Histogram]) -> _Row:
-    return _Row(HistogramMetricFamily, name, help, get, ())
+def _histogram(name: str, help: str, get: Callable[[_Reading], Histogram]) -> Row:
+    return Row(HistogramMetricFamily, name, help, get, ())
 
 
 # fmt: off
@@ -219,7 +252,7 @@ _METRICS: Final = (
     _counter("nun_db_commands", "Answered commands, by name and outcome (ok, or refused with an error). Everything"
         f" that is not a command counts as '{UNKNOWN_COMMAND}'.", lambda now: now.answered(), "command", "outcome"),
     _counter("nun_db_failed_logins", "Wrong passwords and tokens: admin (auth), database (use-db).",
-        lambda now: now.commands.failed_logins.items(), "kind"),
+        lambda now: now.engine.counters.failed_logins.items(), "kind"),
     _counter("nun_db_http_answers", "Responses on the HTTP port, by status.",
         lambda now: [(str(status), number) for status, number in sorted(now.counters.http_answers.items())], "status"),
     _histogram("nun_db_turn_seconds", "Duration of a turn: the server reads what arrived, runs the commands and sends"
@@ -260,7 +293,7 @@ _METRICS: Final = (
     _gauge("nun_db_stalled_clients", "Clients that currently read more slowly than the server sends.",
         lambda now: sum(outbox.is_stalled for outbox in now.outboxes)),
     _gauge("nun_db_unfinished_input_bytes", "Memory for messages and requests that are incomplete or wait"
-        " (NUN_MAX_UNFINISHED_SIZE).", lambda now: now.service.input_budget.bytes),
+        " (NUN_MAX_UNFINISHED_SIZE).", lambda now: sum(host.input_budget.bytes for host in now.hosts)),
     _counter("nun_db_conflated_events", "Events replaced by a newer one of the same key before a slow client read"
         " them.", lambda now: now.counters.conflated_events),
     _counter("nun_db_dropped_sessions", "Sessions that the server ended, by reason: slow_reader (read too slowly),"
@@ -288,13 +321,40 @@ _METRICS: Final = (
         " started; 0 without a backup or a schedule.", lambda now: now.backups.newest_at),
     _counter("nun_db_backup_failures", "Failed attempts to make a scheduled backup.", lambda now: now.backups.failures),
 )
+
+CLUSTER_METRICS: Final = (
+    _gauge("nun_db_cluster_owner", "1 if this node owns the data, else 0.", lambda now: int(now.cluster.is_owner)),
+    _gauge("nun_db_cluster_nodes", "Nodes that were ever part of the cluster, by what they are: owner, following, away"
+        " (no sign of life).", lambda now: now.cluster.nodes.items(), "role"),
+    _gauge("nun_db_cluster_batch", "Number of the newest batch of changes in this node's data, the same at all nodes.",
+        lambda now: now.cluster.batch),
+    _gauge("nun_db_cluster_batches_behind", "Batches that this node knows of and has not got in its data.",
+        lambda now: now.cluster.batches_behind),
+    _gauge("nun_db_cluster_behind_seconds", "For how long it has known of some of these; 0 if it is not behind.",
+        lambda now: now.cluster.behind_seconds),
+    _gauge("nun_db_cluster_etcd_answered_timestamp_seconds", "When etcd last answered this node.",
+        lambda now: now.cluster.etcd_answered_at),
+    _gauge("nun_db_cluster_edge_clients", "WebSocket and TCP clients of this node whose sessions are at the owner.",
+        lambda now: now.cluster.edge_clients),
+    _gauge("nun_db_cluster_linked_clients", "At the owner: sessions of clients of other nodes, by node.",
+        lambda now: now.cluster.linked_clients.items(), "node"),
+    _counter("nun_db_cluster_terms", "How often this node became owner.", lambda now: now.cluster.terms),
+    _counter("nun_db_cluster_lost_terms", "How often this node ceased to be owner without wanting to: its lease ended,"
+        " etcd refused a change, its disk failed. Its clients were disconnected.", lambda now: now.cluster.lost_terms),
+    _histogram("nun_db_cluster_accept_seconds", "Duration until etcd accepted a batch of changes, repeated tries"
+        " included. nun_db_commit_seconds has this time and that of the own disk.",
+        lambda now: now.cluster.accept_seconds),
+    _counter("nun_db_cluster_copies", "Copies of its data that this node has sent to others.",
+        lambda now: now.cluster.copies),
+)
 # fmt: on
 
 
 class Metrics:
     """The metrics of one server."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sizes: DatabaseSizes, sources: Callable[[], Sources]) -> None:
+        self._sizes = sizes
         self._sources = sources
         self._turn = trio.Lock()
         self._pages: dict[bool, tuple[float, Page]] = {}
@@ -306,19 +366,19 @@ class Metrics:
 
         Requests that arrive before the next page is started share that page, so frequent requests cost little.
         """
-        await self._sources.sizes.want()
+        await self._sizes.want()
         asked_at = trio.current_time()
         async with self._turn:
             begun_at, page = self._pages.get(with_names, (-math.inf, Page(503, b"")))
             if begun_at < asked_at:
                 await trio.sleep_until(self._rested_at)
                 begun_at = trio.current_time()
-                folder = self._sources.store.folder
+                folder = self._sources().store.folder
                 reason = await health.reason()
                 system = await health.disk.ask(ask_system, folder, reason) or System(reason)
                 began = trio.current_time()
                 registry = CollectorRegistry(auto_describe=False)
-                registry.register(_Reading(self._sources, system, health.serving_since, with_names=with_names))
+                registry.register(_Reading(self._sources(), system, health.serving_since, with_names=with_names))
                 ProcessCollector(registry=registry)  # a new one each time: it keeps the clock of its start
                 page = Page(200, generate_latest(registry), CONTENT_TYPE)
                 ended = trio.current_time()

@@ -86,10 +86,17 @@ async def page_answer(pages: Pages, head: bytes) -> bytes | None:
     """The response to a request for a page, the last on its connection; None for other requests and any WebSocket
     handshake.
     """
-    method, _, rest = head.partition(b" ")
-    make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
-    if make_page is None or ASKS_FOR_WEBSOCKET.search(head):
+    make_page = page_asked_for(pages, head)
+    if make_page is None:
         return None
     tags = _TAGS.search(head)
     headers = () if tags is None else ((IF_NONE_MATCH, tags[1]),)
-    return page_response(await make_page(), Request(b"", False, False, is_bodiless=method == b"HEAD", headers=headers))
+    is_bodiless = head.startswith(b"HEAD ")
+    return page_response(await make_page(), Request(b"", False, False, is_bodiless=is_bodiless, headers=headers))
+
+
+def page_asked_for(pages: Pages, head: bytes) -> Callable[[], Awaitable[Page]] | None:
+    """What makes the page that a request asks for; None as for `page_answer`."""
+    method, _, rest = head.partition(b" ")
+    make_page = pages.get(path_of(rest.partition(b" ")[0])) if method in (b"GET", b"HEAD") else None
+    return None if ASKS_FOR_WEBSOCKET.search(head) else make_page

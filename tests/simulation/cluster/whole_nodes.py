@@ -19,7 +19,7 @@ import trio
 import trio.testing
 from trio._core import _run as trio_run
 
-from pynun.cluster import follower, joining, node, records, trimming
+from pynun.cluster import follower, joining, node, owner_watch, records, trimming
 from pynun.cluster.etcd import gateway
 from pynun.cluster.etcd.blocking_client import TRY_SECONDS
 from pynun.cluster.etcd.client import SILENCE_SECONDS
@@ -447,8 +447,8 @@ def _in_the_world(world: World) -> Iterator[None]:
             (node, "Client", LoopClient),
             (node, "BlockingClient", ThreadClient),
             (node, "steady_seconds", world.time),
-            (node, "dial", world.dial),
-            (node, "receive", world.receive),
+            (owner_watch, "dial", world.dial),
+            (owner_watch, "receive", world.receive),
             (random, "random", world.random.random),
             (follower, "WriterThread", Writer),
             (trimming, "KEEP_SECONDS", KEEP_SECONDS),
