@@ -119,12 +119,12 @@ class Follower:
         assert owner is not None
         assert head is not None
         if head.first is None:
-            raise StartError("etcd lost the data of this cluster: docs/cluster.md says what to do")
+            raise StartError("etcd lost the data of this cluster: docs/cluster-operation.md says what to do")
         newest = decode_number(head.first.value)
         if applied > newest:
             raise StartError(
                 f"this node's data has batch {applied}, and the log in etcd ends at {newest}: etcd lost"
-                " data, or was set back; docs/cluster.md says what to do"
+                " data, or was set back; docs/cluster-operation.md says what to do"
             )
         self._note_owner(owner.first, answer.revision)
         self._note_head(newest)

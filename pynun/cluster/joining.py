@@ -73,7 +73,7 @@ class PatientCaller:
                     self._is_told = True
                     _log.warning("waiting for etcd: %s", error)
             except EtcdError as error:
-                raise StartError(f"{error}; see NUN_ETCD and docs/cluster.md") from None
+                raise StartError(f"{error}; see NUN_ETCD and docs/cluster-setup.md") from None
             self.pause(_PAUSE_SECONDS)
 
 
@@ -92,24 +92,24 @@ def enter(data: LmdbStore, caller: PatientCaller, keys: Keys) -> str:
     if state.id is None:
         if note is not None:
             raise StartError(
-                f"etcd has nothing of the cluster that the data in {folder} belongs to. Is NUN_ETCD right, and"
-                " NUN_CLUSTER_NAME? If etcd lost its data, see docs/cluster.md"
+                f"etcd has nothing of the cluster that the data in {folder} belongs to (it has batch {data.revision})."
+                " Is NUN_ETCD right, and NUN_CLUSTER_NAME? If etcd lost its data, see docs/cluster-operation.md"
             )
         if data.revision:
             raise StartError(
                 f"{folder} has the data of a single node: to begin a cluster with it, run nun-db cluster init once"
-                " (docs/cluster.md)"
+                " (docs/cluster-setup.md)"
             )
         state = make(caller, keys, uuid.uuid4().hex, 0)
     elif note != state.id and (note is not None or data.revision):
         raise StartError(
             f"the data in {folder} is not that of the cluster in etcd: give this node an empty folder, or a backup of"
-            " another node (docs/cluster.md)"
+            " another node (docs/cluster-operation.md)"
         )
     if data.revision > state.head:
         raise StartError(
             f"the data in {folder} has batch {data.revision}, and the log in etcd ends at {state.head}: etcd lost data,"
-            " or was set back; docs/cluster.md says what to do"
+            " or was set back; docs/cluster-operation.md says what to do"
         )
     assert state.id is not None
     return state.id
@@ -185,14 +185,12 @@ def begin_cluster(data: LmdbStore, caller: PatientCaller, keys: Keys) -> Cluster
     Raises StartError if etcd has a cluster of that name, and StorageError.
     """
     state = read_state(caller, keys)
-    note = cluster_of(data)
-    if note is None and state.id is None:
+    if state.id is None:
+        # A new id, even if the data has one: nodes with changes that this data lacks must not follow the new log.
         note = uuid.uuid4().hex
         write_note(data, note)
-    if state.id is None:
-        assert note is not None
         state = make(caller, keys, note, data.revision)
-    if state.id != note:
+    if state.id != cluster_of(data):
         raise StartError(
             "etcd has a cluster of this name already: choose another with NUN_CLUSTER_NAME, or start this node with an"
             " empty folder to join that"

@@ -108,7 +108,7 @@ def _check_etcd(members: Members, lease_seconds: int, pause: Callable[[float], N
                 is_told = True
                 _log.warning("waiting for etcd: %s", error)
         except EtcdError as error:
-            raise StartError(f"{error}; see NUN_ETCD and docs/cluster.md") from None
+            raise StartError(f"{error}; see NUN_ETCD and docs/cluster-setup.md") from None
         else:
             return
         pause(_PAUSE_SECONDS)

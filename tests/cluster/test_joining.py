@@ -111,7 +111,24 @@ def test_init_that_failed_half_way_is_run_again(data: LmdbStore, etcd: _Etcd) ->
     write(data)
     state = begin_cluster(data, etcd.caller, KEYS)
     etcd.call(transaction((), (Delete(KEYS.id), Delete(KEYS.head))))  # as if it had ended after the note
-    assert begin_cluster(data, etcd.caller, KEYS) == state
+    again = begin_cluster(data, etcd.caller, KEYS)
+    assert again == ClusterState(cluster_of(data), data.revision)
+    assert again.id != state.id
+
+
+def test_a_cluster_that_begins_anew_refuses_data_from_before(data: LmdbStore, etcd: _Etcd, disk_folder: Path) -> None:
+    """Such a node may have changes that the new log lacks, and the log may be longer than its data by now."""
+    write(data)
+    begin_cluster(data, etcd.caller, KEYS)
+    with contextlib.closing(LmdbStore(disk_folder / "other")) as other:
+        note = cluster_of(data)
+        assert note is not None
+        write(other, {CLUSTER: Entry(0, note)})
+        etcd.call(transaction((), (Delete(KEYS.prefix, KEYS.end),)))
+        state = begin_cluster(data, etcd.caller, KEYS)
+        etcd.call(put(KEYS.head, b"%d" % (state.head + 100)))
+        assert "is not that of the cluster in etcd" in refused(other, etcd)
+        assert enter(data, etcd.caller, KEYS) == state.id
 
 
 def test_init_does_not_replace_a_cluster(data: LmdbStore, etcd: _Etcd, disk_folder: Path) -> None:

@@ -31,7 +31,7 @@ _ANSWER_SECONDS = 10.0
 """How long etcd is waited for."""
 
 _LOOK_SECONDS = 0.1
-_NO_ETCD = "NUN_ETCD is not set: it names the etcd of the cluster (docs/cluster.md)"
+_NO_ETCD = "NUN_ETCD is not set: it names the etcd of the cluster (docs/cluster-setup.md)"
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
