@@ -21,7 +21,7 @@ from pynun.cluster.etcd.errors import EtcdError, UnreachableError
 from pynun.cluster.etcd.gateway import Range, read, transaction
 from pynun.cluster.joining import keep_name
 from pynun.cluster.keys import decode_number, decode_owner
-from pynun.cluster.link import COPY, Hello, dial
+from pynun.cluster.link import COPY, Hello, dial, why_unreached
 from pynun.errors import BackupError, StartError
 from pynun.stop_signals import Stopped
 from pynun.storage.environment import KEPT_GLOB
@@ -86,8 +86,10 @@ async def receive_copy(
             await send(connected, b"\n")
     except BaseException as error:
         path.unlink(missing_ok=True)
-        if isinstance(error, OSError | trio.TooSlowError | KeyError | ValueError):
-            raise CopyError(str(error) or "the other node sends nothing") from None
+        if isinstance(error, OSError | trio.TooSlowError):
+            raise CopyError(f"{address}: {why_unreached(error)}") from None
+        if isinstance(error, KeyError | ValueError):
+            raise CopyError(str(error)) from None
         raise
     return path
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
+from pynun.cluster.etcd.errors import reason
 from pynun.errors import SettingsError
 from pynun.transports.sockets import complete_handshake, receive, send
 
@@ -35,11 +36,27 @@ COPY: Final = "copy"
 
 READY: Final = b"ok\n"
 
+NO_TLS: Final = b"no TLS here\n"
+"""Shows a node that begins with TLS that this one uses none."""
+
 _LINE_BYTES_MAX: Final = 4096
+_TLS_ALERT: Final = b"\x15\x03"
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""How TLS answers what is none, and how it begins (RFC 8446 section 5.1)."""
+
+_PLAIN_REASONS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""OpenSSL's, of different versions."""
 
 
 class LinkError(OSError):
     """The other end is no node of this version, or does not do what it is asked for."""
+
+
+class MismatchError(LinkError):
+    """One end uses TLS and the other does not."""
+
+    def __init__(self, speaks: str) -> None:
+        super().__init__(f"it speaks {speaks}: NUN_CLUSTER_PLAIN must be the same at all nodes")
 
 
 class Hello(NamedTuple):
@@ -124,6 +141,26 @@ def is_refused(error: OSError) -> bool:
     return isinstance(cause, ConnectionRefusedError)
 
 
+def tls_trouble(error: BaseException) -> str | None:
+    """What is wrong with a certificate, or with TLS at all; None if the connection failed for another reason."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted here: {error.verify_message}"
+    name = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    _, is_alert, alert = name.partition("_ALERT_")
+    if is_alert:
+        return f"it does not accept this node's certificate: {alert.replace('_', ' ').lower()}"
+    if name == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "it shows no certificate"
+    if name in _PLAIN_REASONS:
+        error = MismatchError("no TLS")
+    return str(error) if isinstance(error, MismatchError) else None
+
+
+def why_unreached(error: Exception) -> str:
+    """Why `dial` failed, in a few words."""
+    return "timed out" if isinstance(error, trio.TooSlowError) else tls_trouble(error) or reason(error)
+
+
 async def welcome(accepted: socket.socket, tls: LinkTls | None) -> tuple[socket.socket, Hello]:
     """Shake hands with a node that connected, and read its first line. Raises OSError; the caller closes `accepted`."""
     if tls is not None:
@@ -143,6 +180,8 @@ async def _receive_ready(connected: socket.socket) -> None:
     while len(answer) < len(READY):
         data = await receive(connected, len(READY) - len(answer))
         answer += data
+        if answer.startswith(_TLS_ALERT):
+            raise MismatchError("TLS")
         if not data or not READY.startswith(answer):
             raise LinkError("the other node does not own the engine")
 
@@ -152,6 +191,9 @@ async def _receive_line(connected: socket.socket) -> bytes:
     while not line.endswith(b"\n"):
         data = await receive(connected, _LINE_BYTES_MAX)
         line += data
+        if line.startswith(_TLS_HANDSHAKE):
+            await send(connected, NO_TLS)
+            raise MismatchError("TLS")
         if not data or len(line) > _LINE_BYTES_MAX or b"\n" in line[:-1]:
             raise LinkError("a node's connection ended, or does not begin with a line")
     return line

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from pynun.setting_values import Address
     from pynun.storage.store import LmdbStore
 
-_RETRY_SECONDS: Final = 0.3
+UNREACHED: Final = "the node that owns the data can't be reached"
+
 _TICK_SECONDS_MAX: Final = 0.5
 """The clock of the election may jump ahead of trio's, when a machine was asleep: look at least so often."""
 
@@ -90,12 +91,22 @@ class Place:
 class Node:
     """One node: `run` it once."""
 
-    def __init__(self, place: Place, data: LmdbStore, make_term: Maker, on_change: Callable[[], None]) -> None:
-        """`on_change` is called when another node became owner, or this one, or none is."""
+    def __init__(
+        self,
+        place: Place,
+        data: LmdbStore,
+        make_term: Maker,
+        on_change: Callable[[], None],
+        why_unserved: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`on_change` is called when another node became owner, or this one, or none is. `why_unserved` tells why
+        clients of this node can't be served by another owner.
+        """
         self._place = place
         self._data = data
         self._make_term = make_term
         self._on_change = on_change
+        self._why_unserved = why_unserved
         self._election = Election(
             place.node, place.lease_seconds, random.random, has_fast_takeover=place.has_fast_takeover
         )
@@ -139,8 +150,10 @@ class Node:
             return "no quorum: etcd does not answer"
         if self.owner is None:
             return "no node owns the data now"
+        if (why := self._why_unserved()) is not None:
+            return why
         if not self._owner_watch.is_linked:
-            return "the node that owns the data can't be reached"
+            return UNREACHED
         if self._is_late(now):
             return f"{self._progress.behind} batches behind"
         return None
@@ -401,6 +414,7 @@ class Node:
             "applied": self._data.revision,
             "synced": self._data.revision,
             "trouble": self._data_failure or "",
+            "unready": self.why_not_ready() or "",
             "clients": self._place.client_address,
         }
 

@@ -39,6 +39,8 @@ class NodeState(NamedTuple):
     """Of its TCP listener, for clients."""
     trouble: str
     """Why its data can't take changes; empty if it can, or the node is away."""
+    unready: str
+    """Why it can't serve clients; empty if it can, or the node is away, or runs an older version."""
 
     @property
     def is_ready(self) -> bool:
@@ -84,8 +86,9 @@ def _node(node: str, role: str, newest: int, said: bytes) -> NodeState:
     # What the owner has is in the log: its own word of it is a second old.
     behind = 0 if role == OWNER else max(0, newest - int(about["applied"]))
     since = None if role == AWAY else about.get("since")
-    trouble = "" if role == AWAY else about.get("trouble", "")
-    return NodeState(node, role, behind, about["version"], since, about["address"], about.get("clients", ""), trouble)
+    trouble, unready = ("" if role == AWAY else about.get(name, "") for name in ("trouble", "unready"))
+    clients = about.get("clients", "")
+    return NodeState(node, role, behind, about["version"], since, about["address"], clients, trouble, unready)
 
 
 def read_overview(caller: PatientCaller, keys: Keys) -> Overview:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pynun.cluster.link import LIFE, Hello, dial, is_refused
+from pynun.cluster.link import LIFE, Hello, dial, is_refused, why_unreached
 from pynun.transports.sockets import receive
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ class OwnerWatch:
                     connected = await dial(owner.link, self._tls, Hello(LIFE, self._node))
             except (OSError, trio.TooSlowError) as error:
                 if not isinstance(error, OSError) or not is_refused(error):
-                    _log.debug("the owner %s can't be reached: %s", owner.node, error)
+                    _log.debug("the owner %s can't be reached: %s", owner.node, why_unreached(error))
                     await trio.sleep(_RETRY_SECONDS)
                     return False
                 refusals += 1
                 await trio.sleep(_REFUSAL_PAUSE_SECONDS)
                 continue
             refusals = 0
+            began = trio.current_time()
             with trio.CancelScope() as scope:
                 self._linked = owner, scope
                 try:
@@ -92,4 +93,6 @@ class OwnerWatch:
                     connected.close()
             if self._find_owner() != owner:
                 return False
+            if trio.current_time() < began + _RETRY_SECONDS:  # it does not accept this node's certificate
+                await trio.sleep(_RETRY_SECONDS)
         return True

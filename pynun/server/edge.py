@@ -17,8 +17,10 @@ import trio
 from pynun import limits
 from pynun.cluster.edge_connections import serve_tcp_at_edge, serve_websocket_at_edge
 from pynun.cluster.edge_link import EdgeHost, Link, NoRevisions
-from pynun.cluster.link import LINK, RELAY, Hello, dial
+from pynun.cluster.link import LINK, RELAY, Hello
 from pynun.cluster.link_records import LinkRecordError
+from pynun.cluster.node import UNREACHED
+from pynun.cluster.owner_dialler import DIAL_SECONDS, OwnerDialler
 from pynun.cluster.relay import splice
 from pynun.server.accepting.accept import HTTP, TCP
 from pynun.server.accepting.host_options import host_options
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from pynun.transports.counters import Counters
     from pynun.transports.pages import Pages
 
-_DIAL_SECONDS: Final = 2.0
 _RETRY_SECONDS: Final = 0.1
 _NOBODY: Final = "no node owns the data now: try again"
 
@@ -72,7 +73,8 @@ class Edge:
         self._counters = counters
         self._node = node
         self._own_address = address
-        self._tls = tls
+        self._dialler = OwnerDialler(tls, node)
+        self._is_linked = False
         self._pages = pages
         self._handshake_pages = handshake_pages
         self._stopping = trio.Event()
@@ -91,6 +93,7 @@ class Edge:
             self.host.handshake_pages = {**self.host.handshake_pages, **self._handshake_pages}
             nursery.start_soon(check_peers, self.host)
             nursery.start_soon(self._check_relays)
+            nursery.start_soon(self._dialler.keep_trying)
             task_status.started()
             while True:
                 changed, address = self._changed, self._address
@@ -109,12 +112,13 @@ class Edge:
         self.host.end_all()
         self._note_change()
 
-    def point_to(self, address: Address | None) -> None:
-        """From now on the owner's link is there, which may be this node's own; None: there is no owner.
+    def point_to(self, owner: str, address: Address | None) -> None:
+        """From now on that node is owner, and its link there, which may be this node's own; None: there is no owner.
 
         A link to another one ends, and what is passed on there: it may have been cut off, and answers nothing any more.
         """
         self._address = address
+        self._dialler.point_to(owner, None if address == self._own_address else address)
         self._note_change()
         if address is not None:
             if self._linking is not None and self._linking[1] != address:
@@ -129,19 +133,20 @@ class Edge:
 
     def why_not_ready(self) -> str | None:
         """Why clients can't be served by another owner now; None if they can."""
-        if self.host.link is None and self._address not in (None, self._own_address):
-            return "the node that owns the data can't be reached"
-        return None
+        if self._address in (None, self._own_address):
+            return None
+        why = self._dialler.why_failing()
+        if self._is_linked and not why:
+            return None
+        return f"{UNREACHED}: {why}" if why else UNREACHED
 
     async def _hold_link(self, address: Address) -> None:
         """Have a link until it ends, or another node owns the engine."""
         with trio.CancelScope() as scope:
             self._linking = scope, address
             try:
-                with trio.fail_after(_DIAL_SECONDS):
-                    connected = await dial(address, self._tls, Hello(LINK, self._node))
-            except (OSError, trio.TooSlowError) as error:
-                _log.debug("the owner at %s can't be reached: %s", address, error)
+                connected = await self._dialler.dial(address, Hello(LINK, self._node))
+            except OSError:
                 with trio.move_on_after(_RETRY_SECONDS):
                     await self._changed.wait()
                 return
@@ -150,9 +155,12 @@ class Edge:
                 try:
                     async with trio.open_nursery() as nursery:
                         await nursery.start(link.run)
+                        self._is_linked = True
                         self._note_change()
                 except* LinkRecordError as group:
                     _log.warning("the link to the owner at %s ends: %s", address, group.exceptions[0])
+                finally:
+                    self._is_linked = False
         self._linking = None
 
     # --- holding -----------------------------------------------------------------------------------------------
@@ -187,7 +195,7 @@ class Edge:
     async def serve(self, transport: Transport[Any], connection: Connection, deadline: float) -> None:
         """Serve a connection, after what the acceptor does for every client; it waits for an owner until then."""
         serve = {HTTP.name: self._pass_on, TCP.name: self._serve_tcp}.get(transport.name, self._serve_websocket)
-        await self._handle(transport, partial(serve, max(deadline, trio.current_time() + _DIAL_SECONDS)), connection)
+        await self._handle(transport, partial(serve, max(deadline, trio.current_time() + DIAL_SECONDS)), connection)
 
     async def refuse_console(self, connection: Connection) -> None:
         """Tell a browser that the console is elsewhere."""
@@ -282,10 +290,8 @@ class Edge:
                     await changed.wait()
                     continue
                 try:
-                    with trio.fail_after(_DIAL_SECONDS):
-                        return await dial(address, self._tls, hello), address
-                except (OSError, trio.TooSlowError) as error:
-                    _log.debug("the owner at %s can't be reached: %s", address, error)
+                    return await self._dialler.dial(address, hello), address
+                except OSError:
                     with trio.move_on_after(_RETRY_SECONDS):
                         await changed.wait()
         return None

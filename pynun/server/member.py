@@ -7,14 +7,14 @@ import json
 import logging
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
 from pynun import limits
 from pynun.cluster.copy_source import CopySource
 from pynun.cluster.guarded_flusher import GuardedFlusher
-from pynun.cluster.link import COPY, LIFE, LINK, READY, welcome
+from pynun.cluster.link import COPY, LIFE, LINK, READY, RELAY, tls_trouble, welcome
 from pynun.cluster.node import Node
 from pynun.cluster.overview import AWAY, FOLLOWING, OWNER
 from pynun.engine.cluster import ClusterNode
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from pynun.storage.store import LmdbStore
 
 
+_REFUSED_MAX: Final = 100
+"""Addresses of which it is remembered why they were refused."""
+
 _log = logging.getLogger("nun_db")
 
 
@@ -62,7 +65,6 @@ class Member:
         self._cluster_id, self._place = membership
         self._link = link
         self._link_acceptor = lasting.acceptor.behind()
-        self._node = Node(self._place, lasting.data, self._make_term, self._on_change)
         monitoring = lasting.monitoring
         place = self._place
         self._counters = Counters()
@@ -76,10 +78,12 @@ class Member:
             monitoring.pages,
             monitoring.health_pages,
         )
+        self._node = Node(place, lasting.data, self._make_term, self._on_change, self._edge.why_not_ready)
         monitoring.health.why_not_node = self._why_not_ready
         monitoring.health.node_fields = self._node_fields
         self._stopping = trio.Event()
         self._ended = trio.Event()
+        self._refused: dict[str, str] = {}  # addresses whose connections to the link were refused last, and why
         self._copies = CopySource(lasting.data.folder, make_in_child)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -114,8 +118,7 @@ class Member:
     def _why_not_ready(self) -> str | None:
         if self._node.presence.is_full:
             return "etcd takes no changes: its space is used up (docs/cluster-operation.md)"
-        why = self._node.why_not_ready()
-        return self._edge.why_not_ready() if why is None else why
+        return self._node.why_not_ready()
 
     def _node_fields(self) -> bytes:
         return b"Nun-Db-Node: %s\r\n" % json.dumps(self._node.presence.summary()).encode()
@@ -197,10 +200,13 @@ class Member:
     def _on_change(self) -> None:
         owner = self._node.owner
         if self._term is not None:
-            self._edge.point_to(self._place.address)
+            self._edge.point_to(self._place.node, self._place.address)
             return
         self._lasting.monitoring.rest()
-        self._edge.point_to(None if owner is None else owner.link)
+        if owner is None:
+            self._edge.point_to("", None)
+        else:
+            self._edge.point_to(owner.node, owner.link)
 
     # --- connections -------------------------------------------------------------------------------------------
 
@@ -258,11 +264,13 @@ class Member:
     async def _serve_link(self, connection: Connection) -> None:
         """Serve a connection of another node."""
         is_handed_on = False
+        address = connection.address
         try:
             with trio.move_on_after(self._lasting.settings.handshake_seconds) as greeting:
                 connection.socket, hello = await welcome(connection.socket, self._place.tls)
             if greeting.cancelled_caught:
                 return
+            self._refused.pop(address, None)
             if hello.purpose == LIFE:
                 while await receive(connection.socket):
                     pass
@@ -274,7 +282,8 @@ class Member:
             if term is None:
                 return
             await send(connection.socket, READY)
-            if term is not self._term:
+            is_trial = hello.purpose == RELAY and not hello.address and hello.system_user is None
+            if is_trial or term is not self._term:
                 return
             is_handed_on = True
             if hello.purpose == LINK:
@@ -282,9 +291,27 @@ class Member:
             else:
                 connection.address, connection.system_user = hello.address, hello.system_user
                 term.receive(HTTP, connection, self._link_acceptor)
-        except OSError:
-            return  # it is gone, or no node
+        except OSError as error:  # it is gone, or no node
+            if (why := tls_trouble(error)) is not None:
+                self._note_refused(address, why)
         finally:
             if not is_handed_on:
                 with contextlib.suppress(OSError):
                     await trio.aclose_forcefully(connection)
+
+    def _note_refused(self, address: str, why: str) -> None:
+        """Tell once why a connection to the link did not come about, and again if it came about meanwhile."""
+        if self._refused.get(address) == why:
+            return
+        if len(self._refused) >= _REFUSED_MAX:
+            self._refused.clear()
+        self._refused[address] = why
+        others = [one for one in self.states if one.node != self._place.node]
+        known = [one.node for one in others if one.address.rpartition(":")[0].strip("[]") == address]
+        _log.warning(
+            "a connection from %s%s to NUN_CLUSTER_ADDR was refused: %s; if that is a node, nun-db cluster check on"
+            " both machines says more",
+            address,
+            f" (node {' or '.join(known)})" if known else "",
+            why,
+        )

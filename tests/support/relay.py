@@ -22,6 +22,7 @@ class Relay:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._is_silent = False
         self._is_there = threading.Event()
         self._is_there.set()
         self._open: list[socket.socket] = []
@@ -49,8 +50,12 @@ class Relay:
                 opened.shutdown(socket.SHUT_RDWR)
             opened.close()
 
-    def take_away(self) -> None:
-        """From now on nothing arrives: what was connected stays silent for ever, new connections wait."""
+    def take_away(self, *, only_new: bool = False) -> None:
+        """From now on nothing arrives: what was connected stays silent for ever, new connections wait.
+
+        With `only_new`, what was connected goes on.
+        """
+        self._is_silent = not only_new
         self._is_there.clear()
 
     def bring_back(self) -> None:
@@ -75,7 +80,7 @@ class Relay:
                 if self.cut_at_bytes is not None and self._passed_bytes > self.cut_at_bytes:
                     self.cut_at_bytes = None
                     self.cut()
-                if not self._is_there.is_set():
+                if self._is_silent and not self._is_there.is_set():
                     lost.set()
                 if not lost.is_set():
                     target.sendall(data)

@@ -173,7 +173,7 @@ def status(as_json: AsJson = False) -> None:
     """Show the nodes of the cluster, as etcd knows them, and etcd. Exit code 1: no node owns the data now.
 
     role: owner, following, or away; since when. behind: batches of changes that it has not got yet. trouble: why it
-    can't store. lease: how long the owner may still go on if etcd hears nothing more of it.
+    can't store, or can't serve clients. lease: how long the owner may still go on if etcd hears nothing more of it.
     """
     from pynun.cluster.overview import read_lease, read_overview
 
@@ -186,7 +186,12 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         show_json({"nodes": nodes, "etcd": etcd, "lease_seconds": lease})
     else:
-        shown = [node | {"since": None if (at := node["since"]) is None else _time_text(at)} for node in nodes]
+        shown = [
+            node
+            | {"since": None if (at := node["since"]) is None else _time_text(at)}
+            | {"trouble": node["trouble"] or node["unready"]}
+            for node in nodes
+        ]
         show_rows(shown, ["node", "role", "behind", "version", "since", "address", "trouble"], as_json=False)
         show("")
         show_rows(etcd, ["etcd", "state", "version", "used"], as_json=False)

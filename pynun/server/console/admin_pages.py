@@ -116,7 +116,7 @@ class AdminPages:
                     "newest_at": monitoring.backups.newest_at,
                     "failures": monitoring.backups.failures,
                 },
-                "nodes_not_ready": [one.node for one in self._states() if not one.is_ready],
+                "nodes_not_ready": [one.node for one in self._states() if not one.is_ready or one.unready],
                 "history": self._history.since(after),
             }
         )

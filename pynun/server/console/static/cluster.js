@@ -50,10 +50,10 @@ export class Cluster {
   }
 
   #row(one) {
-    const { node, role, since, behind, version, address, trouble } = one;
+    const { node, role, since, behind, version, address, trouble, unready } = one;
     return html`<tr><td class="strong">${node}</td>
       <td><span class="badge ${BADGES[role]}">${t(`role_${role}`)}</span>
-        ${trouble ? html`<p class="warn-text">${trouble}</p>` : nothing}</td>
+        ${trouble || unready ? html`<p class="warn-text">${trouble || unready}</p>` : nothing}</td>
       <td>${since === null ? '–' : timeTag(since * 1000)}</td>
       <td class="right">${behind === null ? '–' : number(behind)}</td><td>${version}</td><td><code>${address}</code></td>
       <td class="row-actions">${
