@@ -106,13 +106,18 @@ def enter(data: LmdbStore, caller: PatientCaller, keys: Keys) -> str:
             f"the data in {folder} is not that of the cluster in etcd: give this node an empty folder, or a backup of"
             " another node (docs/cluster-operation.md)"
         )
-    if data.revision > state.head:
-        raise StartError(
-            f"the data in {folder} has batch {data.revision}, and the log in etcd ends at {state.head}: etcd lost data,"
-            " or was set back; docs/cluster-operation.md says what to do"
-        )
+    _check_end(data, state)
     assert state.id is not None
     return state.id
+
+
+def _check_end(data: LmdbStore, state: ClusterState) -> None:
+    """Raise StartError if the log ends before the data."""
+    if data.revision > state.head:
+        raise StartError(
+            f"the data in {data.folder} has batch {data.revision}, and the log in etcd ends at {state.head}: etcd lost"
+            " data, or was set back; docs/cluster-operation.md says what to do"
+        )
 
 
 def behind_log(newest: int) -> str:
@@ -195,6 +200,7 @@ def begin_cluster(data: LmdbStore, caller: PatientCaller, keys: Keys) -> Cluster
             "etcd has a cluster of this name already: choose another with NUN_CLUSTER_NAME, or start this node with an"
             " empty folder to join that"
         )
+    _check_end(data, state)
     return state
 
 

@@ -203,7 +203,7 @@ def _certificates(settings: Settings) -> list[Finding]:
 
 
 def _days_left(ca: Path, certificate: Path, key: Path, host: str) -> float:
-    """Shake hands with oneself. Raises SettingsError and ssl.SSLError."""
+    """Until the certificate ends, or its authority's: shake hands with oneself. Raises SettingsError and SSLError."""
     tls = link_tls(ca, certificate, key)
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = tls.accepting.wrap_bio(to_server, to_client, server_side=True)
@@ -216,4 +216,7 @@ def _days_left(ca: Path, certificate: Path, key: Path, host: str) -> float:
                 continue
     shown = client.getpeercert()
     assert shown is not None
-    return (ssl.cert_time_to_seconds(str(shown["notAfter"])) - time.time()) / 86400
+    ends = ssl.cert_time_to_seconds(str(shown["notAfter"]))
+    signers = [one for one in tls.dialling.get_ca_certs() if one["subject"] == shown["issuer"]]
+    ends = min(ends, max((ssl.cert_time_to_seconds(str(one["notAfter"])) for one in signers), default=ends))
+    return (ends - time.time()) / 86400

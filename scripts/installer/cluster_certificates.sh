@@ -11,11 +11,12 @@ usage: sh cluster_certificates.sh --nodes NAME=ADDRESS,NAME=ADDRESS,NAME=ADDRESS
 
 Makes a folder for each node, with ca.pem, node.pem and node-key.pem: for etcd, and for the nodes among themselves.
 Copy each to the machine of that node. Keep ca-key.pem where nobody else can read it: anyone who has it can make nodes.
-With it in place, this makes new certificates of the same authority: for another node, or before the old ones end.
+With it in place, this makes new certificates of the same authority: for another node, or before the old ones end. The
+authority itself is valid for a hundred years.
 
   --nodes LIST   the nodes: name, and address or host name by which the others reach it
   --output DIR   default certificates
-  --days N       how long they are valid, default 3650
+  --days N       how long the nodes' certificates are valid, default 3650
 TEXT
 }
 
@@ -51,7 +52,7 @@ command -v openssl >/dev/null 2>&1 || fail "openssl is not installed (apt-get in
 
 mkdir -p "$output"
 if [ ! -e "$output/ca-key.pem" ]; then
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days "$days" -subj "/O=nun-db cluster" \
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj "/O=nun-db cluster" \
         -addext "keyUsage=critical,keyCertSign,cRLSign" \
         -keyout "$output/ca-key.pem" -out "$output/ca.pem" 2>/dev/null || fail "openssl could not make the authority"
 fi

@@ -153,6 +153,8 @@ def test_an_etcd_that_lost_its_data_is_noticed(data: LmdbStore, etcd: _Etcd) -> 
     state = begin_cluster(data, etcd.caller, KEYS)
     etcd.call(put(KEYS.head, b"1"))
     assert f"has batch {state.head}, and the log in etcd ends at 1" in refused(data, etcd)
+    with pytest.raises(StartError, match="etcd lost data"):
+        begin_cluster(data, etcd.caller, KEYS)
     assert "etcd has nothing of the cluster" in refused(data, _Etcd())
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import re
+import shutil
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,7 @@ from pynun.settings import load
 from tests.cluster.fake_etcd import FakeEtcd
 from tests.cluster.fake_member import fake_member
 from tests.support.certificates import Authority
+from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +120,32 @@ def test_a_certificate_is_used_as_other_nodes_would(tmp_path: Path) -> None:
     near = datetime.datetime.fromtimestamp(time.time() + 86400 * 5, datetime.UTC)
     authority.issue("node", hosts=("node-a",), not_after=near)
     assert found(nobody, **tls)["certificate"].result == WARNING
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the script needs openssl")
+@pytest.mark.parametrize(("authority_days", "days"), [(None, 400), (20, 20)])
+def test_certificates_last_no_longer_than_their_authority(
+    tmp_path: Path, authority_days: int | None, days: int
+) -> None:
+    """The authority that `cluster_certificates.sh` makes outlasts them, also if `--days` is short."""
+    if authority_days is not None:
+        new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /O=own -keyout ca-key.pem"
+        command = [*new.split(), "-out", "ca.pem", "-days", str(authority_days)]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    script = ["sh", str(REPOSITORY / "scripts/installer/cluster_certificates.sh"), "--output", str(tmp_path)]
+    for shorter in (300, 400):  # made, and renewed
+        node = ["--nodes", "a=node-a", "--days", str(shorter)]
+        subprocess.run([*script, *node], check=True, capture_output=True, timeout=60)
+    made = tmp_path / "a"
+    checked = found(
+        "http://127.0.0.1:1",
+        NUN_CLUSTER_PLAIN="0",
+        NUN_CLUSTER_CERT=str(made / "node.pem"),
+        NUN_CLUSTER_KEY=str(made / "node-key.pem"),
+        NUN_CLUSTER_CA=str(made / "ca.pem"),
+        NUN_CLUSTER_EXTERNAL_ADDR="node-a:3015",
+    )["certificate"]
+    told = re.search(r"valid for (\d+) more days", checked.text)
+    assert told is not None, checked
+    assert int(told[1]) in (days - 1, days)
+    assert checked.result == (OK if authority_days is None else WARNING)

@@ -98,6 +98,27 @@ def test_one_server_becomes_three(machines: dict[str, Machine], bundle: Path, tm
     assert "owns the data now" in type_in(b, bundle, OPERATION, "cluster-hand-over")
     assert '"peerURLs":["https://10.0.0.3:2380"]' in type_in(c, bundle, OPERATION, "cluster-ask")
 
+    for name, machine in machines.items():
+        machine.succeed("cp", "-R", str(tmp_path / "certificates" / name), "/root/node")
+        type_in(machine, bundle, OPERATION, "cluster-renew")
+    for machine in machines.values():
+        machine.succeed("systemctl", "restart", "pynun-etcd", "pynun")
+        wait_until(machine, "nun-db", "status")
+
+    b.succeed("nun-db", "backup", "/root/nun-db.backup")
+    administer(b, "use features-of-db features-of-db-pwd; set client-a changed")
+    assert "empty;value changed" in administer(c, READ)
+    for machine in machines.values():
+        machine.succeed("systemctl", "stop", "pynun")
+    type_in(b, bundle, OPERATION, "cluster-restore")
+    a.run("systemctl", "start", "pynun")
+    wait_until(a, "sh", "-c", "journalctl -u pynun | grep 'is not that of the cluster in etcd'")
+    a.succeed("systemctl", "stop", "pynun")
+    for machine in (a, c):
+        type_in(machine, bundle, OPERATION, "cluster-copy-again")
+        wait_until(machine, "nun-db", "status")
+        assert "empty;value kept" in administer(machine, READ)
+
     (owner,) = {line.split()[0] for line in a.succeed("nun-db", "cluster", "status").splitlines() if " owner " in line}
     machines[owner].succeed("systemctl", "kill", "--signal=KILL", "pynun", "pynun-etcd")
     for name in machines.keys() - {owner}:
