@@ -267,6 +267,10 @@ class LinkedClient:
         return self.opened.system_user
 
     @property
+    def node(self) -> str:
+        return self._link.node
+
+    @property
     def waiting_bytes(self) -> int:
         return max(self._unread, 0)
 

@@ -24,6 +24,10 @@ class Peer(Protocol):
         """Who is at the other end of the server's Unix socket, as the kernel says; None on other connections."""
 
     @property
+    def node(self) -> str:
+        """The node of the cluster that it is connected to; empty if it is this one."""
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes waiting to be sent to the client."""
 

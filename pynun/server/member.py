@@ -290,6 +290,7 @@ class Member:
                 term.receive_link(connection, hello.node)
             else:
                 connection.address, connection.system_user = hello.address, hello.system_user
+                connection.node = hello.node
                 term.receive(HTTP, connection, self._link_acceptor)
         except OSError as error:  # it is gone, or no node
             if (why := tls_trouble(error)) is not None:

@@ -21,15 +21,15 @@ class ForwardingError(Exception):
 class Client:
     """The client of one connection; behind a proxy in NUN_TRUSTED_PROXIES, the one that the proxy names."""
 
-    __slots__ = ("address", "is_relayed", "system_user")
+    __slots__ = ("address", "node", "system_user")
 
     def __init__(self, address: str, system_user: str | None = None) -> None:
         self.address = address
         """Without the port; "" if unknown."""
         self.system_user = system_user
         """Who is at the other end of the server's Unix socket; None on other connections."""
-        self.is_relayed = False
-        """Whether another node of the cluster accepted the connection, and passes it on."""
+        self.node = ""
+        """The node of the cluster that accepted the connection, and passes it on; "" if it is this one."""
 
     @property
     def is_named_by_headers(self) -> bool:

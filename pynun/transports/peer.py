@@ -41,6 +41,10 @@ class ConnectionPeer:
         return self._client.system_user
 
     @property
+    def node(self) -> str:
+        return self._client.node
+
+    @property
     def waiting_bytes(self) -> int:
         return self._outbox.waiting_bytes
 

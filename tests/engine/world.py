@@ -135,6 +135,7 @@ class Visitor:
     transport = "tcp"
     address = "192.0.2.7"
     system_user: str | None = None
+    node = ""
     waiting_bytes = 12
 
     def __init__(self) -> None:

@@ -38,6 +38,7 @@ class Somewhere(NamedTuple):
     address: str
     transport: str = "tcp"
     system_user: str | None = None
+    node: str = ""
     waiting_bytes: int = 0
 
     def is_gone(self) -> bool:

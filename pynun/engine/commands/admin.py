@@ -9,6 +9,7 @@ from pynun.engine.scans import scan_slices
 from pynun.protocol import messages
 
 if TYPE_CHECKING:
+    from pynun.engine.cluster import ClusterNode
     from pynun.engine.effects import Steps
     from pynun.engine.session import Session
 
@@ -35,10 +36,14 @@ def cluster_state(session: Session) -> str:
     context = session.engine.context
     if context.cluster is None:
         return messages.cluster_state([(context.address, "self", True)])
-    return messages.cluster_state(
-        (one.address, "self" if one.is_owner else "Connected" if one.is_live else "Disconnected", one.is_owner)
-        for one in context.cluster.nodes()
-    )
+    asked = "" if session.peer is None else session.peer.node
+
+    def state(one: ClusterNode) -> str:
+        if one.name == asked if asked else one.is_owner:
+            return "self"
+        return "Connected" if one.is_live else "Disconnected"
+
+    return messages.cluster_state((one.address, state(one), one.is_owner) for one in context.cluster.nodes())
 
 
 def metrics_state(session: Session) -> str:

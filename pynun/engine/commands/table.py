@@ -194,8 +194,8 @@ COMMANDS: tuple[Command, ...] = (
         "cluster-state",
         shapes.NOTHING,
         admin.cluster_state,
-        "Show this node, as the only and primary member; in a cluster, all nodes (`self` is the one that runs the "
-        "commands).",
+        "Show this node, as the only and primary member; in a cluster, all nodes (`self` is the one that was asked, "
+        "`Primary` the one that runs the commands).",
         admin=True,
     ),
     row(

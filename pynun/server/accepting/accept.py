@@ -86,14 +86,11 @@ class Acceptor:
         self._certificate = certificate
         self._proxies = proxies
         self._proxy_protocol = proxy_protocol
-        self._is_behind = False
         self._refusing = 0
 
     def behind(self) -> Acceptor:
         """One for connections that another node of the cluster accepted: it met the proxy and did the handshake."""
-        found = Acceptor(self._connection_limits, None, self._proxies, "off")
-        found._is_behind = True
-        return found
+        return Acceptor(self._connection_limits, None, self._proxies, "off")
 
     async def handle(
         self, transport: Transport[_Host], service: _Host, stopping: trio.Event, connection: Connection
@@ -123,7 +120,7 @@ class Acceptor:
             try:
                 client = LocalClient("", connection.system_user) if is_local else Client(connection.address)
                 client = proxied or client
-                client.is_relayed = self._is_behind
+                client.node = connection.node
                 await transport.serve(connection.socket, service, stopping, client)
             finally:
                 service.counters.open[transport.name] -= 1

@@ -42,6 +42,8 @@ class Connection(trio.abc.AsyncResource):
         """The peer's address without the port."""
         self.system_user = system_user
         """Who is at the other end of the server's Unix socket; None on other connections."""
+        self.node = ""
+        """The node of the cluster that accepted it, and passes it on; "" if it is this one."""
 
     async def aclose(self) -> None:
         if self.socket.fileno() >= 0:

@@ -37,7 +37,7 @@ class Refused(Exception):
 def scheme_of(request: PageRequest, connected: socket.socket, client: Client) -> str:
     """`https` or `http`, as the browser sees it. Raises Refused for http that does not come from this machine."""
     named = dict(request.headers)
-    if client.is_relayed:
+    if client.node:
         raise Refused(AT_OWNER)  # whether its own connection is encrypted is not known here
     if named.get(b"x-forwarded-proto", b"https").lower() != b"https":
         raise Refused(NEEDS_HTTPS)  # from the browser to a proxy: https from there is too late

@@ -25,7 +25,7 @@ ALONE = "cluster-state  <TCP-ADDR>(self):Primary ,\n"
 
 def state_of(owner: Server, edge: Server) -> str:
     """The answer to `cluster-state`, once each knows of the other."""
-    nodes = sorted((f"{owner.tcp}(self):Primary", f"{edge.tcp}(Connected):Secoundary"))
+    nodes = sorted((f"{owner.tcp}(Connected):Primary", f"{edge.tcp}(self):Secoundary"))
     state = f"cluster-state  {' , '.join(nodes)} ,\n"
     with admin_session(edge) as admin:
         wait_until(lambda: admin.ask("cluster-state")[0] == state, edge.log_text())

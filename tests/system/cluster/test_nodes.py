@@ -124,6 +124,17 @@ def test_the_owner_knows_the_address_of_a_client_of_another_node(owner: Server, 
     )
 
 
+def test_each_node_is_itself_in_the_cluster_state(nodes: Nodes) -> None:
+    """As with the original: the node that was asked, not the one that runs the command."""
+    owner = nodes.servers[nodes.wait_for_owner()]
+    for server in nodes.servers.values():
+        own = f" {server.tcp}(self):{'Primary' if server is owner else 'Secoundary'} "
+        with admin_session(server) as client:
+            wait_until(lambda client=client, own=own: own in client.ask("cluster-state")[0], f"not{own}")  # type: ignore[misc]
+            assert client.ask("cluster-state")[0].count("(self)") == 1
+        assert own in http_post(server.http, f"auth {server.credentials}; cluster-state")
+
+
 def test_root_needs_no_password_at_the_unix_socket_of_any_node(nodes: Nodes) -> None:
     for server in nodes.servers.values():
         done = nun_db("databases", "list", "--json", environment={"NUN_DBS_DIR": str(server.data_dir)})
