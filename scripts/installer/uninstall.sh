@@ -10,7 +10,8 @@ usage() {
     cat <<'TEXT'
 usage: sh uninstall.sh [--purge] [--yes]
 
-Stops the server and removes the program. The data, its backups and the settings stay.
+Stops the server, and etcd if this is a node of a cluster, and removes the program. The data, its backups, the data of
+etcd and the settings stay.
 
   --purge   remove these too, and the user that was made for the server
   --yes     don't ask
@@ -45,8 +46,7 @@ conf=$prefix/install.conf
 conf_value() { sed -n "s/^$1=//p" "$conf"; }
 data_dir=$(conf_value data_dir)
 config_dir=$(conf_value config_dir)
-unit=$(conf_value unit_dir)/pynun.service
-etcd_unit=$(conf_value unit_dir)/pynun-etcd.service
+units=$(conf_value unit_dir)
 link=$(conf_value bin_dir)/nun-db
 user=$(conf_value user)
 # Where the data is: somebody may have moved it since, and said so in the settings.
@@ -58,6 +58,11 @@ if [ -r "$config_dir/pynun.env" ]; then
         *) in_use=$data_dir/$in_use ;;
     esac
 fi
+
+# Only a node of a cluster has the data of etcd.
+etcd_dir=$data_dir-etcd
+etcd_data='' option=''
+[ ! -d "$etcd_dir" ] || etcd_data=" the data of etcd in $etcd_dir," option=' with --cluster'
 
 # The answer must be the given word.
 ask() {
@@ -75,14 +80,16 @@ remove_empty() {
 }
 
 if [ -n "$purge" ]; then
-    ask "This removes pynun, all its data in $data_dir and its backups in $data_dir-backups." purge
+    ask "This removes pynun, all its data in $data_dir,$etcd_data and its backups in $data_dir-backups." purge
 else
-    ask "This removes pynun from $prefix; the data in $in_use and the settings in $config_dir stay." yes
+    ask "This removes pynun from $prefix; the data in $in_use,$etcd_data and the settings in $config_dir stay." yes
 fi
 
 if [ "$(conf_value systemd)" = yes ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null 2>&1; then
-    systemctl --quiet disable --now pynun || fail "systemd could not stop pynun, nothing was removed; journalctl -u pynun says why"
-    if [ -e "$etcd_unit" ]; then systemctl --quiet disable --now pynun-etcd || fail "systemd could not stop pynun-etcd"; fi
+    for name in pynun pynun-etcd; do
+        [ ! -e "$units/$name.service" ] || systemctl --quiet disable --now "$name" ||
+            fail "systemd could not stop $name, nothing was removed; journalctl -u $name says why"
+    done
 fi
 # A server run by hand must be stopped first: its files must not disappear under it.
 helper=$prefix/current/share/pynun/data_folder.py
@@ -91,8 +98,8 @@ if [ -x "$prefix/current/bin/python" ] && [ -r "$helper" ]; then
         fail "a server still runs on $in_use, nothing was removed: stop it, then run this again"
 fi
 
-if [ -e "$unit" ]; then
-    rm -f "$unit" "$etcd_unit"
+if [ -e "$units/pynun.service" ]; then
+    rm -f "$units/pynun.service" "$units/pynun-etcd.service"
     [ ! -d /run/systemd/system ] || systemctl daemon-reload || :
 fi
 if [ -L "$link" ] && [ "$(readlink "$link")" = "$prefix/current/bin/nun-db" ]; then rm -f "$link"; fi
@@ -106,12 +113,12 @@ remove_empty "$prefix"
 say "The program is removed."
 
 if [ -z "$purge" ]; then
-    say "Kept: the data in $in_use, the settings in $config_dir, the user $user. A new installation takes them up again."
+    say "Kept: the data in $in_use,$etcd_data the settings in $config_dir, the user $user. A new installation$option takes them up again."
     exit 0
 fi
-rm -rf "$data_dir" "$data_dir-backups" "$data_dir-etcd" "$config_dir/cluster"
+rm -rf "$data_dir" "$data_dir-backups" "$etcd_dir" "$config_dir/cluster"
 rm -f "$config_dir/pynun.env" "$config_dir/etcd.env"
-say "The data, its backups and the settings are removed."
+say "The data,$etcd_data its backups and the settings are removed."
 case $in_use/ in
     "$data_dir"/*) ;;
     *) if [ -d "$in_use" ]; then say "$in_use stays, where the settings had the data: remove it yourself if nobody needs it."; fi ;;
@@ -126,4 +133,6 @@ if [ "$user_made" = yes ] && id -u "$user" >/dev/null 2>&1; then
 else
     say "The user $user stays, for this installation did not make it."
 fi
-if [ -e "$unit.d" ]; then say "$unit.d holds changes to the unit, and stays."; fi
+for changes in "$units/pynun.service.d" "$units/pynun-etcd.service.d"; do
+    [ ! -e "$changes" ] || say "$changes holds changes to the unit, and stays."
+done

@@ -26,6 +26,7 @@ TUTORIAL = (
     "create-db features-of-db features-of-db-pwd; use features-of-db features-of-db-pwd; create-user client client-pwd;"
     " set-permissions client r *|rwx client-*; set client-a kept"
 )
+UNINSTALL = "/opt/pynun/uninstall.sh"
 READ = "use-db features-of-db client client-pwd; get client-a"
 
 
@@ -135,7 +136,7 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     assert version_of(machine) == version
 
     # Off again; the data and the settings stay, until they are to go too.
-    machine.succeed("sh", "/opt/pynun/uninstall.sh", "--yes")
+    machine.succeed("sh", UNINSTALL, "--yes")
     assert machine.run("nun-db", "version").returncode != 0
     for gone in ("opt/pynun", "etc/systemd/system/pynun.service"):
         assert not (machine.root / gone).exists()
@@ -144,7 +145,7 @@ def test_the_whole_way(machine: Machine, bundle: Path, newer_bundle: Path) -> No
     assert password_of(machine) == password
     machine.succeed("sh", f"{bundle}/install.sh")
     assert password_of(machine) == password
-    machine.succeed("sh", "/opt/pynun/uninstall.sh", "--purge", "--yes")
+    machine.succeed("sh", UNINSTALL, "--purge", "--yes")
     for gone in (DATA, f"{DATA}-backups", "/etc/pynun", "/opt/pynun"):
         assert not (machine.root / gone.lstrip("/")).exists(), gone
 
@@ -170,10 +171,35 @@ def test_data_that_was_moved_is_found(installed: Machine, bundle: Path, newer_bu
     raise_format(machine.root / "var/large/data")
     refused = machine.run("sh", "/opt/pynun/install.sh", "--rollback")
     assert "the data in /var/large/data has format 1000, newer than this version's" in refused.stderr
-    said = machine.succeed("sh", "/opt/pynun/uninstall.sh", "--purge", "--yes")
+    said = machine.succeed("sh", UNINSTALL, "--purge", "--yes")
     assert "/var/large/data stays, where the settings had the data" in said
     assert machine.succeed("stat", "-c", "%U", "/var/large/data", "/var/large/data/data.mdb") == "root\nroot\n"
     assert not (machine.root / DATA.lstrip("/")).exists()
+
+
+def test_what_is_said_of_etcd_when_a_node_of_a_cluster_is_removed(
+    machine: Machine, bundle: Path, tmp_path: Path
+) -> None:
+    nodes = "a=10.0.0.1,b=10.0.0.2,c=10.0.0.3"
+    certificates = tmp_path / "certificates"
+    machine.succeed("sh", f"{bundle}/cluster_certificates.sh", "--nodes", nodes, "--output", str(certificates))
+    install = (f"{bundle}/install.sh", "--cluster", "--nodes", nodes, "--node", "a", "--certificates")
+    machine.succeed("sh", *install, str(certificates / "a"))
+    changes = machine.root / "etc/systemd/system/pynun-etcd.service.d"
+    changes.mkdir()
+    etcd = f"the data of etcd in {DATA}-etcd"
+    said = machine.succeed("sh", UNINSTALL, "--yes")
+    assert f"Kept: the data in {DATA}, {etcd}, the settings" in said
+    assert "A new installation with --cluster takes them up again." in said
+    assert (machine.root / f"{DATA}-etcd".lstrip("/")).is_dir()
+    assert not changes.with_suffix("").exists()
+
+    machine.succeed("sh", f"{bundle}/install.sh", "--cluster")
+    said = machine.succeed("sh", UNINSTALL, "--purge", "--yes")
+    assert f"The data, {etcd}, its backups and the settings are removed." in said
+    assert "/etc/systemd/system/pynun-etcd.service.d holds changes to the unit, and stays." in said
+    for gone in (DATA, f"{DATA}-etcd", "/etc/pynun"):
+        assert not (machine.root / gone.lstrip("/")).exists(), gone
 
 
 @pytest.mark.parametrize("has_user", [False, True])
@@ -190,7 +216,7 @@ def test_a_purge_leaves_the_files_of_others_and_says_so(
         (config / name).write_text(name)
         machine.succeed("chown", "pynun:pynun", f"/etc/pynun/{name}")
     (machine.root / "opt/pynun/notes").write_text("of the administrator")
-    said = machine.succeed("sh", "/opt/pynun/uninstall.sh", "--purge", "--yes")
+    said = machine.succeed("sh", UNINSTALL, "--purge", "--yes")
     advice = "remove it yourself if nobody needs it."
     lines = said.splitlines()
     assert f"/etc/pynun stays, for it holds what pynun did not put there: cert.pem key.pem; {advice}" in lines
