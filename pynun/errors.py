@@ -41,6 +41,10 @@ class BackupError(PynunError):
     """A backup can't be made, is not whole, or can't be restored."""
 
 
+class NoBackupError(BackupError):
+    """There is no such backup, or it was removed meanwhile."""
+
+
 class TransferError(PynunError):
     """Data can't be imported or exported; what was there is as it was."""
 

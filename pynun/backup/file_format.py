@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pynun.errors import BackupError
+from pynun.errors import BackupError, NoBackupError
 from pynun.storage import schema
 from pynun.storage.environment import KEPT_GLOB
 from pynun.storage.files.regular_file import open_regular
@@ -97,18 +97,25 @@ def digest_line(digest_hex: str) -> bytes:
 def verify_backup(path: Path, progress: Progress) -> Verified:
     """Verify every byte and entry of a backup without changing it.
 
-    Raises BackupError if it is not a backup, is damaged, or needs a newer version.
+    Raises BackupError if it is not a backup, is damaged, or needs a newer version, and NoBackupError.
     """
     try:
         with open_regular(path) as file:
             file_bytes = os.fstat(file.fileno()).st_size
             trailer = read_trailer(path, file.fileno())
             digest = hash_data(path, file.fileno(), file_bytes - DIGEST_LINE_BYTES, progress).hexdigest()
+    except FileNotFoundError as error:
+        raise NoBackupError(cannot_read(path, error)) from None
     except OSError as error:
         raise BackupError(cannot_read(path, error)) from None
     contents = read_contents(path, trailer, digest, file_bytes)
     progress("checking the entries", 0, 0)
-    counts = check_entries(path)
+    try:
+        counts = check_entries(path)
+    except BackupError:
+        if path.exists():
+            raise
+        raise NoBackupError(f"{path} was removed while it was checked") from None
     compare(path, contents, counts)
     return Verified(contents, counts, file_bytes, digest)
 

@@ -18,7 +18,7 @@ import pytest
 
 from pynun.backup.file_format import TRAILER_BYTES, verify_backup
 from pynun.backup.restore import restore_backup
-from pynun.errors import BackupError, StartError, TransferError
+from pynun.errors import BackupError, NoBackupError, StartError, TransferError
 from pynun.storage import schema
 from pynun.storage.files import atomic_file
 from pynun.storage.files.atomic_file import AtomicFile, partial_name
@@ -169,6 +169,20 @@ def test_a_missing_file_and_a_folder(disk_folder: Path) -> None:
     for path, reason in ((disk_folder / "no", errno.ENOENT), (disk_folder, errno.EISDIR)):
         with pytest.raises(BackupError, match=re.escape(f"{path} can't be read: {os.strerror(reason)}")):
             verify_backup(path, silent)
+
+
+@pytest.mark.parametrize("step", ["reading", "checking the entries"])
+def test_a_file_removed_while_it_is_checked_is_not_called_damaged(file: Path, step: str) -> None:
+    told = set()
+
+    def remove_at(what: str, *_: int) -> None:
+        told.add(what)
+        if what == step:
+            file.unlink(missing_ok=True)
+
+    with pytest.raises(NoBackupError, match="was removed while it was checked"):
+        verify_backup(file, remove_at)
+    assert step in told
 
 
 def test_damage_from_before_the_backup_is_found_though_its_checksum_is_right(disk_folder: Path, folder: Path) -> None:

@@ -35,6 +35,7 @@ _READ_BY_PEOPLE = frozenset(
         "CredentialsMissingError",
         "DamageError",
         "NoConnectionError",
+        "NoBackupError",
         "NotAuthenticatedError",
         "OwnershipLostError",
         "OutputError",

@@ -10,7 +10,7 @@ import trio
 
 from pynun import __version__
 from pynun.engine.audit_events import OK
-from pynun.errors import BackupError
+from pynun.errors import BackupError, NoBackupError
 from pynun.server.backup_schedule import make_backup_now
 from pynun.server.console import reports
 from pynun.server.console.asked import NO_LOGIN, Asked, error_page, json_page
@@ -75,6 +75,8 @@ class AdminPages:
             return error_page(403, _NEEDS_ADMIN)
         try:
             return await self._pages[name](asked)
+        except NoBackupError as error:
+            return error_page(404, str(error))
         except BackupError as error:
             return error_page(409, str(error))
         except OSError as error:

@@ -5,6 +5,7 @@ All of it may read files, so it runs in threads.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import json
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from pynun import __version__, limits
 from pynun.backup import folder as backup_folder
 from pynun.backup.file_format import verify_backup
-from pynun.errors import BackupError
+from pynun.errors import NoBackupError
 from pynun.server.console.asked import MASK
 from pynun.setting_values import Address, Identity, format_size
 from pynun.settings import SETTINGS
@@ -149,20 +150,24 @@ def backups_of(folder: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     if not folder.exists():
         return rows
-    for path in backup_folder.backups(folder):
-        if path.is_file():
+    for path in _backup_files(folder):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             about = path.stat()
-            made = timestamp(about.st_mtime_ns)
-            rows.append({"name": path.name, "bytes": about.st_size, "made": made})
+            rows.append({"name": path.name, "bytes": about.st_size, "made": timestamp(about.st_mtime_ns)})
     return rows[::-1]
 
 
 def backup_file(folder: Path, name: str) -> Path:
-    """The backup of that name in the folder. Raises BackupError; no name leads out of the folder."""
-    for path in backup_folder.backups(folder):
-        if path.name == name and path.is_file() and not path.is_symlink():
+    """The backup of that name in the folder. Raises NoBackupError; no name leads out of the folder."""
+    for path in _backup_files(folder):
+        if path.name == name:
             return path
-    raise BackupError(f"there is no backup {name} in {folder}")
+    raise NoBackupError(f"there is no backup {name} in {folder}")
+
+
+def _backup_files(folder: Path) -> list[Path]:
+    """The backups in the folder, oldest first; no links, which may lead out of it."""
+    return [path for path in backup_folder.backups(folder) if path.is_file() and not path.is_symlink()]
 
 
 def verified(folder: Path, name: str) -> dict[str, object]:

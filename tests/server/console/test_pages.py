@@ -237,10 +237,13 @@ def test_backups_are_made_verified_and_downloaded(console: Server, backups: Path
     (backups / "secret").write_text("x")
     (backups / "nun-db-20210101T000000Z.backup").symlink_to(backups / "secret")
     for other in ("secret", "nun-db-20210101T000000Z.backup", "../data/dbs/data.mdb", "nun-db-20000101T000000Z.backup"):
-        assert browser.get(f"/console/backup-download?name={other}").status == 409
+        for page in ("backup-download", "backup-verify"):
+            refused = browser.get(f"/console/{page}?name={other}")
+            assert (refused.status, b"there is no backup" in refused.body) == (404, True), (page, other)
     damaged = backups / "nun-db-20200101T000000Z.backup"
     damaged.write_bytes(found.body[:-100])
     names = [row["name"] for row in browser.json("backups")["backups"]]
+    assert "nun-db-20210101T000000Z.backup" not in names, "a link"
     assert names.index(name) < names.index(damaged.name), "the newest first"
     assert browser.get(f"/console/backup-verify?name={damaged.name}").status == 409
     damaged.unlink()

@@ -5,6 +5,7 @@ import { t } from './texts.js';
 import { empty, icon, number, Polling, size, timeTag } from './ui.js';
 
 const REST_MS = 10_000;
+const GONE = 404;
 const REFUSED = 409;
 
 export class Backups {
@@ -50,6 +51,7 @@ export class Backups {
       this.#checks.delete(name);
       if (error.status === REFUSED) this.#checks.set(name, { error: error.message });
       else this.#app.fail(error);
+      if (error.status === GONE) await this.#polling.now(); // the list without it
     }
     this.#app.draw();
   }
@@ -88,7 +90,7 @@ export class Backups {
     const check = this.#checks.get(name);
     if (!check) return nothing;
     if (check.isBusy) return t('busy');
-    if (check.error) return html`<span class="badge bad">${t('damaged')}</span> ${check.error}`;
+    if (check.error) return html`<span class="badge bad">${t('notUsable')}</span> ${check.error}`;
     const keys = check.databases.reduce((sum, one) => sum + one.keys, 0);
     return html`<span class="badge good">${t('whole')}</span> ${t('backupHolds', number(check.databases.length), number(keys))}`;
   }

@@ -323,7 +323,7 @@ const TEXTS = {
   verifyFile: ['Verify {0}', '{0} prüfen'],
   download: ['Download', 'Herunterladen'],
   downloadFile: ['Download {0}', '{0} herunterladen'],
-  damaged: ['damaged', 'beschädigt'],
+  notUsable: ['not usable', 'nicht verwendbar'],
   whole: ['whole', 'unversehrt'],
   backupHolds: ['databases: {0}, keys: {1}', 'Datenbanken: {0}, Schlüssel: {1}'],
   noBackupsYet: ['No backup yet.', 'Noch keine Sicherung.'],
