@@ -122,18 +122,20 @@ export class Connection {
 
   /** Removes a key now, or with the next connection. */
   remove(key) {
-    if (this.#isReady) this.#send([{ text: `remove ${key}` }]);
+    if (this.#isReady) this.#send([{ text: `remove ${key}`, removes: key, onLost: () => this.remove(key) }]);
     else this.#removals.add(key);
   }
 
   /**
    * Sets a key with one of the next frames, unless a newer value replaces it. `make` returns the text when it leaves.
    * With `isEphemeral` the server removes the key when this connection ends. Of several that wait, the one with the
-   * longest wait times `weight` leaves first.
+   * longest wait times `weight` leaves first. `onLost()` is called if nobody knows whether it was set, because another
+   * node of a cluster goes on; without it, it is set again.
    */
-  set(key, make, { isEphemeral = false, weight = 1 } = {}) {
+  set(key, make, { isEphemeral = false, weight = 1, onLost = null } = {}) {
     const queuedAt = this.#queue.get(key)?.queuedAt ?? performance.now();
-    this.#queue.set(key, { make, isEphemeral, weight, queuedAt });
+    const again = () => this.#queue.has(key) || this.set(key, make, { isEphemeral, weight });
+    this.#queue.set(key, { make, isEphemeral, weight, queuedAt, onLost: onLost ?? again });
     this.#planFlush();
   }
 
@@ -164,12 +166,12 @@ export class Connection {
       const urgency = ([key, one]) => one.weight * (now - Math.max(this.#sentAt.get(key) ?? 0, now - 2000));
       const waiting = [...this.#queue].sort((one, other) => urgency(other) - urgency(one));
       const commands = [];
-      for (const [key, { make, isEphemeral }] of waiting.slice(0, Math.floor(this.#tokens))) {
+      for (const [key, { make, isEphemeral, onLost }] of waiting.slice(0, Math.floor(this.#tokens))) {
         this.#queue.delete(key);
         this.#sentAt.set(key, now);
         this.#tokens -= 1;
         const text = isEphemeral ? `set-ephemeral ${key} ${make()}` : `set-safe ${key} -1 ${make()}`;
-        commands.push({ text, key, sentAt: now });
+        commands.push({ text, key, sentAt: now, onLost });
       }
       this.#send(commands);
     }
@@ -215,6 +217,7 @@ export class Connection {
 
   #open() {
     const { db, user, token } = this.#login;
+    for (const { removes } of this.#asked) if (removes !== undefined) this.#removals.add(removes);
     this.#asked = [];
     this.#answer = null;
     const onEnd = (error) => {
@@ -258,17 +261,14 @@ export class Connection {
 
   /** The reply to the oldest command is complete. */
   #end(error) {
-    if (error?.includes(OWNER_LOST)) {
-      // Whether it was changed is not known, and another node goes on: as after a lost connection.
-      this.#drop();
-      this.#connect();
-      return;
-    }
-    const { key, sentAt, onValue, onKeys, onEnd } = this.#asked.shift() ?? {};
+    const { key, sentAt, onLost, onValue, onKeys, onEnd } = this.#asked.shift() ?? {};
     const answer = this.#answer;
     this.#answer = null;
-    if (sentAt !== undefined) this.#handlers.onRoundTrip(performance.now() - sentAt);
-    if (key !== undefined) this.#handlers.onAnswer(key, error);
+    if (error?.includes(OWNER_LOST)) onLost?.();
+    else {
+      if (sentAt !== undefined) this.#handlers.onRoundTrip(performance.now() - sentAt);
+      if (key !== undefined) this.#handlers.onAnswer(key, error);
+    }
     onValue?.(answer?.text);
     onKeys?.(answer?.keys ?? []);
     onEnd?.(error);

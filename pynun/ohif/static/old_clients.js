@@ -14,6 +14,7 @@ export class OldClients {
   #camera;
   #index;
   #number = Date.now();
+  #newest = {};
 
   constructor(viewer, connection, key, sync) {
     this.#viewer = viewer;
@@ -27,9 +28,9 @@ export class OldClients {
 
   /** Says what the pane that was moved here shows now. */
   send(viewport) {
-    this.#set(this.#camera, () => viewport.getCamera());
+    this.#set(this.#camera, viewport.getCamera());
     if (viewport.getCurrentImageIdIndex) {
-      this.#set(this.#index, () => ({ currentImageIdIndex: viewport.getCurrentImageIdIndex() }));
+      this.#set(this.#index, { currentImageIdIndex: viewport.getCurrentImageIdIndex() });
     }
   }
 
@@ -41,10 +42,10 @@ export class OldClients {
     return true;
   }
 
-  #set(key, read) {
+  #set(key, value) {
     this.#number += 1;
-    const _id = this.#number;
-    this.#connection.set(key, () => encode({ _id, value: read(), from: this.#sync.me }));
+    this.#newest[key] = { _id: this.#number, value, from: this.#sync.me };
+    this.#connection.set(key, () => encode(this.#newest[key])); // also if an earlier one is to be set again
   }
 
   async #follow(key, value) {

@@ -9,6 +9,7 @@ import { COLOURS_COUNT, cleanName, colourOf } from './names.js';
 const PREFIX = 'person-';
 const CALL = 'people';
 const PEOPLE_MAX = 200;
+const BACK_MS_MAX = 600_000;
 
 export class People {
   #room;
@@ -75,7 +76,6 @@ export class People {
   #look() {
     this.#room.list(PREFIX, (names) => {
       const ids = names.map((name) => name.slice(PREFIX.length)).filter((id) => id && id !== this.#me);
-      for (const id of [...this.#others.keys()]) if (!ids.includes(id)) this.#remove(id);
       this.#asked = new Set(ids.filter((id) => !this.#others.has(id)).slice(0, PEOPLE_MAX));
       for (const id of this.#asked) {
         this.#room.join(PREFIX + id, {
@@ -120,7 +120,8 @@ export class People {
     const person = this.#others.get(id);
     this.#others.delete(id);
     this.#asked.delete(id);
-    this.#room.leave(PREFIX + id);
+    // Their node of a cluster may only be cut off. Then their topic comes back, and nothing else does.
+    setTimeout(() => this.#others.has(id) || this.#room.leave(PREFIX + id), BACK_MS_MAX);
     this.#check();
     if (person) this.#onChange([], [person.name], id);
   }

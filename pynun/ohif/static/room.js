@@ -84,10 +84,12 @@ export class Room {
 
   /** The connection is new: asks for every topic. */
   open() {
-    for (const [name, topic] of this.#topics) {
-      if (topic.isMine && topic.known) this.#sendPending(name, topic);
-      else if (!topic.isMine && !topic.isSignal) this.#ask(name);
-    }
+    for (const [name, topic] of this.#topics) this.#renew(name, topic);
+  }
+
+  #renew(name, topic) {
+    if (topic.isMine && topic.known) this.#sendPending(name, topic);
+    else if (!topic.isMine && !topic.isSignal) this.#ask(name);
   }
 
   /** Forgets a change that the server has refused. */
@@ -131,7 +133,8 @@ export class Room {
     const { isEphemeral, isMine, isSignal, weight } = topic;
     const content = topic.pending ?? topic.known;
     if (isMine || isSignal) topic.pending = null; // nobody else sets it, or every value of others counts as well
-    this.#connection.set(this.#keyOf(name), () => encode(content), { isEphemeral, weight });
+    const onLost = isSignal ? null : () => this.#renew(name, topic);
+    this.#connection.set(this.#keyOf(name), () => encode(content), { isEphemeral, weight, onLost });
   }
 
   #ask(name) {

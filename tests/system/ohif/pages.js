@@ -8,12 +8,13 @@ const FOLLOW_MS_MAX = 60_000;
 
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-/** What is to run in the page before anything else: notes what leaves, when, and when cameras change. */
+/** What is to run in the page before anything else: notes what leaves, when and over what, and when cameras change. */
 function note() {
-  window.noted = { sent: [], changed: [], cameras: [] };
+  window.noted = { sent: [], changed: [], cameras: [], sockets: new Set() };
   const { send } = WebSocket.prototype;
   WebSocket.prototype.send = function noteAndSend(text) {
     window.noted.sent.push({ at: performance.now(), text });
+    window.noted.sockets.add(this);
     return send.call(this, text);
   };
 }
@@ -236,6 +237,62 @@ export async function run(page, command, options = {}) {
   await page.keyboard.press('Shift');
   await page.evaluate(([name, given]) => window.commandsManager.run(name, given), [command, options]);
 }
+
+/** The panes' own ids differ; the place says which one is meant. */
+export const idOf = (page, index) =>
+  page.evaluate((number) => {
+    const panes = [...window.services.viewportGridService.getState().viewports.values()];
+    return panes.sort((one, other) => one.y - other.y || one.x - other.x)[number].viewportId;
+  }, index);
+
+export const measure = async (page, tool) => {
+  await run(page, 'setToolActiveToolbar', { toolName: tool, toolGroupIds: ['default'] });
+  await drag(page, 'left', 12, [6, -2]);
+};
+
+/** As the list of measurements does it. */
+export const withMeasurements = (use) => async (page) => {
+  await page.keyboard.press('Shift');
+  await page.evaluate(use);
+};
+
+export const removeMeasurements = withMeasurements(() => {
+  const { measurementService } = window.services;
+  for (const { uid } of measurementService.getMeasurements()) measurementService.remove(uid);
+});
+
+/** Where one points in the patient, after a move of the mouse to another place of the first pane. */
+export async function point(page) {
+  const [x, y] = await middle(page);
+  const place = [x + 50, y - 40];
+  await page.mouse.move(x, y);
+  await page.mouse.move(...place, { steps: 3 });
+  return page.evaluate(
+    ([viewportId, [clientX, clientY]]) => {
+      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
+      const { left, top } = viewport.element.getBoundingClientRect();
+      return Array.from(viewport.canvasToWorld([clientX - left, clientY - top]));
+    },
+    [await idOf(page, 0), place],
+  );
+}
+
+/** The names of the others' pointers, and how far the nearest one is drawn from a place, in pixels of that window. */
+export const arrows = async (page, world) =>
+  page.evaluate(
+    ([viewportId, place]) => {
+      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
+      const { left, top } = viewport.element.getBoundingClientRect();
+      const [wantedX, wantedY] = viewport.worldToCanvas(place);
+      const drawn = [...document.getElementById('nun-db-pointers').shadowRoot.querySelectorAll('div')];
+      const boxes = drawn.map((arrow) => arrow.getBoundingClientRect());
+      return {
+        names: drawn.map((arrow) => arrow.textContent),
+        off: Math.min(...boxes.map((box) => Math.hypot(box.left - left - wantedX, box.top - top - wantedY))),
+      };
+    },
+    [await idOf(page, 0), world],
+  );
 
 /** A part of the bar. */
 export const bar = (page, selector) => page.locator('#nun-db-bar').locator(selector);

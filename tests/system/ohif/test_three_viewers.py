@@ -11,9 +11,8 @@ import pytest
 
 from tests.support.node import INSTALL_SECONDS_MAX, NodeScript
 from tests.support.relay import Relay
-from tests.system.ohif.rooms import DATABASE, KEY, viewer_room
+from tests.system.ohif.rooms import OldClient, viewer_room
 from tests.system.ohif.viewers import PACK_SECONDS_MAX, VERSIONS
-from tools.clients.exact_clients import WebSocketClient
 from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
@@ -27,40 +26,30 @@ IDLE_SECONDS = 4
 pytestmark = pytest.mark.timeout(INSTALL_SECONDS_MAX + PACK_SECONDS_MAX + SESSION_SECONDS_MAX)
 
 
-def old_shape(number: int, value: object) -> str:
-    """What `ohif-nun-db` sends."""
-    return json.dumps({"_id": number, "value": value}, separators=(",", ":"))
-
-
 @pytest.fixture(scope="module", name="lesson")
 def _lesson(chromium: str) -> Iterator[dict[str, Any]]:
     """What was seen in one lesson: the doctor has the older viewer, and a network of his own."""
     artifacts = REPOSITORY / "build" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     with (
-        viewer_room(*VERSIONS, NUN_IDLE_TIMEOUT=str(IDLE_SECONDS)) as room,
-        Relay(room.server.websocket) as network,
+        viewer_room(*VERSIONS, NUN_IDLE_TIMEOUT=str(IDLE_SECONDS)) as (pages, server),
+        Relay(server.websocket) as network,
     ):
         options = {
             "chromium": chromium,
-            "urls": list(room.urls.values()),
-            "paths": room.paths,
-            "server": str(room.server.websocket),
+            "urls": pages.urls,
+            "paths": pages.paths,
+            "server": str(server.websocket),
             "relay": f"ws://{network.address}",
             "artifacts": str(artifacts),
         }
         with NodeScript(SCRIPT, options, seconds_max=SESSION_SECONDS_MAX) as running:
             camera = running.expect("old")["camera"]
-            with WebSocketClient(room.server.websocket) as old:
-                old.ask(f"use-db {DATABASE} client client-pwd")
-                old.ask(f"watch {KEY}-camera")
-                old.ask(f"watch {KEY}-currentImageIdIndex")
-                moved = {**camera, "parallelScale": 60}
-                old.ask(f"set-safe {KEY}-camera -1 {old_shape(1, moved)}")
-                old.ask(f"set-safe {KEY}-currentImageIdIndex -1 {old_shape(2, {'currentImageIdIndex': 9})}")
+            with OldClient(server) as old:
+                old.move({**camera, "parallelScale": 60}, 9)
                 running.tell()
                 running.expect("old heard")
-                heard = "".join([*old.ask(f"get {KEY}-currentImageIdIndex"), *old.ask(f"get {KEY}-camera")])
+                heard = old.heard()
             running.tell()
             running.expect("close laptop")
             network.take_away()
@@ -69,17 +58,17 @@ def _lesson(chromium: str) -> Iterator[dict[str, Any]]:
             network.bring_back()
             running.tell()
             running.expect("hang")
-            room.server.send_signal(signal.SIGSTOP)
+            server.send_signal(signal.SIGSTOP)
             running.tell()
             running.expect("kill")
-            room.server.kill()
+            server.kill()
             running.tell()
             running.expect("start")
-            room.server.start()
+            server.start()
             running.tell()
             result = running.done()["result"]
         (artifacts / "ohif-lesson.json").write_text(json.dumps(result, indent=1))
-        yield {**result, "heard": heard, "chest": list(room.urls.values())[1] + room.paths[0]}
+        yield {**result, "heard": heard, "chest": pages.urls[1] + pages.paths[0]}
 
 
 def test_everybody_is_seen_by_a_name_that_stays_text(lesson: dict[str, Any]) -> None:
@@ -158,6 +147,7 @@ def test_after_a_restart_of_the_server_the_newest_state_wins(lesson: dict[str, A
     assert lesson["lost"]
     assert lesson["again"]
     assert lesson["afterRestart"] == [True, True]
+    assert lesson["removed"]["here"]["annotations"] == lesson["removed"]["there"]["annotations"] == []
     assert not lesson["hasJumped"]
     assert lesson["goesOn"]
     assert len(lesson["peopleAgain"]) == 3

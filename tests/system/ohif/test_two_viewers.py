@@ -31,18 +31,18 @@ def _session(chromium: str) -> Iterator[dict[str, Any]]:
     """What was seen in the session, by part."""
     artifacts = REPOSITORY / "build" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    with viewer_room(*VERSIONS) as room:
+    with viewer_room(*VERSIONS) as (pages, server):
         options = {
             "chromium": chromium,
-            "urls": list(room.urls.values()),
-            "paths": room.paths,
-            "server": str(room.server.websocket),
+            "urls": pages.urls,
+            "paths": pages.paths,
+            "server": str(server.websocket),
             "artifacts": str(artifacts),
         }
         with NodeScript(SCRIPT, options, seconds_max=SESSION_SECONDS_MAX) as running:
             result = running.done()["result"]
         (artifacts / "ohif-session.json").write_text(json.dumps(result, indent=1))
-        yield {**result, "urls": options["urls"], "paths": room.paths}
+        yield {**result, "urls": options["urls"], "paths": pages.paths}
 
 
 def test_who_comes_late_sees_what_the_other_does(session: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@ import {
   act,
   bar,
   drag,
+  measure,
   newPage,
   now,
   open,
   people,
   press,
   ready,
+  removeMeasurements,
   says,
   sentAfter,
   shown,
@@ -211,7 +213,10 @@ main(() =>
     // The server hangs, then is killed; a viewer that is opened meanwhile opens. What the others move is there when the
     // server is back, and nobody jumps.
     const alone = await newPage(browser, SIZE, 'alone');
+    await measure(teacher, 'Length');
+    await together(teacher, doctor, (_, other) => other.annotations.length === 1);
     await ask('hang');
+    await removeMeasurements(teacher);
     seen.opensAlone = await openAlone(alone, newer + head);
     await ask('kill');
     seen.lost = await says(teacher, 'Connection lost');
@@ -220,6 +225,8 @@ main(() =>
     await ask('start');
     seen.again = await says(teacher, 'Everybody moves');
     seen.afterRestart = [await isTogether(teacher, doctor), await isTogether(teacher, student)];
+    const isWithout = (one, other) => one.annotations.length === 0 && other.annotations.length === 0;
+    seen.removed = await together(teacher, doctor, isWithout);
     await ready(alone);
     seen.lateExtension = [await isTogether(teacher, alone), alone.url()];
     await alone.context().close();

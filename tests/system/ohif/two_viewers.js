@@ -3,22 +3,28 @@
 import { withBrowser } from '../browser/browser.js';
 import { main, options } from '../javascript/harness.js';
 import {
+  arrows,
   drag,
   forgetCameras,
+  idOf,
   isSame,
   latencies,
+  measure,
   middle,
   mostInASecond,
   now,
   open,
+  point,
   press,
   ready,
+  removeMeasurements,
   run,
   sentAfter,
   shown,
   sleep,
   together,
   wheel,
+  withMeasurements,
 } from './pages.js';
 
 // Without a graphics card, large windows take long to draw.
@@ -38,13 +44,6 @@ const setViewport = (page, change) =>
     viewport.render();
   }, change);
 
-/** The panes' own ids differ; the place says which one is meant. */
-const idOf = (page, index) =>
-  page.evaluate((number) => {
-    const panes = [...window.services.viewportGridService.getState().viewports.values()];
-    return panes.sort((one, other) => one.y - other.y || one.x - other.x)[number].viewportId;
-  }, index);
-
 const hang = async (page, index, series) => {
   await page.keyboard.press('Shift');
   await page.evaluate(
@@ -57,11 +56,6 @@ const hang = async (page, index, series) => {
     },
     [await idOf(page, index), series],
   );
-};
-
-const measure = async (page, tool) => {
-  await run(page, 'setToolActiveToolbar', { toolName: tool, toolGroupIds: ['default'] });
-  await drag(page, 'left', 12, [6, -2]);
 };
 
 const moveHandle = async (page) => {
@@ -81,12 +75,6 @@ const moveHandle = async (page) => {
   await page.mouse.up();
 };
 
-/** As the list of measurements does it. */
-const withMeasurements = (use) => async (page) => {
-  await page.keyboard.press('Shift');
-  await page.evaluate(use);
-};
-
 const labelMeasurement = withMeasurements(() => {
   const { measurementService } = window.services;
   const [measurement] = measurementService.getMeasurements();
@@ -96,11 +84,6 @@ const labelMeasurement = withMeasurements(() => {
 const hideMeasurement = withMeasurements(() => {
   const { measurementService } = window.services;
   measurementService.toggleVisibilityMeasurement(measurementService.getMeasurements()[0].uid);
-});
-
-const removeMeasurements = withMeasurements(() => {
-  const { measurementService } = window.services;
-  for (const { uid } of measurementService.getMeasurements()) measurementService.remove(uid);
 });
 
 /** Draws a closed line by hand: its corners are clicked, or it is drawn through them. */
@@ -259,36 +242,11 @@ async function narrowed(page, other) {
   return found;
 }
 
-/** Where the other's pointers are drawn, against where one pane's points in the patient, in pixels of that window. */
+/** Where the other's pointers are drawn, against where one points. */
 async function pointer(by, other) {
-  const [x, y] = await middle(by);
-  const place = [x + 50, y - 40];
-  await by.mouse.move(x, y);
-  await by.mouse.move(...place, { steps: 3 });
-  const id = await idOf(by, 0);
-  const world = await by.evaluate(
-    ([viewportId, [clientX, clientY]]) => {
-      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
-      const { left, top } = viewport.element.getBoundingClientRect();
-      return Array.from(viewport.canvasToWorld([clientX - left, clientY - top]));
-    },
-    [id, place],
-  );
+  const world = await point(by);
   await sleep(1200);
-  return other.evaluate(
-    ([viewportId, point]) => {
-      const viewport = window.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
-      const { left, top } = viewport.element.getBoundingClientRect();
-      const [wantedX, wantedY] = viewport.worldToCanvas(point);
-      const arrows = [...document.getElementById('nun-db-pointers').shadowRoot.querySelectorAll('div')];
-      const boxes = arrows.map((arrow) => arrow.getBoundingClientRect());
-      return {
-        names: arrows.map((arrow) => arrow.textContent),
-        off: Math.min(...boxes.map((box) => Math.hypot(box.left - left - wantedX, box.top - top - wantedY))),
-      };
-    },
-    [await idOf(other, 0), world],
-  );
+  return arrows(other, world);
 }
 
 const segments = (page) =>
