@@ -133,6 +133,10 @@ def test_hidden_segments_are_hidden_for_both(session: dict[str, Any]) -> None:
     assert again == [["1 true", "2 true"]] * 2
 
 
+def test_the_bar_says_that_a_document_is_not_shared(session: dict[str, Any]) -> None:
+    assert session["signs"] == [[True, True], [False, False]], "while it is open"
+
+
 def test_a_study_that_one_opens_opens_for_the_other(session: dict[str, Any]) -> None:
     study = session["study"]
     assert study["here"] == study["there"]

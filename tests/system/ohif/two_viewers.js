@@ -4,6 +4,7 @@ import { withBrowser } from '../browser/browser.js';
 import { main, options } from '../javascript/harness.js';
 import {
   arrows,
+  bar,
   drag,
   forgetCameras,
   idOf,
@@ -294,6 +295,37 @@ async function segmentation(left, right) {
   return seen;
 }
 
+/** Whether each bar says that a document is not shared, while one has it in a pane and then: as if it were a series. */
+async function unsharedSigns(left, right) {
+  for (const page of [left, right]) {
+    await page.evaluate(() => {
+      const { displaySetService } = window.services;
+      const [{ StudyInstanceUID }] = displaySetService.getActiveDisplaySets();
+      displaySetService.addDisplaySets({
+        displaySetInstanceUID: 'document',
+        SOPClassHandlerId: '@ohif/extension-dicom-pdf.sopClassHandlerModule.dicom-pdf',
+        SeriesInstanceUID: '2.25.99',
+        SeriesNumber: 99,
+        StudyInstanceUID,
+        instances: [],
+        renderedUrl: 'about:blank',
+      });
+    });
+  }
+  const seen = [];
+  for (const [series, isSaid] of [
+    [99, true],
+    [1, false],
+  ]) {
+    await hang(left, 0, series);
+    const signs = () => Promise.all([left, right].map((page) => bar(page, '.note').isVisible()));
+    for (const end = Date.now() + 20_000; Date.now() < end && !isSame(await signs(), [isSaid, isSaid]);)
+      await sleep(100);
+    seen.push(await signs());
+  }
+  return seen;
+}
+
 /** Two connections of one page: how many signals that both give at the same time are heard, and a flood of changes. */
 const connections = (page, server) =>
   page.evaluate(async (address) => {
@@ -369,6 +401,8 @@ main(() =>
       }
     }
     const visibility = await segmentation(left, right);
+    const signs = await unsharedSigns(left, right);
+    await together(left, right);
     const fromIdle = [await now(left), await now(right)];
     await sleep(3000);
     const idle = [await sentAfter(left, fromIdle[0]), await sentAfter(right, fromIdle[1])];
@@ -415,6 +449,7 @@ main(() =>
       resized,
       steps,
       visibility,
+      signs,
       idle,
       most,
       heard,
