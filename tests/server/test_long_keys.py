@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 KEYS = 14
 KEY_BYTES = 6 << 20
 STALL_SECONDS_MAX = 0.5
-"""For a busy machine. On a quiet one it is a few hundredths; before, it was the whole listing."""
+"""A few hundredths, and some more on a busy machine; before, it was the whole listing."""
 
 GROWTH_KIB_MAX = 60 << 10
 OLD = {"NUN_MAX_KEY_SIZE": "16MiB"}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 KEYS = 6000
 STALL_SECONDS_MAX = 0.5
-"""For a busy machine. On a quiet one it is a few hundredths."""
+"""A few hundredths, and some more on a busy machine."""
 
 
 def written(path: Path, rows: list[tuple[str, int, str]]) -> str:
@@ -113,6 +113,7 @@ def test_nobody_waits_for_an_import_or_a_copy(server: Server, tmp_path: Path) ->
         assert ask(server, "import", "large", file, "-t", "pwd").code == 0
         copied = ask_json(server, "copy-db", "large", "copy")
     assert copied == {"database": "large", "name": "copy", "keys": KEYS + 1, "token": None}
+    print(f"import and copy: {bystander.longest_seconds:.3f} s")
     assert bystander.longest_seconds < STALL_SECONDS_MAX
     sizes = {row["name"]: row["keys"] for row in ask_json(server, "databases", "list")}
     assert sizes["large"] == sizes["copy"] == KEYS + 1

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PLAIN_TEXT_REFUSAL = "this port speaks TLS: use https:// or wss://"
 BIG = "x" * (2 << 20)
+TRIES = 5
 
 
 @pytest.fixture(scope="module", name="server")
@@ -319,6 +320,15 @@ def test_sighup_without_tls_does_nothing(new_server: Callable[..., Server]) -> N
 
 
 def test_a_stop_tells_everybody(new_server: Callable[..., Server], authority: Authority) -> None:
+    """One that waited for a handshake would take STOP_SECONDS each time; one on a busy machine does not each time."""
+    took: list[float] = []
+    while not took or (min(took) > STOP_SECONDS and len(took) < TRIES):
+        took.append(seconds_of_a_stop(new_server, authority))
+    assert min(took) < STOP_SECONDS, f"it waited for a handshake: {took}"
+
+
+def seconds_of_a_stop(new_server: Callable[..., Server], authority: Authority) -> float:
+    """Stop a server with clients and a handshake that has not begun."""
     with (
         new_server(**authority.environment("stopped")) as server,
         WebSocketClient(server.websocket, tls=authority.trusting()) as websocket,
@@ -330,10 +340,11 @@ def test_a_stop_tells_everybody(new_server: Callable[..., Server], authority: Au
         began = time.monotonic()
         with reading(websocket, tcp):
             assert server.stop() == 0
-        assert time.monotonic() - began < STOP_SECONDS, "it waited for a handshake"
+        took = time.monotonic() - began
         assert websocket.wait_close() == 1001
         assert tcp.wait_end()
         assert http.is_ended()
+    return took
 
 
 def start_with(data_dir: Path, **environment: str) -> list[str]:

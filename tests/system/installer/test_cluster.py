@@ -54,9 +54,13 @@ def _machines() -> Iterator[dict[str, Machine]]:
 
 
 def type_in(machine: Machine, folder: Path, page: Path, word: str, **put: str) -> str:
-    """Type the block of a page, with other words in the place of some; what it printed."""
+    """Type the block of a page, with other values of options, or another /root, which the machines share; what it
+    printed."""
     (block,) = commands(page, word)
     text = block.text
+    if home := put.pop("root", ""):
+        assert "/root/" in text
+        text = text.replace("/root/", f"{home}/")
     for old, new in put.items():
         assert f"--{old} " in text
         text = re.sub(rf"--{old} \S+", f"--{old} {new}" if new else "", text)
@@ -98,24 +102,26 @@ def test_one_server_becomes_three(machines: dict[str, Machine], bundle: Path, tm
     assert "owns the data now" in type_in(b, bundle, OPERATION, "cluster-hand-over")
     assert '"peerURLs":["https://10.0.0.3:2380"]' in type_in(c, bundle, OPERATION, "cluster-ask")
 
+    homes = {name: tmp_path / name for name in machines}
     for name, machine in machines.items():
-        machine.succeed("cp", "-R", str(tmp_path / "certificates" / name), "/root/node")
-        type_in(machine, bundle, OPERATION, "cluster-renew")
+        homes[name].mkdir()
+        (homes[name] / "node").symlink_to(tmp_path / "certificates" / name)
+        type_in(machine, bundle, OPERATION, "cluster-renew", root=str(homes[name]))
     for machine in machines.values():
         machine.succeed("systemctl", "restart", "pynun-etcd", "pynun")
         wait_until(machine, "nun-db", "status")
 
-    b.succeed("nun-db", "backup", "/root/nun-db.backup")
+    b.succeed("nun-db", "backup", f"{homes['b']}/nun-db.backup")
     administer(b, "use features-of-db features-of-db-pwd; set client-a changed")
     assert "empty;value changed" in administer(c, READ)
     for machine in machines.values():
         machine.succeed("systemctl", "stop", "pynun")
-    type_in(b, bundle, OPERATION, "cluster-restore")
+    type_in(b, bundle, OPERATION, "cluster-restore", root=str(homes["b"]))
     a.run("systemctl", "start", "pynun")
     wait_until(a, "sh", "-c", "journalctl -u pynun | grep 'is not that of the cluster in etcd'")
     a.succeed("systemctl", "stop", "pynun")
-    for machine in (a, c):
-        type_in(machine, bundle, OPERATION, "cluster-copy-again")
+    for name, machine in (("a", a), ("c", c)):
+        type_in(machine, bundle, OPERATION, "cluster-copy-again", root=str(homes[name]))
         wait_until(machine, "nun-db", "status")
         assert "empty;value kept" in administer(machine, READ)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.node import run_script
+from tests.support.watched import Scrape, wait_until
 from tests.system.javascript.conftest import SCRIPTS
 from tools.clients.exact_clients import http_post
 from tools.clients.server import Server
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
     from tests.system.javascript.conftest import Runtime
 
+TRIES = 5
+WATCHES = 3
+"""Of the script `reconnecting.js`, as the arbiter too."""
+
+SILENT_CLIENT_SECONDS = 1.9
 USERS = "create-user client client-pwd; set-permissions client r *|rwx client-*; create-user stranger stranger-pwd"
 
 
@@ -237,15 +243,19 @@ def test_a_server_that_comes_back_and_a_client_that_goes_offline(
     def change(*commands: str) -> None:
         http_post(server.http, ";".join((f"use {database} {TOKEN}", *commands)))
 
-    alone = seconds(server.stop)
-    server.start()
     with runtime.start("reconnecting.js", server, database) as script:
         assert script.expect("watching")["value"] == "before"
         change("set watched 1")
         script.tell()
         script.expect("leave")
         # A client that answers the close does not hold the server up: it waits two seconds for one that does not.
-        assert seconds(lambda: end(server)) < alone + 1.8
+        # A busy machine may take as long, but not each time.
+        took = [seconds(lambda: end(server))]
+        while min(took) > SILENT_CLIENT_SECONDS and len(took) < TRIES:
+            server.start()
+            wait_until(lambda: Scrape(server.http).value("nun_db_watches") == WATCHES)
+            took.append(seconds(lambda: end(server)))
+        assert min(took) < SILENT_CLIENT_SECONDS, took
         script.tell()
         script.expect("return")
         server.start()
