@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 SCRIPT = Path(__file__).parent / "console.js"
 MARKUP = "<img/src=x/onerror=globalThis.pwned=1>"
 VALUE = "<img src=x onerror='globalThis.pwned=1'><script>globalThis.pwned=1</script>"
-STALL_MS_MAX = 1000
-"""Of a page that works on 100,000 keys, on a busy machine."""
+STALL_MS_MAX = 200
+"""Processor time of one task of a page that works on 100,000 keys; other programs' does not count."""
 
 NO_ORDERS: Mapping[str, Callable[[dict[str, Any]], None]] = {}
 
@@ -179,7 +179,8 @@ def test_a_hundred_thousand_keys_don_t_stall_the_page(run: Run, console: Server)
 
     found = run("many", {"changes": changes}, database="large")
     assert found["rows"] < 200, "only what is visible is drawn"
-    assert max(found["stalls"], default=0) < STALL_MS_MAX, found["stalls"]
+    print(f"longest task: {found['stall']:.0f} ms of processor time")
+    assert 0 < found["stall"] < STALL_MS_MAX
 
 
 def test_markup_stays_text(run: Run, console: Server) -> None:
