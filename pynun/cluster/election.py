@@ -37,6 +37,10 @@ DELAY_BEHIND_SECONDS_MAX: Final = 1.0
 PRECEDENCE_SECONDS: Final = 1.0
 """How much later than a named successor the others campaign, and the owner that steps down last of all."""
 
+CLEAN_SECONDS: Final = 4.0
+"""A clean end may take so long, also if etcd takes no changes: with all else that a stop does, that is less than the
+10 s after which service managers kill. It is more than etcd's elections take."""
+
 RETRY_SECONDS: Final = 0.3
 """After etcd did not answer."""
 
@@ -144,6 +148,7 @@ class Election:
         self._renew_at = math.inf
         self._is_renewing = False
         self._is_ending_clean = False
+        self._end_by = math.inf  # while ending clean
         self._campaign_at = math.inf
 
     def may_send(self, now: float) -> bool:
@@ -203,6 +208,8 @@ class Election:
         elif self.role is not Role.CAMPAIGNING:  # a campaign ends by its own deadline
             if now >= self.deadline:
                 actions += self._lose("the lease could not be renewed in time")
+            elif now >= self._end_by:
+                actions += self._lose("etcd has not accepted the last changes in time: they get no answer")
             elif now >= self._renew_at and not self._is_renewing:
                 self._is_renewing = True
                 actions.append(Renew(self._lease, self.deadline))
@@ -296,13 +303,13 @@ class Election:
             return []
         self._hand_over_to = successor
         self._has_resigned = True
-        return self._end("hand-over", is_clean=True)
+        return self._end_clean(now, "hand-over")
 
     def stop(self, now: float) -> list[Action]:
         """End the term, if there is one, and never campaign again."""
         self._is_stopped = True
         if self.role is Role.OWNING:
-            return self._end("the server stops", is_clean=True)
+            return self._end_clean(now, "the server stops")
         if self.role is Role.CATCHING_UP:
             return self._lose("the server stops")
         if self.role is Role.CAMPAIGNING and self._lease:
@@ -369,6 +376,10 @@ class Election:
         self.deadline = -math.inf
         return self._end(reason, is_clean=False)
 
+    def _end_clean(self, now: float, reason: str) -> list[Action]:
+        self._end_by = now + CLEAN_SECONDS
+        return self._end(reason, is_clean=True)
+
     def _end(self, reason: str, *, is_clean: bool) -> list[Action]:
         if self.role is Role.STEPPING_DOWN and not (self._is_ending_clean and not is_clean):
             return []
@@ -389,7 +400,7 @@ class Election:
         self.deadline = -math.inf
         self._lease = 0
         self._is_renewing = False
-        self._renew_at = math.inf
+        self._renew_at = self._end_by = math.inf
 
     def _set_alarm(self) -> None:
         if self.role is Role.FOLLOWING:
@@ -397,4 +408,4 @@ class Election:
         elif self.role is Role.CAMPAIGNING or self.deadline == -math.inf:
             self.wake_at = math.inf
         else:
-            self.wake_at = self.deadline if self._is_renewing else min(self._renew_at, self.deadline)
+            self.wake_at = min(self.deadline, self._end_by, math.inf if self._is_renewing else self._renew_at)

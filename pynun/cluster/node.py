@@ -115,6 +115,7 @@ class Node:
         self.term: Term | None = None
         """While this node owns the engine and serves."""
         self._lease_owner: Owner | None = None  # this node, as it campaigns
+        self._batch_client: BlockingClient | None = None  # that of a term
         self._begun = 0  # the number of a term that is to begin
         self._is_in_term = self._is_ending_clean = self._is_stopping = False
         self._following = trio.CancelScope()
@@ -228,6 +229,7 @@ class Node:
         _log.info("this node (%s) owns the data now (term %d, batch %d)", place.node, number, self._data.revision)
         try:
             with BlockingClient(place.members) as client, trio.CancelScope() as self._owning:
+                self._batch_client = client
                 store = ReplicatedStore(
                     self._data, client, place.keys, number, lambda: election.deadline, self.accept_seconds
                 )
@@ -246,7 +248,7 @@ class Node:
         except* OwnershipLostError as group:
             lost = group
         finally:
-            self.term = self._data_failure = None
+            self.term = self._data_failure = self._batch_client = None
             self._is_in_term = False
             self.lost_terms += not self._is_ending_clean
         if lost is not None:
@@ -362,6 +364,8 @@ class Node:
             self._do(self._election.renewed(steady_seconds(), sent_at, lease, answer.seconds))
 
     def _end(self, reason: str, *, is_clean: bool) -> None:
+        if not is_clean and self._batch_client is not None and self._batch_client.trouble is not None:
+            reason += f" ({self._batch_client.trouble})"
         _log.log(logging.INFO if is_clean else logging.WARNING, "this node's term as owner ends: %s", reason)
         if not self._is_in_term:
             self._begun = 0

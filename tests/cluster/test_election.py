@@ -7,6 +7,7 @@ import math
 import pytest
 
 from pynun.cluster.election import (
+    CLEAN_SECONDS,
     DELAY_SECONDS,
     MARGIN_SECONDS,
     PRECEDENCE_SECONDS,
@@ -250,6 +251,24 @@ def test_a_clean_end_that_takes_too_long_is_cut_off(election: Election) -> None:
     (end,) = election.tick(election.deadline)
     assert isinstance(end, End)
     assert not end.is_clean
+    assert not election.may_send(now)
+
+
+@pytest.mark.parametrize("how", ["stop", "hand_over"])
+def test_a_clean_end_is_cut_off_also_while_the_lease_is_renewed(election: Election, how: str) -> None:
+    """etcd renews leases while it takes no changes: its space is used up."""
+    now = began = won(election) + 0.5
+    getattr(election, how)(now)
+    actions: list[Action] = []
+    while not actions:
+        assert now < began + CLEAN_SECONDS
+        now = election.wake_at
+        actions = [action for action in election.tick(now) if not isinstance(action, Renew)]
+        election.renewed(now, now, LEASE, TTL)
+    (end,) = actions
+    assert isinstance(end, End)
+    assert not end.is_clean
+    assert now == began + CLEAN_SECONDS
     assert not election.may_send(now)
 
 

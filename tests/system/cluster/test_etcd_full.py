@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 FULL = "not ready: etcd takes no changes: its space is used up (docs/cluster-operation.md)\n"
 
+STOP_SECONDS = 10.0
+"""What service managers allow."""
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -35,12 +39,23 @@ def test_every_node_says_that_etcd_is_full(disk_folder: Path) -> None:
         with tcp_session(a, DATABASE) as client:
             for number in range(100):
                 client.send(f"set k{number} {random.randbytes(40_000).hex()}")
+                if health(a) == FULL:
+                    break
+                time.sleep(0.05)
             for server in (a, b):
                 wait_until(lambda server=server: health(server) == FULL, "it does not say so")  # type: ignore[misc]
         shown = json.loads(nun_db("cluster", "status", "--json", environment=nodes.environment).stdout)
         assert {row["role"] for row in shown["nodes"]} == {"owner", "following"}, "they live"
         assert shown["etcd"][0]["state"] == "leader; alarm:NOSPACE"
-        a.kill()  # its stop would wait for etcd
+        began = time.monotonic()
+        assert a.stop() == 0, a.log_text()
+        took = time.monotonic() - began
+        print(f"the stop took {took:.1f} s")
+        assert took < 3 * STOP_SECONDS, "it waited for etcd"
+        reason = "etcd has not accepted the last changes in time: they get no answer"
+        trouble = f"({etcd.urls}: etcdserver: mvcc: database space exceeded)"
+        assert f"this node's term as owner ends: {reason} {trouble}" in a.log_text()
+        wait_until(lambda: "no lease to campaign with: etcd" in b.log_text(), b.log_text())
 
 
 def health(server: Server) -> str:
