@@ -20,6 +20,7 @@ DATABASE = "load"
 TOKEN = "pwd"
 
 _ANSWER_SECONDS_MAX = 30.0
+_REST_SECONDS = 0.02
 _LOST = messages.error(messages.OWNER_LOST)
 
 
@@ -27,10 +28,16 @@ class Writer(threading.Thread):
     """Counts up one key."""
 
     def __init__(
-        self, key: str, addresses: list[Address], answer_seconds: float, on_answer: Callable[[], None]
+        self,
+        key: str,
+        addresses: list[Address],
+        answer_seconds: float,
+        rest_seconds: float,
+        on_answer: Callable[[], None],
     ) -> None:
         super().__init__(daemon=True)
         self._answer_seconds = answer_seconds
+        self._rest_seconds = rest_seconds
         self._on_answer = on_answer
         self._key = key
         self._addresses = itertools.cycle(addresses)
@@ -56,7 +63,7 @@ class Writer(threading.Thread):
                     file.write(f"use-db {DATABASE} {TOKEN}\n")
                     file.flush()
                     assert file.readline() == "ok \n"
-                    while not self._is_over.is_set():
+                    while not self._is_over.wait(self._rest_seconds):
                         number += 1
                         file.write(f"set {self._key} {number}\n")
                         file.flush()
@@ -84,7 +91,8 @@ class Writer(threading.Thread):
 class Load:
     """So many writers on each of these addresses, running within the block; `on_answer` is called after each answer.
 
-    Without an answer for `answer_seconds`, a writer goes on at the next address.
+    Without an answer for `answer_seconds`, a writer goes on at the next address. It rests for `rest_seconds` before
+    each change: without a rest, few writers keep the processors busy.
     """
 
     def __init__(
@@ -93,11 +101,12 @@ class Load:
         *,
         each: int = 2,
         answer_seconds: float = _ANSWER_SECONDS_MAX,
+        rest_seconds: float = _REST_SECONDS,
         on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         self.writers = {
             f"k-{place}-{number}": Writer(
-                f"k-{place}-{number}", addresses[place:] + addresses[:place], answer_seconds, on_answer
+                f"k-{place}-{number}", addresses[place:] + addresses[:place], answer_seconds, rest_seconds, on_answer
             )
             for place in range(len(addresses))
             for number in range(each)

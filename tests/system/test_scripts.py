@@ -40,13 +40,18 @@ _TOO_OLD = "#!/bin/sh\nexit 1\n"
 def checkout(tmp_path: Path) -> Path:
     """A checkout with the real scripts, a command that shows how it was called, and a lock without packages."""
     root = tmp_path / "the checkout"
+    copy_scripts(root)
+    return root
+
+
+def copy_scripts(root: Path) -> None:
+    """Make a checkout as `checkout` says."""
     (root / "pynun").mkdir(parents=True)
     (root / "pynun" / "__main__.py").write_text(_MAIN)
     (root / "scripts").mkdir()
     for name in ("run", "environment.sh"):
         shutil.copy(REPOSITORY / "scripts" / name, root / "scripts" / name)
     (root / "requirements.lock").write_text("# no packages\n")
-    return root
 
 
 def environment(**additions: str) -> dict[str, str]:
@@ -96,8 +101,26 @@ def test_it_makes_the_environment_once_and_keeps_directory_and_arguments(checkou
     assert (process.stdout, process.stderr) == (expected, "")
 
 
-def test_a_changed_lock_makes_it_anew(checkout: Path) -> None:
-    assert run(checkout)[0] == 0
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose environment is made. It is good where it was made only: a test gets a copy there."""
+    root = tmp_path_factory.mktemp("made") / "the checkout"
+    copy_scripts(root)
+    assert run(root)[0] == 0
+    shutil.copytree(root, root.with_name("kept"), symlinks=True)
+    return root
+
+
+@pytest.fixture
+def made_checkout(made: Path) -> Path:
+    """The same as `checkout`, with its environment made."""
+    shutil.rmtree(made, ignore_errors=True)
+    shutil.copytree(made.with_name("kept"), made, symlinks=True)
+    return made
+
+
+def test_a_changed_lock_makes_it_anew(made_checkout: Path) -> None:
+    checkout = made_checkout
     left_behind = checkout / ".venv" / "left-behind"
     left_behind.touch()
     assert run(checkout) == (0, f"{checkout}|{checkout}/.venv\n", "")
@@ -109,9 +132,8 @@ def test_a_changed_lock_makes_it_anew(checkout: Path) -> None:
     assert not left_behind.exists()
 
 
-def test_a_checkout_that_was_moved_is_noticed(checkout: Path, tmp_path: Path) -> None:
-    assert run(checkout)[0] == 0
-    moved = checkout.rename(tmp_path / "moved")
+def test_a_checkout_that_was_moved_is_noticed(made_checkout: Path) -> None:
+    moved = made_checkout.rename(made_checkout.with_name("moved"))
     code, output, errors = run(moved)
     assert (code, output) == (0, f"{moved}|{moved}/.venv\n"), errors
 

@@ -40,6 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"at least so long; default {MINUTES:g}")
     parser.add_argument("--seed", type=int, help="of everything random but the timing; default: a new one, printed")
     parser.add_argument("--data-dir", type=Path, help="the folder, on a real disk, in which the data folders are made")
+    parser.add_argument(
+        "--rest-seconds",
+        type=float,
+        default=0.0,
+        help="of each writer before a change; default 0: they keep the processors busy",
+    )
     parser.add_argument("--only", choices=[kind.kind for kind in KINDS], help="have only this kind of fault")
     parser.add_argument("--breakage", choices=BREAKAGES, help="of the nodes, to see that it is found")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
@@ -66,7 +72,8 @@ def main() -> int:
         (folder / "etcd").mkdir()
         with EtcdCluster(folder / "etcd", len(hosts), hosts=hosts) as etcd:
             broken = "-m", "tests.linearizability.broken_server", options.breakage
-            run = Run(machines, etcd, folder, seed, (sys.executable, *broken) if options.breakage else ())
+            wrapper = (sys.executable, *broken) if options.breakage else ()
+            run = Run(machines, etcd, folder, seed, wrapper, rest_seconds=options.rest_seconds)
             kinds = [kind for kind in KINDS if options.only in (None, kind.kind)]
             try:
                 run.run(kinds, options.faults, options.minutes * 60)

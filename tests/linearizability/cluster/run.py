@@ -132,14 +132,24 @@ class Silence:
 class Run:
     """A run on machines that are there."""
 
-    def __init__(self, machines: Machines, etcd: EtcdCluster, folder: Path, seed: int, wrapper: Sequence[str]) -> None:
-        """`wrapper` is put before the command of each node."""
+    def __init__(
+        self,
+        machines: Machines,
+        etcd: EtcdCluster,
+        folder: Path,
+        seed: int,
+        wrapper: Sequence[str],
+        *,
+        rest_seconds: float,
+    ) -> None:
+        """`wrapper` is put before the command of each node; a writer rests so long before each change."""
         hosts = [machine.host for machine in machines.machines]
         self._nodes = Nodes(etcd, folder / "nodes", hosts=hosts, settings={"NUN_LEASE_SECONDS": str(LEASE_SECONDS)})
         for server in self._nodes.servers.values():
             server.wrapper += tuple(wrapper)
         self._cluster = Cluster(machines, etcd, self._nodes)
         self._folder = folder
+        self._rest_seconds = rest_seconds
         self._seed = seed
         self._chance = random.Random(seed)
         self._silence = Silence()
@@ -164,7 +174,13 @@ class Run:
             addresses = [server.tcp for server in self._cluster.servers]
             with (
                 ThreadPoolExecutor(1) as checking,
-                Load(addresses, each=1, answer_seconds=ANSWER_SECONDS, on_answer=self._silence.note) as load,
+                Load(
+                    addresses,
+                    each=1,
+                    answer_seconds=ANSWER_SECONDS,
+                    rest_seconds=self._rest_seconds,
+                    on_answer=self._silence.note,
+                ) as load,
             ):
                 for number, some in enumerate(self._rounds(kinds, faults)):
                     rest = self._began + seconds * (len(self.result.outcomes) + len(some)) / max(faults, 1)

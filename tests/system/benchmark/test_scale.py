@@ -60,7 +60,7 @@ def test_a_part_gives_every_figure_at_every_size(part: str, disk_folder: Path) -
 
 
 def test_a_slow_reader_costs_nobody_and_ends_with_the_newest(disk_folder: Path) -> None:
-    arguments = ("--slow-reader", "--seconds", "3", "--durability", "relaxed")
+    arguments = ("--slow-reader", "--seconds", "1", "--durability", "relaxed")
     [section] = written(disk_folder, *arguments)["scale"]
     assert section["error"] is None
     assert [point["phase"] for point in section["points"]] == ["all read", "one stopped", "all read again"]

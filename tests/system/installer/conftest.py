@@ -11,7 +11,6 @@ from tests.support.packages import copy_checkout, make_bundle, unpack
 from tests.support.shared import made_once
 from tests.system.installer.machine import running_machine
 from tests.system.installer.systemd import running_systemd
-from tools.clients.server import REPOSITORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +24,11 @@ NEWER = "99.1.0"
 @pytest.fixture(scope="session")
 def archive(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of this checkout for this machine's architecture; it is unpacked beside it."""
-    folder = made_once(tmp_path_factory, "bundle", lambda folder: unpack(make_bundle(REPOSITORY, folder, packages)))
-    (found,) = folder.glob("*.tar.gz")
+
+    def make(folder: Path) -> None:
+        unpack(make_bundle(copy_checkout(folder / "source"), folder / "dist", packages))
+
+    (found,) = (made_once(tmp_path_factory, "bundle", make) / "dist").glob("*.tar.gz")
     return found
 
 
@@ -61,6 +63,20 @@ def installed_files(bundle: Path, newer_bundle: Path, tmp_path_factory: pytest.T
     return made_once(tmp_path_factory, "installed", make)
 
 
+@pytest.fixture(scope="session")
+def program_files(installed_files: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a machine has where nothing but the program's own folder is there: to make it takes most of the time."""
+    versions = "opt/pynun/versions"
+
+    def make(folder: Path) -> None:
+        for name in ("etc", "usr/local", "var", versions):
+            (folder / name).mkdir(parents=True)
+        version = (bundle / "VERSION").read_text(encoding="ascii").strip()
+        subprocess.run(["cp", "-a", installed_files / versions / version, folder / versions], check=True, timeout=120)
+
+    return made_once(tmp_path_factory, "program", make)
+
+
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     """A machine as new."""
@@ -83,9 +99,23 @@ def installed(installed_files: Path) -> Iterator[Machine]:
 
 
 @pytest.fixture
+def with_program(program_files: Path) -> Iterator[Machine]:
+    """A machine that install.sh makes all on but the program's own folder."""
+    with running_machine(program_files) as running:
+        yield running
+
+
+@pytest.fixture
 def services() -> Iterator[Machine]:
     """A machine as new, whose first process is systemd."""
     with running_systemd() as running:
+        yield running
+
+
+@pytest.fixture
+def services_with_program(program_files: Path) -> Iterator[Machine]:
+    """The same with the program's own folder, and nothing else of pynun."""
+    with running_systemd(program_files) as running:
         yield running
 
 

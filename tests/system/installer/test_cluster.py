@@ -30,10 +30,11 @@ WAIT_SECONDS_MAX = 240.0
 
 
 @pytest.fixture(name="machines")
-def _machines() -> Iterator[dict[str, Machine]]:
-    """Three machines as new on one network: each has a cable to a switch, which is in the first one."""
+def _machines(program_files: Path) -> Iterator[dict[str, Machine]]:
+    """Three machines on one network: each has a cable to a switch, which is in the first one. The last is as new."""
     with contextlib.ExitStack() as stack:
-        machines = {name: stack.enter_context(running_systemd()) for name in ADDRESSES}
+        files = {"a": program_files, "b": program_files, "c": None}
+        machines = {name: stack.enter_context(running_systemd(files[name])) for name in ADDRESSES}
         switch = machines["a"]
         switch.succeed("ip", "link", "add", "switch", "type", "bridge")
         switch.succeed("ip", "addr", "add", f"{ADDRESSES['a']}/24", "dev", "switch")

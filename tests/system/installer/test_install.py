@@ -207,7 +207,7 @@ def test_a_purge_leaves_the_files_of_others_and_says_so(
     bundle: Path, request: pytest.FixtureRequest, has_user: bool
 ) -> None:
     """A key for TLS, put where docs/tls.md says."""
-    machine: Machine = request.getfixturevalue("machine" if has_user else "installed")
+    machine: Machine = request.getfixturevalue("with_program" if has_user else "installed")
     if has_user:
         machine.succeed("useradd", "--system", "pynun")
         machine.succeed("sh", f"{bundle}/install.sh")
@@ -235,7 +235,8 @@ def raise_format(folder: Path) -> None:
             transaction.put(b"format", (1000).to_bytes(4, "big"))
 
 
-def test_the_password_is_shown_on_a_terminal_only_and_in_no_argument(machine: Machine, bundle: Path) -> None:
+def test_the_password_is_shown_on_a_terminal_only_and_in_no_argument(with_program: Machine, bundle: Path) -> None:
+    machine = with_program
     trace = "/var/trace"
     printed = machine.succeed(
         "script",

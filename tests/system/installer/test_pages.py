@@ -27,7 +27,8 @@ def type_in(machine: Machine, folder: Path, block: Block) -> str:
     return machine.succeed("bash", "-euc", f'cd {folder}; sudo() {{ "$@"; }}\n{block.text}')
 
 
-def test_the_commands_to_install(machine: Machine, archive: Path, tmp_path: Path) -> None:
+def test_the_commands_to_install(with_program: Machine, archive: Path, tmp_path: Path) -> None:
+    machine = with_program
     (tmp_path / archive.name).symlink_to(archive)
     install, *first_steps, uninstall = commands(INSTALL, "machine")
     start = how_to_start(type_in(machine, tmp_path, install))

@@ -56,7 +56,8 @@ def is_ready(machine: Machine) -> bool:
     return machine.run("nun-db", "status").returncode == 0
 
 
-def test_the_service_runs_as_nobody_in_particular_and_goes_on(services: Machine, bundle: Path) -> None:
+def test_the_service_runs_as_nobody_in_particular_and_goes_on(services_with_program: Machine, bundle: Path) -> None:
+    services = services_with_program
     printed = services.succeed("sh", f"{bundle}/install.sh")
     assert "- the server runs: systemctl status pynun\n" in printed
     assert services.succeed("systemctl", "is-active", "pynun") == "active\n"
@@ -158,8 +159,9 @@ def test_an_upgrade_that_does_not_get_ready_is_taken_back(service: Machine, newe
     assert "empty;value kept" in administer(service, READ)
 
 
-def test_a_server_that_imports_is_waited_for(services: Machine, bundle: Path) -> None:
+def test_a_server_that_imports_is_waited_for(services_with_program: Machine, bundle: Path) -> None:
     """The data of the original lies where the server's will be; the installer does not give up while it gets on."""
+    services = services_with_program
     users: list[Key] = [(f"$$user_u{number}", 0, f"pwd-{number}") for number in range(USERS)]
     services.succeed("useradd", "--system", "--user-group", "--home-dir", DATA, "--no-create-home", "pynun")
     write_folder(services.root / DATA.lstrip("/"), {"hospital": [("$$token", 0, "hospital-pwd"), *users]})
