@@ -15,6 +15,7 @@ from pynun.storage.store import LmdbStore
 from pynun.timestamps import steady_seconds
 from tests.support.etcd import members_of
 from tools.clients.server import Server, free_ports
+from tools.clients.sessions import admin_session
 from tools.etcd.cluster import LOCAL
 
 if TYPE_CHECKING:
@@ -97,6 +98,14 @@ class Nodes:
 
         wait_until(is_there, "there is no owner")
         return found[0].node
+
+    def wait_until_known(self) -> None:
+        """Wait until the owner knows all nodes: it looks once a second, and hands over to none that is new."""
+        with admin_session(self.servers[self.wait_for_owner()]) as client:
+            wait_until(
+                lambda: all(str(one.tcp) in client.ask("cluster-state")[0] for one in self.servers.values()),
+                "the owner does not know all nodes",
+            )
 
     def owner_address(self) -> Address:
         """Of the owner's link."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def _nodes(etcd: EtcdCluster, disk_folder: Path) -> Iterator[Nodes]:
     with running_nodes(etcd, disk_folder, 2, name="commands") as nodes:
         create_database(nodes.servers["a"], DATABASE, then="set k v")
+        nodes.wait_until_known()
         yield nodes
 
 

@@ -78,6 +78,7 @@ def test_connections_count_on_when_their_node_becomes_owner(etcd: EtcdCluster, d
         owner = nodes.wait_for_owner()
         (other,) = nodes.others(owner)
         wait_until(lambda: health(other) == (200, "ok\n"), other.log_text())
+        nodes.wait_until_known()
         with websocket_session(other, DATABASE) as client:
             opened = look(other).value("nun_db_connections_opened_total", transport="websocket")
             with admin_session(nodes.servers[owner]) as admin:
