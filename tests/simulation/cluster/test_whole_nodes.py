@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.system
 
 EFFORT = int(os.environ.get("NUN_TEST_EFFORT", "0"))
-SEEDS = 3 * max(EFFORT, 1)
+SEEDS = 8 * max(EFFORT, 1)
 FIRST_SEED = random.SystemRandom().randrange(1 << 30) if EFFORT else 1
 SEEDS_TO_FIND = 12
 
