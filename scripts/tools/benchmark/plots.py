@@ -90,7 +90,9 @@ def _draw_section(pyplot: Any, panels: tuple[str, ...], points: list[dict[str, A
                 label = name.replace("_", " ") + (f", {durability}" if len(durabilities) > 1 else "")
                 axes.plot([one[size] for one in known], [one[name] for one in known], style, markersize=4, label=label)
         drawn = [point[name] for point in points for name in panel.split() if name in point]
-        axes.set(xlabel=size.replace("_", " "), xscale="linear" if isinstance(points[0][size], str) else "log")
+        axes.set_xlabel(size.replace("_", " "))
+        if not isinstance(points[0][size], str):
+            axes.set_xscale("log")
         if min(drawn) > 0 and max(drawn) / min(drawn) > _LOG_RANGE:
             axes.set_yscale("log")
         else:
