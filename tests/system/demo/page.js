@@ -373,7 +373,10 @@ const scenarios = {
         await page.locator('#copy').click();
         await shows(page, 'copy', 'Copied');
         await read.bringToFront();
-        const copied = await read.evaluate(() => navigator.clipboard.readText());
+        let copied = '';
+        for (const until = Date.now() + FOLLOW_MS_MAX; copied !== address && Date.now() < until; ) {
+          copied = await read.evaluate(() => navigator.clipboard.readText()); // "Copied" may be of the address before
+        }
         await page.bringToFront();
         results.push({ address, scanned: decodeQR({ ...pixels, data: Uint8Array.from(pixels.data) }), copied });
       }
