@@ -454,7 +454,7 @@ const scenarios = {
     const touch = (type, ...points) =>
       session.send('Input.dispatchTouchEvent', { type, touchPoints: points.map(([px, py], id) => ({ x: px, y: py, id })) });
     const tap = async (id) => {
-      await phone.waitForTimeout(500); // else it may be taken for a part of the gesture before it
+      await phone.waitForTimeout(500); // Chromium makes no click of a tap right after fingers that moved
       await phone.locator(id).tap();
     };
     const start = await view(desktop);
@@ -476,7 +476,6 @@ const scenarios = {
     for (let step = 1; step <= 8; step += 1) await touch('touchMove', [x + 5 * step, y]);
     await touch('touchEnd');
     await tap('#slice-on');
-    await showsSlice(phone, 13, FOLLOW_MS_MAX / 2).catch(() => tap('#slice-on'));
     await showsSlice(phone, 13);
     const last = await view(phone);
     quiet(desktop, phone);
