@@ -1,6 +1,6 @@
 """One real Chromium for all tests that need a browser: found, started, asked where it can be driven from, ended.
 
-Debian's headless shell is the same engine without windows, which take a fifth of the processor time.
+Debian's headless shell is the same engine without windows, which took a third of the demo's processor time.
 
 Invariants: it has a new, empty profile of its own, talks to nobody but this machine, and only the process group that
 was started here is ever signalled. Tests share it, each in a context (cookies, storage) of its own.
