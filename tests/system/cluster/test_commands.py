@@ -39,6 +39,13 @@ def cluster(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def status(server: Server, *options: str) -> str:
+    """What a node says of itself, and of the others as they were up to a second ago."""
+    shown = nun_db("-h", f"http://{server.http}", "status", *options)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
 def said(done: subprocess.CompletedProcess[str], code: int = 0) -> Any:  # noqa: ANN401 - JSON
     """What a command printed as JSON."""
     assert done.returncode == code, done.stdout + done.stderr
@@ -64,12 +71,12 @@ def test_a_cluster_is_checked_handed_over_and_removed(nodes: Nodes) -> None:
     assert "since" in text
     assert "The lease of b lasts" in text
 
-    shown = nun_db("-h", f"http://{a.http}", "status")
-    assert shown.returncode == 0
-    assert re.search(r"^node +a, following for [0-9.]+ ", shown.stdout, re.MULTILINE)
-    assert re.search(r"^cluster +owned by b for [0-9.]+ .*; 1 following, 0 away$", shown.stdout, re.MULTILINE)
-    assert re.search(r"^etcd +answered [0-9.]+ m?s ago$", shown.stdout, re.MULTILINE)
-    assert said(nun_db("-h", f"http://{b.http}", "status", "--json"))["node"]["role"] == "owner"
+    owned = re.compile(r"^cluster +owned by b for [0-9.]+ .*; 1 following, 0 away$", re.MULTILINE)
+    wait_until(lambda: owned.search(status(a)), "what a knows of the others is more than a second old")
+    shown = status(a)
+    assert re.search(r"^node +a, following for [0-9.]+ ", shown, re.MULTILINE)
+    assert re.search(r"^etcd +answered [0-9.]+ m?s ago$", shown, re.MULTILINE)
+    wait_until(lambda: json.loads(status(b, "--json"))["node"]["role"] == "owner", "b does not say that it is owner")
 
     refused = cluster(a, "hand-over", "nobody")
     assert refused.returncode == 1

@@ -34,28 +34,29 @@ def test_every_node_says_that_etcd_is_full(disk_folder: Path) -> None:
         running_etcd(options=("--quota-backend-bytes", str(2 * 1024 * 1024))) as etcd,
         running_nodes(etcd, disk_folder, 2) as nodes,
     ):
-        a, b = nodes.servers.values()
-        create_database(a, DATABASE)
-        with tcp_session(a, DATABASE) as client:
+        name = nodes.wait_for_owner()
+        owner, (other,) = nodes.servers[name], nodes.others(name)
+        create_database(owner, DATABASE)
+        with tcp_session(owner, DATABASE) as client:
             for number in range(100):
                 client.send(f"set k{number} {random.randbytes(40_000).hex()}")
-                if health(a) == FULL:
+                wait_until(lambda: client.quiet(0.05) or health(owner) == FULL, "neither an answer nor a reason")
+                if health(owner) == FULL:
                     break
-                time.sleep(0.05)
-            for server in (a, b):
+            for server in (owner, other):
                 wait_until(lambda server=server: health(server) == FULL, "it does not say so")  # type: ignore[misc]
         shown = json.loads(nun_db("cluster", "status", "--json", environment=nodes.environment).stdout)
         assert {row["role"] for row in shown["nodes"]} == {"owner", "following"}, "they live"
         assert shown["etcd"][0]["state"] == "leader; alarm:NOSPACE"
         began = time.monotonic()
-        assert a.stop() == 0, a.log_text()
+        assert owner.stop() == 0, owner.log_text()
         took = time.monotonic() - began
         print(f"the stop took {took:.1f} s")
         assert took < 3 * STOP_SECONDS, "it waited for etcd"
         reason = "etcd has not accepted the last changes in time: they get no answer"
         trouble = f"({etcd.urls}: etcdserver: mvcc: database space exceeded)"
-        assert f"this node's term as owner ends: {reason} {trouble}" in a.log_text()
-        wait_until(lambda: "no lease to campaign with: etcd" in b.log_text(), b.log_text())
+        assert f"this node's term as owner ends: {reason} {trouble}" in owner.log_text()
+        wait_until(lambda: "no lease to campaign with: etcd" in other.log_text(), other.log_text())
 
 
 def health(server: Server) -> str:
