@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from pynun.cluster.etcd.errors import reason
+from pynun.cluster.etcd.errors import certificate_trouble, reason
 from pynun.errors import SettingsError
 from pynun.transports.sockets import complete_handshake, receive, send
 
@@ -143,12 +143,9 @@ def is_refused(error: OSError) -> bool:
 
 def tls_trouble(error: BaseException) -> str | None:
     """What is wrong with a certificate, or with TLS at all; None if the connection failed for another reason."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted here: {error.verify_message}"
+    if (trouble := certificate_trouble(error)) is not None:
+        return trouble
     name = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-    _, is_alert, alert = name.partition("_ALERT_")
-    if is_alert:
-        return f"it does not accept this node's certificate: {alert.replace('_', ' ').lower()}"
     if name == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         return "it shows no certificate"
     if name in _PLAIN_REASONS:
@@ -158,7 +155,7 @@ def tls_trouble(error: BaseException) -> str | None:
 
 def why_unreached(error: Exception) -> str:
     """Why `dial` failed, in a few words."""
-    return "timed out" if isinstance(error, trio.TooSlowError) else tls_trouble(error) or reason(error)
+    return tls_trouble(error) or reason(error)
 
 
 async def welcome(accepted: socket.socket, tls: LinkTls | None) -> tuple[socket.socket, Hello]:

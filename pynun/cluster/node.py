@@ -22,7 +22,7 @@ from pynun.cluster.etcd.gateway import grant, renew, revoke
 from pynun.cluster.follower import Follower
 from pynun.cluster.keys import Owner
 from pynun.cluster.owner_watch import OwnerWatch
-from pynun.cluster.presence import SIGN_SECONDS, Presence
+from pynun.cluster.presence import QUIET_SECONDS, SIGN_SECONDS, Presence
 from pynun.cluster.progress import Progress
 from pynun.cluster.replicated_store import OwnershipLostError, ReplicatedStore
 from pynun.cluster.transactions import campaign, judge_campaign, name_successor
@@ -44,9 +44,6 @@ UNREACHED: Final = "the node that owns the data can't be reached"
 
 _TICK_SECONDS_MAX: Final = 0.5
 """The clock of the election may jump ahead of trio's, when a machine was asleep: look at least so often."""
-
-_QUIET_SECONDS: Final = 3.0
-"""etcd may be without an answer for so long before this node counts as not ready."""
 
 _END_SECONDS: Final = 2.0
 """What is left to tell etcd at a stop may take so long; leases end by themselves."""
@@ -147,8 +144,9 @@ class Node:
             return f"changes can't be stored: {self._data_failure}"
         if self.term is not None:
             return None
-        if now - self._answered_at > _QUIET_SECONDS:
-            return "no quorum: etcd does not answer"
+        if now - self._answered_at > QUIET_SECONDS:
+            refused = ", because of a certificate: see the log" if self.presence.is_refused else ""
+            return f"no quorum: etcd does not answer{refused}"
         if self.owner is None:
             return "no node owns the data now"
         if (why := self._why_unserved()) is not None:
@@ -161,7 +159,7 @@ class Node:
 
     def _is_late(self, now: float) -> bool:
         """Whether this node lacks batches that it has known of for long."""
-        return self._progress.behind_seconds(now) > _QUIET_SECONDS
+        return self._progress.behind_seconds(now) > QUIET_SECONDS
 
     def behind(self) -> tuple[int, float]:
         """How many batches this node knows of and lacks, and for how long; the owner lacks none."""

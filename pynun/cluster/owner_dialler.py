@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
@@ -36,14 +37,19 @@ class OwnerDialler:
         self._address: Address | None = None
         self._failing_since: float | None = None
         self._failure = ""
-        self._told = ""
+        self._is_tls_failure = False
+        self._told: set[str] = set()  # since a connection came about
 
     def point_to(self, owner: str, address: Address | None) -> None:
         """From now on the owner of that name is there; None: there is none, or it is this node."""
         self._owner = owner
         if address != self._address:
             self._address = address
-            self._failing_since, self._failure, self._told = None, "", ""
+            self._forget()
+
+    def _forget(self) -> None:
+        self._failing_since, self._failure, self._is_tls_failure = None, "", False
+        self._told.clear()
 
     async def dial(self, address: Address, hello: Hello) -> socket.socket:
         """Connect to an owner. Raises OSError."""
@@ -74,17 +80,17 @@ class OwnerDialler:
         while True:
             await trio.sleep(_TRY_SECONDS if self._failing_since is None else _RETRY_SECONDS)
             if self._address is not None:
-                try:
+                with contextlib.suppress(OSError):
                     (await self.dial(self._address, Hello(RELAY, self._node))).close()
-                except OSError:
-                    continue
 
     def _note_failure(self, why: str, *, is_tls: bool) -> None:
         if self._failing_since is None:
             self._failing_since = trio.current_time()
-        self._failure = why
-        if why != self._told and (is_tls or self.why_failing()):
-            self._told = why
+        if is_tls or not self._is_tls_failure:  # what is told of a certificate may be lost with the connection
+            self._failure, self._is_tls_failure = why, is_tls
+        why = self._failure
+        if why not in self._told and (is_tls or self.why_failing()):
+            self._told.add(why)
             _log.warning(
                 "node %s, which owns the data, can't be reached at %s, and clients of this node can't be served: %s;"
                 " nun-db cluster check on both machines says more",
@@ -96,4 +102,4 @@ class OwnerDialler:
     def _note_success(self) -> None:
         if self._told:
             _log.info("node %s, which owns the data, can be reached again", self._owner)
-        self._failing_since, self._failure, self._told = None, "", ""
+        self._forget()

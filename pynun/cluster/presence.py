@@ -30,6 +30,10 @@ SIGN_SECONDS: Final = 1.0
 _ANSWER_SECONDS: Final = 2.0
 """A try may take so long: the name is kept in between."""
 
+QUIET_SECONDS: Final = 3.0
+"""etcd may be without an answer for so long before this node counts as not ready."""
+
+_CERTIFICATE: Final = "certificate"
 _SPACE_IS_USED_UP: Final = "database space exceeded"
 
 _log = logging.getLogger("nun_db")
@@ -50,6 +54,9 @@ class Presence:
         """When etcd told that."""
         self.is_full = False
         """Whether etcd takes no changes, because its disk is full or its quota used up."""
+        self.is_refused = False
+        """Whether etcd can't be asked because of a certificate, its own or this node's."""
+        self._is_told = False
 
     async def run(
         self,
@@ -72,11 +79,18 @@ class Presence:
                 with contextlib.suppress(StartError, KeyError, TypeError, ValueError):  # the follower tells
                     self.nodes = overview.judge(keys, answer.answers).nodes
                 self.answered_at = steady_seconds()
-                self.is_full = False
+                self.is_full = self.is_refused = False
+                if self._is_told:
+                    self._is_told = False
+                    _log.info("etcd answers again")
                 on_answer()
             except (EtcdError, UnreachableError) as error:
                 self.is_full = self.is_full or _SPACE_IS_USED_UP in str(error)
+                self.is_refused = _CERTIFICATE in str(error)
                 _log.debug("no sign of life: %s", error)
+                if not self._is_told and steady_seconds() - self.answered_at > QUIET_SECONDS:
+                    self._is_told = True
+                    _log.warning("this node can't show etcd a sign of life: %s", error)
             await trio.sleep_until(due)
 
     def summary(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 import trio
 
@@ -62,3 +64,14 @@ def test_the_lease_must_last_over_twice_the_election_timeout(election_ms: int, s
 def test_an_etcd_that_does_not_answer_is_named() -> None:
     with pytest.raises(UnreachableError, match=r"etcd does not answer \(http://127.0.0.1:1: .*refused"):
         check(_NOBODY)
+
+
+def test_a_member_that_hangs_has_timed_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        member = Member("127.0.0.1", silent.getsockname()[1], is_tls=False)
+
+        async def ask() -> list[checks.MemberStatus]:
+            async with Client(Members((member,))) as client:
+                return await checks.ask_all(client, 0.2)
+
+        assert [one.trouble for one in trio.run(ask)] == ["timed out"]

@@ -14,15 +14,22 @@ from tools.etcd.program import MissingEtcdError, find_etcd
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tools.etcd.cluster import Certificates
+
 
 @contextlib.contextmanager
-def running_etcd(count: int = 1, *, election_ms: int = 500, options: Sequence[str] = ()) -> Iterator[EtcdCluster]:
+def running_etcd(
+    count: int = 1, *, election_ms: int = 500, options: Sequence[str] = (), certificates: Certificates | None = None
+) -> Iterator[EtcdCluster]:
     """A running etcd with so many members, ended afterwards; `options` are more options of etcd."""
     try:
         find_etcd()
     except MissingEtcdError as error:
         leave_out(str(error))
-    with new_folder() as folder, EtcdCluster(folder, count, election_ms=election_ms, options=options) as etcd:
+    with (
+        new_folder() as folder,
+        EtcdCluster(folder, count, election_ms=election_ms, options=options, certificates=certificates) as etcd,
+    ):
         yield etcd
 
 

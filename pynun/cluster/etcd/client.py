@@ -243,7 +243,7 @@ class Client:
     async def _failed(self, member: Member, error: Exception, *, is_cut_short: bool = False) -> None:
         is_late = isinstance(error, trio.TooSlowError)
         if self.trouble is None or not (is_late and is_cut_short):  # which tells less than the try before
-            self.trouble = f"{member}: {'timed out' if is_late else reason(error)}"
+            self.trouble = f"{member}: {reason(error)}"
         while (connection := self._take(member)) is not None:  # other tasks may do the same meanwhile
             await connection.close()
         if self._turn.failed(member):

@@ -1,4 +1,4 @@
-"""A node that can't reach the owner for its clients says so: a firewall between them, certificates that do not fit."""
+"""A node that can't reach the owner, or etcd, says why: a firewall between them, certificates that do not fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.cluster import Nodes, wait_until
+from tests.support.etcd import running_etcd
 from tests.support.relay import Relay
-from tests.support.watched import request
+from tests.support.watched import Scrape, request
 from tools.clients.exact_clients import http_post
 from tools.clients.server import nun_db
 from tools.clients.sessions import create_database
+from tools.etcd.cluster import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +43,10 @@ def _nodes(etcd: EtcdCluster, disk_folder: Path, request: pytest.FixtureRequest)
 
 def reason(server: Server) -> str:
     """Why a node is not ready; empty if it is."""
-    text = request(server.http, "/readyz").text
+    try:
+        text = request(server.http, "/readyz").text
+    except ConnectionResetError:
+        return "its term has just ended, and all connections with it"
     return "" if text == "ok\n" else text.removeprefix("not ready: ").strip()
 
 
@@ -107,6 +112,7 @@ def test_expired_certificates_are_told_at_both_ends(nodes: Nodes, whose: str, di
     settings(nodes, authority, whose, datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1))
     nodes.start("a")
     assert nodes.wait_for_owner() == "a"
+    wait_until(lambda: Scrape(a.http).value("nun_db_cluster_nodes", role="away") == 1, "a does not know of b")
     nodes.start("b")
     its, own = (
         "its certificate is not accepted here: certificate has expired",
@@ -128,3 +134,35 @@ def test_a_node_without_tls_among_others_is_told(nodes: Nodes, disk_folder: Path
     nodes.start("b")
     wait_until(lambda: "NUN_CLUSTER_PLAIN must be the same at all nodes" in reason(b), b.log_text())
     assert a.is_running
+
+
+def test_expired_certificates_of_etcd_are_told(disk_folder: Path) -> None:
+    """They are noticed when a connection is made anew; the node's own is, too, when it starts."""
+    authority = Authority(disk_folder)
+    expired = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    certificate, key = authority.issue("node")
+    settings = {"NUN_ETCD_CA": str(authority.file), "NUN_ETCD_CERT": str(certificate), "NUN_ETCD_KEY": str(key)}
+    with running_etcd(certificates=Certificates(authority.file, *authority.issue("etcd"))) as etcd:
+        nodes = Nodes(etcd, disk_folder, 1, name="certificates", settings=settings)
+        (server,) = nodes.servers.values()
+        try:
+            server.start()
+            wait_until(lambda: reason(server) == "", server.log_text())
+            etcd.members[0].stop()
+            authority.issue("etcd", not_after=expired)
+            etcd.start(etcd.members[0])
+            refused = "no quorum: etcd does not answer, because of a certificate: see the log"
+            wait_until(lambda: reason(server) == refused, server.log_text())
+            told = f"etcd did not answer in time ({etcd.urls}: its certificate is not accepted here: certificate has"
+            wait_until(lambda: f"can't show etcd a sign of life: {told} expired)" in server.log_text(), "not told")
+            authority.issue("etcd")
+            wait_until(lambda: reason(server) == "", server.log_text())
+            assert server.log_text().count("can't show etcd a sign of life") == 1
+            wait_until(lambda: "etcd answers again" in server.log_text(), server.log_text())
+            assert server.stop() == 0, server.log_text()
+            authority.issue("node", not_after=expired)
+            own = f"waiting for etcd: etcd does not answer ({etcd.urls}: it does not accept this node's certificate: "
+            with server.starting():
+                wait_until(lambda: own in server.log_text(), server.log_text())
+        finally:
+            nodes.end()
